@@ -1,0 +1,1 @@
+"""The interfaces that a provider implements, one noun a file."""

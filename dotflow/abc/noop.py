@@ -1,0 +1,23 @@
+"""Marks the hooks that do nothing, so that the engine need not call them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_Hook = TypeVar("_Hook", bound="Callable[..., Any]")
+
+_MARK = "__dotflow_noop__"
+
+
+def noop(hook: _Hook) -> _Hook:
+    """Mark a hook as doing nothing. An override is not marked, and so is called."""
+    setattr(hook, _MARK, True)
+    return hook
+
+
+def is_noop(hook: object) -> bool:
+    """Tell whether a (bound) hook is one that does nothing."""
+    return getattr(hook, _MARK, False)

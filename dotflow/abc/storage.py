@@ -1,0 +1,86 @@
+"""The interface of a storage."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from dotflow.core.keys import belongs_to, prefix_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dotflow.core.context import Context
+    from dotflow.core.task import Task
+
+
+class Storage(ABC):
+    """Keeps the context of each task under a key.
+
+    Storage is part of the run, not telemetry: an error here fails the task. The engine
+    calls `post` with `key` and `context` only, `get` and `key`; and `clear` where a run
+    with a given id starts anew.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: B027 - part of the 1.x interface
+        pass
+
+    @abstractmethod
+    def post(
+        self,
+        key: str,
+        context: Context,
+        ttl: float | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
+        """Store a context, in place of what was there.
+
+        Args:
+            key: Where.
+            context: What.
+            ttl: Seconds until it is gone; None: never, also where an old one had a ttl.
+            fingerprint: A mark stored beside it.
+        """
+
+    @abstractmethod
+    def get(self, key: str) -> Context:
+        """Give the context under `key`, or an empty one."""
+
+    @abstractmethod
+    def key(self, task: Task) -> str:
+        """Give the key of a task's context."""
+
+    def delete(self, key: str) -> bool:
+        """Remove what is under `key`; tell whether anything was."""
+        raise NotImplementedError(_missing(self, "delete"))
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Remove all keys that begin with `prefix`; tell how many."""
+        raise NotImplementedError(_missing(self, "delete_prefix"))
+
+    def list_keys(self, prefix: str) -> Iterable[str]:
+        """Give the keys that begin with `prefix`."""
+        raise NotImplementedError(_missing(self, "list_keys"))
+
+    def atomic_swap(
+        self,
+        key: str,
+        expected: Context | None,
+        new: Context,
+        ttl: float | None = None,
+        fingerprint: str | None = None,
+    ) -> bool:
+        """Store `new` only if the value there equals that of `expected`; tell whether it did.
+
+        `expected=None` or an empty context: only if nothing is there.
+        """
+        raise NotImplementedError(_missing(self, "atomic_swap"))
+
+    def clear(self, workflow_id: Any) -> int:
+        """Remove everything of one workflow, and of no other; tell how many keys."""
+        keys = [key for key in self.list_keys(prefix_of(workflow_id)) if belongs_to(key, workflow_id)]
+        return sum(self.delete(key) for key in keys)
+
+
+def _missing(storage: Storage, method: str) -> str:
+    return f"{type(storage).__qualname__} does not implement {method}()"

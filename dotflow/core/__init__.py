@@ -1,0 +1,1 @@
+"""The engine: what a workflow is and how it runs."""

@@ -1,0 +1,132 @@
+"""The errors that dotflow raises, one tree below `DotflowError`.
+
+Every message says what was wrong, with which value, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class DotflowError(Exception):
+    """The root of every error that dotflow itself raises."""
+
+
+class MissingActionDecorator(DotflowError):
+    """A step was not made by `@action`."""
+
+    def __init__(self, step: object = None) -> None:
+        given = "" if step is None else f" (given: {step!r})"
+        super().__init__(
+            f"A step must be made with the @action decorator{given}. "
+            "Decorate the function or class with `@action` and add that."
+        )
+
+
+class ExecutionModeNotExist(DotflowError):
+    """`start(mode=...)` names no execution mode."""
+
+    def __init__(self, mode: object = None, allowed: tuple[str, ...] = ()) -> None:
+        names = ", ".join(repr(name) for name in allowed)
+        super().__init__(f"There is no execution mode {mode!r}. Use one of: {names}.")
+
+
+class ImportModuleError(DotflowError):
+    """A step, callback or factory given as a string cannot be imported."""
+
+    def __init__(self, module: object = None, reason: str = "") -> None:
+        because = f": {reason}" if reason else ""
+        super().__init__(
+            f"Cannot import {module!r}{because}. Write 'package.module:attribute' "
+            "or 'package.module.attribute', importable from here."
+        )
+
+
+class NotCallableObject(DotflowError):
+    """A callback cannot be called, or a provider is of the wrong type."""
+
+    def __init__(self, name: object = None, expected: str = "a callable") -> None:
+        super().__init__(f"{name!s} is not usable: expected {expected}.")
+
+
+class ModuleNotFound(DotflowError):
+    """A provider needs an optional dependency that is not installed."""
+
+    def __init__(self, module: str = "", library: str = "") -> None:
+        super().__init__(
+            f"The module {module!r} is not installed. Install it with: pip install '{library}'"
+        )
+
+
+class InputChangedError(DotflowError):
+    """A run is resumed with other input than its checkpoints were made from."""
+
+    def __init__(self, workflow_id: object = None) -> None:
+        super().__init__(
+            f"The input of workflow {workflow_id!s} changed since its checkpoints were "
+            "written. Resume with on_input_change='reset' to run everything anew, or "
+            "'reuse' to keep the checkpoints."
+        )
+
+
+class InvalidOnInputChange(DotflowError):
+    """`on_input_change` is not one of the three policies."""
+
+    def __init__(self, value: object = None) -> None:
+        super().__init__(
+            f"on_input_change={value!r} is not a policy. Use 'reuse', 'reset' or 'raise'."
+        )
+
+
+class InvalidWorkflowFactory(DotflowError):
+    """A workflow factory is not callable or returned something else than a DotFlow."""
+
+    def __init__(self, factory: object = None) -> None:
+        super().__init__(
+            f"{factory!s} is not a workflow factory: it must be a callable without "
+            "arguments that returns a DotFlow."
+        )
+
+
+class WorkflowFlagConflict(DotflowError):
+    """Two command line flags exclude each other."""
+
+    def __init__(self, flag: object = None) -> None:
+        super().__init__(
+            f"{flag!s} cannot be combined with --workflow: set it inside the workflow factory."
+        )
+
+
+class InvalidOption(DotflowError, ValueError):
+    """An option has a value that it cannot have."""
+
+    def __init__(self, option: str = "", value: object = None, expected: str = "") -> None:
+        super().__init__(f"{option}={value!r} is not valid: {expected}.")
+
+
+class UnstableInput(DotflowError):
+    """An input has no form that is the same in every process, so it has no fingerprint."""
+
+    def __init__(self, value: object = None) -> None:
+        super().__init__(
+            f"No stable fingerprint can be made of {type(value).__qualname__} ({value!r}). "
+            "Pass start(fingerprint='...') with a text that changes when the input does."
+        )
+
+
+class StorageError(DotflowError):
+    """A stored value cannot be read back, or a value cannot be stored."""
+
+
+class PicklingFailed(DotflowError):
+    """Something could not travel between the run and a worker process."""
+
+
+class WorkerLost(DotflowError):
+    """A worker process ended while it ran a step."""
+
+
+class ProblemOrdering(DotflowError):
+    """Kept for programs that catch it; never meant to reach a user."""
+
+
+class ExecutionWithClassError(DotflowError):
+    """Kept for programs that catch it; never meant to reach a user."""

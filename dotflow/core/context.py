@@ -108,3 +108,13 @@ def _uuid(text: str) -> UUID:
         return UUID(text)
     except ValueError as error:
         raise ValueError(f"workflow_id must be the text of a UUID, not {text!r}") from error
+
+
+def uuid_or_none(workflow_id: object) -> UUID | None:
+    """Give a workflow's id where a `Context` can carry it: any other text is no UUID."""
+    if isinstance(workflow_id, str):
+        try:
+            return UUID(workflow_id)
+        except ValueError:
+            return None
+    return workflow_id if isinstance(workflow_id, UUID) else None

@@ -130,3 +130,50 @@ class ProblemOrdering(DotflowError):
 
 class ExecutionWithClassError(DotflowError):
     """Kept for programs that catch it; never meant to reach a user."""
+
+
+class TaskError:
+    """What went wrong in one attempt of a task: a record, not an exception.
+
+    Attributes:
+        attempt: The number of the attempt, from 1, where another followed; None at the last.
+        exception: The name of the exception's type.
+        message: The exception's text.
+        traceback: The formatted traceback.
+    """
+
+    __slots__ = ("attempt", "exception", "message", "traceback")
+
+    def __init__(self, error: BaseException | None = None, attempt: int | None = None) -> None:
+        self.attempt = attempt
+        self.exception = "" if error is None else type(error).__name__
+        self.message = "" if error is None else text_of(error)
+        self.traceback = "" if error is None else traceback_of(error)
+
+    def __repr__(self) -> str:
+        return f"TaskError({self.exception}: {self.message!r}, attempt={self.attempt})"
+
+
+def text_of(error: BaseException) -> str:
+    """Give an exception's text, also where its `__str__` raises."""
+    try:
+        return str(error)
+    except Exception as broken:  # noqa: BLE001 - a user's __str__ may raise anything
+        return f"<{type(error).__name__} whose text raises {type(broken).__name__}>"
+
+
+def traceback_of(error: BaseException) -> str:
+    """Format an exception's traceback, without dotflow's own frames above the step's."""
+    from traceback import format_exception  # noqa: PLC0415 - only where something failed
+
+    step = error.__traceback__
+    while step is not None and _is_ours(step.tb_frame.f_globals):
+        step = step.tb_next
+    try:
+        return "".join(format_exception(type(error), error, step or error.__traceback__))
+    except Exception:  # noqa: BLE001 - a user's exception may break its own formatting
+        return f"{type(error).__name__}: {text_of(error)}\n"
+
+
+def _is_ours(module: dict[str, object]) -> bool:
+    return str(module.get("__name__")).startswith(("dotflow.core.", "dotflow.workers."))

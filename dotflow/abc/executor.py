@@ -1,0 +1,50 @@
+"""The interface of an executor: where the chains of `parallel` mode run."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from dotflow.abc.noop import noop
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dotflow.core.attempt import Attempt, Outcome
+
+
+class Executor(ABC):
+    """Runs attempts elsewhere than in the thread that drives the run."""
+
+    @abstractmethod
+    def session(self) -> Session:
+        """Begin the use by one run."""
+
+
+class Session(ABC):
+    """The use of an executor by one run, from one thread."""
+
+    @abstractmethod
+    def has_room(self) -> bool:
+        """Tell whether one more attempt may be submitted now."""
+
+    @abstractmethod
+    def submit(self, ticket: int, attempt: Attempt) -> None:
+        """Begin an attempt. Its outcome comes from `wait`, whatever happens to it."""
+
+    @abstractmethod
+    def wait(self, seconds: float | None) -> Sequence[tuple[int, Outcome]]:
+        """Give outcomes with their tickets, waiting for the first one at most so long.
+
+        Args:
+            seconds: How long; None: until there is one.
+        """
+
+    @noop
+    def workers(self) -> tuple[int, int] | None:
+        """Tell how many workers live, and how many of them run an attempt, where known."""
+        return None
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the use; attempts that still run are ended or abandoned."""

@@ -1,0 +1,224 @@
+"""The interface of a log, and the record that its JSON lines hold."""
+
+from __future__ import annotations
+
+from abc import ABC
+from datetime import UTC, datetime
+from logging import DEBUG, ERROR, INFO, WARNING
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from dotflow.abc.noop import noop
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from logging import Logger, LoggerAdapter
+
+    from dotflow.abc.scope import RemoteScope, Scope
+    from dotflow.core.attempt import Outcome
+    from dotflow.core.run import Run
+    from dotflow.core.task import Task
+
+LEVELS: Final = {"DEBUG": DEBUG, "INFO": INFO, "WARNING": WARNING, "ERROR": ERROR}
+
+_NAMES: Final = {number: name for name, number in LEVELS.items()}
+
+
+class LogRecordError(NamedTuple):
+    """The error of a failed task, in a JSON line.
+
+    Attributes:
+        exception: The name of the exception's type.
+        message: The exception's text.
+    """
+
+    exception: str = ""
+    message: str = ""
+
+    def model_dump(self, *, exclude_none: bool = False) -> dict[str, Any]:
+        """Give the fields as a dictionary, without those that are None if told so."""
+        return _dumped(self._asdict(), exclude_none=exclude_none)
+
+    def model_dump_json(self, *, exclude_none: bool = False) -> str:
+        """Give the fields as JSON text, without those that are None if told so."""
+        return _json(self.model_dump(exclude_none=exclude_none))
+
+
+class LogRecord(NamedTuple):
+    """One JSON line about a task.
+
+    Attributes:
+        timestamp: UTC, ISO 8601.
+        level: The name of the level.
+        workflow_id: The id of the workflow.
+        task_id: The id of the task.
+        status: The task's state.
+        duration: Seconds, once the task has ended.
+        retry_count: How many attempts were repeated, if any.
+        error: What went wrong, at level ERROR.
+        workflow: The name of the workflow, while it runs.
+        task: The name of the task.
+    """
+
+    timestamp: str = ""
+    level: str = ""
+    workflow_id: str = ""
+    task_id: str = ""
+    status: str = ""
+    duration: float | None = None
+    retry_count: int | None = None
+    error: LogRecordError | None = None
+    workflow: str | None = None
+    task: str | None = None
+
+    def model_dump(self, *, exclude_none: bool = False) -> dict[str, Any]:
+        """Give the fields as a dictionary, without those that are None if told so."""
+        fields = self._asdict()
+        if self.error is not None:
+            fields["error"] = self.error.model_dump(exclude_none=exclude_none)
+        return _dumped(fields, exclude_none=exclude_none)
+
+    def model_dump_json(self, *, exclude_none: bool = False) -> str:
+        """Give the fields as JSON text, without those that are None if told so."""
+        return _json(self.model_dump(exclude_none=exclude_none))
+
+
+class Log(ABC):  # noqa: B024 - the interface of 1.x: nothing that a subclass must define
+    """Told of every change of a task's status, at the level that fits it.
+
+    A subclass sets `_logger`, `_level` and `_format` and inherits the rest: what is below
+    `_level` is dropped, the rest formatted and given to `_logger.log(level, text)`. Or it
+    overrides the hooks. An error in a hook is logged and never reaches the run.
+
+    Attributes:
+        _logger: Where the texts go.
+        _level: The lowest level that is written, as in `logging`.
+        _format: `simple` or `json`.
+    """
+
+    _logger: Logger | LoggerAdapter[Any]
+    _level: int = INFO
+    _format: str = "simple"
+
+    def info(self, **kwargs: Any) -> None:
+        """Write at level INFO. Keyword: `task`; without one all keywords are written."""
+        if self._level <= INFO:
+            self._write(INFO, kwargs)
+
+    def error(self, **kwargs: Any) -> None:
+        """Write at level ERROR: the task's last error with it. Keywords as in `info`."""
+        if self._level <= ERROR:
+            self._write(ERROR, kwargs)
+
+    def warning(self, **kwargs: Any) -> None:
+        """Write at level WARNING. Keywords as in `info`."""
+        if self._level <= WARNING:
+            self._write(WARNING, kwargs)
+
+    def debug(self, **kwargs: Any) -> None:
+        """Write at level DEBUG. Keywords as in `info`."""
+        if self._level <= DEBUG:
+            self._write(DEBUG, kwargs)
+
+    def _write(self, level: int, facts: Mapping[str, Any]) -> None:
+        text = _json_line if self._format == "json" else _simple_text
+        self._logger.log(level, text(level, facts))
+
+    @noop
+    def run_started(self, run: Run) -> None:
+        """A run begins."""
+
+    @noop
+    def run_finished(self, run: Run) -> None:
+        """A run has ended."""
+
+    def task_restored(self, task: Task) -> None:
+        """A task was taken from its checkpoint and did not run; by default as `info`."""
+        self.info(task=task)
+
+    @noop
+    def task_skipped(self, task: Task) -> None:
+        """A task will not run, because one before it in its chain failed."""
+
+    @noop
+    def attempt_scope(self, task: Task, attempt: int) -> Scope | None:
+        """Give what is entered around an attempt that runs in this process.
+
+        Args:
+            task: The task.
+            attempt: The number of the attempt, from 1.
+        """
+        return None
+
+    @noop
+    def remote_scope(self, task: Task, attempt: int) -> RemoteScope | None:
+        """Give what is sent along, and entered around an attempt in a worker."""
+        return None
+
+    @noop
+    def attempt_finished(
+        self, task: Task, attempt: int, outcome: Outcome, recorded: object
+    ) -> None:
+        """An attempt has ended, or its worker died.
+
+        Args:
+            task: The task.
+            attempt: The number of the attempt, from 1.
+            outcome: How it ended, and when.
+            recorded: What the remote scope's `collect` gave; None in this process, or
+                where the worker died.
+        """
+
+
+def _simple_text(level: int, facts: Mapping[str, Any]) -> str:
+    task = facts.get("task")
+    if task is None:
+        return str(dict(facts))
+    text = f"ID {task.workflow_id} - {task.task_id} - {task.status}"
+    # A task of the user's own, written for 1.x, has no name.
+    name = getattr(task, "name", None)
+    if name:
+        text = f"{text} - {name}"
+    if level >= ERROR and task.errors:
+        text = f"{text}\n{task.errors[-1].traceback}"
+    return text
+
+
+def _json_line(level: int, facts: Mapping[str, Any]) -> str:
+    timestamp = datetime.now(UTC).isoformat()
+    task = facts.get("task")
+    if task is None:
+        return _json({**facts, "timestamp": timestamp, "level": _NAMES[level]})
+    run = getattr(task, "run", None)
+    record = LogRecord(
+        timestamp=timestamp,
+        level=_NAMES[level],
+        workflow_id=str(task.workflow_id),
+        task_id=str(task.task_id),
+        status=task.status,
+        duration=task.duration,
+        retry_count=task.retry_count or None,
+        error=_last_error(task) if level >= ERROR else None,
+        workflow=None if run is None else run.name,
+        task=getattr(task, "name", None),
+    )
+    return record.model_dump_json(exclude_none=True)
+
+
+def _last_error(task: Task) -> LogRecordError | None:
+    if not task.errors:
+        return None
+    error = task.errors[-1]
+    return LogRecordError(exception=error.exception, message=error.message)
+
+
+def _dumped(fields: dict[str, Any], *, exclude_none: bool) -> dict[str, Any]:
+    if not exclude_none:
+        return fields
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _json(fields: Mapping[str, Any]) -> str:
+    # Here, because `import dotflow` does without it.
+    from json import dumps  # noqa: PLC0415
+
+    return dumps(fields, default=str)

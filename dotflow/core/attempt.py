@@ -1,0 +1,91 @@
+"""One call of one step: the same in this thread, in a worker process, on another machine."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dotflow.core.failure import Failure
+from dotflow.core.limit import Limit
+from dotflow.core.steps import actions_of, run_methods
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dotflow.abc.scope import Scope
+    from dotflow.core.action import Action
+    from dotflow.core.context import Context
+
+
+class Attempt(NamedTuple):
+    """What is to be run: a value that pickles if its step and contexts do.
+
+    Attributes:
+        step: The step.
+        name: The task's name, for messages.
+        initial: The task's initial context, where the step wants it.
+        previous: What the task before handed on, where the step wants it.
+        timeout: Seconds, 0 for no limit.
+        scopes: What is entered around the step.
+        number: Which attempt of the task this is, from 1.
+    """
+
+    step: Action
+    name: str
+    initial: Context | None
+    previous: Context | None
+    timeout: float
+    scopes: Sequence[Scope] = ()
+    number: int = 1
+
+
+class Outcome(NamedTuple):
+    """How an attempt ended.
+
+    Attributes:
+        value: What the step returned.
+        failure: How it failed; None where it did not.
+        started: When the step started, in seconds of the run's monotonic clock.
+        ended: When it ended, likewise.
+        recorded: What the scopes recorded, in their order; empty in this process.
+        pid: The worker's process id; None in this process.
+        host: The worker's host name; None in this process.
+    """
+
+    value: Any
+    failure: Failure | None
+    started: float
+    ended: float
+    recorded: Sequence[object] = ()
+    pid: int | None = None
+    host: str | None = None
+
+
+def perform(attempt: Attempt) -> Outcome:
+    """Run an attempt here and tell how it ended. Raises nothing, whatever the step does."""
+    started = monotonic()
+    try:
+        value = _within_scopes(attempt) if attempt.scopes else _limited(attempt)
+    except BaseException as error:  # noqa: BLE001 - the outcome tells; the engine decides
+        return Outcome(None, Failure.of(error), started, monotonic())
+    return Outcome(value, None, started, monotonic())
+
+
+def _within_scopes(attempt: Attempt) -> Any:
+    if not attempt.scopes:
+        return _limited(attempt)
+    outer, *inner = attempt.scopes
+    with outer:
+        return _within_scopes(attempt._replace(scopes=inner))
+
+
+def _limited(attempt: Attempt) -> Any:
+    if not attempt.timeout:
+        return _run(attempt)
+    return Limit(attempt.timeout, attempt.name).call(lambda: _run(attempt))
+
+
+def _run(attempt: Attempt) -> Any:
+    value = attempt.step.run(attempt.initial, attempt.previous)
+    actions = actions_of(value)
+    return run_methods(actions, attempt.initial, attempt.previous) if actions else value

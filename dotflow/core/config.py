@@ -1,0 +1,76 @@
+"""The providers of a workflow."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from dotflow.abc.executor import Executor
+from dotflow.abc.log import Log
+from dotflow.abc.metrics import Metrics
+from dotflow.abc.notify import Notify
+from dotflow.abc.scheduler import Scheduler
+from dotflow.abc.server import Server
+from dotflow.abc.storage import Storage
+from dotflow.abc.tracer import Tracer
+from dotflow.core.exception import NotCallableObject
+from dotflow.providers.log_default import LogDefault
+from dotflow.providers.metrics_default import MetricsDefault
+from dotflow.providers.notify_default import NotifyDefault
+from dotflow.providers.scheduler_default import SchedulerDefault
+from dotflow.providers.server_default import ServerDefault
+from dotflow.providers.storage_default import StorageDefault
+from dotflow.providers.tracer_default import TracerDefault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Config:
+    """Which provider serves each slot; None gives the default one.
+
+    Raises:
+        NotCallableObject: A value is no instance of the slot's interface.
+    """
+
+    def __init__(
+        self,
+        storage: Storage | None = None,
+        notify: Notify | None = None,
+        log: Log | None = None,
+        server: Server | None = None,
+        scheduler: Scheduler | None = None,
+        tracer: Tracer | None = None,
+        metrics: Metrics | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        self.storage: Storage = _slot("storage", storage, Storage, StorageDefault)
+        self.notify: Notify = _slot("notify", notify, Notify, NotifyDefault)
+        self.log: Log = _slot("log", log, Log, LogDefault)
+        self.server: Server = _slot("server", server, Server, ServerDefault)
+        self.scheduler: Scheduler = _slot("scheduler", scheduler, Scheduler, SchedulerDefault)
+        self.tracer: Tracer = _slot("tracer", tracer, Tracer, TracerDefault)
+        self.metrics: Metrics = _slot("metrics", metrics, Metrics, MetricsDefault)
+        self.executor: Executor = _slot("executor", executor, Executor, _local_executor)
+
+
+@cache
+def default_config() -> Config:
+    """Give the one configuration of this process for tasks that were given none."""
+    return Config()
+
+
+def _slot(name: str, value: Any, interface: type, default: Callable[[], Any]) -> Any:
+    if value is None:
+        return default()
+    if not isinstance(value, interface):
+        expected = f"an instance of {interface.__module__}.{interface.__qualname__}, not {value!r}"
+        raise NotCallableObject(name, expected)
+    return value
+
+
+def _local_executor() -> Executor:
+    # Worker processes need modules that a program without `parallel` never imports.
+    from dotflow.providers.executor_local import shared_executor  # noqa: PLC0415
+
+    return shared_executor()

@@ -1,0 +1,54 @@
+"""Runs a coroutine to its end from plain code. Imported only when a step is one."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import copy_context
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from dotflow.core.limit import current_limit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+
+def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine to its end and give its value.
+
+    Where an event loop runs in this thread already, another thread runs it, in a copy of
+    this thread's context.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_cancellable(coroutine))
+    return _in_thread(lambda: asyncio.run(_cancellable(coroutine)))
+
+
+async def _cancellable(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    limit = current_limit()
+    if limit is None:
+        return await coroutine
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(coroutine)
+    limit.on_timeout(lambda: loop.call_soon_threadsafe(task.cancel))
+    return await task
+
+
+def _in_thread(function: Callable[[], Any]) -> Any:
+    result: list[Any] = []
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            result.append(function())
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            raised.append(error)
+
+    thread = Thread(target=copy_context().run, args=(work,), name="dotflow-coroutine", daemon=True)
+    thread.start()
+    thread.join()
+    if raised:
+        raise raised[0]
+    return result[0]

@@ -1,0 +1,86 @@
+"""The time limit of one call in this process."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, copy_context
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# How long a cancelled coroutine may take for its `finally` blocks, in seconds.
+_CLEAN_UP: Final = 0.25
+
+_MARK: Final = "__dotflow_limit__"
+
+_current: ContextVar[Limit | None] = ContextVar("dotflow_limit", default=None)
+
+
+class Limit:
+    """Runs one call in a thread of its own and waits for it a limited time.
+
+    A thread cannot be stopped: one that is late is abandoned. It is a daemon, so it delays
+    neither the run nor the exit of the interpreter. A coroutine is cancelled.
+    """
+
+    def __init__(self, seconds: float, name: str) -> None:
+        self._seconds = seconds
+        self._name = name
+        self._done = Event()
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self._cancel: Callable[[], object] | None = None
+
+    def on_timeout(self, cancel: Callable[[], object]) -> None:
+        """Set what stops the call where it can be stopped."""
+        self._cancel = cancel
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Call `function` in a copy of this context.
+
+        Raises:
+            TimeoutError: It did not return in time; `is_limit_error` tells it from one
+                that the function raised.
+        """
+        context = copy_context()
+        context.run(_current.set, self)
+        Thread(
+            target=context.run, args=(self._work, function), name=f"dotflow-{self._name}", daemon=True
+        ).start()
+        if not self._done.wait(self._seconds):
+            self._give_up()
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def _work(self, function: Callable[[], Any]) -> None:
+        try:
+            self._value = function()
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            self._error = error
+        finally:
+            self._done.set()
+
+    def _give_up(self) -> None:
+        if self._cancel is not None:
+            self._cancel()
+            self._done.wait(_CLEAN_UP)
+        raise limit_error(self._name, self._seconds)
+
+
+def current_limit() -> Limit | None:
+    """Give the limit that this code runs under."""
+    return _current.get()
+
+
+def limit_error(name: str, seconds: float) -> TimeoutError:
+    """Make the error of a call that took longer than its limit."""
+    error = TimeoutError(f"{name} did not end within its timeout of {seconds:g} s")
+    setattr(error, _MARK, seconds)
+    return error
+
+
+def is_limit_error(error: BaseException) -> bool:
+    """Tell a limit's own error from a `TimeoutError` that a step raised."""
+    return hasattr(error, _MARK)

@@ -1,0 +1,90 @@
+"""Class steps: the actions among an instance's methods, run one after another."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from dotflow.core.action import Action
+from dotflow.core.context import Context
+from dotflow.core.ids import fresh_id
+from dotflow.core.limit import Limit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+    from typing import Protocol
+
+    class MethodScopes(Protocol):
+        """Makes what is entered around a method of a class step."""
+
+        def __call__(self, action: Action, /) -> AbstractContextManager[object]: ...
+
+
+_logger = logging.getLogger("dotflow")
+
+
+def actions_of(value: object) -> Sequence[Action]:
+    """Give the actions of an instance's class, bound to it, in the order of definition.
+
+    Looks at the classes alone: no property is evaluated and no source is read. Those of a
+    base class come first; an override keeps the place of what it overrides.
+    """
+    kind = type(value)
+    if kind.__module__ == "builtins":
+        return ()
+    found: dict[str, Action | None] = {}
+    for owner in reversed(kind.__mro__):
+        for name, attribute in vars(owner).items():
+            if name in found or _action_in(attribute) is not None:
+                found[name] = _bound(attribute, value)
+    return [action for action in found.values() if action is not None]
+
+
+def _action_in(attribute: object) -> Action | None:
+    inner = getattr(attribute, "__func__", None) if _is_wrapped(attribute) else attribute
+    return inner if isinstance(inner, Action) and inner.func is not None else None
+
+
+def _is_wrapped(attribute: object) -> bool:
+    return isinstance(attribute, (staticmethod, classmethod))
+
+
+def _bound(attribute: object, value: object) -> Action | None:
+    action = _action_in(attribute)
+    if action is None or isinstance(attribute, staticmethod):
+        return action
+    return action.__get__(type(value) if isinstance(attribute, classmethod) else value)
+
+
+def run_methods(
+    actions: Sequence[Action], initial: Context | None, previous: Context | None
+) -> list[Context]:
+    """Run the actions of a class step; each gets what the one before returned."""
+    contexts: list[Context] = []
+    for action in actions:
+        value = _tried(action, initial, previous)
+        previous = Context(value, task_id=fresh_id())
+        contexts.append(previous)
+    return contexts
+
+
+def _tried(action: Action, initial: Context | None, previous: Context | None) -> Any:
+    policy = action.policy
+    for attempt in range(1, policy.attempts):
+        try:
+            return _run_limited(action, initial, previous)
+        except Exception as error:  # noqa: BLE001 - a user's step may raise anything
+            _logger.warning(
+                "%s failed in attempt %d of %d: %r", action.name, attempt, policy.attempts, error
+            )
+        time.sleep(policy.delay_after(attempt))
+    return _run_limited(action, initial, previous)
+
+
+def _run_limited(action: Action, initial: Context | None, previous: Context | None) -> Any:
+    if not action.policy.timeout:
+        return action.run(initial, previous)
+    limit = Limit(action.policy.timeout, action.name)
+    return limit.call(lambda: action.run(initial, previous))

@@ -1,0 +1,258 @@
+"""One step of a workflow, with what became of it."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from dotflow.core.action import Action
+from dotflow.core.config import Config, default_config
+from dotflow.core.context import Context
+from dotflow.core.exception import MissingActionDecorator, NotCallableObject, TaskError
+from dotflow.core.module import Module
+from dotflow.core.types.status import TypeStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dotflow.core.failure import Failure
+    from dotflow.core.run import Run
+    from dotflow.core.task.record import TaskRecord
+
+
+def basic_callback(*args: Any, **kwargs: Any) -> None:
+    """Do nothing: the callback of a task that was given none."""
+
+
+class Task:
+    """A step, the options it was added with, and its state.
+
+    A plain record: the engine alone changes the state of a task that runs.
+
+    Args:
+        task_id: Unique in its workflow.
+        step: An action, or the import string of one.
+        callback: Called as `callback(task=task)` after the task ran; or its import string.
+        initial_context: The value that the step finds in `initial_context.storage`.
+        workflow_id: The id of the workflow.
+        config: The providers; None: those of the run, or the process's default ones.
+        group_name: The group that the task belongs to.
+        name: What it is called in logs, traces and metrics; by default the step's name.
+
+    Raises:
+        ImportModuleError: An import string leads nowhere.
+        MissingActionDecorator: The step is no action.
+        NotCallableObject: The callback cannot be called.
+    """
+
+    # Slots, and times as plain floats: a queue of 100,000 tasks has 100,000 of these.
+    __slots__ = (
+        "_config",
+        "_created",
+        "_current",
+        "_errors",
+        "_finished",
+        "_initial",
+        "_previous",
+        "_started",
+        "callback",
+        "duration",
+        "failure",
+        "group_name",
+        "index",
+        "name",
+        "queue_duration",
+        "ready_at",
+        "restored",
+        "retry_count",
+        "run",
+        "status",
+        "step",
+        "task_id",
+        "workflow_id",
+    )
+
+    def __init__(
+        self,
+        task_id: str,
+        step: Action | str,
+        callback: Callable[..., Any] | str = basic_callback,
+        initial_context: Any = None,
+        workflow_id: Any = None,
+        config: Config | None = None,
+        group_name: str = "default",
+        name: str | None = None,
+    ) -> None:
+        self.task_id = task_id
+        self.workflow_id = workflow_id
+        self.step: Action = step_of(step)
+        self.callback: Callable[..., Any] = callback_of(callback)
+        self.group_name = group_name
+        self.name = name or self.step.name
+        self._config = config
+        self._initial = initial_context
+        self._previous: Any = None
+        self._created: datetime | float | None = time.time()
+        self.index = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Make the task as if it had never run."""
+        self.status: str = TypeStatus.NOT_STARTED
+        self.retry_count = 0
+        self.duration: float | None = None
+        self.run: Run | None = None
+        self.failure: Failure | None = None
+        self.restored = False
+        self.ready_at: float | None = None
+        self.queue_duration: float | None = None
+        self._errors: list[TaskError] | None = None
+        self._previous = None
+        self._current: Any = None
+        self._started: datetime | float | None = None
+        self._finished: datetime | float | None = None
+
+    @property
+    def config(self) -> Config:
+        """The providers."""
+        return self._config or default_config()
+
+    @config.setter
+    def config(self, value: Config | None) -> None:
+        self._config = value
+
+    @property
+    def initial_context(self) -> Context:
+        """What the task was added with; empty if nothing."""
+        self._initial = Context.of(self._initial)
+        return self._initial
+
+    @initial_context.setter
+    def initial_context(self, value: Any) -> None:
+        self._initial = Context.of(value)
+
+    @property
+    def previous_context(self) -> Context:
+        """What the task before it handed on; empty if nothing."""
+        self._previous = Context.of(self._previous)
+        return self._previous
+
+    @previous_context.setter
+    def previous_context(self, value: Any) -> None:
+        self._previous = Context.of(value)
+
+    @property
+    def current_context(self) -> Context:
+        """What the step returned; empty if it did not."""
+        self._current = Context.of(self._current)
+        return self._current
+
+    @current_context.setter
+    def current_context(self, value: Any) -> None:
+        self._current = Context.of(value)
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When the task was made: naive local time."""
+        return _as_datetime(self._created)
+
+    @created_at.setter
+    def created_at(self, value: datetime | float | None) -> None:
+        self._created = value
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When the first attempt started: naive local time."""
+        return _as_datetime(self._started)
+
+    @started_at.setter
+    def started_at(self, value: datetime | float | None) -> None:
+        self._started = value
+
+    @property
+    def finished_at(self) -> datetime | None:
+        """When the last attempt ended: naive local time."""
+        return _as_datetime(self._finished)
+
+    @finished_at.setter
+    def finished_at(self, value: datetime | float | None) -> None:
+        self._finished = value
+
+    @property
+    def errors(self) -> list[TaskError]:
+        """What went wrong, one record for each failed attempt."""
+        if self._errors is None:
+            self._errors = []
+        return self._errors
+
+    @errors.setter
+    def errors(self, value: list[TaskError] | TaskError | BaseException) -> None:
+        if isinstance(value, list):
+            self._errors = value
+        else:
+            self.errors.append(value if isinstance(value, TaskError) else TaskError(value))
+
+    @property
+    def error(self) -> TaskError:
+        """The last of `errors`, or an empty one. Deprecated."""
+        _warn_of_error()
+        return self._errors[-1] if self._errors else TaskError()
+
+    @error.setter
+    def error(self, value: TaskError | BaseException) -> None:
+        _warn_of_error()
+        self.errors = value  # type: ignore[assignment] - the setter appends a single one
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt that runs, or ran last; from 1."""
+        return self.retry_count + 1
+
+    def schema(self, max: int | None = None) -> TaskRecord:  # noqa: A002 - the 1.x name
+        """Give the task as a typed record; `max` limits the length of its JSON text."""
+        from dotflow.core.task.record import task_record  # noqa: PLC0415 - results only
+
+        return task_record(self, max)
+
+    def result(self, max: int | None = None) -> dict[str, Any]:  # noqa: A002 - the 1.x name
+        """Give the task as a dictionary; `max` limits the length of its JSON text."""
+        return self.schema(max).model_dump()
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name} {self.task_id} {self.status!r}>"
+
+
+def step_of(step: object) -> Action:
+    """Give the action that `step` is or names.
+
+    Raises:
+        ImportModuleError: The import string leads nowhere.
+        MissingActionDecorator: It is no action.
+    """
+    found = Module(step)
+    if not isinstance(found, Action) or found.func is None:
+        raise MissingActionDecorator(step)
+    return found
+
+
+def callback_of(callback: object) -> Callable[..., Any]:
+    """Give the callable that `callback` is or names.
+
+    Raises:
+        ImportModuleError: The import string leads nowhere.
+        NotCallableObject: It cannot be called.
+    """
+    found = Module(callback)
+    if not callable(found):
+        raise NotCallableObject(str(callback))
+    return found  # type: ignore[no-any-return] - any callable will do
+
+
+def _as_datetime(value: datetime | float | None) -> datetime | None:
+    return datetime.fromtimestamp(value) if isinstance(value, float) else value  # type: ignore[return-value]
+
+
+def _warn_of_error() -> None:
+    warnings.warn("Task.error is deprecated: use Task.errors", DeprecationWarning, stacklevel=3)

@@ -1,0 +1,101 @@
+"""The log that is used unless told otherwise: lines of text or JSON, to stderr or a file."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from dotflow.abc.log import LEVELS, Log
+from dotflow.core.exception import InvalidOption
+from dotflow.settings import Settings
+
+if TYPE_CHECKING:
+    import os
+    from io import TextIOWrapper
+
+_NAME: Final = "dotflow.log"
+_OUTPUTS: Final = ("console", "file", "both")
+_LINES: Final = {
+    "simple": "%(asctime)s - %(levelname)s [%(name)s]: %(message)s",
+    "json": "%(message)s",
+}
+
+
+class LogDefault(Log):
+    """Writes one line at each change of a task's status.
+
+    Each instance writes by handlers of its own, past the logging configuration of the
+    application, and leaves nothing behind when it is gone.
+
+    Args:
+        level: The lowest level that is written: `DEBUG`, `INFO`, `WARNING` or `ERROR`, in
+            any case. An unknown one means `INFO`.
+        output: `console` (stderr), `file` or `both`.
+        path: The file, which is appended to; made with its folders at the first line.
+        format: `simple` or `json`: one JSON object a line.
+
+    Raises:
+        InvalidOption: `output` or `format` is none of these.
+    """
+
+    def __init__(
+        self,
+        level: str = "INFO",
+        output: str = "console",
+        path: str | os.PathLike[str] = Settings.LOG_PATH,
+        format: str = "simple",  # noqa: A002 - the name of 1.x
+    ) -> None:
+        _check("output", output, _OUTPUTS)
+        _check("format", format, tuple(_LINES))
+        self._level = LEVELS.get(str(level).upper(), logging.INFO)
+        self._format = format
+        # Not from `getLogger`, which would keep it for ever and share it with others.
+        self._logger = logging.Logger(_NAME, level=self._level)
+        self._logger.propagate = False
+        for handler in _handlers(output, path):
+            handler.setFormatter(logging.Formatter(_LINES[format]))
+            self._logger.addHandler(handler)
+            weakref.finalize(self, handler.close)
+
+    def close(self) -> None:
+        """Close the file, if there is one. A later line opens it again."""
+        for handler in self._logger.handlers:
+            handler.close()
+
+
+class _ConsoleHandler(logging.Handler):
+    """Writes to what is `sys.stderr` at that moment, which tests and notebooks replace."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        stream = sys.stderr
+        # It is None in a program without a console.
+        if stream is None:
+            return
+        try:
+            stream.write(self.format(record) + "\n")
+            stream.flush()
+        except Exception:  # noqa: BLE001 - logging reports it in its own way
+            self.handleError(record)
+
+
+class _FileHandler(logging.FileHandler):
+    def _open(self) -> TextIOWrapper:
+        Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
+        return super()._open()
+
+
+def _handlers(output: str, path: str | os.PathLike[str]) -> list[logging.Handler]:
+    handlers: list[logging.Handler] = []
+    if output != "file":
+        handlers.append(_ConsoleHandler())
+    if output != "console":
+        handlers.append(_FileHandler(path, encoding="utf-8", delay=True))
+    return handlers
+
+
+def _check(option: str, value: Any, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InvalidOption(option, value, f"use one of {', '.join(allowed)}")

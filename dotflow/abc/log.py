@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC
 from datetime import UTC, datetime
+from functools import cache
 from logging import DEBUG, ERROR, INFO, WARNING
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow.abc.noop import noop
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from logging import Logger, LoggerAdapter
 
     from dotflow.abc.scope import RemoteScope, Scope
@@ -82,7 +83,7 @@ class LogRecord(NamedTuple):
         return _json(self.model_dump(exclude_none=exclude_none))
 
 
-class Log(ABC):  # noqa: B024 - the interface of 1.x: nothing that a subclass must define
+class Log(ABC):
     """Told of every change of a task's status, at the level that fits it.
 
     A subclass sets `_logger`, `_level` and `_format` and inherits the rest: what is below
@@ -218,7 +219,12 @@ def _dumped(fields: dict[str, Any], *, exclude_none: bool) -> dict[str, Any]:
 
 
 def _json(fields: Mapping[str, Any]) -> str:
-    # Here, because `import dotflow` does without it.
-    from json import dumps  # noqa: PLC0415
+    return _encode()(fields)
 
-    return dumps(fields, default=str)
+
+@cache
+def _encode() -> Callable[[object], str]:
+    # Here, because `import dotflow` does without it; once, because making one takes long.
+    from json import JSONEncoder  # noqa: PLC0415
+
+    return JSONEncoder(default=str).encode

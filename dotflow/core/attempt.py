@@ -10,11 +10,14 @@ from dotflow.core.limit import Limit
 from dotflow.core.steps import actions_of, run_methods
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from dotflow.abc.scope import Scope
+    from dotflow.abc.scope import RemoteScope, Scope
     from dotflow.core.action import Action
     from dotflow.core.context import Context
+
+_NO_SCOPES: Mapping[str, RemoteScope] = {}
+_NOTHING: Mapping[str, object] = {}
 
 
 class Attempt(NamedTuple):
@@ -26,8 +29,9 @@ class Attempt(NamedTuple):
         initial: The task's initial context, where the step wants it.
         previous: What the task before handed on, where the step wants it.
         timeout: Seconds, 0 for no limit.
-        scopes: What is entered around the step.
+        scopes: What is entered around the step, in this process.
         number: Which attempt of the task this is, from 1.
+        remote: What is entered around the step in a worker, by slot.
     """
 
     step: Action
@@ -37,6 +41,7 @@ class Attempt(NamedTuple):
     timeout: float
     scopes: Sequence[Scope] = ()
     number: int = 1
+    remote: Mapping[str, RemoteScope] = _NO_SCOPES
 
 
 class Outcome(NamedTuple):
@@ -47,7 +52,7 @@ class Outcome(NamedTuple):
         failure: How it failed; None where it did not.
         started: When the step started, in seconds of the run's monotonic clock.
         ended: When it ended, likewise.
-        recorded: What the scopes recorded, in their order; empty in this process.
+        recorded: What the remote scopes recorded, by slot; empty in this process.
         pid: The worker's process id; None in this process.
         host: The worker's host name; None in this process.
     """
@@ -56,7 +61,7 @@ class Outcome(NamedTuple):
     failure: Failure | None
     started: float
     ended: float
-    recorded: Sequence[object] = ()
+    recorded: Mapping[str, object] = _NOTHING
     pid: int | None = None
     host: str | None = None
 

@@ -14,6 +14,7 @@ from dotflow.abc.server import Server
 from dotflow.abc.storage import Storage
 from dotflow.abc.tracer import Tracer
 from dotflow.core.exception import NotCallableObject
+from dotflow.providers.executor_local import shared_executor
 from dotflow.providers.log_default import LogDefault
 from dotflow.providers.metrics_default import MetricsDefault
 from dotflow.providers.notify_default import NotifyDefault
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 class Config:
     """Which provider serves each slot; None gives the default one.
+
+    Attributes:
+        reported: The (provider, hook) pairs whose first error was logged.
 
     Raises:
         NotCallableObject: A value is no instance of the slot's interface.
@@ -51,7 +55,8 @@ class Config:
         self.scheduler: Scheduler = _slot("scheduler", scheduler, Scheduler, SchedulerDefault)
         self.tracer: Tracer = _slot("tracer", tracer, Tracer, TracerDefault)
         self.metrics: Metrics = _slot("metrics", metrics, Metrics, MetricsDefault)
-        self.executor: Executor = _slot("executor", executor, Executor, _local_executor)
+        self.executor: Executor = _slot("executor", executor, Executor, shared_executor)
+        self.reported: set[tuple[str, str]] = set()
 
 
 @cache
@@ -67,10 +72,3 @@ def _slot(name: str, value: Any, interface: type, default: Callable[[], Any]) ->
         expected = f"an instance of {interface.__module__}.{interface.__qualname__}, not {value!r}"
         raise NotCallableObject(name, expected)
     return value
-
-
-def _local_executor() -> Executor:
-    # Worker processes need modules that a program without `parallel` never imports.
-    from dotflow.providers.executor_local import shared_executor  # noqa: PLC0415
-
-    return shared_executor()

@@ -106,8 +106,11 @@ class UnstableInput(DotflowError):
     """An input has no form that is the same in every process, so it has no fingerprint."""
 
     def __init__(self, value: object = None) -> None:
+        # Short, and safe where the value's own `repr` raises or never ends.
+        from reprlib import repr as shown
+
         super().__init__(
-            f"No stable fingerprint can be made of {type(value).__qualname__} ({value!r}). "
+            f"No stable fingerprint can be made of {type(value).__qualname__} ({shown(value)}). "
             "Pass start(fingerprint='...') with a text that changes when the input does."
         )
 
@@ -170,7 +173,7 @@ def traceback_of(error: BaseException) -> str:
     while step is not None and _is_ours(step.tb_frame.f_globals):
         step = step.tb_next
     try:
-        return "".join(format_exception(type(error), error, step or error.__traceback__))
+        return "".join(format_exception(type(error), error, step))
     except Exception:  # noqa: BLE001 - a user's exception may break its own formatting
         return f"{type(error).__name__}: {text_of(error)}\n"
 

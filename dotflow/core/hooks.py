@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
 
 from dotflow.abc.noop import is_noop
 from dotflow.core.types.workflow import WorkflowStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from dotflow.abc.scope import Scope
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
     from dotflow.core.run import Run
     from dotflow.core.task.model import Task
 
-    Call = tuple[Callable[..., Any], str, str]
+    # What to call, the slot of the provider, and the name of the hook.
+    Calls = tuple[tuple[Callable[..., Any], str, str], ...]
 
 _logger = logging.getLogger("dotflow")
 
@@ -65,41 +65,161 @@ _TASK_MOMENTS: Final = {
     ),
     "skipped": (("metrics", "task_skipped"), ("log", "task_skipped")),
 }
-_RUN_HOOKS: Final = {
-    "run_started": ("tracer", "metrics", "log"),
-    "run_finished": ("tracer", "metrics", "log"),
-}
 _SCOPED: Final = ("tracer", "log")
 
 
 class Hooks:
-    """The hooks of one configuration, looked up once."""
+    """The hooks of one configuration, looked up once for a run."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._reported: set[tuple[str, str]] = set()
-        self._moments = {
-            moment: tuple(self._calls(places)) for moment, places in _TASK_MOMENTS.items()
-        }
-        self.started = self._moment("started")
-        self.retried = self._moment("retried")
-        self.completed = self._moment("completed")
-        self.failed = self._moment("failed")
-        self.added = self._moment("added")
-        self.restored = self._moment("restored")
-        self.skipped = self._moment("skipped")
-        self.timed_out = self._moment("timed_out")
-        self.worker_lost = self._moment("worker_lost")
-        self._scopes = tuple(self._calls((slot, "attempt_scope") for slot in _SCOPED))
-        self._remote = tuple(self._calls((slot, "remote_scope") for slot in _SCOPED))
-        self._ended = dict(
-            (slot, call)
-            for slot in _SCOPED
-            for call in self._calls([(slot, "attempt_finished")])
-        )
+        self.started = self._at("started")
+        self.timed_out = self._at("timed_out")
+        self.worker_lost = self._at("worker_lost")
+        self.retried = self._at("retried")
+        self.completed = self._at("completed")
+        self.failed = self._at("failed")
+        self.restored = self._at("restored")
+        self.skipped = self._at("skipped")
+        self._scopes = self._calls((slot, "attempt_scope") for slot in _SCOPED)
+        self._remote = self._calls((slot, "remote_scope") for slot in _SCOPED)
+        self._ended = self._calls((slot, "attempt_finished") for slot in _SCOPED)
+        self.has_scopes = bool(self._scopes)
+        self.watches_attempts = bool(self._ended)
 
-    def _calls(self, places: Iterable[tuple[str, str]]) -> Iterable[Call]:
-        for slot, hook in places:
-            function = getattr(getattr(self._config, slot), hook)
-            if not is_noop(function):
-                yield function, slot, hook
+    def _at(self, moment: str) -> Calls:
+        return self._calls(_TASK_MOMENTS[moment])
+
+    def _calls(self, places: Iterable[tuple[str, str]]) -> Calls:
+        found = ((getattr(getattr(self._config, slot), hook), slot, hook) for slot, hook in places)
+        return tuple(call for call in found if not is_noop(call[0]))
+
+    def fire(self, calls: Calls, task: Task) -> None:
+        """Make the calls of one moment of a task, each guarded."""
+        for function, slot, hook in calls:
+            try:
+                function(task=task)
+            except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
+                report(self._config, slot, hook, error)
+
+    def run_started(self, run: Run) -> None:
+        """Tell that a run begins."""
+        for slot in ("tracer", "metrics", "log"):
+            self._guarded(slot, "run_started", run)
+        self._tell_server(run, WorkflowStatus.IN_PROGRESS)
+
+    def run_finished(self, run: Run) -> None:
+        """Tell that a run has ended."""
+        for slot in ("tracer", "metrics", "log"):
+            self._guarded(slot, "run_finished", run)
+        self._tell_server(run, WorkflowStatus.FAILED if run.failed else WorkflowStatus.COMPLETED)
+
+    def _tell_server(self, run: Run, status: str) -> None:
+        self._guarded("server", "update_workflow", workflow=run.workflow_id, status=status)
+
+    def run_carrier(self, run: Run) -> Mapping[str, str] | None:
+        """Give what the tracer wants kept with the run's checkpoints."""
+        carrier: Mapping[str, str] | None = self._guarded("tracer", "run_carrier", run)
+        return carrier
+
+    def workers_changed(self, workers: int, busy: int) -> None:
+        """Tell how many workers live and how many of them are busy."""
+        self._guarded("metrics", "workers_changed", workers, busy)
+
+    def scopes(self, task: Task, attempt: int) -> Sequence[Scope]:
+        """Give what is entered around an attempt in this process, guarded."""
+        return [
+            _GuardedScope(scope, self._config, slot)
+            for slot, scope in self._made(self._scopes, task, attempt)
+        ]
+
+    def remote_scopes(self, task: Task, attempt: int) -> dict[str, Any]:
+        """Give what is sent along with an attempt, by the slot that it comes from."""
+        return dict(self._made(self._remote, task, attempt))
+
+    def attempt_finished(self, task: Task, outcome: Outcome) -> None:
+        """Tell how an attempt ended, with what its remote scopes recorded."""
+        for function, slot, hook in self._ended:
+            try:
+                function(task, task.attempt, outcome, outcome.recorded.get(slot))
+            except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
+                report(self._config, slot, hook, error)
+
+    def _made(self, calls: Calls, task: Task, attempt: int) -> Iterable[tuple[str, Any]]:
+        for function, slot, hook in calls:
+            try:
+                scope = function(task, attempt)
+            except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
+                report(self._config, slot, hook, error)
+                continue
+            if scope is not None:
+                yield slot, scope
+
+    def _guarded(self, slot: str, hook: str, *args: Any, **kwargs: Any) -> Any:
+        return call(self._config, slot, hook, *args, **kwargs)
+
+
+def call(config: Config, slot: str, hook: str, *args: Any, **kwargs: Any) -> Any:
+    """Call one hook of one provider; give None where it raised."""
+    function = getattr(getattr(config, slot), hook)
+    if is_noop(function):
+        return None
+    try:
+        return function(*args, **kwargs)
+    except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
+        report(config, slot, hook, error)
+    return None
+
+
+def announce(config: Config, task: Task) -> None:
+    """Tell of a task that was added."""
+    for slot, hook in _TASK_MOMENTS["added"]:
+        call(config, slot, hook, task=task)
+
+
+def report(config: Config, slot: str, hook: str, error: Exception) -> None:
+    """Log a provider's error, the first of its kind with its traceback, and count it."""
+    provider = type(getattr(config, slot)).__name__
+    if (provider, hook) not in config.reported:
+        config.reported.add((provider, hook))
+        _logger.error(
+            "%s.%s raised %s; the run goes on, and further errors there are only counted",
+            provider,
+            hook,
+            type(error).__name__,
+            exc_info=error,
+        )
+    try:
+        config.metrics.telemetry_error(provider, hook)
+    except Exception:  # noqa: BLE001 - the counter of errors is telemetry, too
+        _logger.debug("the error could not be counted", exc_info=True)
+
+
+class _GuardedScope:
+    __slots__ = ("_config", "_entered", "_scope", "_slot")
+
+    def __init__(self, scope: Scope, config: Config, slot: str) -> None:
+        self._scope = scope
+        self._config = config
+        self._slot = slot
+        self._entered = False
+
+    def __enter__(self) -> None:
+        try:
+            self._scope.__enter__()
+            self._entered = True
+        except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
+            report(self._config, self._slot, "attempt_scope", error)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._entered:
+            return
+        try:
+            self._scope.__exit__(kind, error, traceback)
+        except Exception as broken:  # noqa: BLE001 - telemetry never breaks a run
+            report(self._config, self._slot, "attempt_scope", broken)

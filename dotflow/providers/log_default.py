@@ -52,8 +52,8 @@ class LogDefault(Log):
         _check("format", format, tuple(_LINES))
         self._level = LEVELS.get(str(level).upper(), logging.INFO)
         self._format = format
-        # Not from `getLogger`, which would keep it for ever and share it with others.
-        self._logger = logging.Logger(_NAME, level=self._level)
+        # `getLogger` would keep it for ever and share it with others.
+        self._logger = logging.Logger(_NAME, level=self._level)  # noqa: LOG001
         self._logger.propagate = False
         for handler in _handlers(output, path):
             handler.setFormatter(logging.Formatter(_LINES[format]))

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from dotflow.core.config import default_config
-from dotflow.core.hooks import hooks_of
+from dotflow.core.hooks import announce
 from dotflow.core.ids import FreshIds, derived_id
 from dotflow.core.task.model import Task, basic_callback, callback_of, step_of
 
@@ -87,7 +87,7 @@ class TaskBuilder:
             )
             task.index = len(self.queue)
             self.queue.append(task)
-            hooks_of(self.config).added(task)
+            announce(self.config, task)
         return self
 
     def count(self) -> int:

@@ -114,6 +114,21 @@ class Task:
         self._started: datetime | float | None = None
         self._finished: datetime | float | None = None
 
+    def copy(self, task_id: str) -> Task:
+        """Give a task as this one was when it was made, with another id."""
+        task = Task(
+            task_id,
+            self.step,
+            self.callback,
+            self._initial,
+            self.workflow_id,
+            self._config,
+            self.group_name,
+            self.name,
+        )
+        task.index = self.index
+        return task
+
     @property
     def config(self) -> Config:
         """The providers."""

@@ -1,0 +1,109 @@
+# Needs git, make and Python 3.11 or later with venv and pip; `make help` lists the targets.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+VENV := .venv
+BIN := $(VENV)/bin
+BENCH := build/bench
+PROJECT := pyproject.toml constraints.txt
+
+# The interpreter to build on: `make test PYTHON=python3.13`. Unless given, the first of
+# CANDIDATES that is new enough.
+PYTHON ?=
+CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+
+# pip before 25.3 pins what builds the package by the first, later ones by the second.
+export PIP_CONSTRAINT := constraints.txt
+export PIP_BUILD_CONSTRAINT := constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+INSTALL := -m pip install --quiet --quiet
+
+# make_venv FOLDER: a virtual environment with pip in it, or the reason why there is none.
+define make_venv
+@python=; \
+for name in $(or $(PYTHON),$(CANDIDATES)); do \
+	if "$$name" -c '$(NEW_ENOUGH)' 2>/dev/null; then python=$$name; break; fi; \
+done; \
+if [ -z "$$python" ]; then \
+	echo "make: no Python 3.11 or later among: $(or $(PYTHON),$(CANDIDATES))." >&2; \
+	echo "make: install one, or name it: make $(or $(MAKECMDGOALS),test) PYTHON=/path/to/python3" >&2; \
+	exit 1; \
+fi; \
+echo "Making $(1) with $$("$$python" --version)"; \
+rm -rf "$(1)" && "$$python" -m venv "$(1)"
+endef
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo
+demo: $(VENV)/.demo ## Run the weather pipeline and show its trace, metrics and logs
+	@$(BIN)/python examples/weather.py
+
+.PHONY: test
+test: check ## Run every gate: style, types, import contracts, tests with coverage
+	$(BIN)/python -m pytest --cov
+
+.PHONY: check
+check: $(VENV)/.dev ## Run the gates that run no code: style, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: format
+format: $(VENV)/.dev ## Repair style where it can be repaired
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: bench
+bench: $(BENCH)/here/.made $(BENCH)/peer/.made ## Measure speed and memory beside dotflow 1.0.1
+	@$(BENCH)/here/bin/python tests/benchmarks/run.py \
+		--here $(BENCH)/here/bin/python --peer $(BENCH)/peer/bin/python $(ARGS)
+
+.PHONY: constraints
+constraints: export PIP_CONSTRAINT :=
+constraints: export PIP_BUILD_CONSTRAINT :=
+constraints: ## Renew constraints.txt: the newest release of everything that is installed
+	$(call make_venv,build/pins)
+	@build/pins/bin/python $(INSTALL) hatchling editables -e '.[dev]'
+	@{ sed '/^[^#]/,$$d' constraints.txt; \
+		build/pins/bin/python -m pip freeze --exclude-editable; } > build/pins/constraints.txt
+	@mv build/pins/constraints.txt constraints.txt
+
+.PHONY: clean
+clean: ## Remove everything that was made
+	rm -rf $(VENV) build dist .coverage .hypothesis .import_linter_cache .mypy_cache \
+		.pytest_cache .ruff_cache
+
+$(VENV)/.made:
+	$(call make_venv,$(VENV))
+	@touch $@
+
+$(VENV)/.demo: $(PROJECT) | $(VENV)/.made
+	@echo "Installing what the demo needs into $(VENV)"
+	@$(BIN)/python $(INSTALL) -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(PROJECT) | $(VENV)/.made
+	@echo "Installing what the tests need into $(VENV)"
+	@$(BIN)/python $(INSTALL) -e '.[dev]'
+	@touch $@
+
+$(BENCH)/here/.made: $(PROJECT)
+	$(call make_venv,$(BENCH)/here)
+	@$(BENCH)/here/bin/python $(INSTALL) -e .
+	@touch $@
+
+# The peer shares this project's import name and has dependencies of its own, so it is
+# pinned in a file of its own.
+$(BENCH)/peer/.made: export PIP_CONSTRAINT :=
+$(BENCH)/peer/.made: tests/benchmarks/peer.txt
+	$(call make_venv,$(BENCH)/peer)
+	@$(BENCH)/peer/bin/python $(INSTALL) -r tests/benchmarks/peer.txt
+	@touch $@

@@ -1,0 +1,141 @@
+"""Drives chains that run at the same time, in workers. All else than the steps is here."""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import heappop, heappush
+from itertools import count
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from dotflow.core.modes import hands_on
+from dotflow.core.types.status import TypeStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from dotflow.abc.executor import Executor, Session
+    from dotflow.core.attempt import Outcome
+    from dotflow.core.engine import Engine
+    from dotflow.core.modes import Chain
+    from dotflow.core.task.model import Task
+
+
+def run_chains_in_workers(engine: Engine, chains: Sequence[Chain], executor: Executor) -> None:
+    """Run chains at the same time, as many as the executor takes.
+
+    Raises:
+        KeyboardInterrupt: It came while waiting; what was running has been ended.
+    """
+    session = executor.session()
+    driver = _Driver(engine, chains, session)
+    try:
+        driver.drive()
+    except BaseException as error:
+        session.close()
+        driver.abort(error)
+        raise
+    session.close()
+    driver.tell_workers()
+
+
+class _Place:
+    """Where a chain has come to: its next task, since when that is ready, after which one."""
+
+    __slots__ = ("before", "chain", "index", "ready")
+
+    def __init__(self, chain: Chain, ready: float) -> None:
+        self.chain = chain
+        self.index = 0
+        self.ready = ready
+        self.before: Task | None = None
+
+    @property
+    def task(self) -> Task:
+        return self.chain[self.index]
+
+
+class _Driver:
+    def __init__(self, engine: Engine, chains: Sequence[Chain], session: Session) -> None:
+        self._engine = engine
+        self._session = session
+        began = monotonic()
+        # Made one by one as there is room, so that 100,000 chains need no 100,000 places.
+        self._fresh: Iterator[_Place] = (_Place(chain, began) for chain in chains)
+        self._ready: deque[_Place] = deque()
+        self._delayed: list[tuple[float, int, _Place]] = []
+        self._running: dict[int, _Place] = {}
+        self._tickets = count()
+        self._told_workers: tuple[int, int] | None = None
+
+    def drive(self) -> None:
+        """Run all chains to their ends."""
+        self._fill()
+        while self._running or self._delayed:
+            for ticket, outcome in self._session.wait(self._patience()):
+                self._take_in(self._running.pop(ticket), outcome)
+            self._fill()
+
+    def abort(self, error: BaseException) -> None:
+        """Fail every task that has begun and not ended."""
+        delayed = [place for _, _, place in self._delayed]
+        for place in (*self._running.values(), *delayed, *self._ready):
+            self._engine.abort(place.task, error)
+
+    def tell_workers(self) -> None:
+        """Tell of the workers, where their number or use has changed."""
+        workers = self._session.workers()
+        if workers is not None and workers != self._told_workers:
+            self._told_workers = workers
+            self._engine.workers_changed(*workers)
+
+    def _fill(self) -> None:
+        while self._session.has_room():
+            place = self._next()
+            if place is None:
+                break
+            self._launch(place)
+        self.tell_workers()
+
+    def _next(self) -> _Place | None:
+        if self._delayed and self._delayed[0][0] <= monotonic():
+            return heappop(self._delayed)[2]
+        if self._ready:
+            return self._ready.popleft()
+        return next(self._fresh, None)
+
+    def _patience(self) -> float | None:
+        if not self._delayed:
+            return None
+        return max(0.0, self._delayed[0][0] - monotonic())
+
+    def _launch(self, place: _Place) -> None:
+        task = place.task
+        if task.status != TypeStatus.RETRY:
+            task.ready_at = self._engine.wall_time(place.ready)
+            if not self._engine.begin(task, place.before):
+                self._advance(place, monotonic())
+                return
+        ticket = next(self._tickets)
+        self._running[ticket] = place
+        self._session.submit(ticket, self._engine.remote_attempt(task))
+
+    def _take_in(self, place: _Place, outcome: Outcome) -> None:
+        task = place.task
+        task.queue_duration = max(0.0, outcome.started - place.ready)
+        delay = self._engine.settle(task, outcome)
+        now = monotonic()
+        if delay is None:
+            self._advance(place, now)
+            return
+        place.ready = now + delay
+        heappush(self._delayed, (place.ready, next(self._tickets), place))
+
+    def _advance(self, place: _Place, now: float) -> None:
+        place.before = hands_on(place.task)
+        if place.before is None and not self._engine.keep_going:
+            return
+        place.index += 1
+        if place.index < len(place.chain):
+            place.ready = now
+            self._ready.append(place)

@@ -1,0 +1,70 @@
+"""The providers, imported when they are first asked for.
+
+`from dotflow.providers import <Name>` finds those of dotflow itself and, by the entry-point
+group `dotflow.providers`, those of any other distribution, which the core does not know.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from importlib.metadata import EntryPoint
+
+    from dotflow.providers.executor_local import ExecutorLocal as ExecutorLocal
+    from dotflow.providers.log_default import LogDefault as LogDefault
+    from dotflow.providers.metrics_default import MetricsDefault as MetricsDefault
+    from dotflow.providers.notify_default import NotifyDefault as NotifyDefault
+    from dotflow.providers.scheduler_cron import SchedulerCron as SchedulerCron
+    from dotflow.providers.scheduler_default import SchedulerDefault as SchedulerDefault
+    from dotflow.providers.server_default import ServerDefault as ServerDefault
+    from dotflow.providers.storage_default import StorageDefault as StorageDefault
+    from dotflow.providers.storage_file import StorageFile as StorageFile
+    from dotflow.providers.tracer_default import TracerDefault as TracerDefault
+
+_GROUP: Final = "dotflow.providers"
+
+_BUILT_IN: Final = {
+    "ExecutorLocal": "executor_local",
+    "LogDefault": "log_default",
+    "MetricsDefault": "metrics_default",
+    "NotifyDefault": "notify_default",
+    "SchedulerCron": "scheduler_cron",
+    "SchedulerDefault": "scheduler_default",
+    "ServerDefault": "server_default",
+    "StorageDefault": "storage_default",
+    "StorageFile": "storage_file",
+    "TracerDefault": "tracer_default",
+}
+
+
+def __getattr__(name: str) -> Any:
+    provider = _built_in(name) if name in _BUILT_IN else _from_others(name)
+    # The next look-up finds it without coming here.
+    globals()[name] = provider
+    return provider
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_BUILT_IN, *(entry.name for entry in _entry_points())})
+
+
+def _built_in(name: str) -> Any:
+    return getattr(import_module(f"{__name__}.{_BUILT_IN[name]}"), name)
+
+
+def _from_others(name: str) -> Any:
+    # Python itself asks for names like `__path__`; no provider has one.
+    if not name.startswith("_"):
+        for entry in _entry_points(name=name):
+            return entry.load()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _entry_points(**selection: str) -> Iterator[EntryPoint]:
+    # Here, because `import dotflow` does without it.
+    from importlib.metadata import entry_points  # noqa: PLC0415
+
+    return iter(entry_points(group=_GROUP, **selection))

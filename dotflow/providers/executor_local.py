@@ -1,0 +1,64 @@
+"""Worker processes on this machine."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from dotflow.abc.executor import Executor, Session
+from dotflow.core.exception import InvalidOption
+
+if TYPE_CHECKING:
+    from dotflow.workers.pool import Pool
+
+
+class ExecutorLocal(Executor):
+    """Runs attempts in worker processes, started when first needed and kept warm.
+
+    A timed-out attempt's process is killed with its children. A dead worker fails its
+    attempt alone.
+
+    Args:
+        workers: How many processes at most; by default one per core that this process
+            may use.
+
+    Raises:
+        InvalidOption: `workers` is not a whole number of at least 1.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        if workers is not None and (not isinstance(workers, int) or workers < 1):
+            raise InvalidOption("workers", workers, "give a whole number, 1 or more")
+        self.workers = workers or _cores()
+        self._pool: Pool | None = None
+        self._lock = Lock()
+
+    def session(self) -> Session:
+        """Begin the use by one run."""
+        from dotflow.workers.pool import Pool  # noqa: PLC0415 - many modules, for `parallel` only
+        from dotflow.workers.session import LocalSession  # noqa: PLC0415
+
+        with self._lock:
+            if self._pool is None:
+                self._pool = Pool(self.workers)
+        return LocalSession(self._pool)
+
+    def close(self) -> None:
+        """End the workers. A later run starts new ones."""
+        with self._lock:
+            if self._pool is not None:
+                self._pool.close()
+
+
+@cache
+def shared_executor() -> ExecutorLocal:
+    """Give the executor that all configurations share that were given none."""
+    return ExecutorLocal()
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,55 @@
+"""The metrics recorder that is used unless told otherwise: none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dotflow.abc.metrics import Metrics
+from dotflow.abc.noop import noop
+
+if TYPE_CHECKING:
+    from dotflow.core.run import Run
+    from dotflow.core.task import Task
+
+
+class MetricsDefault(Metrics):
+    """Counts nothing. A subclass may override any hook."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # Else a subclass that overrides the hooks of 1.x would not hear of runs.
+        for hook in ("run_started", "run_finished"):
+            if getattr(cls, hook) is getattr(MetricsDefault, hook):
+                setattr(cls, hook, getattr(Metrics, hook))
+
+    @noop
+    def workflow_started(self, workflow_id: Any, **kwargs: Any) -> None:
+        """Do nothing."""
+
+    @noop
+    def workflow_completed(self, workflow_id: Any, duration: float) -> None:
+        """Do nothing."""
+
+    @noop
+    def workflow_failed(self, workflow_id: Any, duration: float) -> None:
+        """Do nothing."""
+
+    @noop
+    def task_completed(self, task: Task) -> None:
+        """Do nothing."""
+
+    @noop
+    def task_failed(self, task: Task) -> None:
+        """Do nothing."""
+
+    @noop
+    def task_retried(self, task: Task) -> None:
+        """Do nothing."""
+
+    @noop
+    def run_started(self, run: Run) -> None:
+        """Do nothing."""
+
+    @noop
+    def run_finished(self, run: Run) -> None:
+        """Do nothing."""

@@ -1,0 +1,19 @@
+"""The notifier that is used unless told otherwise: none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dotflow.abc.noop import noop
+from dotflow.abc.notify import Notify
+
+if TYPE_CHECKING:
+    from dotflow.core.task import Task
+
+
+class NotifyDefault(Notify):
+    """Tells nobody."""
+
+    @noop
+    def hook_status_task(self, task: Task) -> None:
+        """Do nothing."""

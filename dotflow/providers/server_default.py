@@ -1,0 +1,201 @@
+"""The server that is told of workflows, where one is configured."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from dotflow.abc.noop import noop
+from dotflow.abc.server import Server
+
+if TYPE_CHECKING:
+    from urllib.request import OpenerDirector
+
+    from dotflow.core.task import Task
+    from dotflow.providers.delivery import Delivery, Request
+
+_logger: Final = logging.getLogger("dotflow")
+
+_HOOKS: Final = ("create_workflow", "update_workflow", "create_task", "update_task")
+_CONFIG: Final = "~/.dotflow/config.json"
+
+
+class ServerDefault(Server):
+    """Reports to a server by HTTP: in order, in the background, and never in the run's way.
+
+    Active only where the server's address and a token are known: from `SERVER_BASE_URL`
+    and `SERVER_USER_TOKEN`, or else `cloud.base_url` and `cloud.token` in
+    `~/.dotflow/config.json`. Otherwise every method does nothing.
+
+    A request holds what was so when the hook was called: the body is made then, since the
+    steps that follow may change the values, and sent later. Errors are logged.
+
+    Args:
+        flush_timeout: Seconds that the exit of the interpreter may wait for requests.
+
+    Attributes:
+        MAX_RESULT_SIZE: A limit on the length of a task's result, in characters.
+        TIMEOUT: Seconds that the server may take to answer.
+    """
+
+    MAX_RESULT_SIZE = 5_000_000
+    TIMEOUT = 15.0
+
+    def __init__(self, flush_timeout: float = 5.0) -> None:
+        self._delivery: Delivery | None = None
+        endpoint = _configured(self.TIMEOUT)
+        if endpoint is None:
+            self._mark_inactive()
+            return
+        # Here, because most programs have no server.
+        from dotflow.providers.delivery import Delivery  # noqa: PLC0415
+
+        self._delivery = Delivery(endpoint.send, flush_timeout=flush_timeout)
+
+    def create_workflow(self, workflow: Any) -> None:
+        """Report a new workflow, a `DotFlow`."""
+        if self._delivery is not None:
+            self._delivery.put(_request("POST", (), workflow.result()))
+
+    def update_workflow(self, workflow: Any, status: str = "") -> None:
+        """Report the status of the workflow with the id `workflow`."""
+        if self._delivery is not None:
+            self._delivery.put(_request("PATCH", (workflow,), {"status": status}))
+
+    def create_task(self, task: Task) -> None:
+        """Report a new task."""
+        if self._delivery is not None:
+            body = task.result(max=self.MAX_RESULT_SIZE)
+            self._delivery.put(_request("POST", (task.workflow_id, "tasks"), body))
+
+    def update_task(self, task: Task) -> None:
+        """Report how a task ended."""
+        if self._delivery is not None:
+            body = task.result(max=self.MAX_RESULT_SIZE)
+            path = (task.workflow_id, "tasks", task.task_id)
+            self._delivery.put(_request("PATCH", path, body))
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait at most `timeout` seconds for the requests; tell whether all are through."""
+        return self._delivery is None or self._delivery.flush(timeout)
+
+    def _mark_inactive(self) -> None:
+        # The engine calls no hook that is marked as doing nothing; an override is kept.
+        for hook in _HOOKS:
+            if getattr(type(self), hook) is getattr(ServerDefault, hook):
+                setattr(self, hook, _nothing)
+
+
+@noop
+def _nothing(*_: object, **__: object) -> None:
+    """Do nothing."""
+
+
+def _request(method: str, path: tuple[object, ...], body: dict[str, Any]) -> Request:
+    from json import dumps  # noqa: PLC0415 - `import dotflow` does without it
+
+    from dotflow.providers.delivery import Request  # noqa: PLC0415 - as above
+
+    parts = ("cli", "workflows", *map(str, path))
+    return Request(method, parts, dumps(body, default=str).encode())
+
+
+class _Endpoint:
+    """Where requests go. It never logs the token, nor the address, which may hold one."""
+
+    def __init__(self, base_url: str, token: str, timeout: float) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._token = token
+        self._timeout = timeout
+        self._opener: OpenerDirector | None = None
+
+    def send(self, request: Request) -> None:
+        """Send a request and read no more than how it was answered; log what went wrong."""
+        from urllib.error import HTTPError  # noqa: PLC0415 - in the delivery's thread only
+
+        try:
+            self._open(request)
+        except HTTPError as error:
+            error.close()
+            self._log(request, f"answered {error.code}")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next one goes out
+            self._log(request, f"failed ({type(error).__name__}: {error})")
+
+    def _open(self, request: Request) -> None:
+        from urllib.parse import quote  # noqa: PLC0415
+        from urllib.request import Request as HttpRequest  # noqa: PLC0415
+
+        if self._opener is None:
+            self._opener = _opener()
+        url = "/".join((self._base_url, *(quote(part, safe="") for part in request.path)))
+        headers = {
+            "Authorization": f"Bearer {self._token}",
+            "Content-Type": "application/json",
+        }
+        http = HttpRequest(url, request.body, headers, method=request.method)  # noqa: S310
+        self._opener.open(http, timeout=self._timeout).close()
+
+    def _log(self, request: Request, what: str) -> None:
+        what = what.replace(self._token, "***")
+        _logger.warning("%s /%s: the server %s", request.method, "/".join(request.path), what)
+
+
+def _opener() -> OpenerDirector:
+    from urllib.request import HTTPRedirectHandler, build_opener  # noqa: PLC0415
+
+    class NoRedirect(HTTPRedirectHandler):
+        # A redirect would hand the token to whom the answer names.
+        def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+            return None
+
+    return build_opener(NoRedirect)
+
+
+def _configured(timeout: float) -> _Endpoint | None:
+    base_url = os.environ.get("SERVER_BASE_URL", "")
+    token = os.environ.get("SERVER_USER_TOKEN", "")
+    if not (base_url and token):
+        cloud = _cloud()
+        base_url = base_url or str(cloud.get("base_url") or "")
+        token = token or str(cloud.get("token") or "")
+    base_url, token = base_url.strip(), token.strip()
+    if not (base_url and token):
+        return None
+    if not base_url.lower().startswith(("http://", "https://")):
+        _logger.warning("The server's base url must begin with http:// or https://: not used")
+        return None
+    # Anything else cannot be sent in a header, and the error would show it.
+    if not (token.isascii() and token.isprintable()):
+        _logger.warning("The server's token holds characters that no token has: not used")
+        return None
+    return _Endpoint(base_url, token, timeout)
+
+
+def _cloud() -> dict[str, Any]:
+    # Unlike pathlib's, this one does not raise where there is no home.
+    path = os.path.expanduser(_CONFIG)  # noqa: PTH111
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        _logger.warning("%s cannot be read, so no server is told: %s", path, error)
+        return {}
+    return _parsed(path, text)
+
+
+def _parsed(path: str, text: str) -> dict[str, Any]:
+    from json import loads  # noqa: PLC0415 - `import dotflow` does without it
+
+    try:
+        config = loads(text)
+    except ValueError as error:
+        _logger.warning("%s is no JSON, so no server is told: %s", path, error)
+        return {}
+    cloud = config.get("cloud", {}) if isinstance(config, dict) else None
+    if not isinstance(cloud, dict):
+        _logger.warning('%s must hold {"cloud": {...}}, so no server is told', path)
+        return {}
+    return cloud

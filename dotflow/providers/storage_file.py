@@ -1,0 +1,224 @@
+"""The storage that keeps each context in a file of its own."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from dotflow.abc.storage import Storage
+from dotflow.core.context import Context
+from dotflow.core.exception import StorageError
+from dotflow.providers import file_lock
+from dotflow.providers.storage_names import file_name, key_of
+from dotflow.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dotflow.core.task import Task
+    from dotflow.providers.storage_document import Header
+
+_LOCK: Final = ".lock"
+_TEMPORARY: Final = ".tmp"
+_STALE: Final = 24 * 3600.0
+
+
+class StorageFile(Storage):
+    """Keeps one JSON document a key, in `<path>/tasks`; safe for threads and processes.
+
+    A document is replaced as a whole or not at all, also where the process is killed. Values
+    come back as they were: JSON's own types, tuple, set, frozenset, bytes, bytearray, complex,
+    datetime, date, time, timedelta, Decimal, UUID, Path, Context, in any nesting. Others are
+    refused before anything is written.
+
+    Args:
+        path: The folder in which `tasks` is made.
+
+    Attributes:
+        path: The folder of the documents.
+    """
+
+    def __init__(self, *args: Any, path: str | Path = Settings.START_PATH, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.path = Path(path) / "tasks"
+        self.path.mkdir(parents=True, exist_ok=True)
+        # A step may change the working directory.
+        self._folder = self.path.absolute()
+
+    def post(
+        self,
+        key: str,
+        context: Context,
+        ttl: float | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
+        """Store a context, in place of what was there; see `Storage.post`.
+
+        Raises:
+            StorageError: The value is of a type that cannot be kept.
+            OSError: The file cannot be written; what was there stays.
+        """
+        with self._written(key, context, ttl, fingerprint) as temporary, self._locked():
+            temporary.replace(self._file(key))
+
+    def get(self, key: str) -> Context:
+        """Give the context under `key`, or an empty one.
+
+        Raises:
+            StorageError: The file of that key is corrupt; names it.
+        """
+        found = self._load(key)
+        return Context() if found is None else found[1]
+
+    def key(self, task: Task) -> str:
+        """Give `<workflow id>-<task id>.json`."""
+        return f"{task.workflow_id}-{task.task_id}.json"
+
+    def delete(self, key: str) -> bool:
+        """Remove what is under `key`; tell whether anything was."""
+        file = self._file(key)
+        with self._locked():
+            live = _live(file)
+            file.unlink(missing_ok=True)
+        return live
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Remove all keys that begin with `prefix`; tell how many."""
+        return sum(self.delete(key) for key in self.list_keys(prefix))
+
+    def list_keys(self, prefix: str) -> list[str]:
+        """Give the keys that begin with `prefix`, in alphabetical order."""
+        return sorted(key for key in self._keys() if key.startswith(prefix) and self._has(key))
+
+    def atomic_swap(
+        self,
+        key: str,
+        expected: Context | None,
+        new: Context,
+        ttl: float | None = None,
+        fingerprint: str | None = None,
+    ) -> bool:
+        """Store `new` only if the value there is still `expected`; see `Storage.atomic_swap`.
+
+        Atomic among threads and processes of one machine.
+
+        Raises:
+            StorageError: As `post` and `get`, or the platform has no file locks.
+        """
+        if not file_lock.HAVE_LOCKS:
+            raise StorageError(
+                "atomic_swap needs file locks (the module fcntl), which this platform lacks. "
+                "Use StorageDefault within one process."
+            )
+        with self._written(key, new, ttl, fingerprint) as temporary, self._locked():
+            found = self._load(key)
+            if not _matches(None if found is None else found[1], expected):
+                return False
+            temporary.replace(self._file(key))
+            return True
+
+    def fingerprint(self, key: str) -> str | None:
+        """Give the mark that was stored beside `key`."""
+        found = self._load(key)
+        return None if found is None else found[0].fingerprint
+
+    def _file(self, key: str) -> Path:
+        return self._folder / file_name(key)
+
+    def _locked(self) -> Any:
+        return file_lock.locked(self._folder / _LOCK)
+
+    @contextmanager
+    def _written(
+        self, key: str, context: Context, ttl: float | None, fingerprint: str | None
+    ) -> Iterator[Path]:
+        from dotflow.providers.storage_document import Header, dump
+
+        expires = None if ttl is None else time.time() + ttl
+        document = dump(Header(key, expires, fingerprint), context)
+        temporary = self._folder / f".{os.urandom(12).hex()}{_TEMPORARY}"
+        try:
+            with temporary.open("xb") as file:
+                file.write(document)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _load(self, key: str) -> tuple[Header, Context] | None:
+        from dotflow.providers.storage_document import load
+
+        file = self._file(key)
+        try:
+            header, context = load(file.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (StorageError, IsADirectoryError) as error:
+            raise StorageError(
+                f"Cannot read {file}: {error}. "
+                "Restore the file, or remove it to run that step anew."
+            ) from error
+        if header.key != key:
+            raise StorageError(f"{file} belongs to the key {header.key!r}, not {key!r}. Remove it.")
+        return (header, context) if header.live(time.time()) else None
+
+    def _keys(self) -> Iterator[str]:
+        for entry in self._folder.iterdir():
+            if entry.name.startswith("."):
+                _remove_stale(entry)
+            elif (key := key_of(entry.name) or _key_inside(entry)) is not None:
+                yield key
+
+    def _has(self, key: str) -> bool:
+        file = self._file(key)
+        if _live(file):
+            return True
+        with self._locked():
+            if file.is_file() and not _live(file):
+                file.unlink()
+        return False
+
+
+def _live(file: Path) -> bool:
+    from dotflow.providers.storage_document import peek
+
+    try:
+        header = peek(file)
+    except (FileNotFoundError, IsADirectoryError):
+        return False
+    except StorageError:
+        return True  # Corrupt, and so there: whoever reads it is told.
+    return header.live(time.time())
+
+
+def _key_inside(file: Path) -> str | None:
+    from dotflow.providers.storage_document import peek
+
+    try:
+        key = peek(file).key
+    except (OSError, StorageError):
+        return None
+    return key if file_name(key) == file.name else None
+
+
+def _remove_stale(entry: Path) -> None:
+    # What a killed process left half-written; the folder is being read anyway.
+    if entry.suffix != _TEMPORARY:
+        return
+    with suppress(FileNotFoundError):
+        if entry.stat().st_mtime < time.time() - _STALE:
+            entry.unlink()
+
+
+def _matches(current: Context | None, expected: Context | None) -> bool:
+    from dotflow.providers.storage_codec import encode
+
+    if current is None or expected is None:
+        return current is None and (expected is None or expected.storage is None)
+    there, wanted = current.storage, expected.storage
+    # NaN and contexts equal nothing, but their forms do.
+    return bool(there == wanted) or encode(there) == encode(wanted)

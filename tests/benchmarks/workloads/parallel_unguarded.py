@@ -1,0 +1,19 @@
+"""As `parallel.py`, from a script that has no main guard, as many scripts have none."""
+
+from __future__ import annotations
+
+import sys
+
+from workload import tell, timed
+
+from dotflow import action
+
+
+@action
+def step() -> int:
+    """Do nothing that takes time."""
+    return 1
+
+
+first, second = (timed(step, int(sys.argv[1]), mode="parallel")["run"] for _ in range(2))
+tell({"first": first, "second": second})

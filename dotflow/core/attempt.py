@@ -26,6 +26,7 @@ class Attempt(NamedTuple):
     Attributes:
         step: The step.
         name: The task's name, for messages.
+        task_id: The task's id.
         initial: The task's initial context, where the step wants it.
         previous: What the task before handed on, where the step wants it.
         timeout: Seconds, 0 for no limit.
@@ -36,6 +37,7 @@ class Attempt(NamedTuple):
 
     step: Action
     name: str
+    task_id: str
     initial: Context | None
     previous: Context | None
     timeout: float

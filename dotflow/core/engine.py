@@ -170,6 +170,7 @@ class Engine:
         return Attempt(
             step,
             task.name,
+            task.task_id,
             task.initial_context if step.wants_initial else None,
             task._previous if step.wants_previous else None,
             step.timeout,
@@ -183,6 +184,7 @@ class Engine:
         return Attempt(
             step,
             task.name,
+            task.task_id,
             task.initial_context if step.wants_initial else None,
             task._previous if step.wants_previous else None,
             step.timeout,

@@ -27,13 +27,12 @@ def fingerprint_of(values: Any) -> str:
     Raises:
         UnstableInput: A value has no form that is the same in every process.
     """
-    import json
+    import json  # noqa: PLC0415 - `import dotflow` does without it
 
     try:
         text = json.dumps(values, sort_keys=True)
     except (TypeError, ValueError, RecursionError):
-        # Imported here, because most inputs are plain and every run with an id comes here.
-        from dotflow.core.stable_form import stable_text
+        from dotflow.core.stable_form import stable_text  # noqa: PLC0415 - few inputs need it
 
         text = stable_text(values)
     return sha256(text.encode()).hexdigest()

@@ -140,7 +140,8 @@ def _buffer(value: Any) -> Any:
 
 def _repr(value: Any) -> str:
     """Give the `repr`, which must not be the inherited one nor carry an address."""
-    if type(value).__repr__ is object.__repr__:
+    inherited: Any = object.__repr__
+    if type(value).__repr__ is inherited:
         raise UnstableInput(value)
     try:
         text = repr(value)

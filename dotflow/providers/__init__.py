@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
     from importlib.metadata import EntryPoint
 
     from dotflow.providers.executor_local import ExecutorLocal as ExecutorLocal
@@ -48,7 +48,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_BUILT_IN, *(entry.name for entry in _entry_points())})
+    return sorted({*globals(), *_BUILT_IN, *(entry.name for entry in _others())})
 
 
 def _built_in(name: str) -> Any:
@@ -58,13 +58,14 @@ def _built_in(name: str) -> Any:
 def _from_others(name: str) -> Any:
     # Python itself asks for names like `__path__`; no provider has one.
     if not name.startswith("_"):
-        for entry in _entry_points(name=name):
-            return entry.load()
+        for entry in _others():
+            if entry.name == name:
+                return entry.load()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _entry_points(**selection: str) -> Iterator[EntryPoint]:
+def _others() -> Iterable[EntryPoint]:
     # Here, because `import dotflow` does without it.
     from importlib.metadata import entry_points  # noqa: PLC0415
 
-    return iter(entry_points(group=_GROUP, **selection))
+    return entry_points(group=_GROUP)

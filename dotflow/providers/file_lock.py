@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from types import ModuleType
 
+fcntl: ModuleType | None
 try:
     import fcntl
-except ImportError:  # pragma: no cover - tested by taking it away
-    HAVE_LOCKS = False
-else:
-    HAVE_LOCKS = True
+except ImportError:  # pragma: no cover - where there is none, nothing here is tested
+    fcntl = None
+
+
+def have_locks() -> bool:
+    """Tell whether the platform has file locks."""
+    return fcntl is not None
 
 
 @contextmanager
@@ -24,7 +29,7 @@ def locked(path: Path) -> Iterator[None]:
 
     A crash of the holder frees it. Not re-entrant.
     """
-    if not HAVE_LOCKS:
+    if fcntl is None:
         yield
         return
     # A descriptor each time: the lock belongs to it, so it parts threads as well.

@@ -55,14 +55,15 @@ class LogDefault(Log):
         # `getLogger` would keep it for ever and share it with others.
         self._logger = logging.Logger(_NAME, level=self._level)  # noqa: LOG001
         self._logger.propagate = False
-        for handler in _handlers(output, path):
+        self._handlers = _handlers(output, path)
+        for handler in self._handlers:
             handler.setFormatter(logging.Formatter(_LINES[format]))
             self._logger.addHandler(handler)
             weakref.finalize(self, handler.close)
 
     def close(self) -> None:
         """Close the file, if there is one. A later line opens it again."""
-        for handler in self._logger.handlers:
+        for handler in self._handlers:
             handler.close()
 
 

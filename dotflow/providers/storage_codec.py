@@ -144,7 +144,7 @@ def _decode_zone(form: Any) -> tzinfo | None:
     if isinstance(form, list):
         offset, name = form
         return timezone(offset) if name is None else timezone(offset, name)
-    from zoneinfo import ZoneInfo
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - rare, and slow to import
 
     return ZoneInfo(form)
 

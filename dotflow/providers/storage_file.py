@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any, Final
 from dotflow.abc.storage import Storage
 from dotflow.core.context import Context
 from dotflow.core.exception import StorageError
-from dotflow.providers import file_lock
+from dotflow.providers.file_lock import have_locks, locked
+from dotflow.providers.storage_codec import encode
+from dotflow.providers.storage_document import Header, dump, load, peek
 from dotflow.providers.storage_names import file_name, key_of
 from dotflow.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from dotflow.core.task import Task
-    from dotflow.providers.storage_document import Header
 
 _LOCK: Final = ".lock"
 _TEMPORARY: Final = ".tmp"
@@ -108,7 +110,7 @@ class StorageFile(Storage):
         Raises:
             StorageError: As `post` and `get`, or the platform has no file locks.
         """
-        if not file_lock.HAVE_LOCKS:
+        if not have_locks():
             raise StorageError(
                 "atomic_swap needs file locks (the module fcntl), which this platform lacks. "
                 "Use StorageDefault within one process."
@@ -128,15 +130,13 @@ class StorageFile(Storage):
     def _file(self, key: str) -> Path:
         return self._folder / file_name(key)
 
-    def _locked(self) -> Any:
-        return file_lock.locked(self._folder / _LOCK)
+    def _locked(self) -> AbstractContextManager[None]:
+        return locked(self._folder / _LOCK)
 
     @contextmanager
     def _written(
         self, key: str, context: Context, ttl: float | None, fingerprint: str | None
     ) -> Iterator[Path]:
-        from dotflow.providers.storage_document import Header, dump
-
         expires = None if ttl is None else time.time() + ttl
         document = dump(Header(key, expires, fingerprint), context)
         temporary = self._folder / f".{os.urandom(12).hex()}{_TEMPORARY}"
@@ -150,8 +150,6 @@ class StorageFile(Storage):
             temporary.unlink(missing_ok=True)
 
     def _load(self, key: str) -> tuple[Header, Context] | None:
-        from dotflow.providers.storage_document import load
-
         file = self._file(key)
         try:
             header, context = load(file.read_bytes())
@@ -184,8 +182,6 @@ class StorageFile(Storage):
 
 
 def _live(file: Path) -> bool:
-    from dotflow.providers.storage_document import peek
-
     try:
         header = peek(file)
     except (FileNotFoundError, IsADirectoryError):
@@ -196,8 +192,6 @@ def _live(file: Path) -> bool:
 
 
 def _key_inside(file: Path) -> str | None:
-    from dotflow.providers.storage_document import peek
-
     try:
         key = peek(file).key
     except (OSError, StorageError):
@@ -215,8 +209,6 @@ def _remove_stale(entry: Path) -> None:
 
 
 def _matches(current: Context | None, expected: Context | None) -> bool:
-    from dotflow.providers.storage_codec import encode
-
     if current is None or expected is None:
         return current is None and (expected is None or expected.storage is None)
     there, wanted = current.storage, expected.storage

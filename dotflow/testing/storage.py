@@ -31,10 +31,12 @@ class StorageContract(_TestCase):
     Attributes:
         supports_ttl: False skips the three tests of expiry.
         ttl: Seconds, at least the resolution of the storage's clock.
+        patience: Seconds after its ttl by which a value must be gone.
     """
 
     supports_ttl: bool = True
     ttl: float = 0.05
+    patience: float = 10.0
 
     def make_storage(self) -> Storage:
         """Give a new, empty storage."""
@@ -153,7 +155,7 @@ class StorageContract(_TestCase):
 
     def _until_gone(self, storage: Storage, key: str) -> None:
         # Nothing announces an expiry, so it is polled for.
-        deadline = time.monotonic() + self.ttl + 10
+        deadline = time.monotonic() + self.ttl + self.patience
         while storage.get(key).storage is not None:
             self.assertLess(time.monotonic(), deadline, f"{key} outlived its ttl")
             time.sleep(self.ttl / 10)

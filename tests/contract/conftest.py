@@ -1,4 +1,4 @@
-"""What the contract tests share: providers as dotflow 1.x knew them, that write down their calls."""
+"""What the contract tests share: providers of the 1.x kind that write down their calls."""
 
 from __future__ import annotations
 
@@ -55,9 +55,7 @@ class Recorder:
         """Write one call down."""
         if task is not None:
             seen |= _snapshot(task)
-        event = Event(
-            name, getattr(task, "name", None), getattr(task, "status", None), seen
-        )
+        event = Event(name, getattr(task, "name", None), getattr(task, "status", None), seen)
         with self._lock:
             self.events.append(event)
 
@@ -72,9 +70,7 @@ class Recorder:
     def of(self, name: str, status: str | None = None) -> list[Event]:
         """Give the calls of one hook, with one status only where that is given."""
         return [
-            event
-            for event in self.events
-            if event.name == name and status in (None, event.status)
+            event for event in self.events if event.name == name and status in (None, event.status)
         ]
 
     def count(self, name: str, status: str | None = None) -> int:
@@ -125,15 +121,11 @@ class RecordingStorage(Storage):
     def post(self, key: str, context: Context) -> None:  # type: ignore[override]
         """Store."""
         self._recorder.stored[key] = context
-        name = self._names.get(key)
-        self._recorder.events.append(
-            Event("storage.post", name, None, {"key": key, "context": context})
-        )
+        self._write_down("storage.post", key, context=context)
 
     def get(self, key: str) -> Context:
         """Give."""
-        name = self._names.get(key)
-        self._recorder.events.append(Event("storage.get", name, None, {"key": key}))
+        self._write_down("storage.get", key)
         return self._recorder.stored.get(key, Context())
 
     def key(self, task: Task) -> str:
@@ -141,6 +133,12 @@ class RecordingStorage(Storage):
         key = f"{task.workflow_id}-{task.task_id}"
         self._names[key] = task.name
         return key
+
+    def _write_down(self, name: str, key: str, **seen: Any) -> None:
+        # The reserved records of a workflow are no task's, and not in the table of calls.
+        if key in self._names:
+            seen |= {"key": key}
+            self._recorder.events.append(Event(name, self._names[key], None, seen))
 
 
 class RecordingNotify(Notify):
@@ -265,9 +263,7 @@ class RecordingMetrics(Metrics):
 
     def workflow_completed(self, workflow_id: Any, duration: float) -> None:
         """Write down."""
-        self._recorder.add(
-            "metrics.workflow_completed", workflow_id=workflow_id, duration=duration
-        )
+        self._recorder.add("metrics.workflow_completed", workflow_id=workflow_id, duration=duration)
 
     def workflow_failed(self, workflow_id: Any, duration: float) -> None:
         """Write down."""

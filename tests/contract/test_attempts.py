@@ -298,7 +298,7 @@ def test_one_decorator_is_safe_in_threads(quiet: Config) -> None:
         flow.task.add(make(number))
         flows.append(flow)
     for flow in flows:
-        flow.start(mode="background").thread
+        flow.start(mode="background")
     for flow in flows:
         flow.start(mode="background").thread.join(10)
     assert [flow.result_storage() for flow in flows] == [[0], [1], [2], [3]]

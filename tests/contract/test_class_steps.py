@@ -457,7 +457,9 @@ def test_inherited_methods_run(quiet: Config) -> None:
     assert sorted(_values(flow.result_context()[0])) == ["derived", "own"]
 
 
-def test_instance_without_decorated_methods_is_the_result(mode: str, quiet: Config, run: Run) -> None:
+def test_instance_without_decorated_methods_is_the_result(
+    mode: str, quiet: Config, run: Run
+) -> None:
     """A decorated class without decorated methods gives its instance."""
 
     @action

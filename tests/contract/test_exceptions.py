@@ -54,15 +54,15 @@ def test_every_error_is_below_the_root(name: str) -> None:
         (lambda: exception.WorkflowFlagConflict("--callback"), ["--callback"]),
     ],
 )
-def test_message_contains_what_was_given(
-    make: Callable[[], Exception], parts: list[str]
-) -> None:
+def test_message_contains_what_was_given(make: Callable[[], Exception], parts: list[str]) -> None:
     """An error made with the documented arguments names them in its message."""
     text = str(make())
     assert [part for part in parts if part not in text] == []
 
 
-@pytest.mark.parametrize("name", ["ExecutionModeNotExist", "ProblemOrdering", "MissingActionDecorator"])
+@pytest.mark.parametrize(
+    "name", ["ExecutionModeNotExist", "ProblemOrdering", "MissingActionDecorator"]
+)
 def test_error_can_be_made_as_in_1_x(name: str) -> None:
     """The errors that 1.x makes without arguments are made so here."""
     arguments = ("task",) if name == "ProblemOrdering" else ()

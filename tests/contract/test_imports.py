@@ -243,4 +243,3 @@ def test_output_path_comes_from_the_environment(script: Callable[..., Any]) -> N
     """
     assert script(source, DOTFLOW_OUTPUT_PATH="there").stdout.split() == ["there", "there/flow.log"]
     assert script(source).stdout.split() == [".output", ".output/flow.log"]
-

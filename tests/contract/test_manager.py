@@ -326,7 +326,9 @@ class _Stop(BaseException):
     pass
 
 
-@pytest.mark.parametrize("kind", [AssertionError, SystemExit, KeyboardInterrupt, GeneratorExit, _Stop])
+@pytest.mark.parametrize(
+    "kind", [AssertionError, SystemExit, KeyboardInterrupt, GeneratorExit, _Stop]
+)
 def test_base_exceptions_fail_the_task_and_balance_the_events(
     kind: type[BaseException], recorder: Recorder
 ) -> None:

@@ -206,7 +206,9 @@ def test_keep_going(mode: str, quiet: Config, run: Run) -> None:
     assert flow.result_storage() == ["v", None, None, None]
 
 
-def test_tasks_carry_all_of_their_outcome(mode: str, quiet: Config, run: Run, tmp_path: Path) -> None:
+def test_tasks_carry_all_of_their_outcome(
+    mode: str, quiet: Config, run: Run, tmp_path: Path
+) -> None:
     """After any mode tasks carry status, times, duration, errors, counts and contexts."""
     tally = tmp_path / "tally"
 

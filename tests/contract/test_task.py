@@ -69,9 +69,7 @@ class TestTask:
     def test_attributes_of_a_new_task(self, quiet: Config) -> None:
         """A new task has its arguments, empty contexts, and no times."""
         workflow_id = uuid4()
-        task = Task(
-            task_id="t", step=ok, workflow_id=workflow_id, config=quiet, group_name="g"
-        )
+        task = Task(task_id="t", step=ok, workflow_id=workflow_id, config=quiet, group_name="g")
         assert (task.task_id, task.workflow_id, task.step, task.group_name) == (
             "t",
             workflow_id,

@@ -122,7 +122,9 @@ def test_lambda_and_closure(quiet: Config, run: Run) -> None:
     """Steps may be made from lambdas and closures."""
     factor = 3
     flow = DotFlow(config=quiet)
-    flow.task.add(action(lambda initial_context: initial_context.storage * factor), initial_context=2)
+    flow.task.add(
+        action(lambda initial_context: initial_context.storage * factor), initial_context=2
+    )
     run(flow, "parallel")
     assert flow.result_storage() == [6]
 
@@ -270,20 +272,20 @@ def test_error_that_cannot_travel(quiet: Config, run: Run) -> None:
 def test_output_of_a_step_does_not_disturb(
     quiet: Config, run: Run, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A step may print, write to descriptors and read an empty input."""
+    """What a step prints or writes to its descriptors comes out as this process's own output."""
 
     @action
     def noisy() -> str:
         print("printed", flush=True)
         os.write(1, b"written\n")
         os.write(2, b"complained\n")
-        return sys.stdin.read()
+        return "done"
 
     flow = DotFlow(config=quiet)
     flow.task.add([noisy, ok])
     run(flow, "parallel")
     captured = capfd.readouterr()
-    assert flow.result_storage() == ["", "ok"]
+    assert flow.result_storage() == ["done", "ok"]
     assert ("printed" in captured.out, "written" in captured.out) == (True, True)
     assert "complained" in captured.err
 

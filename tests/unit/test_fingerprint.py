@@ -9,12 +9,12 @@ import subprocess
 import sys
 from collections import OrderedDict, deque, namedtuple
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, IntEnum
 from hashlib import sha256
 from pathlib import Path
-from types import MappingProxyType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -33,11 +33,15 @@ from dotflow.providers.storage_default import StorageDefault
 
 
 class Colour(Enum):
+    """An enum."""
+
     RED = 1
     BLUE = 2
 
 
 class Level(IntEnum):
+    """An enum that JSON takes."""
+
     LOW = 1
 
 
@@ -46,11 +50,15 @@ Pair = namedtuple("Pair", "a b")  # noqa: PYI024 - what users have
 
 @dataclass
 class Order:
+    """A dataclass of a user."""
+
     number: int
     tags: Any
 
 
 class Described:
+    """A class with a repr that tells all."""
+
     def __init__(self, text: str) -> None:
         self.text = text
 
@@ -59,6 +67,8 @@ class Described:
 
 
 class Holder:
+    """A class whose repr shows a set."""
+
     def __init__(self, items: set[str]) -> None:
         self.items = items
 
@@ -67,11 +77,15 @@ class Holder:
 
 
 class Broken:
+    """A class whose repr raises."""
+
     def __repr__(self) -> str:
         raise RuntimeError
 
 
 class Numbered:
+    """A class whose repr shows its address in a form of its own."""
+
     def __repr__(self) -> str:
         return f"<Numbered {id(self):x}>"
 
@@ -164,7 +178,7 @@ DIFFERENT = [
     (Path("a"), Path("b")),
     (date(2024, 1, 1), date(2024, 1, 2)),
     (time(1), time(1, fold=1)),
-    (datetime(2024, 1, 1, tzinfo=timezone.utc), datetime(2024, 1, 1)),
+    (datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 1)),
     (timedelta(1), timedelta(2)),
     (UUID(int=1), UUID(int=2)),
     (Colour.RED, Colour.BLUE),
@@ -228,7 +242,7 @@ def test_array_of_objects_is_refused() -> None:
     import ctypes
 
     with pytest.raises(UnstableInput, match="py_object_Array_1"):
-        fingerprint_of([(ctypes.py_object * 1)(None)])
+        fingerprint_of([(ctypes.py_object * 1)()])
 
 
 def test_one_item_in_a_set_has_one_order() -> None:
@@ -279,3 +293,20 @@ def test_other_than_text_is_none() -> None:
     storage = StorageDefault()
     storage.post(fp_key("etl"), Context(storage=["a"]))
     assert read_fingerprint(storage, "etl") is None
+
+
+def test_import_is_light() -> None:
+    """What every run imports brings in neither JSON nor the forms that few inputs need."""
+    program = (
+        "import sys, dotflow.core.fingerprint, dotflow.providers.storage_default\n"
+        "print([name for name in ('json', 'decimal', 'dataclasses', 'dotflow.core.stable_form')"
+        " if name in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[]\n"

@@ -206,13 +206,13 @@ def test_optional_methods_say_what_is_missing() -> None:
 
     class Small(Storage):
         def post(self, key: str, context: Context) -> None:  # type: ignore[override]
-            raise AssertionError
+            raise AssertionError(key, context)
 
         def get(self, key: str) -> Context:
-            raise AssertionError
+            raise AssertionError(key)
 
         def key(self, task: Any) -> str:
-            raise AssertionError
+            raise AssertionError(task)
 
     small = Small()
     for call in (

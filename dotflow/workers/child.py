@@ -1,0 +1,158 @@
+"""What a worker process does: wait for an attempt, perform it, send how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from dotflow.core.attempt import Attempt, perform
+from dotflow.core.exception import PicklingFailed
+from dotflow.core.failure import ERROR, INTERRUPTED, Failure
+from dotflow.core.remote import collected, entered
+from dotflow.workers.page import Page
+from dotflow.workers.pickling import dump, load
+from dotflow.workers.wire import Closed, receive, send
+
+if TYPE_CHECKING:
+    from dotflow.core.action import Action
+    from dotflow.core.attempt import Outcome
+
+RUN: Final = "run"
+STEP: Final = "step"
+SURROUNDINGS: Final = "surroundings"
+
+
+def main(connection: int, page: int, lifeline: int) -> None:
+    """Serve until the owner closes the connection.
+
+    Args:
+        connection: The descriptor of the socket.
+        page: The descriptor of the shared memory.
+        lifeline: The descriptor of a pipe that ends when the owner dies.
+    """
+    threading.Thread(target=_die_with_owner, args=(lifeline,), daemon=True).start()
+    worker = _Child(socket.socket(fileno=connection), Page(page))
+    with contextlib.suppress(Closed, KeyboardInterrupt, BrokenPipeError):
+        while True:
+            worker.serve_one()
+
+
+def _die_with_owner(lifeline: int) -> None:
+    os.read(lifeline, 1)
+    os.killpg(0, signal.SIGKILL)
+
+
+class _Child:
+    def __init__(self, connection: socket.socket, page: Page) -> None:
+        self._connection = connection
+        self._page = page
+        # Steps as they came, and those that are kept for a retry, by the task's id.
+        self._steps: dict[int, bytes] = {}
+        self._kept: dict[str, Action] = {}
+
+    def serve_one(self) -> None:
+        head, body = receive(self._connection)
+        kind, *details = pickle.loads(head)  # noqa: S301 - from our own parent
+        head.release()
+        if kind == RUN:
+            self._run(*details, body)
+        elif kind == STEP:
+            self._steps[details[0]] = bytes(body)
+        elif kind == SURROUNDINGS:
+            self._move(*pickle.loads(body))  # noqa: S301 - from our own parent
+
+    def _move(
+        self, folder: str, environment: dict[str, str], path: list[str], argv: list[str]
+    ) -> None:
+        # A new run: nothing of the one before is needed any more.
+        self._steps.clear()
+        self._kept.clear()
+        with contextlib.suppress(OSError):  # the folder may be gone by now
+            os.chdir(folder)
+        if dict(os.environ) != environment:
+            os.environ.clear()
+            os.environ.update(environment)
+        sys.path[:] = path
+        sys.argv[:] = argv
+
+    def _run(
+        self, number: int, step_key: int, task_id: str, attempt: int, name: str, body: memoryview
+    ) -> None:
+        began = monotonic()
+        try:
+            step = self._step(step_key, task_id, attempt, name)
+            contexts, timeout, remote = load(body, f"the input of step {name}")
+        except PicklingFailed as error:
+            self._page.begin(number, began)
+            self._send(number, _failed(error, began), name, {})
+            return
+        body.release()  # a large input is not held in its pickled form while the step runs
+        scopes = entered(remote)
+        call = Attempt(step, name, task_id, *contexts, timeout, list(scopes.values()), attempt)
+        self._page.begin(number, monotonic())
+        outcome = perform(call)
+        self._keep_for_retry(task_id, step, outcome)
+        self._send(number, outcome, name, collected(scopes))
+
+    def _step(self, key: int, task_id: str, attempt: int, name: str) -> Action:
+        # Each task gets a step of its own, whichever worker it meets; its retries go on
+        # with that same one, so what a closure counts goes on counting.
+        kept = self._kept.pop(task_id, None)
+        if kept is not None and attempt > 1:
+            return kept
+        step: Action = load(self._steps[key], f"step {name}")
+        return step
+
+    def _keep_for_retry(self, task_id: str, step: Action, outcome: Outcome) -> None:
+        if outcome.failure is not None and step.policy.attempts > 1:
+            self._kept[task_id] = step
+
+    def _send(
+        self, number: int, outcome: Outcome, name: str, recorded: dict[str, object]
+    ) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        body = b""
+        failure = outcome.failure
+        if failure is None:
+            try:
+                value = outcome.value
+                body = dump(value, f"the result of step {name} ({type(value).__qualname__})")
+            except PicklingFailed as error:
+                failure = Failure.of(error)
+        head = (
+            number,
+            None if failure is None else _plain(failure),
+            outcome.started,
+            outcome.ended,
+            _pickled_or_none(recorded) if recorded else None,
+            None if failure is None else _pickled_or_none(failure.exception),
+        )
+        send(self._connection, pickle.dumps(head), body)
+
+
+def _failed(error: Exception, began: float) -> Outcome:
+    from dotflow.core.attempt import Outcome  # noqa: PLC0415 - only where something failed
+
+    return Outcome(None, Failure.of(error), began, monotonic())
+
+
+def _plain(failure: Failure) -> tuple[Any, ...]:
+    # Here an interrupt is a failure like any other: nobody pressed Ctrl-C in a worker.
+    kind = ERROR if failure.kind == INTERRUPTED else failure.kind
+    return tuple(failure._replace(kind=kind, exception=None))
+
+
+def _pickled_or_none(value: object) -> bytes | None:
+    try:
+        return dump(value, "it")
+    except PicklingFailed:
+        return None

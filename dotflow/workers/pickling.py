@@ -1,0 +1,110 @@
+"""What travels between a run and its workers, as bytes.
+
+Functions and classes of `__main__`, closures, lambdas, and those of modules that a new
+interpreter would not find, travel by value; everything else by reference.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from dotflow.core.exception import PicklingFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+_PROTOCOL = pickle.HIGHEST_PROTOCOL
+
+# cloudpickle keeps which modules travel by value in a global of its own.
+_by_value_lock = Lock()
+
+
+def dump(value: Any, what: str, by_value: Sequence[ModuleType] = ()) -> bytes:
+    """Pickle a value for another process.
+
+    Args:
+        value: The value.
+        what: What it is, for the error.
+        by_value: Modules that the other process cannot import.
+
+    Raises:
+        PicklingFailed: It cannot travel; says what and why.
+    """
+    try:
+        data = _dump_by_reference(value, by_value)
+        return _dump_by_value(value, by_value) if data is None else data
+    except Exception as error:
+        raise PicklingFailed(
+            f"{what} cannot travel to another process: {type(error).__name__}: {error}. "
+            "Make it inside the step, or pass what it is made from."
+        ) from error
+
+
+def _dump_by_reference(value: Any, by_value: Sequence[ModuleType]) -> bytes | None:
+    # The plain pickler is many times as fast, but it refers to `__main__`, which the other
+    # process does not have. Such a reference holds the module's name, so looking for the
+    # name finds every one; a text that holds it by chance only costs time.
+    try:
+        data = pickle.dumps(value, _PROTOCOL)
+    except Exception:  # noqa: BLE001 - then by value, which tells the better error
+        return None
+    names = (b"__main__", *(module.__name__.encode() for module in by_value))
+    return None if any(name in data for name in names) else data
+
+
+def _dump_by_value(value: Any, by_value: Sequence[ModuleType]) -> bytes:
+    import cloudpickle  # noqa: PLC0415 - slow to import, and often not needed
+
+    with _by_value_lock:
+        for module in by_value:
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            data: bytes = cloudpickle.dumps(value, _PROTOCOL)
+        finally:
+            for module in by_value:
+                cloudpickle.unregister_pickle_by_value(module)
+    return data
+
+
+def load(data: bytes | memoryview, what: str) -> Any:
+    """Unpickle what another process sent.
+
+    Raises:
+        PicklingFailed: It cannot be read back; says what and why.
+    """
+    try:
+        return pickle.loads(data)  # noqa: S301 - from our own child or parent
+    except Exception as error:
+        raise PicklingFailed(
+            f"{what} cannot be read back from its pickled form: {type(error).__name__}: {error}"
+        ) from error
+
+
+def is_found_elsewhere(module_name: str) -> bool:
+    """Tell whether a new interpreter with the same `sys.path` finds the module."""
+    module = sys.modules.get(module_name)
+    if module is None or module_name == "__main__":
+        return True
+    path: Any = None
+    found = None
+    parts = module_name.split(".")
+    for depth in range(1, len(parts) + 1):
+        found = _spec_of(".".join(parts[:depth]), path)
+        if found is None:
+            return False
+        path = found.submodule_search_locations
+    origin = getattr(module, "__file__", None)
+    return origin is None or found is None or found.origin == origin
+
+
+def _spec_of(name: str, path: Any) -> Any:
+    for finder in sys.meta_path:
+        find = getattr(finder, "find_spec", None)
+        spec = find and find(name, path)
+        if spec is not None:
+            return spec
+    return None

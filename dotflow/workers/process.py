@@ -1,0 +1,162 @@
+"""One worker process, seen from its owner."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from dotflow.workers.page import Page, make_page
+from dotflow.workers.wire import Closed, FrameReader, packed
+
+if TYPE_CHECKING:
+    from dotflow.workers.wire import Frame
+
+_BOOT: Final = """\
+import sys
+connection, page, lifeline = map(int, sys.argv[1:4])
+sys.path[:] = sys.argv[4].split("\\n")
+from dotflow.workers.child import main
+main(connection, page, lifeline)
+"""
+
+_SOCKET_BUFFER: Final = 1 << 20
+_POLITE: Final = 1.0  # seconds that a worker gets to end by itself
+
+
+class Worker:
+    """A child interpreter: its own process group, one socket, a few shared bytes.
+
+    Args:
+        lifeline: The reading end of a pipe whose other end this process holds open.
+    """
+
+    def __init__(self, lifeline: int) -> None:
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                end.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
+        page = make_page()
+        try:
+            self._process = _spawn(theirs.fileno(), page, lifeline)
+            self.page = Page(page)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            os.close(page)
+        ours.setblocking(False)
+        self.pid = self._process.pid
+        self.connection = ours
+        # Becomes readable when the process ends, also while a child of its holds the socket.
+        self.death = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else None
+        self.known_steps: set[int] = set()
+        self.surroundings: object = None
+        self._reader = FrameReader(ours)
+        self._outbox: list[memoryview] = []
+
+    @property
+    def wants_to_send(self) -> bool:
+        """Whether something is left to be sent."""
+        return bool(self._outbox)
+
+    def send(self, head: bytes, body: bytes = b"") -> None:
+        """Send a message, now or as the worker takes it in.
+
+        Raises:
+            Closed: The worker is gone.
+        """
+        self._outbox.extend(memoryview(piece) for piece in packed(head, body))
+        self.send_more()
+
+    def send_more(self) -> None:
+        """Send what is left, as far as the socket takes it.
+
+        Raises:
+            Closed: The worker is gone.
+        """
+        try:
+            while self._outbox:
+                sent = self.connection.send(self._outbox[0])
+                if sent == len(self._outbox[0]):
+                    self._outbox.pop(0)
+                else:
+                    self._outbox[0] = self._outbox[0][sent:]
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise Closed from error
+
+    def read(self) -> Frame | None:
+        """Give the next message, if all of it has arrived.
+
+        Raises:
+            Closed: The worker is gone.
+        """
+        try:
+            while True:
+                frame = self._reader.read()
+                if frame is not None:
+                    return frame
+        except BlockingIOError:
+            return None
+
+    def is_alive(self) -> bool:
+        """Tell whether the process is there."""
+        return self._process.poll() is None
+
+    def kill(self) -> str:
+        """End the process and its children at once; tell how it ended.
+
+        Safe for a dead one: as long as it is not reaped, nobody else has its group's id.
+        """
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+        return self._reap()
+
+    def end(self) -> None:
+        """Let the process end by itself, within a second, when it has nothing to do."""
+        self.connection.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_POLITE)
+        self.kill()
+
+    def forget(self) -> None:
+        """Let go of it in a forked copy of its owner, where it is not a child."""
+        self._close()
+        self._process.returncode = 0
+
+    def _reap(self) -> str:
+        code = self._process.wait()
+        self._close()
+        if code < 0:
+            return f"was killed by {signal.Signals(-code).name}"
+        return f"exited with code {code}"
+
+    def _close(self) -> None:
+        self.connection.close()
+        self.page.close()
+        self._outbox.clear()
+        if self.death is not None:
+            os.close(self.death)
+            self.death = None
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.pid}>"
+
+
+def _spawn(connection: int, page: int, lifeline: int) -> subprocess.Popen[Any]:
+    descriptors = (connection, page, lifeline)
+    path = "\n".join(sys.path)
+    return subprocess.Popen(  # noqa: S603 - this very interpreter
+        [sys.executable, "-c", _BOOT, *map(str, descriptors), path],
+        stdin=subprocess.DEVNULL,
+        pass_fds=descriptors,
+        process_group=0,
+    )

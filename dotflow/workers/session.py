@@ -1,0 +1,346 @@
+"""The use of a pool's workers by one run, driven from the run's own thread."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+import selectors
+import socket
+import sys
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from dotflow.abc.executor import Session
+from dotflow.core.attempt import Outcome
+from dotflow.core.exception import PicklingFailed, WorkerLost
+from dotflow.core.failure import TIMEOUT, WORKER_LOST, Failure
+from dotflow.core.limit import limit_error
+from dotflow.workers.child import RUN, STEP, SURROUNDINGS
+from dotflow.workers.pickling import dump, is_found_elsewhere, load
+from dotflow.workers.wire import Closed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+    from dotflow.core.action import Action
+    from dotflow.core.attempt import Attempt
+    from dotflow.workers.pool import Pool
+    from dotflow.workers.process import Worker
+    from dotflow.workers.wire import Frame
+
+# A coroutine is cancelled in the worker and has this long for its clean-up, in seconds.
+_GRACE: Final = 0.5
+
+_numbers = itertools.count(1)
+_step_keys = itertools.count(1)
+
+
+class _Job(NamedTuple):
+    ticket: int
+    attempt: Attempt
+    step_key: int
+    body: bytes
+    number: int
+    submitted: float
+
+
+class LocalSession(Session):
+    """Leases workers while there is work, and gives each back when there is none.
+
+    All waiting is done here, in the thread of the run, over the sockets of its workers.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._selector = selectors.DefaultSelector()
+        self._queue: deque[_Job] = deque()
+        self._idle: list[Worker] = []
+        self._jobs: dict[Worker, _Job] = {}
+        self._due: dict[Worker, float] = {}
+        self._done: list[tuple[int, Outcome]] = []
+        self._steps: dict[int, tuple[Action, int, bytes]] = {}
+        self._by_value: dict[str, ModuleType] = {}
+        self._last_worker: dict[str, Worker] = {}
+        self._surroundings = _surroundings()
+        self._bell: tuple[socket.socket, socket.socket] | None = None
+        self._host = socket.gethostname()
+
+    def has_room(self) -> bool:
+        """Tell whether one more attempt may be submitted now."""
+        return len(self._jobs) + len(self._queue) + len(self._done) < self._pool.size
+
+    def workers(self) -> tuple[int, int]:
+        """Tell how many workers live, and how many of them run an attempt of any run."""
+        return self._pool.counts()
+
+    def submit(self, ticket: int, attempt: Attempt) -> None:
+        """Begin an attempt."""
+        try:
+            job = self._job(ticket, attempt)
+        except PicklingFailed as error:
+            now = monotonic()
+            self._done.append((ticket, Outcome(None, Failure.of(error), now, now)))
+            return
+        self._queue.append(job)
+        self._dispatch()
+
+    def _job(self, ticket: int, attempt: Attempt) -> _Job:
+        step_key = self._step_key(attempt)
+        step = attempt.step
+        given = (
+            (attempt.initial, attempt.previous),
+            attempt.timeout if step.is_coroutine else 0,
+            dict(attempt.remote),
+        )
+        body = dump(given, f"the input of step {attempt.name}", self._modules)
+        return _Job(ticket, attempt, step_key, body, next(_numbers), monotonic())
+
+    @property
+    def _modules(self) -> Sequence[ModuleType]:
+        return tuple(self._by_value.values())
+
+    def _step_key(self, attempt: Attempt) -> int:
+        # A step is pickled once a run, and sent once to each worker.
+        step = attempt.step
+        found = self._steps.get(id(step))
+        if found is None:
+            module = getattr(step.func, "__module__", None) or ""
+            if not is_found_elsewhere(module):
+                self._by_value[module] = sys.modules[module]
+            data = dump(step, f"step {attempt.name}", self._modules)
+            found = self._steps[id(step)] = (step, next(_step_keys), data)
+        return found[1]
+
+    # --- sending ----------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        while self._queue:
+            worker = self._free_worker(self._queue[0])
+            if worker is None:
+                self._listen_for_free_workers()
+                return
+            self._start(worker, self._queue.popleft())
+
+    def _free_worker(self, job: _Job) -> Worker | None:
+        used = self._last_worker.get(job.attempt.task_id)
+        if used in self._idle:
+            self._idle.remove(used)
+            return used
+        if self._idle:
+            return self._idle.pop()
+        worker = self._pool.lease()
+        if worker is not None:
+            self._watch(worker)
+        return worker
+
+    def _watch(self, worker: Worker) -> None:
+        self._selector.register(worker.connection, selectors.EVENT_READ, worker)
+        if worker.death is not None:
+            self._selector.register(worker.death, selectors.EVENT_READ, worker)
+
+    def _unwatch(self, worker: Worker) -> None:
+        self._selector.unregister(worker.connection)
+        if worker.death is not None:
+            self._selector.unregister(worker.death)
+
+    def _start(self, worker: Worker, job: _Job) -> None:
+        attempt = job.attempt
+        self._jobs[worker] = job
+        if attempt.step.policy.attempts > 1:
+            self._last_worker[attempt.task_id] = worker
+        if attempt.timeout:
+            self._due[worker] = monotonic() + attempt.timeout
+        try:
+            self._introduce(worker, job)
+            head = (RUN, job.number, job.step_key, attempt.task_id, attempt.number, attempt.name)
+            worker.send(pickle.dumps(head), job.body)
+        except Closed:
+            self._lost(worker)
+            return
+        if worker.wants_to_send:
+            both = selectors.EVENT_READ | selectors.EVENT_WRITE
+            self._selector.modify(worker.connection, both, worker)
+
+    def _introduce(self, worker: Worker, job: _Job) -> None:
+        if worker.surroundings is not self._surroundings:
+            worker.known_steps.clear()
+            worker.send(pickle.dumps((SURROUNDINGS,)), pickle.dumps(self._surroundings))
+            worker.surroundings = self._surroundings
+        if job.step_key not in worker.known_steps:
+            worker.known_steps.add(job.step_key)
+            data = self._steps[id(job.attempt.step)][2]
+            worker.send(pickle.dumps((STEP, job.step_key)), data)
+
+    # --- waiting ----------------------------------------------------------------------
+
+    def wait(self, seconds: float | None) -> Sequence[tuple[int, Outcome]]:
+        """Give outcomes with their tickets."""
+        until = None if seconds is None else monotonic() + seconds
+        while not self._done:
+            for key, events in self._selector.select(self._patience(until)):
+                self._on_event(key.data, events)
+            if self._due:
+                self._end_late_ones()
+            if until is not None and monotonic() >= until:
+                break
+        done, self._done = self._done, []
+        return done
+
+    def _patience(self, until: float | None) -> float | None:
+        times = list(self._due.values())
+        if until is not None:
+            times.append(until)
+        return max(0.0, min(times) - monotonic()) if times else None
+
+    def _on_event(self, worker: Worker | None, events: int) -> None:
+        if worker is None:
+            self._on_bell()
+            return
+        if worker not in self._jobs and worker not in self._idle:
+            return  # the other one of its two events has ended it
+        try:
+            if events & selectors.EVENT_WRITE:
+                worker.send_more()
+                if not worker.wants_to_send:
+                    self._selector.modify(worker.connection, selectors.EVENT_READ, worker)
+            frame = worker.read()
+        except Closed:
+            self._lost(worker)
+            return
+        if frame is not None:
+            self._take_in(worker, frame)
+        elif not worker.is_alive():
+            self._lost(worker)
+
+    def _take_in(self, worker: Worker, frame: Frame) -> None:
+        job = self._jobs.pop(worker)
+        self._due.pop(worker, None)
+        self._done.append((job.ticket, self._outcome(worker, job, frame)))
+        if self._pool.is_wanted:
+            # Runs that wait get their turn between two attempts of this one.
+            self._release(worker)
+        else:
+            self._idle.append(worker)
+        self._dispatch()
+
+    def _outcome(self, worker: Worker, job: _Job, frame: Frame) -> Outcome:
+        head: tuple[Any, ...] = pickle.loads(frame.head)  # noqa: S301 - from our own child
+        _, failure, started, ended, recorded, exception = head
+        value = None
+        name = job.attempt.name
+        if failure is None:
+            try:
+                value = load(frame.body, f"the result of step {name}")
+            except PicklingFailed as error:
+                failure = Failure.of(error)
+        else:
+            failure = Failure(*failure)._replace(exception=_loaded_or_none(exception))
+        scopes = _loaded_or_none(recorded) or {}
+        return Outcome(value, failure, started, ended, scopes, worker.pid, self._host)
+
+    # --- workers that end -------------------------------------------------------------
+
+    def _end_late_ones(self) -> None:
+        now = monotonic()
+        for worker, due in list(self._due.items()):
+            if now < due:
+                continue
+            job = self._jobs[worker]
+            limit = job.attempt.timeout + (_GRACE if job.attempt.step.is_coroutine else 0)
+            started = worker.page.started(job.number)
+            # The time counts from when the step began, not from when it was sent.
+            self._due[worker] = (now if started is None else started) + limit
+            if started is not None and now >= started + limit:
+                self._time_out(worker, started)
+
+    def _time_out(self, worker: Worker, started: float) -> None:
+        job = self._jobs[worker]
+        failure = Failure.of(limit_error(job.attempt.name, job.attempt.timeout), TIMEOUT)
+        self._drop(worker)
+        self._give_up(job, failure, started, worker.pid)
+
+    def _lost(self, worker: Worker) -> None:
+        job = self._jobs.get(worker)
+        started = None if job is None else worker.page.started(job.number)
+        ended = self._drop(worker)
+        if job is None:
+            return
+        if started is None:
+            # It died before it began this attempt, which so is no attempt yet.
+            self._queue.appendleft(job)
+            self._dispatch()
+            return
+        error = WorkerLost(f"the worker process {worker.pid} {ended} while it ran {job.attempt.name}")
+        self._give_up(job, Failure.of(error, WORKER_LOST), started, worker.pid)
+
+    def _give_up(self, job: _Job, failure: Failure, started: float, pid: int) -> None:
+        outcome = Outcome(None, failure, started, monotonic(), {}, pid, self._host)
+        self._done.append((job.ticket, outcome))
+        self._dispatch()
+
+    def _drop(self, worker: Worker) -> str:
+        self._unwatch(worker)
+        self._jobs.pop(worker, None)
+        self._due.pop(worker, None)
+        if worker in self._idle:
+            self._idle.remove(worker)
+        return self._pool.discard(worker)
+
+    # --- sharing ----------------------------------------------------------------------
+
+    def _release(self, worker: Worker) -> None:
+        self._unwatch(worker)
+        self._pool.give_back(worker)
+
+    def _listen_for_free_workers(self) -> None:
+        if self._jobs:
+            return  # one of our own will be free
+        if self._bell is None:
+            self._bell = socket.socketpair()
+            self._selector.register(self._bell[0], selectors.EVENT_READ, None)
+        self._pool.call_when_free(self._ring)
+        if self._pool.has_free:
+            self._ring()
+
+    def _ring(self) -> None:
+        assert self._bell is not None  # noqa: S101 - made before it was asked to ring
+        self._bell[1].send(b"!")
+
+    def _on_bell(self) -> None:
+        assert self._bell is not None  # noqa: S101 - only it leads here
+        self._bell[0].recv(64)
+        self._pool.stop_waiting(self._ring)
+        self._dispatch()
+
+    def close(self) -> None:
+        """End the use; workers that run an attempt are killed."""
+        for worker in list(self._jobs):
+            self._drop(worker)
+        for worker in self._idle:
+            self._release(worker)
+        self._idle.clear()
+        self._queue.clear()
+        self._pool.stop_waiting(self._ring)
+        self._selector.close()
+        for end in self._bell or ():
+            end.close()
+
+
+def _surroundings() -> tuple[Any, ...]:
+    try:
+        folder = os.getcwd()
+    except OSError:
+        folder = "/"  # the folder was removed
+    return folder, dict(os.environ), list(sys.path), list(sys.argv)
+
+
+def _loaded_or_none(data: bytes | None) -> Any:
+    if data is None:
+        return None
+    try:
+        return load(data, "it")
+    except PicklingFailed:
+        return None

@@ -1,0 +1,96 @@
+"""The rows of the table: what is measured, how often, and the bar it has to meet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from processes import Pair, Peers, in_turn, medians, seconds, workload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Row(NamedTuple):
+    """One line of the table; `bar` is for the ratio, or for our figure where it is one."""
+
+    what: str
+    unit: str
+    figures: Pair
+    bar: float
+    is_ratio: bool = False
+
+    @property
+    def ratio(self) -> float:
+        """What the bar is for."""
+        return self.figures.here if self.is_ratio else self.figures.here / self.figures.peer
+
+    @property
+    def holds(self) -> bool:
+        """Whether the bar is met."""
+        return self.ratio <= self.bar
+
+
+def sequential(peers: Peers, pairs: int) -> Iterator[Row]:
+    """2,000 trivial tasks, one after another."""
+    ours, theirs = _both(peers, pairs, "sequential.py", 2000, 9)
+    yield Row("run, 2,000 tasks", "us/task", medians(ours, theirs, "run"), 0.33)
+    built = medians(ours, theirs, "build_and_run")
+    yield Row("build and run, 2,000 tasks", "us/task", built, 0.33)
+
+
+def imported(peers: Peers, pairs: int) -> Iterator[Row]:
+    """`import dotflow` in a new interpreter, with and without that interpreter's own time."""
+    codes = {"bare": "pass", "gross": "import dotflow"}
+    for python in peers:  # compiles to bytecode, once
+        seconds(python, codes["gross"])
+    ours, theirs = in_turn(
+        pairs,
+        lambda: {name: seconds(peers.here, code) * 1e3 for name, code in codes.items()},
+        lambda: {name: seconds(peers.peer, code) * 1e3 for name, code in codes.items()},
+    )
+    gross = medians(ours, theirs, "gross")
+    bare = medians(ours, theirs, "bare")
+    yield Row("new interpreter with `import dotflow`", "ms", gross, 0.25)
+    net = Pair(gross.here - bare.here, gross.peer - bare.peer)
+    yield Row("`import dotflow`, net of the interpreter", "ms", net, 0.25)
+
+
+def scale(peers: Peers, pairs: int) -> Iterator[Row]:
+    """A task's time among 100,000 against its time among 1,000."""
+    few_ours, few_theirs = _both(peers, pairs, "sequential.py", 1000, 15)
+    many_ours, many_theirs = _both(peers, pairs, "sequential.py", 100_000, 1)
+    for name, what in {"run": "run", "build_and_run": "build and run"}.items():
+        few = medians(few_ours, few_theirs, name)
+        many = medians(many_ours, many_theirs, name)
+        growth = Pair(many.here / few.here, many.peer / few.peer)
+        yield Row(f"{what}, a task of 100,000 / of 1,000", "x", growth, 1.15, is_ratio=True)
+
+
+def memory(peers: Peers, pairs: int) -> Iterator[Row]:
+    """What a task holds after its run, by both ways to look."""
+    for method, what in {"rss": "resident", "traced": "allocated"}.items():
+        held = medians(*_both(peers, pairs, "memory.py", 100_000, method), "bytes")
+        yield Row(f"memory of 100,000 tasks, {what}", "B/task", held, 0.7)
+
+
+def parallel(peers: Peers, pairs: int) -> Iterator[Row]:
+    """400 trivial tasks in workers, for the second time; dotflow 1.0.1 hangs with more than 100."""
+    scripts = {"parallel.py": "", "parallel_unguarded.py": ", no main guard"}
+    for script, note in scripts.items():
+        figures = in_turn(
+            pairs,
+            lambda name=script: workload(peers.here, name, 400),
+            lambda name=script: workload(peers.peer, name, 100),
+        )
+        second = medians(*figures, "second")
+        yield Row(f"`parallel`, 400 tasks (1.0.1: 100){note}", "us/task", second, 0.05)
+
+
+def _both(
+    peers: Peers, pairs: int, name: str, *arguments: object
+) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+    return in_turn(
+        pairs,
+        lambda: workload(peers.here, name, *arguments),
+        lambda: workload(peers.peer, name, *arguments),
+    )

@@ -1,0 +1,635 @@
+"""StorageFile: values as they were, keys confined, documents whole, whoever is killed."""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time as clock
+from collections import OrderedDict
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from decimal import Decimal
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dotflow.core.context import Context
+from dotflow.core.exception import StorageError
+from dotflow.providers import file_lock
+from dotflow.providers.storage_codec import decode, encode
+from dotflow.providers.storage_file import StorageFile
+from dotflow.providers.storage_names import file_name, key_of
+from dotflow.settings import Settings
+
+TASK_ID = "01HXYZ0123456789ABCDEFGHJK"
+WORKFLOW_ID = "8a6e0804-2bd0-4672-b79d-d97027f9071a"
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> StorageFile:
+    """Give an empty storage."""
+    return StorageFile(path=tmp_path)
+
+
+def files(storage: StorageFile) -> list[str]:
+    """Give the names of all files but the lock."""
+    return sorted(file.name for file in storage.path.iterdir() if file.name != ".lock")
+
+
+def through_json(value: Any) -> Any:
+    """Write a value and read it."""
+    return json.loads(json.dumps(encode(value)), object_hook=decode)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Tell whether two values are equal in every part and type; NaN equals NaN."""
+    if type(one) is not type(other):
+        return False
+    # Of these the repr is no measure: any order of a set, too many digits of an int.
+    return one == other if isinstance(one, set | frozenset | int) else repr(one) == repr(other)
+
+
+# Places and names
+
+
+def test_folder_is_made(tmp_path: Path) -> None:
+    """The folder `tasks` is made below the path given, at construction."""
+    storage = StorageFile(path=str(tmp_path / "a" / "b"))
+    assert storage.path == tmp_path / "a" / "b" / "tasks"
+    assert storage.path.is_dir()
+
+
+def test_default_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a path it is the one of the settings; a later `chdir` moves nothing."""
+    monkeypatch.chdir(tmp_path)
+    storage = StorageFile()
+    assert storage.path == Path(Settings.START_PATH) / "tasks"
+    storage.post("a", Context(storage=1))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert storage.get("a").storage == 1
+
+
+def test_key_is_the_file(storage: StorageFile) -> None:
+    """A task's file is named by workflow and task id, as it was in 1.x."""
+    task: Any = SimpleNamespace(workflow_id=UUID(WORKFLOW_ID), task_id=TASK_ID)
+    key = storage.key(task)
+    assert key == f"{WORKFLOW_ID}-{TASK_ID}.json"
+    storage.post(key, Context(storage=1))
+    assert files(storage) == [key]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        f"{WORKFLOW_ID}-{TASK_ID}.json",
+        f"etl-daily-{TASK_ID}.json",
+        f"etl-{TASK_ID}",
+        "etl-_run",
+        "etl-_input_fp",
+        "a",
+        "v1.2_x",
+    ],
+)
+def test_ordinary_keys_are_their_own_name(key: str) -> None:
+    """Users recognise the files of their workflows."""
+    assert file_name(key) == key
+    assert key_of(key) == key
+
+
+AWKWARD = [
+    "",
+    ".",
+    "..",
+    "../../etc/passwd",
+    "/etc/passwd",
+    "a/b",
+    "a\\b",
+    "nul\0byte",
+    "line\nbreak",
+    "etl-_run\n",
+    ".lock",
+    ".hidden.tmp",
+    "a.",
+    "C:name",
+    "x" * 5000,
+    "é",
+    "e\u0301",
+    "\ud800",
+    "K",
+    "k",
+    "\u212a",
+    "ETL-_run",
+    "etl-_run",
+    f"etl-{TASK_ID}.json",
+    f"etl-{TASK_ID.lower()}.json",
+    f"ETL-{TASK_ID}.json",
+    "a~b",
+    "a%2fb",
+    "$type",
+]
+
+
+def test_awkward_keys_stay_in_the_folder(tmp_path: Path) -> None:
+    """Any text is a key: it comes back from the listing, and nothing lands elsewhere."""
+    storage = StorageFile(path=tmp_path / "base")
+    for key in AWKWARD:
+        storage.post(key, Context(storage=key))
+    assert sorted(storage.list_keys("")) == sorted(AWKWARD)
+    assert [storage.get(key).storage for key in AWKWARD] == AWKWARD
+    assert [entry.name for entry in tmp_path.iterdir()] == ["base"]
+    assert [entry.name for entry in (tmp_path / "base").iterdir()] == ["tasks"]
+    names = files(storage)
+    assert len({name.casefold() for name in names}) == len(AWKWARD)
+    assert all(len(name) < 250 and name.isascii() for name in names)
+    assert all(storage.delete(key) for key in AWKWARD)
+    assert files(storage) == []
+
+
+@settings(max_examples=50)
+@given(st.lists(st.text(st.sampled_from("aAbB01.-_~/é")) | st.text(), unique=True, max_size=20))
+def test_no_two_keys_share_a_name(keys: list[str]) -> None:
+    """Names differ, and not in case alone."""
+    names = [file_name(key) for key in keys]
+    assert len({name.casefold() for name in names}) == len(keys)
+    assert all("/" not in name and not name.startswith(".") and name for name in names)
+
+
+def test_clear_keeps_the_longer_id(storage: StorageFile) -> None:
+    """Clearing `ETL` removes its keys, under hashed names too, and leaves `ETL-daily`."""
+    others = [f"ETL-daily-{TASK_ID}.json", "ETL-daily-_run", "etl-_run"]
+    for key in [f"ETL-{TASK_ID}.json", "ETL-_run", *others]:
+        storage.post(key, Context(storage=1))
+    assert storage.clear("ETL") == 2
+    assert storage.list_keys("") == sorted(others)
+
+
+# Values
+
+
+class Zoneless(tzinfo):
+    """A time zone of somebody's own."""
+
+    def utcoffset(self, _: datetime | None) -> timedelta:
+        """Give none."""
+        return timedelta(0)
+
+    def dst(self, _: datetime | None) -> None:
+        """Give none."""
+
+    def tzname(self, _: datetime | None) -> str:
+        """Give a name."""
+        return "nowhere"
+
+
+class Number(enum.IntEnum):
+    """JSON would make it an int."""
+
+    ONE = 1
+
+
+VALUES: list[Any] = [
+    None,
+    True,
+    0,
+    -(10**5000),
+    1.5,
+    -0.0,
+    float("nan"),
+    float("inf"),
+    float("-inf"),
+    "text \ud83d\ude00 é \n",
+    "\ud800",
+    ["\ud83d" + "\ude00", {"\ud83d" + "\ude00": 1}],
+    [1, 2],
+    [],
+    {},
+    {"b": 1, "a": {"x": [None]}},
+    {1: "int", "1": "text", None: 0, (1, 2): "tuple", 1.5: "x", b"k": {2: 3}},
+    {"$type": "tuple", "value": [1]},
+    {"$type": {"$type": 1}},
+    {"\ud800": 1},
+    (1, (2, [3, ()])),
+    {1, "a", None, (1, 2), frozenset({b"x"})},
+    set(),
+    frozenset(),
+    b"\x00\xff",
+    b"",
+    bytearray(b"ab"),
+    complex(float("inf"), -0.0),
+    datetime(2024, 1, 2, 3, 4, 5, 6),
+    datetime(2024, 10, 27, 2, 30, fold=1),
+    datetime(2024, 1, 2, tzinfo=UTC),
+    datetime(2024, 1, 2, tzinfo=timezone(timedelta(hours=-5, microseconds=1))),
+    datetime(2024, 1, 2, tzinfo=timezone(timedelta(hours=2), "CEST")),
+    datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Paris")),
+    date(1, 1, 1),
+    time(1, 2, 3, 4),
+    time(1, fold=1, tzinfo=UTC),
+    timedelta(-1, 2, 3),
+    Decimal("1.50"),
+    Decimal("sNaN12"),
+    Decimal("-Infinity"),
+    UUID(WORKFLOW_ID),
+    Path("a") / ".." / "b",
+    Path("\udcff"),
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{type(value).__name__}")
+def test_values_come_back_as_they_were(storage: StorageFile, value: Any) -> None:
+    """Type and content survive, alone and inside of others."""
+    storage.post("a", Context(storage=value))
+    storage.post("b", Context(storage={"in": [(value,)]}))
+    assert same(StorageFile(path=storage.path.parent).get("a").storage, value)
+    assert same(storage.get("b").storage["in"][0][0], value)
+
+
+_LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary()
+    | st.dates()
+    | st.datetimes()
+    | st.timedeltas()
+    | st.decimals(allow_nan=False)
+    | st.uuids()
+)
+
+
+@settings(max_examples=60)
+@given(
+    st.recursive(
+        _LEAVES,
+        lambda inner: st.lists(inner) | st.dictionaries(_LEAVES, inner) | st.tuples(inner, inner),
+        max_leaves=12,
+    )
+)
+def test_any_nesting_comes_back(value: Any) -> None:
+    """No nesting of what can be kept changes it."""
+    assert through_json(value) == value
+
+
+def test_contexts_inside_come_back(storage: StorageFile) -> None:
+    """The contexts that a class step gives keep value, ids and time."""
+    inner = Context(storage=(1, 2), task_id=TASK_ID, workflow_id=WORKFLOW_ID)
+    nameless = Context(storage=None, task_id=None)
+    storage.post("a", Context(storage=[inner, nameless]))
+    found, other = storage.get("a").storage
+    assert isinstance(found, Context)
+    assert (found.storage, found.task_id) == ((1, 2), TASK_ID)
+    assert (found.workflow_id, found.time) == (UUID(WORKFLOW_ID), inner.time)
+    assert (other.storage, other.task_id, other.workflow_id) == (None, None, None)
+
+
+def test_ids_and_time_come_back(storage: StorageFile) -> None:
+    """The context itself keeps its ids and time, a time of a test's own class too."""
+
+    class FakeTime(datetime):
+        pass
+
+    context = Context(storage=1, task_id=TASK_ID, workflow_id=WORKFLOW_ID)
+    context.time = FakeTime(2024, 1, 2, 3, 4, 5, 678)
+    storage.post("a", context)
+    found = storage.get("a")
+    assert (found.task_id, found.workflow_id) == (TASK_ID, UUID(WORKFLOW_ID))
+    assert same(found.time, datetime(2024, 1, 2, 3, 4, 5, 678))
+
+
+def test_the_same_value_gives_the_same_text(storage: StorageFile) -> None:
+    """The last value only, and sets in one order: posting again changes no byte."""
+    context = Context(storage={"s": {"b", "a", "c"}})
+    storage.post("a", context)
+    before = (storage.path / "a").read_bytes()
+    storage.post("a", context)
+    assert (storage.path / "a").read_bytes() == before
+    assert json.loads(before)["dotflow"] == 1
+    assert json.loads(before)["value"]["s"]["value"] == ["a", "b", "c"]
+
+
+REFUSED = [
+    (object(), "builtins.object"),
+    ([{"x": (len,)}], "builtins.builtin_function_or_method"),
+    (Number.ONE, "Number"),
+    (OrderedDict(a=1), "collections.OrderedDict"),
+    (PurePosixPath("a"), "PurePosixPath"),
+    ({Number.ONE: 1}, "Number"),
+    (datetime(2024, 1, 2, tzinfo=Zoneless()), "Zoneless"),
+    (SimpleNamespace(a=1), "types.SimpleNamespace"),
+]
+
+
+@pytest.mark.parametrize(("value", "name"), REFUSED, ids=[name for _, name in REFUSED])
+def test_other_values_are_refused(storage: StorageFile, value: Any, name: str) -> None:
+    """The error names type and key, the old value stays, nothing is left behind."""
+    storage.post("flow-a", Context(storage="old"))
+    with pytest.raises(StorageError) as caught:
+        storage.post("flow-a", Context(storage=value))
+    assert name in str(caught.value)
+    assert "'flow-a'" in str(caught.value)
+    assert storage.get("flow-a").storage == "old"
+    assert files(storage) == ["flow-a"]
+
+
+def test_value_that_contains_itself(storage: StorageFile) -> None:
+    """A list inside itself is refused as such."""
+    value: list[Any] = []
+    value.append(value)
+    with pytest.raises(StorageError, match=r"list under 'a': it is nested too deeply"):
+        storage.post("a", Context(storage=value))
+    assert files(storage) == []
+
+
+# Reading what is not a document
+
+
+_HEAD = b'{"dotflow": 1, "key": "a", "expires": null, "fingerprint": null'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b'"x"',
+        b"\xff\xfe",
+        b'{"value": 1}',
+        b'{"dotflow": 99, "key": "a", "value": 1}',
+        _HEAD + b',\n"value"',
+        _HEAD + b',\n"value": 1}',
+        _HEAD + b',\n"value": {"$type": "unknown", "value": 1}}',
+        _HEAD + b',\n"value": {"$type": "Decimal", "value": "q"}}',
+    ],
+)
+def test_corrupt_file_is_named(storage: StorageFile, content: bytes) -> None:
+    """The error names the file; the key is listed, can be cleared and posted anew."""
+    file = storage.path / "a"
+    file.write_bytes(content)
+    with pytest.raises(StorageError) as caught:
+        storage.get("a")
+    assert str(file.absolute()) in str(caught.value)
+    assert storage.list_keys("") == ["a"]
+    storage.post("a", Context(storage=1))
+    assert storage.get("a").storage == 1
+    file.write_bytes(content)
+    assert storage.delete("a")
+
+
+def test_exhausted_stack_is_no_corruption(
+    storage: StorageFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader deep in recursion gets its own error, not one that blames the file."""
+    storage.post("a", Context(storage=1))
+
+    def exhausted(*_: Any, **__: Any) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(json, "loads", exhausted)
+    with pytest.raises(RecursionError):
+        storage.get("a")
+
+
+def test_file_of_another_key_is_refused(storage: StorageFile) -> None:
+    """A copied file does not pass for the key whose name it bears."""
+    storage.post("a", Context(storage=1))
+    (storage.path / "b").write_bytes((storage.path / "a").read_bytes())
+    with pytest.raises(StorageError, match=r"belongs to the key 'a', not 'b'"):
+        storage.get("b")
+
+
+def test_reformatted_file_is_read(storage: StorageFile) -> None:
+    """A document that an editor laid out anew is the same document."""
+    storage.post("a", Context(storage=(1,)), fingerprint="f")
+    storage.post("B", Context(storage=2), ttl=60)
+    for file in storage.path.iterdir():
+        if file.name != ".lock":
+            file.write_text(json.dumps(json.loads(file.read_text()), indent=2))
+    assert (storage.get("a").storage, storage.fingerprint("a")) == ((1,), "f")
+    assert storage.list_keys("") == ["B", "a"]
+
+
+def test_files_of_others_are_left_alone(storage: StorageFile) -> None:
+    """What cannot be a key's file is neither listed nor removed."""
+    (storage.path / "README.md").write_text("mine")
+    (storage.path / f"x~{'0' * 32}.json").write_text("{}")
+    (storage.path / "folder").mkdir()
+    storage.post("K", Context(storage=1))
+    hashed = storage.path / file_name("K")
+    hashed.with_name("copy~of-it.json").write_bytes(hashed.read_bytes())
+    assert storage.list_keys("") == ["K"]
+    assert storage.delete_prefix("") == 1
+    assert len(files(storage)) == 4
+
+
+def test_folder_in_the_place_of_a_file(storage: StorageFile) -> None:
+    """A folder under a key's name is an error that names it."""
+    (storage.path / "a").mkdir()
+    with pytest.raises(StorageError, match=r"Cannot read .*a: "):
+        storage.get("a")
+
+
+# Ttl and marks
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Put a clock that tests set in the place of the real one."""
+    from dotflow.providers import storage_file
+
+    moment = [clock.time()]
+    monkeypatch.setattr(storage_file, "time", SimpleNamespace(time=lambda: moment[0]))
+    return moment
+
+
+def test_ttl_holds_in_another_process(storage: StorageFile, now: list[float]) -> None:
+    """The expiry is in the document: whoever reads it, it is gone at the ttl."""
+    storage.post("a", Context(storage=1), ttl=5, fingerprint="f")
+    other = StorageFile(path=storage.path.parent)
+    now[0] += 4.9
+    assert (other.get("a").storage, other.fingerprint("a")) == (1, "f")
+    now[0] += 0.2
+    assert (other.get("a").storage, other.fingerprint("a")) == (None, None)
+    assert not storage.delete("a")
+    assert files(storage) == []
+
+
+def test_listing_removes_the_expired(storage: StorageFile, now: list[float]) -> None:
+    """Expired files do not pile up in the folder."""
+    storage.post("a", Context(storage=1), ttl=5)
+    storage.post("K", Context(storage=1), ttl=5)
+    storage.post("b", Context(storage=1))
+    now[0] += 5.1
+    assert storage.list_keys("") == ["b"]
+    assert files(storage) == ["b"]
+
+
+def test_post_clears_marks(storage: StorageFile, now: list[float]) -> None:
+    """A later post without ttl and fingerprint leaves neither behind."""
+    storage.post("a", Context(storage=1), ttl=5, fingerprint="f")
+    storage.post("a", Context(storage=2))
+    now[0] += 10
+    assert (storage.get("a").storage, storage.fingerprint("a")) == (2, None)
+    assert storage.fingerprint("absent") is None
+
+
+def test_expired_is_not_dropped_once_it_is_posted_anew(
+    storage: StorageFile, now: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listing that found a value expired looks again, with the lock, before it removes."""
+    storage.post("a", Context(storage=1), ttl=5)
+    now[0] += 6
+    locked = storage._locked
+
+    def posted_meanwhile() -> Any:
+        monkeypatch.setattr(storage, "_locked", locked)
+        storage.post("a", Context(storage=2))
+        return locked()
+
+    monkeypatch.setattr(storage, "_locked", posted_meanwhile)
+    storage.list_keys("")
+    assert storage.get("a").storage == 2
+
+
+# Swaps
+
+
+def test_swap_compares_forms(storage: StorageFile) -> None:
+    """What was got matches what is there, NaN and contexts too."""
+    for value in (float("nan"), [Context(storage=1)], None, {1: {2}}):
+        storage.post("a", Context(storage=value))
+        assert storage.atomic_swap("a", storage.get("a"), Context(storage="new"))
+        assert not storage.atomic_swap("a", Context(storage=value), Context(storage="newer"))
+    assert files(storage) == ["a"]
+
+
+def test_swap_from_a_stored_none(storage: StorageFile) -> None:
+    """A stored None is something: no swap from nothing."""
+    storage.post("a", Context())
+    assert not storage.atomic_swap("a", None, Context(storage=1))
+    assert storage.atomic_swap("a", Context(), Context(storage=1))
+
+
+def test_without_file_locks(storage: StorageFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the platform has none, a swap says so, and the rest works."""
+    monkeypatch.setattr(file_lock, "fcntl", None)
+    storage.post("a", Context(storage=1))
+    assert storage.get("a").storage == 1
+    with pytest.raises(StorageError, match="fcntl"):
+        storage.atomic_swap("a", Context(storage=1), Context(storage=2))
+    assert storage.delete("a")
+    assert not (storage.path / ".lock").exists()
+
+
+def test_swaps_of_threads_lose_nothing(storage: StorageFile) -> None:
+    """Threads with one storage exclude each other as processes do."""
+    storage.post("n", Context(storage=0))
+
+    def count() -> None:
+        done = 0
+        while done < 25:
+            seen = storage.get("n")
+            done += storage.atomic_swap("n", seen, Context(storage=seen.storage + 1))
+
+    threads = [threading.Thread(target=count) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert storage.get("n").storage == 75
+
+
+def child(program: str, folder: Path) -> subprocess.Popen[str]:
+    """Start a program with a storage in `folder`."""
+    head = (
+        "import sys\n"
+        "from dotflow.core.context import Context\n"
+        "from dotflow.providers.storage_file import StorageFile\n"
+        "storage = StorageFile(path=sys.argv[1])\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", head + program, str(folder)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_swaps_of_processes_lose_nothing(storage: StorageFile, tmp_path: Path) -> None:
+    """Two processes that count up together reach the sum."""
+    storage.post("n", Context(storage=0))
+    program = (
+        "done = 0\n"
+        "while done < 100:\n"
+        "    seen = storage.get('n')\n"
+        "    done += storage.atomic_swap('n', seen, Context(storage=seen.storage + 1))\n"
+    )
+    children = [child(program, tmp_path) for _ in range(2)]
+    for process in children:
+        with process:
+            assert process.wait(60) == 0
+    assert storage.get("n").storage == 200
+
+
+# Crashes
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.005, 0.011, 0.023])
+def test_killed_in_the_middle_of_posts(storage: StorageFile, tmp_path: Path, delay: float) -> None:
+    """After SIGKILL a value is the old or the new one, whole, and nothing else is listed."""
+    program = (
+        "for n in range(10 ** 9):\n"
+        "    storage.post('a', Context(storage=[n] * 20_000))\n"
+        "    print(n, flush=True)\n"
+    )
+    with child(program, tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "0\n"
+        clock.sleep(delay)  # the moment of the kill is the point
+        process.send_signal(signal.SIGKILL)
+        last = max([0, *(int(line) for line in process.stdout if line.endswith("\n"))])
+    found = storage.get("a").storage
+    assert found in ([last] * 20_000, [last + 1] * 20_000)
+    assert storage.list_keys("") == ["a"]
+    storage.post("a", Context(storage="after"))
+    assert storage.get("a").storage == "after"
+
+
+def test_full_disk_keeps_the_old_value(
+    storage: StorageFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that fails is raised, the old value stays, no part of the new one does."""
+    storage.post("a", Context(storage="old"))
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        storage.post("a", Context(storage="new"))
+    assert storage.get("a").storage == "old"
+    assert files(storage) == ["a"]
+
+
+def test_leftovers_of_a_crash(storage: StorageFile) -> None:
+    """A half-written file is never a value; once it is a day old it is removed."""
+    fresh, old, other = (storage.path / name for name in (".f.tmp", ".o.tmp", ".other"))
+    for file in (fresh, old, other):
+        file.write_bytes(b"{")
+        os.utime(file, (0, 0))
+    os.utime(fresh)
+    assert storage.list_keys("") == []
+    assert files(storage) == [".f.tmp", ".other"]

@@ -18,7 +18,7 @@ from dotflow.core.failure import ERROR, INTERRUPTED, Failure
 from dotflow.core.remote import collected, entered
 from dotflow.workers.page import Page
 from dotflow.workers.pickling import dump, load
-from dotflow.workers.wire import Closed, receive, send
+from dotflow.workers.wire import Closed, FrameReader, send
 
 if TYPE_CHECKING:
     from dotflow.core.action import Action
@@ -52,13 +52,14 @@ def _die_with_owner(lifeline: int) -> None:
 class _Child:
     def __init__(self, connection: socket.socket, page: Page) -> None:
         self._connection = connection
+        self._reader = FrameReader(connection)
         self._page = page
         # Steps as they came, and those that are kept for a retry, by the task's id.
         self._steps: dict[int, bytes] = {}
         self._kept: dict[str, Action] = {}
 
     def serve_one(self) -> None:
-        head, body = receive(self._connection)
+        head, body = self._reader.wait()
         kind, *details = pickle.loads(head)  # noqa: S301 - from our own parent
         head.release()
         if kind == RUN:

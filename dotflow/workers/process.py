@@ -98,13 +98,7 @@ class Worker:
         Raises:
             Closed: The worker is gone.
         """
-        try:
-            while True:
-                frame = self._reader.read()
-                if frame is not None:
-                    return frame
-        except BlockingIOError:
-            return None
+        return self._reader.read()
 
     def is_alive(self) -> bool:
         """Tell whether the process is there."""

@@ -39,70 +39,72 @@ def send(connection: socket, head: bytes, body: bytes) -> None:
         connection.sendall(piece)
 
 
-def receive(connection: socket) -> Frame:
-    """Wait for the next frame on a blocking socket.
-
-    Raises:
-        Closed: The peer is gone.
-    """
-    reader = FrameReader(connection)
-    while True:
-        frame = reader.read()
-        if frame is not None:
-            return frame
-
-
 class FrameReader:
-    """Puts one frame together from what has arrived, without ever waiting for more."""
+    """Puts frames together from what arrives on a stream socket."""
 
     def __init__(self, connection: socket) -> None:
         self._connection = connection
         self._buffer = bytearray()
         self._filled = 0
-        self._lengths: tuple[int, int] | None = None
+
+    def wait(self) -> Frame:
+        """Wait for the next frame on a blocking socket.
+
+        Raises:
+            Closed: The peer is gone.
+        """
+        while True:
+            frame = self._complete_one()
+            if frame is not None:
+                return frame
+            self._take_in()
 
     def read(self) -> Frame | None:
-        """Take in what has arrived; give the frame once it is complete, else None.
-
-        On a blocking socket a call waits for some bytes, on another one it raises
-        `BlockingIOError` where there are none.
+        """Give the next frame of a socket that does not block, if all of it has arrived.
 
         Raises:
             Closed: The peer is gone.
         """
         try:
-            self._take_in()
-        except (ConnectionError, TimeoutError) as error:
-            raise Closed from error
-        if self._lengths is None or self._filled < len(self._buffer):
+            return self.wait()
+        except BlockingIOError:
             return None
-        return self._frame(*self._lengths)
 
     def _take_in(self) -> None:
-        if self._lengths is not None:
-            count = self._connection.recv_into(memoryview(self._buffer)[self._filled :])
-            self._filled += count
-        else:
-            piece = self._connection.recv(max(_SMALL, _LENGTHS.size))
-            count = len(piece)
-            self._buffer += piece
-            self._filled += count
-            self._make_room()
+        try:
+            if self._filled < len(self._buffer):
+                rest = memoryview(self._buffer)[self._filled :]
+                count = self._connection.recv_into(rest)
+            else:
+                piece = self._connection.recv(_SMALL)
+                count = len(piece)
+                self._buffer += piece
+        except ConnectionError as error:
+            raise Closed from error
         if not count:
             raise Closed
+        self._filled += count
 
-    def _make_room(self) -> None:
+    def _complete_one(self) -> Frame | None:
         if self._filled < _LENGTHS.size:
-            return
-        self._lengths = _LENGTHS.unpack_from(self._buffer)
-        total = _LENGTHS.size + sum(self._lengths)
+            return None
+        head, body = _LENGTHS.unpack_from(self._buffer)
+        total = _LENGTHS.size + head + body
         if self._filled < total:
+            self._make_room(total)
+            return None
+        return self._cut_off(head, total)
+
+    def _make_room(self, total: int) -> None:
+        # Once, for a frame that came in part: what follows is received in place.
+        if len(self._buffer) < total:
             whole = bytearray(total)
             whole[: self._filled] = self._buffer
             self._buffer = whole
 
-    def _frame(self, head: int, body: int) -> Frame:
+    def _cut_off(self, head: int, total: int) -> Frame:
         view = memoryview(self._buffer)
-        self._buffer, self._filled, self._lengths = bytearray(), 0, None
+        self._buffer = bytearray(view[total : self._filled])
+        self._filled = len(self._buffer)
         begin = _LENGTHS.size
-        return Frame(view[begin : begin + head], view[begin + head : begin + head + body])
+        return Frame(view[begin : begin + head], view[begin + head : total])

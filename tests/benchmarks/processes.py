@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _WORKLOADS = Path(__file__).resolve().parent / "workloads"
-_LIMIT = 300.0
+_LIMIT = 120.0
 
 Measured = TypeVar("Measured")
 
@@ -38,7 +38,7 @@ class Pair(NamedTuple):
 def run(python: Path, *arguments: str) -> str:
     """Run an interpreter in an empty folder of its own and give what it printed.
 
-    It gets a process group of its own, and all of that is ended after five minutes:
+    It gets a process group of its own, and all of that is ended after two minutes:
     dotflow 1.0.1 can hang with hundreds of processes.
 
     Raises:

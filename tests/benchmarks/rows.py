@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from processes import Pair, Peers, in_turn, medians, seconds, workload
@@ -79,8 +80,8 @@ def parallel(peers: Peers, pairs: int) -> Iterator[Row]:
     for script, note in scripts.items():
         figures = in_turn(
             pairs,
-            lambda name=script: workload(peers.here, name, 400),
-            lambda name=script: workload(peers.peer, name, 100),
+            partial(workload, peers.here, script, 400),
+            partial(workload, peers.peer, script, 100),
         )
         second = medians(*figures, "second")
         yield Row(f"`parallel`, 400 tasks (1.0.1: 100){note}", "us/task", second, 0.05)
@@ -91,6 +92,6 @@ def _both(
 ) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
     return in_turn(
         pairs,
-        lambda: workload(peers.here, name, *arguments),
-        lambda: workload(peers.peer, name, *arguments),
+        partial(workload, peers.here, name, *arguments),
+        partial(workload, peers.peer, name, *arguments),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 IN_PROCESS = ("sequential", "sequential_group", "background")
+LIMIT = 25
 MODES = (*IN_PROCESS, "parallel")
 
 
@@ -299,6 +301,20 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
+@pytest.fixture(autouse=True)
+def watchdog() -> Iterator[None]:
+    """Fail a test that hangs, where it hangs, in place of hanging the suite."""
+
+    def bark(*_: object) -> None:
+        raise TimeoutError(f"the test was still running after {LIMIT} s")
+
+    before = signal.signal(signal.SIGALRM, bark)
+    signal.setitimer(signal.ITIMER_REAL, LIMIT)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
 @pytest.fixture
 def recorder() -> Recorder:
     """Give an empty recorder."""
@@ -358,7 +374,7 @@ def script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Give a function that runs source text as a program of its own."""
 
     def run_program(
-        source: str, *args: str, timeout: float = 20, **env: str
+        source: str, *args: str, timeout: float = 15, **env: str
     ) -> subprocess.CompletedProcess[str]:
         path = tmp_path / "program.py"
         path.write_text(textwrap.dedent(source))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import signal
@@ -224,9 +225,19 @@ class Clock:
         # So the schedule looks at the clock all the time, instead of once a second.
         monkeypatch.setattr(scheduler_cron, "_SLICE", 0.001)
         self.now = at(now)
+        self._read = threading.Semaphore(0)
 
     def __call__(self) -> float:
+        self._read.release()
         return self.now
+
+    def set_forward(self, seconds: float) -> None:
+        """Move on, once the schedule is waiting for the tick that comes next."""
+        while self._read.acquire(blocking=False):
+            pass
+        for _ in range(4):
+            assert self._read.acquire(timeout=LONG)
+        self.now += seconds
 
 
 def schedule(
@@ -258,14 +269,14 @@ def test_calls_the_workflow_at_each_tick(monkeypatch: pytest.MonkeyPatch) -> Non
 
     thread = started(scheduler, workflow, mode="sequential", resume=True)
     assert not called.acquire(timeout=0.02)
-    clock.now += 30
+    clock.set_forward(30)
     assert called.acquire(timeout=LONG)
     assert not called.acquire(timeout=0.02)
-    clock.now += 5 * 60
+    clock.set_forward(5 * 60)
     assert called.acquire(timeout=LONG)
     assert not called.acquire(timeout=0.02)
     # Set back a little: the same tick does not come again.
-    clock.now -= 1
+    clock.set_forward(-1)
     assert not called.acquire(timeout=0.02)
     assert scheduler.running
     scheduler.stop()
@@ -289,8 +300,7 @@ def test_failing_run_is_logged(
 
     thread = started(scheduler, workflow)
     for _ in range(2):
-        scheduler._jobs and scheduler._jobs.join(LONG)  # noqa: B018 - else skip drops the tick
-        clock.now += 60
+        clock.set_forward(60)
         assert called.acquire(timeout=LONG)
         scheduler._jobs.join(LONG)  # type: ignore[union-attr]
     scheduler.stop()
@@ -307,9 +317,8 @@ def test_stop_waits_for_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     scheduler, clock = schedule(monkeypatch)
     gate = Gate()
     thread = started(scheduler, gate)
-    clock.now += 60
-    while not gate.begun.acquire(timeout=0.01):
-        clock.now += 60
+    clock.set_forward(60)
+    assert gate.begun.acquire(timeout=LONG)
     scheduler.stop(timeout=0.01)
     assert not scheduler.running
     assert thread.is_alive()
@@ -348,9 +357,9 @@ def test_ends_when_no_tick_is_left(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_stop_it(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
     """In the main thread SIGINT and SIGTERM end the schedule, and are then as before."""
-    scheduler, clock = schedule(monkeypatch)
+    scheduler, _ = schedule(monkeypatch)
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
-    clock.now += 30
+    scheduler._now = itertools.count(at("2026-07-01T10:00:30"), 20).__next__
     scheduler.start(lambda: os.kill(os.getpid(), number))
     assert not scheduler.running
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
@@ -366,9 +375,6 @@ def test_handlers_that_python_did_not_set(monkeypatch: pytest.MonkeyPatch) -> No
             SIGINT=2, SIGTERM=15, SIG_DFL="default", signal=lambda *args: made.append(args)
         ),
     )
-    monkeypatch.setattr(scheduler_cron, "next_tick", lambda *_: None)
-    scheduler = SchedulerCron.__new__(SchedulerCron)
-    scheduler.running, scheduler._jobs = False, None
     with scheduler_cron._stopping_signals(lambda: None):
         pass
     assert made[2:] == [(2, "default"), (15, "default")]
@@ -385,10 +391,9 @@ def test_other_threads_leave_signals_alone(monkeypatch: pytest.MonkeyPatch) -> N
         seen.append(signal.getsignal(signal.SIGINT))
         called.set()
 
-    clock.now += 29.999
     thread = started(scheduler, workflow)
-    while not called.wait(0.01):
-        clock.now += 60
+    clock.set_forward(30)
+    assert called.wait(LONG)
     scheduler.stop()
     thread.join(LONG)
     assert seen[0] is before

@@ -1,0 +1,230 @@
+"""Every span name, attribute, metric name, label and bucket that users depend on, once."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+# The name of the instrumentation scope that all spans carry.
+SCOPE: Final = "dotflow_otel"
+
+# --- spans ------------------------------------------------------------------------------
+
+WORKFLOW_SPAN: Final = "workflow {}"
+TASK_SPAN: Final = "task {}"
+ATTEMPT_SPAN: Final = "attempt"
+
+WORKFLOW_ID: Final = "dotflow.workflow.id"
+WORKFLOW_NAME: Final = "dotflow.workflow.name"
+WORKFLOW_MODE: Final = "dotflow.workflow.mode"
+WORKFLOW_TASK_COUNT: Final = "dotflow.workflow.task.count"
+WORKFLOW_STATUS: Final = "dotflow.workflow.status"
+
+TASK_ID: Final = "dotflow.task.id"
+TASK_NAME: Final = "dotflow.task.name"
+TASK_GROUP: Final = "dotflow.task.group"
+TASK_INDEX: Final = "dotflow.task.index"
+TASK_STATUS: Final = "dotflow.task.status"
+TASK_ATTEMPTS: Final = "dotflow.task.attempts"
+TASK_TIMEOUT: Final = "dotflow.task.timeout"
+TASK_RESTORED: Final = "dotflow.task.restored"
+TASK_QUEUE_DURATION: Final = "dotflow.task.queue.duration"
+
+ATTEMPT_NUMBER: Final = "dotflow.attempt.number"
+
+CODE_FUNCTION: Final = "code.function.name"
+CODE_FILE: Final = "code.file.path"
+CODE_LINE: Final = "code.line.number"
+ERROR_TYPE: Final = "error.type"
+PROCESS_PID: Final = "process.pid"
+HOST_NAME: Final = "host.name"
+
+EXCEPTION_EVENT: Final = "exception"
+EXCEPTION_TYPE: Final = "exception.type"
+EXCEPTION_MESSAGE: Final = "exception.message"
+EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+
+COMPLETED: Final = "completed"
+FAILED: Final = "failed"
+
+# --- metrics ----------------------------------------------------------------------------
+
+COUNTER: Final = "counter"
+GAUGE: Final = "gauge"
+HISTOGRAM: Final = "histogram"
+
+# Seconds, from 5 ms to 1 h.
+BUCKETS: Final = (
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
+)  # fmt: skip
+
+# How many values a label may have before further ones become `OTHER`.
+MAX_LABEL_VALUES: Final = 200
+OTHER: Final = "other"
+
+# The labels of exemplars, and the fields of log lines.
+TRACE_ID: Final = "trace_id"
+SPAN_ID: Final = "span_id"
+
+
+class Metric(NamedTuple):
+    """One row of the table of metrics.
+
+    Attributes:
+        name: As Prometheus knows it.
+        kind: `counter`, `gauge` or `histogram`.
+        help: What it counts or measures.
+        labels: The names of its labels, in order.
+        unit: In the notation of UCUM, for OpenTelemetry.
+        across: How prometheus-client's multiprocess mode sums a gauge up over processes.
+    """
+
+    name: str
+    kind: str
+    help: str
+    labels: tuple[str, ...] = ()
+    unit: str = "1"
+    across: Literal["livesum", "liveall", "max"] = "livesum"
+
+
+_WORKFLOW: Final = ("workflow",)
+_MODE: Final = ("workflow", "mode")
+_TASK: Final = ("workflow", "task")
+
+WORKFLOW_STARTED: Final = Metric(
+    "dotflow_workflow_started_total", COUNTER, "Runs that started.", _MODE
+)
+WORKFLOW_COMPLETED: Final = Metric(
+    "dotflow_workflow_completed_total", COUNTER, "Runs that completed.", _MODE
+)
+WORKFLOW_FAILED: Final = Metric(
+    "dotflow_workflow_failed_total", COUNTER, "Runs that failed.", _MODE
+)
+WORKFLOW_DURATION: Final = Metric(
+    "dotflow_workflow_duration_seconds",
+    HISTOGRAM,
+    "How long runs took.",
+    (*_MODE, "status"),
+    unit="s",
+)
+WORKFLOW_IN_PROGRESS: Final = Metric(
+    "dotflow_workflow_in_progress", GAUGE, "Runs in progress.", _MODE
+)
+WORKFLOW_LAST_SUCCESS: Final = Metric(
+    "dotflow_workflow_last_success_timestamp_seconds",
+    GAUGE,
+    "When a run last completed, in seconds since the epoch.",
+    _WORKFLOW,
+    unit="s",
+    across="max",
+)
+WORKFLOW_OLDEST_START: Final = Metric(
+    "dotflow_workflow_oldest_start_timestamp_seconds",
+    GAUGE,
+    "When the oldest run in progress started, in seconds since the epoch; 0 if there is none.",
+    _WORKFLOW,
+    unit="s",
+    # The least over processes would be the 0 of one that is idle.
+    across="liveall",
+)
+
+TASK_STARTED: Final = Metric("dotflow_task_started_total", COUNTER, "Tasks that started.", _TASK)
+TASK_COMPLETED: Final = Metric(
+    "dotflow_task_completed_total", COUNTER, "Tasks that ran and completed.", _TASK
+)
+TASK_FAILED: Final = Metric(
+    "dotflow_task_failed_total",
+    COUNTER,
+    "Tasks that failed for good.",
+    (*_TASK, "error_type"),
+)
+TASK_RETRIED: Final = Metric(
+    "dotflow_task_retried_total",
+    COUNTER,
+    "Attempts that failed and were followed by another.",
+    (*_TASK, "error_type"),
+)
+TASK_RESTORED_TOTAL: Final = Metric(
+    "dotflow_task_restored_total", COUNTER, "Tasks taken from a checkpoint.", _TASK
+)
+TASK_SKIPPED: Final = Metric(
+    "dotflow_task_skipped_total", COUNTER, "Tasks that did not run: one before failed.", _TASK
+)
+TASK_TIMED_OUT: Final = Metric(
+    "dotflow_task_timed_out_total", COUNTER, "Attempts that hit their timeout.", _TASK
+)
+TASK_DURATION: Final = Metric(
+    "dotflow_task_duration_seconds",
+    HISTOGRAM,
+    "How long tasks took, from their first attempt to the end of their last.",
+    (*_TASK, "status"),
+    unit="s",
+)
+TASK_QUEUE: Final = Metric(
+    "dotflow_task_queue_seconds",
+    HISTOGRAM,
+    "How long tasks that were ready waited for a worker.",
+    _TASK,
+    unit="s",
+)
+TASK_IN_PROGRESS: Final = Metric("dotflow_task_in_progress", GAUGE, "Tasks in progress.", _TASK)
+WORKER_LOST: Final = Metric(
+    "dotflow_worker_lost_total", COUNTER, "Attempts whose worker process died.", _TASK
+)
+
+WORKERS: Final = Metric("dotflow_workers", GAUGE, "Live workers.")
+WORKERS_BUSY: Final = Metric("dotflow_workers_busy", GAUGE, "Workers that run a step.")
+TELEMETRY_ERRORS: Final = Metric(
+    "dotflow_telemetry_errors_total",
+    COUNTER,
+    "Errors that a provider raised and that did not reach the run.",
+    ("provider", "hook"),
+)
+TELEMETRY_DROPPED: Final = Metric(
+    "dotflow_telemetry_dropped_total",
+    COUNTER,
+    "Spans, metrics and log records that could not be delivered.",
+    ("signal",),
+)
+
+METRICS: Final = (
+    WORKFLOW_STARTED,
+    WORKFLOW_COMPLETED,
+    WORKFLOW_FAILED,
+    WORKFLOW_DURATION,
+    WORKFLOW_IN_PROGRESS,
+    WORKFLOW_LAST_SUCCESS,
+    WORKFLOW_OLDEST_START,
+    TASK_STARTED,
+    TASK_COMPLETED,
+    TASK_FAILED,
+    TASK_RETRIED,
+    TASK_RESTORED_TOTAL,
+    TASK_SKIPPED,
+    TASK_TIMED_OUT,
+    TASK_DURATION,
+    TASK_QUEUE,
+    TASK_IN_PROGRESS,
+    WORKER_LOST,
+    WORKERS,
+    WORKERS_BUSY,
+    TELEMETRY_ERRORS,
+    TELEMETRY_DROPPED,
+)
+
+# --- logs -------------------------------------------------------------------------------
+
+LOGGER: Final = "dotflow"
+
+WORKFLOW_EVENTS: Final = ("workflow.started", "workflow.completed", "workflow.failed")
+TASK_EVENTS: Final = (
+    "task.started",
+    "task.completed",
+    "task.retried",
+    "task.failed",
+    "task.restored",
+    "task.skipped",
+)
+
+# What is bound while a step runs.
+BOUND: Final[tuple[str, ...]] = ("workflow_id", "workflow", "task_id", "task", TRACE_ID, SPAN_ID)

@@ -1,0 +1,190 @@
+"""Logs: one event a line, with the ids of its run, task and trace."""
+
+from __future__ import annotations
+
+from logging import ERROR, INFO, WARNING
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from dotflow.abc.log import LEVELS, Log
+from dotflow.core.types.status import TypeStatus
+from dotflow.settings import Settings
+from dotflow_otel.conventions import LOGGER
+from dotflow_otel.log_context import BoundIds, TraceContextFilter, add_run_context
+from dotflow_otel.log_output import LogOutput
+from dotflow_otel.span_ids import ids_of_run, ids_of_task
+
+if TYPE_CHECKING:
+    import os
+    from typing import TextIO
+
+    from dotflow.abc.scope import Scope
+    from dotflow.core.failure import Failure
+    from dotflow.core.run import Run
+    from dotflow.core.task import Task
+    from dotflow_otel.span_ids import SpanIds
+
+__all__ = ["LogStructlog", "TraceContextFilter", "add_run_context"]
+
+_LEVEL_NAMES: Final = {number: name.lower() for name, number in LEVELS.items()}
+
+_EVENTS: Final = {
+    TypeStatus.IN_PROGRESS: "task.started",
+    TypeStatus.COMPLETED: "task.completed",
+    TypeStatus.RETRY: "task.retried",
+    TypeStatus.FAILED: "task.failed",
+}
+
+
+class LogStructlog(Log):
+    """Writes events with structlog: as JSON, or in colours where a person looks on.
+
+    An application that has configured structlog itself keeps its configuration: the events
+    go to `structlog.get_logger("dotflow")`, and of the arguments here `level` alone counts.
+    Otherwise they are written here, and structlog's configuration stays untouched.
+
+    While a step runs, `workflow_id`, `workflow`, `task_id`, `task`, `trace_id` and `span_id`
+    are bound in `structlog.contextvars`. The step's own records carry them with
+    `structlog.contextvars.merge_contextvars` or `add_run_context` among the processors of
+    structlog, and with `TraceContextFilter` on a handler of the standard library.
+
+    Results, inputs and contexts are never written; the message and the traceback of an
+    error are.
+
+    Args:
+        level: The lowest level that is written: `DEBUG`, `INFO`, `WARNING` or `ERROR`, in
+            any case. An unknown one means `INFO`.
+        output: `console` (stderr), `file` or `both`.
+        path: The file, which is appended to; made with its folders at the first line.
+        format: `json`, one object a line, or `simple`, for people; None: `simple` on a
+            terminal, else `json`.
+        stream: Stands for stderr.
+
+    Raises:
+        InvalidOption: `output` or `format` is none of these.
+        ModuleNotFound: structlog is not installed.
+    """
+
+    def __init__(
+        self,
+        level: str = "INFO",
+        output: str = "console",
+        path: str | os.PathLike[str] = Settings.LOG_PATH,
+        format: str | None = None,  # noqa: A002 - the name of 1.x
+        *,
+        stream: TextIO | None = None,
+    ) -> None:
+        self._level = LEVELS.get(str(level).upper(), INFO)
+        self._output = LogOutput(output, path, format, stream)
+        # The first failed task of each run that goes on.
+        self._failures: dict[str, Failure | None] = {}
+
+    def close(self) -> None:
+        """Close the file, if there is one. A later line opens it again."""
+        self._output.close()
+
+    def _write(self, level: int, facts: Any) -> None:
+        task = facts.get("task")
+        if task is None:
+            fields = {name: value for name, value in facts.items() if name != "event"}
+            self._emit(level, str(facts.get("event", "message")), fields)
+            return
+        event = _EVENTS.get(task.status)
+        # A task that was only added has not begun: that is no event.
+        if event is not None:
+            self._tell(level, event, task)
+
+    def run_started(self, run: Run) -> None:
+        """Write `workflow.started`."""
+        self._failures[run.id] = None
+        if self._level <= INFO:
+            self._emit(INFO, "workflow.started", _run_fields(run))
+
+    def run_finished(self, run: Run) -> None:
+        """Write `workflow.completed` or `workflow.failed`."""
+        failure = self._failures.pop(run.id, None)
+        level = ERROR if run.failed else INFO
+        if self._level > level:
+            return
+        fields = _run_fields(run)
+        fields["duration"] = run.duration
+        if failure is not None:
+            fields["error_type"], fields["error"] = failure.error_type, failure.message
+        elif run.error is not None:
+            fields["error_type"], fields["error"] = type(run.error).__qualname__, str(run.error)
+        self._emit(level, "workflow.failed" if run.failed else "workflow.completed", fields)
+
+    def task_restored(self, task: Task) -> None:
+        """Write `task.restored`."""
+        if self._level <= INFO:
+            self._tell(INFO, "task.restored", task)
+
+    def task_skipped(self, task: Task) -> None:
+        """Write `task.skipped`."""
+        if self._level <= WARNING:
+            self._tell(WARNING, "task.skipped", task)
+
+    def attempt_scope(self, task: Task, attempt: int) -> Scope | None:  # noqa: ARG002
+        """Give what binds the ids while the step runs."""
+        return BoundIds(task)
+
+    def _tell(self, level: int, event: str, task: Task) -> None:
+        fields = _task_fields(task)
+        if event == "task.started":
+            fields["attempt"] = task.attempt
+        elif event == "task.completed":
+            fields["attempt"] = task.attempt
+            fields["duration"] = task.duration
+        elif event == "task.retried":
+            # The one that failed: the task counts the next one already.
+            fields["attempt"] = task.retry_count
+            _add_error(fields, task)
+        elif event == "task.failed":
+            fields["attempt"] = task.attempt
+            fields["duration"] = task.duration
+            _add_error(fields, task)
+            self._note(task)
+        self._emit(level, event, fields)
+
+    def _note(self, task: Task) -> None:
+        failure, run = task.failure, task.run
+        if failure is None:
+            return
+        if run is not None and self._failures.get(run.id, failure) is None:
+            self._failures[run.id] = failure
+
+    def _emit(self, level: int, event: str, fields: dict[str, Any]) -> None:
+        if structlog.is_configured():
+            getattr(structlog.get_logger(LOGGER), _LEVEL_NAMES[level])(event, **fields)
+        else:
+            self._output.write(_LEVEL_NAMES[level], event, fields)
+
+
+def _run_fields(run: Run) -> dict[str, Any]:
+    fields = {"workflow_id": str(run.workflow_id), "workflow": run.name}
+    return _with_ids(fields, ids_of_run(run))
+
+
+def _task_fields(task: Task) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "workflow_id": str(task.workflow_id),
+        "workflow": None if task.run is None else task.run.name,
+        "task_id": task.task_id,
+        "task": task.name,
+        "group": task.group_name,
+    }
+    return _with_ids(fields, ids_of_task(task))
+
+
+def _with_ids(fields: dict[str, Any], ids: SpanIds | None) -> dict[str, Any]:
+    if ids is not None:
+        fields["trace_id"], fields["span_id"] = ids.trace_id, ids.span_id
+    return fields
+
+
+def _add_error(fields: dict[str, Any], task: Task) -> None:
+    failure = task.failure
+    if failure is not None:
+        fields["error_type"], fields["error"] = failure.error_type, failure.message
+        fields["exception"] = failure.traceback

@@ -1,0 +1,87 @@
+"""Puts the ids of the run, task and trace into the records that a step writes itself."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from structlog.contextvars import bind_contextvars, get_contextvars, reset_contextvars
+
+from dotflow_otel.conventions import BOUND, SPAN_ID, TRACE_ID
+from dotflow_otel.span_ids import current_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextvars import Token
+    from types import TracebackType
+
+    from structlog.typing import EventDict, WrappedLogger
+
+    from dotflow.core.task import Task
+
+
+class BoundIds:
+    """Binds the ids of a task while its step runs, and restores what was bound before."""
+
+    __slots__ = ("_task", "_tokens")
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._tokens: Mapping[str, Token[Any]] = {}
+
+    def __enter__(self) -> None:
+        task = self._task
+        ids = current_ids()
+        self._tokens = bind_contextvars(
+            workflow_id=str(task.workflow_id),
+            workflow="" if task.run is None else task.run.name,
+            task_id=task.task_id,
+            task=task.name,
+            **({} if ids is None else ids.as_dict()),
+        )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        reset_contextvars(**self._tokens)
+
+
+class TraceContextFilter(logging.Filter):
+    """Gives records of the standard library the ids of the step that writes them.
+
+    Put it on a handler, and `%(workflow_id)s`, `%(workflow)s`, `%(task_id)s`, `%(task)s`,
+    `%(trace_id)s` and `%(span_id)s` into its format; outside of a step they are empty, but
+    for those of a span that is current. It lets every record through.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Set the ids on a record, where it has none."""
+        found = run_context()
+        for name in BOUND:
+            if not hasattr(record, name):
+                setattr(record, name, found.get(name, ""))
+        return True
+
+
+def add_run_context(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+    """Add the ids of the step that writes an event: a processor for structlog.
+
+    In place of `structlog.contextvars.merge_contextvars`, for those who want nothing else
+    that is bound; also, the span is the one that is current when the event is written.
+    """
+    for name, value in run_context().items():
+        event_dict.setdefault(name, value)
+    return event_dict
+
+
+def run_context() -> dict[str, str]:
+    """Give the ids of the step that this code runs in, and of the current span."""
+    bound = get_contextvars()
+    found = {name: bound[name] for name in BOUND if name in bound}
+    ids = current_ids()
+    if ids is not None:
+        found[TRACE_ID], found[SPAN_ID] = ids.trace_id, ids.span_id
+    return found

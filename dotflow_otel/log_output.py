@@ -1,0 +1,124 @@
+"""Writes events as lines: JSON for machines, colours for people."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from datetime import UTC, datetime
+from json import JSONEncoder
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from structlog.contextvars import get_contextvars
+from structlog.dev import ConsoleRenderer
+
+from dotflow.core.exception import InvalidOption
+from dotflow_otel.conventions import BOUND
+
+if TYPE_CHECKING:
+    import os
+    from typing import TextIO
+
+_OUTPUTS: Final = ("console", "file", "both")
+_FORMATS: Final = ("json", "simple")
+
+_encode: Final = JSONEncoder(default=str, ensure_ascii=False).encode
+
+
+class LogOutput:
+    """Renders events and writes each as one line.
+
+    Args:
+        output: `console`, `file` or `both`.
+        path: The file.
+        format: `json`, `simple`, or None for what fits the console; files get JSON then.
+        stream: The console; None: what is `sys.stderr` at that moment.
+
+    Raises:
+        InvalidOption: `output` or `format` is none of these.
+    """
+
+    def __init__(
+        self,
+        output: str,
+        path: str | os.PathLike[str],
+        format: str | None,  # noqa: A002 - as in LogStructlog
+        stream: TextIO | None,
+    ) -> None:
+        _check("output", output, _OUTPUTS)
+        _check("format", format, (*_FORMATS, None))
+        self._console = output != "file"
+        self._file = None if output == "console" else _LogFile(Path(path))
+        self._format = format
+        self._stream = stream
+        self._colours = {colours: _renderer(colours=colours) for colours in (False, True)}
+
+    def write(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        """Write one event, with what the application has bound in structlog's context."""
+        facts = {"timestamp": _now(), "level": level, "event": event}
+        facts.update((name, value) for name, value in fields.items() if value is not None)
+        for name, value in get_contextvars().items():
+            # Ids that are bound here are those of a step around this run.
+            if name not in BOUND:
+                facts.setdefault(name, value)
+        if self._console:
+            self._write_to_console(facts)
+        if self._file is not None:
+            self._file.write(self._line(facts, self._format or "json", colours=False))
+
+    def close(self) -> None:
+        """Close the file, if there is one."""
+        if self._file is not None:
+            self._file.close()
+
+    def _write_to_console(self, facts: dict[str, Any]) -> None:
+        # Tests and notebooks replace it; a program without a console has none.
+        stream = self._stream or sys.stderr
+        if stream is None:
+            return
+        terminal = stream.isatty()
+        chosen = self._format or ("simple" if terminal else "json")
+        stream.write(self._line(facts, chosen, colours=terminal))
+        stream.flush()
+
+    def _line(self, facts: dict[str, Any], chosen: str, *, colours: bool) -> str:
+        if chosen == "json":
+            return _encode(facts) + "\n"
+        # The renderer takes apart what it is given.
+        return f"{self._colours[colours](None, '', dict(facts))}\n"
+
+
+class _LogFile:
+    """A file that is opened at the first line and after each `close`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._open: list[TextIO] = []
+        weakref.finalize(self, _close, self._open)
+
+    def write(self, line: str) -> None:
+        if not self._open:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._open.append(self._path.open("a", encoding="utf-8", buffering=1))
+        self._open[0].write(line)
+
+    def close(self) -> None:
+        _close(self._open)
+
+
+def _close(files: list[TextIO]) -> None:
+    while files:
+        files.pop().close()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+def _renderer(*, colours: bool) -> ConsoleRenderer:
+    return ConsoleRenderer(colors=colours)
+
+
+def _check(option: str, value: object, allowed: tuple[str | None, ...]) -> None:
+    if value not in allowed:
+        raise InvalidOption(option, value, f"use one of {', '.join(map(str, allowed))}")

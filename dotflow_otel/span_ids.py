@@ -1,0 +1,118 @@
+"""Which span belongs to which run and task, for whoever writes its ids down.
+
+The tracer fills it; metrics (exemplars) and logs read it. So they need not know the tracer,
+and find a run's span also after that has ended. Ids are kept as the texts that are written.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from dotflow_otel.conventions import SPAN_ID, TRACE_ID
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
+    from dotflow.core.run import Run
+    from dotflow.core.task import Task
+
+# A run's metrics and log line come right after its span's end. So many runs would have to
+# end between the one and the other for the ids to be gone.
+_KEPT_AFTER_END: Final = 256
+
+
+class SpanIds:
+    """The ids of a span.
+
+    Attributes:
+        trace_id: 32 digits in hex.
+        span_id: 16 digits in hex.
+        sampled: Whether the span is exported, so that its ids lead somewhere.
+    """
+
+    __slots__ = ("sampled", "span_id", "trace_id")
+
+    def __init__(self, trace_id: str, span_id: str, *, sampled: bool) -> None:
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.sampled = sampled
+
+    @classmethod
+    def of(cls, context: SpanContext) -> SpanIds | None:
+        """Give the ids of a span context, or None where that is invalid."""
+        if not context.is_valid:
+            return None
+        return cls(
+            f"{context.trace_id:032x}",
+            f"{context.span_id:016x}",
+            sampled=context.trace_flags.sampled,
+        )
+
+    def as_dict(self) -> dict[str, str]:
+        """Give the ids as the fields of a log line, or the labels of an exemplar."""
+        return {TRACE_ID: self.trace_id, SPAN_ID: self.span_id}
+
+
+_runs: dict[str, SpanIds] = {}
+_ended: deque[str] = deque()
+_tasks: dict[Task, SpanIds] = {}
+
+
+def put_run(run_id: str, ids: SpanIds) -> None:
+    """Keep the ids of a run's span."""
+    _runs[run_id] = ids
+
+
+def end_run(run_id: str) -> None:
+    """Let the ids of a run's span go, after a while."""
+    _ended.append(run_id)
+    while len(_ended) > _KEPT_AFTER_END:
+        _runs.pop(_ended.popleft(), None)
+
+
+def put_task(task: Task, ids: SpanIds) -> None:
+    """Keep the ids of a task's span."""
+    _tasks[task] = ids
+
+
+def end_task(task: Task) -> None:
+    """Let the ids of a task's span go."""
+    _tasks.pop(task, None)
+
+
+def ids_of_run(run: Run) -> SpanIds | None:
+    """Give the ids of a run's span; without one, those of the caller's current span."""
+    return _runs.get(run.id) or current_ids()
+
+
+def ids_of_task(task: Task) -> SpanIds | None:
+    """Give the ids of a task's span; without one, its run's, else the caller's."""
+    found = _tasks.get(task)
+    if found is not None:
+        return found
+    return current_ids() if task.run is None else ids_of_run(task.run)
+
+
+def exemplar_of_run(run: Run) -> dict[str, str] | None:
+    """Give the labels of an exemplar, where the run's span is sampled."""
+    return _exemplar(ids_of_run(run))
+
+
+def exemplar_of_task(task: Task) -> dict[str, str] | None:
+    """Give the labels of an exemplar, where the task's span is sampled."""
+    return _exemplar(_tasks.get(task) or ids_of_task(task))
+
+
+def _exemplar(ids: SpanIds | None) -> dict[str, str] | None:
+    return ids.as_dict() if ids is not None and ids.sampled else None
+
+
+def current_ids() -> SpanIds | None:
+    """Give the ids of the caller's current span, if there is one."""
+    # Where nobody imported the API, nobody made a span: logs and metrics do not need it.
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return None
+    return SpanIds.of(trace.get_current_span().get_span_context())

@@ -1,0 +1,195 @@
+"""The spans of a run while it goes on, and how a failure is written into one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opentelemetry.context import attach, detach
+from opentelemetry.trace import Link, SpanKind, StatusCode, get_current_span, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from dotflow_otel import conventions as names
+from dotflow_otel.span_ids import SpanIds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextvars import Token
+    from types import TracebackType
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span, Tracer
+
+    from dotflow.core.failure import Failure
+
+_propagator = TraceContextTextMapPropagator()
+
+
+class RunSpan:
+    """A run's span, and what the spans below it share.
+
+    Args:
+        tracer: Makes the spans below.
+        span: The span.
+        context: The caller's context, baggage and all, with the span as the current one.
+        shared: The attributes that tasks have from their run.
+        ids: The ids of the span.
+
+    Attributes:
+        failures: How many tasks failed.
+    """
+
+    __slots__ = ("_first", "context", "failures", "ids", "shared", "span", "tracer")
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        span: Span,
+        context: Context,
+        shared: Mapping[str, str],
+        ids: SpanIds | None,
+    ) -> None:
+        self.tracer = tracer
+        self.span = span
+        self.context = context
+        self.shared = shared
+        self.ids = ids
+        self.failures = 0
+        self._first: tuple[str, Failure] | None = None
+
+    def ids_of(self, span: Span) -> SpanIds | None:
+        """Give the ids of a span below this one."""
+        context = span.get_span_context()
+        if self.ids is None:
+            return SpanIds.of(context)
+        sampled = context.trace_flags.sampled
+        return SpanIds(self.ids.trace_id, f"{context.span_id:016x}", sampled=sampled)
+
+    def note(self, task_name: str, failure: Failure) -> None:
+        """Take in that a task failed."""
+        self.failures += 1
+        if self._first is None:
+            self._first = task_name, failure
+
+    def mark_failed(self) -> None:
+        """Write into the span why the run failed: its first failed task."""
+        if self._first is None:
+            self.span.set_status(StatusCode.ERROR)
+            return
+        name, failure = self._first
+        more = f" ({self.failures} tasks failed)" if self.failures > 1 else ""
+        self.span.set_attribute(names.ERROR_TYPE, failure.error_type)
+        self.span.set_status(StatusCode.ERROR, f"task {name}: {_description(failure)}{more}")
+
+
+class TaskSpan:
+    """A task's span. As a scope it makes that the current one.
+
+    Args:
+        run: The run's span.
+        span: The span.
+    """
+
+    __slots__ = ("_attempt", "_token", "run", "span")
+
+    def __init__(self, run: RunSpan, span: Span) -> None:
+        self.run = run
+        self.span = span
+        self._attempt: Span | None = None
+        self._token: Token[Context] | None = None
+
+    def context_with(self, span: Span) -> Context:
+        """Give the run's context with a span as the current one."""
+        return set_span_in_context(span, self.run.context)
+
+    def begin_attempt(self, number: int) -> Span:
+        """Begin the span of an attempt."""
+        self._attempt = self.run.tracer.start_span(
+            names.ATTEMPT_SPAN,
+            self.context_with(self.span),
+            SpanKind.INTERNAL,
+            {names.ATTEMPT_NUMBER: number},
+        )
+        return self._attempt
+
+    def end_attempt(self, failure: Failure | None) -> None:
+        """End the span of the attempt, if there is one."""
+        span, self._attempt = self._attempt, None
+        if span is None:
+            return
+        if failure is not None:
+            mark_failed(span, failure)
+        span.end()
+
+    def __enter__(self) -> None:
+        self._token = attach(self.context_with(self.span))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            detach(self._token)
+
+
+class AttemptScope:
+    """Begins the span of an attempt and makes it the current one.
+
+    The span is not ended here but when the outcome is known, with all that is to be told.
+    """
+
+    __slots__ = ("_number", "_task", "_token")
+
+    def __init__(self, task: TaskSpan, number: int) -> None:
+        self._task = task
+        self._number = number
+        self._token: Token[Context] | None = None
+
+    def __enter__(self) -> None:
+        span = self._task.begin_attempt(self._number)
+        self._token = attach(self._task.context_with(span))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            detach(self._token)
+
+
+def mark_failed(span: Span, failure: Failure) -> None:
+    """Write a failure into a span: its status, its type and the exception."""
+    if not span.is_recording():
+        return
+    span.set_attribute(names.ERROR_TYPE, failure.error_type)
+    span.add_event(
+        names.EXCEPTION_EVENT,
+        {
+            names.EXCEPTION_TYPE: failure.exception_type,
+            names.EXCEPTION_MESSAGE: failure.message,
+            names.EXCEPTION_STACKTRACE: failure.traceback,
+        },
+    )
+    span.set_status(StatusCode.ERROR, _description(failure))
+
+
+def _description(failure: Failure) -> str:
+    return f"{failure.name}: {failure.message}" if failure.message else failure.name
+
+
+def traceparent(context: Context) -> Mapping[str, str] | None:
+    """Give the current span of a context in the headers of W3C Trace Context."""
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier, context)
+    return carrier or None
+
+
+def link_to(carrier: Mapping[str, str] | None) -> Sequence[Link] | None:
+    """Give a link to the span that a carrier tells of, if it tells of one."""
+    if not carrier:
+        return None
+    span_context = get_current_span(_propagator.extract(carrier)).get_span_context()
+    return [Link(span_context)] if span_context.is_valid else None

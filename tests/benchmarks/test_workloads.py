@@ -1,0 +1,36 @@
+"""The benchmarks' workloads still run; how fast, `make bench` tells."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+
+
+@pytest.mark.parametrize(
+    ("arguments", "figures"),
+    [
+        (["sequential.py", "10", "2"], {"run", "build_and_run"}),
+        (["memory.py", "10", "rss"], {"bytes"}),
+        (["memory.py", "10", "traced"], {"bytes"}),
+        (["parallel.py", "4"], {"first", "second"}),
+        (["parallel_unguarded.py", "4"], {"first", "second"}),
+    ],
+)
+def test_workload_tells_its_figures(arguments: list[str], figures: set[str]) -> None:
+    """A workload, run as a script from anywhere, prints its figures as one JSON object."""
+    script, *rest = arguments
+    done = subprocess.run(
+        [sys.executable, str(HERE / "workloads" / script), *rest],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert json.loads(done.stdout).keys() == figures
+    assert done.stderr == ""

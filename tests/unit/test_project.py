@@ -1,0 +1,171 @@
+"""The project itself: what lies in it, what it pins, what importing it costs."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dotflow
+
+ROOT = Path(__file__).resolve().parents[2]
+
+TOP_LEVEL = {
+    ".ci",
+    ".gitignore",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "constraints.txt",
+    "dotflow",
+    "dotflow_otel",
+    "examples",
+    "grafana",
+    "pyproject.toml",
+    "tests",
+}
+
+# Each by the reason why `import dotflow` does without it.
+UNWANTED = {
+    "telemetry": {"opentelemetry", "prometheus_client", "structlog", "dotflow_otel"},
+    "http": {"http", "urllib.request", "socket", "ssl", "requests", "urllib3"},
+    "concurrency": {"asyncio", "concurrent.futures", "multiprocessing", "subprocess"},
+    "slow": {"cloudpickle", "dataclasses", "importlib.metadata", "inspect", "json", "tempfile"},
+}
+
+
+@pytest.fixture(scope="module")
+def tracked() -> list[Path]:
+    """The files that git knows or would add; without git, as from an archive, no test."""
+    listing = _output("git", "ls-files", "-co", "--exclude-standard", "-z")
+    if listing is None:
+        pytest.skip("not a git work tree")
+    return [ROOT / name for name in listing.split("\0") if name and (ROOT / name).is_file()]
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    """The content of pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def _output(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout
+
+
+def _texts(files: list[Path]) -> dict[str, str]:
+    return {
+        str(file.relative_to(ROOT)): file.read_text(encoding="utf-8", errors="replace")
+        for file in files
+    }
+
+
+def _loaded_by(statement: str) -> set[str]:
+    # Without site, which may load modules of its own; so this interpreter's path is handed on.
+    code = (
+        "import json, sys\n"
+        "sys.path[:] = json.loads(sys.argv[1])\n"
+        "before = set(sys.modules)\n"
+        f"{statement}\n"
+        "print('\\n'.join(set(sys.modules) - before))"
+    )
+    encoded = json.dumps([str(ROOT), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code, encoded], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_top_level_holds_what_it_should(tracked: list[Path]) -> None:
+    """A new file at the top level is a decision, made here."""
+    assert {file.relative_to(ROOT).parts[0] for file in tracked} <= TOP_LEVEL
+
+
+@pytest.mark.parametrize("package", ["dotflow", "dotflow_otel"])
+def test_package_is_typed(package: str) -> None:
+    """Type checkers of programs that use the package read its annotations."""
+    assert (ROOT / package / "py.typed").is_file()
+
+
+def test_version_is_single_sourced(project: dict[str, Any]) -> None:
+    """The distribution takes its version from `dotflow.__version__`."""
+    assert "version" in project["project"]["dynamic"]
+    assert project["tool"]["hatch"]["version"]["path"] == "dotflow/__init__.py"
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+|rc\d+)?", dotflow.__version__)
+
+
+def test_core_depends_on_cloudpickle_alone(project: dict[str, Any]) -> None:
+    """Telemetry, scheduling and the rest are extras."""
+    names = [re.split(r"[<>=]", line)[0] for line in project["project"]["dependencies"]]
+    assert names == ["cloudpickle"]
+
+
+@pytest.mark.parametrize("name", ["constraints.txt", "tests/benchmarks/peer.txt"])
+def test_pins_are_names_and_versions(name: str) -> None:
+    """Pins name no address, file, hash or registry, so they hold wherever packages come from."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert pins
+    assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", pin)] == []
+
+
+def test_every_dependency_is_pinned(project: dict[str, Any]) -> None:
+    """What the project asks for stands in constraints.txt."""
+    table = project["project"]
+    asked = [*project["build-system"]["requires"], *table["dependencies"]]
+    for extra in table["optional-dependencies"].values():
+        asked += extra
+    names = {_normal(re.split(r"[\[<>=]", line)[0]) for line in asked} - {"dotflow"}
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert names <= {_normal(pin.partition("==")[0]) for pin in pins}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_entry_points_name_the_telemetry_providers(project: dict[str, Any]) -> None:
+    """`dotflow.providers` finds the telemetry providers by their names of 1.x."""
+    names = ["TracerOpenTelemetry", "MetricsPrometheus", "LogStructlog"]
+    group = project["project"]["entry-points"]["dotflow.providers"]
+    assert group == {name: f"dotflow_otel:{name}" for name in names}
+
+
+@pytest.mark.parametrize("reason", UNWANTED)
+def test_import_loads_none_of(reason: str) -> None:
+    """`import dotflow` loads nothing that a plain sequential run may not need."""
+    loaded = _loaded_by("import dotflow")
+    assert "dotflow.core.workflow" in loaded
+    assert loaded & UNWANTED[reason] == set()
+
+
+def test_no_absolute_path_of_a_machine(tracked: list[Path]) -> None:
+    """No tracked file names the folder this work tree is in, nor the user's home."""
+    places = {str(place) for place in (ROOT, Path.home()) if len(place.parts) > 1}
+    found = {
+        name: place
+        for name, text in _texts(tracked).items()
+        for place in places
+        if f"{place}/" in text
+    }
+    assert found == {}
+
+
+def test_no_registry_is_named(tracked: list[Path]) -> None:
+    """No tracked file chooses where packages come from: that is the machine's setting."""
+    chosen = re.compile(r"--(extra-)?index-url\b|--find-links\b|PIP_(EXTRA_)?INDEX_URL\b")
+    this = str(Path(__file__).relative_to(ROOT))
+    texts = _texts(tracked)
+    assert [name for name, text in texts.items() if name != this and chosen.search(text)] == []

@@ -1,0 +1,516 @@
+"""`ServerDefault`: what it reports, and that no server can hurt a run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from dotflow.abc.noop import is_noop
+from dotflow.abc.server import Server
+from dotflow.providers import delivery as delivery_module
+from dotflow.providers.delivery import Delivery, Request
+from dotflow.providers.server_default import ServerDefault
+
+TOKEN = "secret-0123"
+LONG = 10.0
+HOOKS = ("create_workflow", "update_workflow", "create_task", "update_task")
+
+
+class Received(NamedTuple):
+    """A request that the server got."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: Any
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Keeps requests, and answers as the test says."""
+
+    server: Backend
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.received.append(Received(self.command, self.path, headers, json.loads(body)))
+        assert self.server.go.wait(LONG)
+        self.send_response(self.server.answer)
+        for name, value in self.server.answer_headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    do_PATCH = do_POST
+    do_GET = do_POST
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+class Backend(ThreadingHTTPServer):
+    """A server on the loopback device."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.received: list[Received] = []
+        self.answer = 200
+        self.answer_headers: dict[str, str] = {"Content-Length": "0"}
+        self.go = threading.Event()
+        self.go.set()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Thing:
+    """A workflow or task, as far as the provider looks at it."""
+
+    def __init__(self, **facts: Any) -> None:
+        self.workflow_id = "etl/daily"
+        self.task_id = "T1"
+        self.facts = facts
+
+    def result(self, max: int | None = None) -> dict[str, Any]:
+        return {**self.facts, "max": max}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No server is configured, no proxy is in between, and idle threads end at once."""
+    for name in ("SERVER_BASE_URL", "SERVER_USER_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(delivery_module, "_LINGER", 0.01)
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    """A server that the environment names."""
+    with Backend() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        monkeypatch.setenv("SERVER_BASE_URL", server.url + "/")
+        monkeypatch.setenv("SERVER_USER_TOKEN", TOKEN)
+        yield server
+        server.go.set()
+        server.shutdown()
+        thread.join(LONG)
+
+
+def write_config(home: Path, text: str) -> None:
+    (home / ".dotflow").mkdir()
+    (home / ".dotflow" / "config.json").write_text(text, encoding="utf-8")
+
+
+def tell_all(server: ServerDefault) -> None:
+    server.create_workflow(workflow=Thing(kind="flow"))
+    server.create_task(task=Thing(kind="new"))  # type: ignore[arg-type]
+    server.update_workflow(workflow="etl/daily", status="In progress")
+    server.update_task(task=Thing(kind="done"))  # type: ignore[arg-type]
+
+
+def test_constants() -> None:
+    """The limits are those of 1.x, and the class is a `Server`."""
+    assert (ServerDefault.MAX_RESULT_SIZE, ServerDefault.TIMEOUT) == (5_000_000, 15.0)
+    assert isinstance(ServerDefault(), Server)
+
+
+def test_inactive_without_configuration() -> None:
+    """Without a server every hook is marked as doing nothing, and does nothing."""
+    server = ServerDefault()
+    assert all(is_noop(getattr(server, hook)) for hook in HOOKS)
+    tell_all(server)
+    assert server.flush(0)
+
+
+def test_override_is_kept_where_inactive() -> None:
+    """A subclass's own hook is called also where no server is configured."""
+    told: list[str] = []
+
+    class Mine(ServerDefault):
+        def update_task(self, task: Any) -> None:
+            told.append(task)
+            super().update_task(task)
+
+        def create_task(self, task: Any) -> None:
+            super().create_task(task)
+
+        def create_workflow(self, workflow: Any) -> None:
+            super().create_workflow(workflow)
+
+        def update_workflow(self, workflow: Any, status: str = "") -> None:
+            super().update_workflow(workflow, status)
+
+    server = Mine()
+    server.update_task("t")
+    server.create_task("t")
+    server.create_workflow("w")
+    server.update_workflow("w")
+    assert told == ["t"]
+    assert not is_noop(server.update_task)
+
+
+@pytest.mark.parametrize("name", ["SERVER_BASE_URL", "SERVER_USER_TOKEN"])
+def test_inactive_with_half_a_configuration(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Both address and token are needed; an empty or blank one is none."""
+    monkeypatch.setenv("SERVER_BASE_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("SERVER_USER_TOKEN", TOKEN)
+    for value in ("", " "):
+        monkeypatch.setenv(name, value)
+        assert is_noop(ServerDefault().create_task)
+
+
+def test_requests(backend: Backend) -> None:
+    """Each hook makes one request, in order, with token, type, quoted path and body."""
+    server = ServerDefault()
+    assert not any(is_noop(getattr(server, hook)) for hook in HOOKS)
+    tell_all(server)
+    assert server.flush(LONG)
+    start = "/cli/workflows"
+    size = ServerDefault.MAX_RESULT_SIZE
+    assert [(got.method, got.path, got.body) for got in backend.received] == [
+        ("POST", start, {"kind": "flow", "max": None}),
+        ("POST", f"{start}/etl%2Fdaily/tasks", {"kind": "new", "max": size}),
+        ("PATCH", f"{start}/etl%2Fdaily", {"status": "In progress"}),
+        ("PATCH", f"{start}/etl%2Fdaily/tasks/T1", {"kind": "done", "max": size}),
+    ]
+    for got in backend.received:
+        assert got.headers["authorization"] == f"Bearer {TOKEN}"
+        assert got.headers["content-type"] == "application/json"
+
+
+def test_order_of_many(backend: Backend) -> None:
+    """Requests arrive in the order of the calls."""
+    server = ServerDefault()
+    for number in range(30):
+        server.update_workflow("w", status=str(number))
+    assert server.flush(LONG)
+    assert [got.body["status"] for got in backend.received] == [str(n) for n in range(30)]
+
+
+def test_body_is_of_the_moment_of_the_call(backend: Backend) -> None:
+    """What changes after the call is not in the request, however late it goes out."""
+    backend.go.clear()
+    server = ServerDefault()
+    server.update_workflow("w", status="first")
+    thing = Thing(rows=[1])
+    server.update_task(thing)  # type: ignore[arg-type]
+    thing.facts["rows"].append(2)
+    backend.go.set()
+    assert server.flush(LONG)
+    assert backend.received[1].body["rows"] == [1]
+
+
+def test_configuration_file(backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the environment has none, address and token come from the file."""
+    monkeypatch.delenv("SERVER_BASE_URL")
+    monkeypatch.setenv("SERVER_USER_TOKEN", "")
+    cloud = {"base_url": backend.url, "token": "of-the-file"}
+    write_config(tmp_path, json.dumps({"cloud": cloud}))
+    server = ServerDefault()
+    server.update_workflow("w", status="x")
+    assert server.flush(LONG)
+    assert backend.received[0].headers["authorization"] == "Bearer of-the-file"
+
+
+def test_environment_stands_over_the_file(backend: Backend, tmp_path: Path) -> None:
+    """The environment's values are used where there are both."""
+    cloud = {"base_url": "http://127.0.0.1:1", "token": "of-the-file"}
+    write_config(tmp_path, json.dumps({"cloud": cloud}))
+    server = ServerDefault()
+    server.update_workflow("w", status="x")
+    assert server.flush(LONG)
+    assert backend.received[0].headers["authorization"] == f"Bearer {TOKEN}"
+
+
+@pytest.mark.parametrize(
+    ("text", "logged"),
+    [
+        ("{", "is no JSON"),
+        ('{"cloud": 5}', "must hold"),
+        ("[]", "must hold"),
+        ("{}", None),
+        ('{"cloud": {"base_url": null, "token": null}}', None),
+    ],
+)
+def test_broken_configuration_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, logged: str | None
+) -> None:
+    """A malformed file is warned of and the provider stays inactive."""
+    write_config(tmp_path, text)
+    assert is_noop(ServerDefault().create_task)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * bool(logged)
+    assert logged is None or logged in caplog.text
+
+
+def test_unreadable_configuration_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that cannot be read is warned of, too."""
+    (tmp_path / ".dotflow" / "config.json").mkdir(parents=True)
+    assert is_noop(ServerDefault().create_task)
+    assert "cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "logged"),
+    [
+        ("SERVER_BASE_URL", "file:///tmp/x", "must begin with http"),
+        ("SERVER_USER_TOKEN", "secret\nX-Other: 1", "characters that no token has"),
+        ("SERVER_USER_TOKEN", "s\u00e9cret", "characters that no token has"),
+    ],
+)
+def test_unusable_configuration(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    value: str,
+    logged: str,
+) -> None:
+    """Other schemes, and tokens that no header can hold, are warned of and not used."""
+    monkeypatch.setenv("SERVER_BASE_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("SERVER_USER_TOKEN", TOKEN)
+    monkeypatch.setenv(name, value)
+    assert is_noop(ServerDefault().create_task)
+    assert logged in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_server_that_answers_500(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
+    """An error of the server is logged with its code, and the next request goes out."""
+    backend.answer = 500
+    server = ServerDefault()
+    tell_all(server)
+    assert server.flush(LONG)
+    assert len(backend.received) == 4
+    assert [(r.name, r.levelname) for r in caplog.records] == [("dotflow", "WARNING")] * 4
+    assert caplog.records[0].message == "POST /cli/workflows: the server answered 500"
+    assert TOKEN not in caplog.text
+
+
+def test_redirect_is_not_followed(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
+    """A redirect is an error: following it would hand the token to somebody else."""
+    backend.answer = 302
+    backend.answer_headers["Location"] = f"{backend.url}/elsewhere"
+    server = ServerDefault()
+    server.create_workflow(Thing())
+    assert server.flush(LONG)
+    assert [got.path for got in backend.received] == ["/cli/workflows"]
+    assert "answered 302" in caplog.text
+
+
+def test_server_that_is_down(
+    backend: Backend, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused connection is logged, without the token, and nothing is raised."""
+    monkeypatch.setenv("SERVER_BASE_URL", f"http://{TOKEN}:1/")
+    server = ServerDefault()
+    tell_all(server)
+    assert server.flush(LONG)
+    assert len(caplog.records) == 4
+    assert "failed (URLError" in caplog.text
+    assert TOKEN not in caplog.text
+
+
+def test_server_that_hangs(
+    backend: Backend, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls return at once, a flush ends in time, and the request is given up after TIMEOUT."""
+    monkeypatch.setattr(ServerDefault, "TIMEOUT", 0.3)
+    backend.go.clear()
+    server = ServerDefault()
+    begun = time.monotonic()
+    server.update_workflow("w", status="x")
+    assert not server.flush(0.02)
+    assert time.monotonic() - begun < 0.25
+    assert server.flush(LONG)
+    assert "imed out" in caplog.text
+
+
+def test_exit_delivers_and_is_bounded() -> None:
+    """The interpreter flushes at its exit, and leaves a server that hangs after its bound."""
+    code = (
+        "import sys\n"
+        "from dotflow.providers.server_default import ServerDefault\n"
+        "server = ServerDefault(flush_timeout=float(sys.argv[1]))\n"
+        "[server.update_workflow('w', status=str(n)) for n in range(5)]\n"
+    )
+    with Backend() as backend:
+        thread = threading.Thread(target=backend.serve_forever, args=(0.01,))
+        thread.start()
+        env = {**os.environ, "SERVER_BASE_URL": backend.url, "SERVER_USER_TOKEN": TOKEN}
+
+        def run(bound: str) -> tuple[str, float]:
+            begun = time.monotonic()
+            done = subprocess.run(
+                [sys.executable, "-c", code, bound],
+                env=env,
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=30,
+            )
+            return done.stderr, time.monotonic() - begun
+
+        delivered, _ = run("10")
+        assert [got.body["status"] for got in backend.received] == list("01234")
+        assert delivered == ""
+        backend.go.clear()
+        left, took = run("0.1")
+        assert left == "5 requests were not delivered to the server\n"
+        assert took < 5
+        backend.go.set()
+        backend.shutdown()
+        thread.join(LONG)
+
+
+class Receiver:
+    """Takes requests when it is let."""
+
+    def __init__(self) -> None:
+        self.got: list[Request] = []
+        self.go = threading.Event()
+
+    def __call__(self, request: Request) -> None:
+        assert self.go.wait(LONG)
+        self.got.append(request)
+
+
+def request(number: int, size: int = 1) -> Request:
+    return Request("POST", (str(number),), b"x" * size)
+
+
+@pytest.mark.parametrize("bound", [{"max_requests": 3}, {"max_bytes": 3}])
+def test_full_queue_drops_what_comes(
+    bound: dict[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Beyond the bound on number or bytes the newest is dropped, counted, and logged once."""
+    receiver = Receiver()
+    delivery = Delivery(receiver, **bound)
+    for number in range(6):
+        delivery.put(request(number))
+    assert (delivery.pending, delivery.dropped) == (3, 3)
+    assert len(caplog.records) == 1
+    receiver.go.set()
+    assert delivery.flush(LONG)
+    delivery.put(request(6))
+    assert delivery.flush(LONG)
+    assert [got.path for got in receiver.got] == [("0",), ("1",), ("2",), ("6",)]
+    assert (delivery.pending, delivery.dropped) == (0, 3)
+
+
+def test_thread_ends_when_idle() -> None:
+    """The thread is a daemon, ends when nothing comes any more, and a new one begins."""
+    receiver = Receiver()
+    delivery = Delivery(receiver)
+    receiver.go.set()
+    for number in range(2):
+        delivery.put(request(number))
+        thread = delivery._thread
+        assert thread is not None
+        assert thread.daemon
+        thread.join(LONG)
+        assert delivery._thread is None
+    assert len(receiver.got) == 2
+
+
+def test_bad_request_does_not_end_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    """What the receiver raises is logged; the next request is sent."""
+    got: list[Request] = []
+
+    def send(one: Request) -> None:
+        got.append(one)
+        raise ValueError("broken")
+
+    delivery = Delivery(send)
+    delivery.put(request(1))
+    delivery.put(request(2))
+    assert delivery.flush(LONG)
+    assert len(got) == 2
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+
+
+def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be started any more, the request is dropped and nothing is raised."""
+    delivery = Delivery(Receiver())
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread at interpreter shutdown")
+
+    monkeypatch.setattr(delivery_module.threading.Thread, "start", refuse)
+    delivery.put(request(1))
+    assert (delivery.pending, delivery.dropped) == (0, 1)
+
+
+def test_forked_child_delivers_nothing_of_its_parent() -> None:
+    """After a fork the child's queue is empty and usable; the parent's is as before."""
+    receiver = Receiver()
+    delivery = Delivery(receiver)
+    delivery.put(request(1))
+    # As `os.fork` calls it in the child, where only the forking thread lives on.
+    other = Delivery(receiver)
+    other._waiting.append(request(9))
+    other._forget()
+    assert (other.pending, other.flush(0)) == (0, True)
+    receiver.go.set()
+    assert delivery.flush(LONG)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_fork() -> None:
+    """A real forked child has nothing pending, delivers its own requests, and exits at once."""
+    code = (
+        "import os, threading, warnings\n"
+        "warnings.simplefilter('ignore')\n"
+        "from dotflow.providers.delivery import Delivery, Request\n"
+        "got, go = [], threading.Event()\n"
+        "delivery = Delivery(lambda r: (go.wait(10), got.append(r.method)))\n"
+        "delivery.put(Request('parent', (), b''))\n"
+        "if child := os.fork():\n"
+        "    assert os.waitpid(child, 0)[1] == 0\n"
+        "    go.set()\n"
+        "    assert delivery.flush(10) and got == ['parent']\n"
+        "else:\n"
+        "    assert delivery.pending == 0\n"
+        "    go = threading.Event(); go.set()\n"
+        "    delivery.put(Request('child', (), b''))\n"
+        "    assert delivery.flush(10) and got == ['child'], got\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+def test_exit_shares_one_bound(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several servers that hang take together no longer than one, and each is told of."""
+    receiver = Receiver()
+    hanging = {Delivery(receiver, flush_timeout=0.1) for _ in range(5)}
+    monkeypatch.setattr(delivery_module, "_all", hanging)
+    for delivery in hanging:
+        delivery.put(request(1))
+    begun = time.monotonic()
+    delivery_module._flush_at_exit()
+    assert time.monotonic() - begun < 0.4
+    assert len(caplog.records) == 5
+    receiver.go.set()
+    assert all(delivery.flush(LONG) for delivery in hanging)
+
+
+def test_after_fork_forgets_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fork handler empties every queue."""
+    delivery = Delivery(Receiver())
+    delivery._waiting.append(request(1))
+    monkeypatch.setattr(delivery_module, "_all", {delivery})
+    delivery_module._forget_after_fork()
+    assert delivery.pending == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import WRAPPER_ASSIGNMENTS
+from itertools import count
 from types import CoroutineType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 INITIAL: Final = "initial_context"
 PREVIOUS: Final = "previous_context"
+
+# Actions are numbered as they are made, so that the methods of a class step keep the order of
+# their definition also where the class travelled to another process, which loses it.
+_numbers = count()
 
 _CO_COROUTINE = 0x80  # inspect.CO_COROUTINE
 
@@ -51,6 +56,7 @@ class Action:
         backoff: bool = False,
     ) -> None:
         self.task = task
+        self.number = next(_numbers)
         self.policy = RetryPolicy.checked(
             retry=retry, timeout=timeout, retry_delay=retry_delay, backoff=backoff
         )
@@ -152,10 +158,16 @@ class Action:
         if _is_found_by_name(self):
             return self.__qualname__
         options = (self.retry, self.timeout, self.retry_delay, self.backoff)
-        return Action, (self.func, None, *options)
+        return _remade, (self.number, self.func, *options)
 
     def __repr__(self) -> str:
         return f"<action {self.name}>"
+
+
+def _remade(number: int, func: Callable[..., Any], *options: Any) -> Action:
+    action = Action(func, None, *options)
+    action.number = number
+    return action
 
 
 def takes_self(action: Action) -> bool:

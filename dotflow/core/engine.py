@@ -154,9 +154,11 @@ class Engine:
                 task._previous = self._handed_on(before)
         except Exception as error:  # noqa: BLE001 - a storage error fails the task
             problem = error
+        hooks = providers.hooks
+        if hooks.ready:
+            hooks.fire(hooks.ready, task)
         task._started = time.time()
         task.status = TypeStatus.IN_PROGRESS
-        hooks = providers.hooks
         if hooks.started:
             hooks.fire(hooks.started, task)
         if problem is not None:

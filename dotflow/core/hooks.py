@@ -30,8 +30,8 @@ _logger = logging.getLogger("dotflow")
 # What happens at each moment of a task, in order: (slot of the config, hook).
 _TASK_MOMENTS: Final = {
     "added": (("notify", "hook_status_task"), ("log", "info"), ("server", "create_task")),
+    "ready": (("tracer", "start_task"),),
     "started": (
-        ("tracer", "start_task"),
         ("metrics", "task_started"),
         ("notify", "hook_status_task"),
         ("log", "info"),
@@ -73,6 +73,7 @@ class Hooks:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self.ready = self._at("ready")
         self.started = self._at("started")
         self.timed_out = self._at("timed_out")
         self.worker_lost = self._at("worker_lost")

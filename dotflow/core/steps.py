@@ -36,10 +36,15 @@ def actions_of(value: object) -> Sequence[Action]:
         return ()
     found: dict[str, Action | None] = {}
     for owner in reversed(kind.__mro__):
-        for name, attribute in vars(owner).items():
+        for name, attribute in sorted(vars(owner).items(), key=_number):
             if name in found or _action_in(attribute) is not None:
                 found[name] = _bound(attribute, value)
     return [action for action in found.values() if action is not None]
+
+
+def _number(item: tuple[str, object]) -> int:
+    action = _action_in(item[1])
+    return -1 if action is None else action.number
 
 
 def _action_in(attribute: object) -> Action | None:

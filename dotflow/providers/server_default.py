@@ -147,7 +147,7 @@ def _opener() -> OpenerDirector:
 
     class NoRedirect(HTTPRedirectHandler):
         # A redirect would hand the token to whom the answer names.
-        def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        def redirect_request(self, *_: object, **__: object) -> None:
             return None
 
     return build_opener(NoRedirect)

@@ -13,7 +13,6 @@ import pytest
 from dotflow import Config, DotFlow, action
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from dotflow import Task
@@ -153,6 +152,7 @@ def test_timeout_fails_the_task(mode: str, quiet: Config, run: Run) -> None:
     assert task.status == "Failed"
     assert task.errors[-1].exception == "TimeoutError"
     assert "0.15" in task.errors[-1].message
+    assert task.duration is not None
     assert 0.14 <= task.duration < 1.5
     assert took < 1.9
 
@@ -284,7 +284,7 @@ def test_one_decorator_is_safe_in_threads(quiet: Config) -> None:
     again = action(retry=2, retry_delay=0)
     barrier = threading.Barrier(4, timeout=5)
 
-    def make(number: int) -> Callable[..., Any]:
+    def make(number: int) -> Any:
         @again
         def step() -> int:
             barrier.wait()

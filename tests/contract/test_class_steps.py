@@ -60,7 +60,7 @@ def test_methods_run_in_source_order(mode: str, quiet: Config, run: Run) -> None
     def build() -> Pipe:
         return Pipe()
 
-    flow = DotFlow(config=quiet)
+    flow: Any = DotFlow(config=quiet)
     flow.task.add(build)
     run(flow, mode)
     [task] = flow.result_task()
@@ -83,7 +83,7 @@ def test_each_method_has_a_context_with_an_id_of_its_own(
         def two(self) -> int:
             return 2
 
-    flow = DotFlow(config=quiet)
+    flow: Any = DotFlow(config=quiet)
     flow.task.add(Pipe)
     run(flow, mode)
     [task] = flow.result_task()
@@ -111,7 +111,7 @@ def test_decorated_class_as_step(decorate: Any, mode: str, quiet: Config, run: R
         def again(self, previous_context: Context) -> int:
             return int(previous_context.storage) + 1
 
-    flow = DotFlow(config=quiet)
+    flow: Any = DotFlow(config=quiet)
     flow.task.add(Pipe, initial_context=1)
     run(flow, mode)
     assert _values(flow.result_context()[0]) == [2, 3]
@@ -124,14 +124,14 @@ def test_methods_without_self(mode: str, quiet: Config, run: Run) -> None:
     @action
     class Pipe:
         @action
-        def run() -> str:  # type: ignore[misc]  # noqa: N805 - 1.x programs write it so
+        def run() -> str:  # type: ignore[misc]
             return "one"
 
         @action
         def more(previous_context: Context) -> str:  # type: ignore[misc]  # noqa: N805
             return f"{previous_context.storage} two"  # type: ignore[attr-defined]
 
-    flow = DotFlow(config=quiet)
+    flow: Any = DotFlow(config=quiet)
     flow.task.add(Pipe)
     run(flow, mode)
     [task] = flow.result_task()
@@ -162,7 +162,7 @@ def test_contexts_of_the_methods(quiet: Config) -> None:
         def second(self, initial_context: Context, previous_context: Context) -> Any:
             return previous_context.storage[1], initial_context.storage, "end"
 
-    flow = DotFlow(config=quiet)
+    flow: Any = DotFlow(config=quiet)
     flow.task.add(before)
     flow.task.add(Pipe, initial_context="initial")
     flow.start()
@@ -185,7 +185,7 @@ def test_method_before_gives_its_own_context(quiet: Config) -> None:
         def second(self, previous_context: Context) -> str | None:
             return previous_context.task_id
 
-    flow = DotFlow(config=quiet)
+    flow: Any = DotFlow(config=quiet)
     flow.task.add(Pipe)
     flow.start()
     first, second = flow.result_storage()[0]
@@ -209,7 +209,7 @@ def test_next_task_reads_the_contexts(in_process_mode: str, quiet: Config, run: 
     def after(previous_context: Context) -> list[int]:
         return [inner.storage for inner in previous_context.storage]
 
-    flow = DotFlow(config=quiet)
+    flow: Any = DotFlow(config=quiet)
     flow.task.add([Pipe, after])
     run(flow, in_process_mode)
     assert flow.result_storage()[1] == [1, 2]
@@ -228,7 +228,7 @@ def test_async_methods(mode: str, quiet: Config, run: Run) -> None:
         def two(self, previous_context: Context) -> int:
             return int(previous_context.storage) + 1
 
-    flow = DotFlow(config=quiet)
+    flow: Any = DotFlow(config=quiet)
     flow.task.add(Pipe)
     run(flow, mode)
     assert _values(flow.result_context()[0]) == [1, 2]
@@ -260,7 +260,7 @@ def test_retry_of_the_class_repeats_all_of_it(
                 raise ValueError("no")
             return 2
 
-    flow = DotFlow(config=quiet)
+    flow: Any = DotFlow(config=quiet)
     flow.task.add(Pipe)
     run(flow, mode)
     [task] = flow.result_task()
@@ -281,7 +281,7 @@ def test_failing_method_fails_the_task(mode: str, quiet: Config, run: Run) -> No
         def one(self) -> int:
             raise LookupError("gone")
 
-    flow = DotFlow(config=quiet)
+    flow: Any = DotFlow(config=quiet)
     flow.task.add(Pipe)
     run(flow, mode)
     [task] = flow.result_task()
@@ -311,7 +311,7 @@ def test_retry_of_a_method_is_honoured(mode: str, quiet: Config, run: Run, tmp_p
                 raise ValueError("no")
             return 2
 
-    flow = DotFlow(config=quiet)
+    flow: Any = DotFlow(config=quiet)
     flow.task.add(Pipe)
     run(flow, mode)
     [task] = flow.result_task()
@@ -334,7 +334,7 @@ def test_timeout_of_a_method_is_honoured(in_process_mode: str, quiet: Config, ru
         def slow(self) -> None:
             end.wait(3)
 
-    flow = DotFlow(config=quiet)
+    flow: Any = DotFlow(config=quiet)
     flow.task.add(Pipe)
     begun = time.monotonic()
     run(flow, in_process_mode)
@@ -373,7 +373,7 @@ def test_any_object_is_the_result_unchanged(value: object, quiet: Config) -> Non
     def step() -> object:
         return value
 
-    flow = DotFlow(config=quiet)
+    flow: Any = DotFlow(config=quiet)
     flow.task.add(step)
     flow.start()
     [task] = flow.result_task()
@@ -403,7 +403,7 @@ def test_properties_are_never_evaluated(quiet: Config) -> None:
     def build() -> Pipe:
         return Pipe()
 
-    flow = DotFlow(config=quiet)
+    flow: Any = DotFlow(config=quiet)
     flow.task.add(build)
     flow.start()
     assert _values(flow.result_context()[0]) == ["ran"]
@@ -422,7 +422,7 @@ def test_no_source_is_needed(mode: str, quiet: Config, run: Run) -> None:
         "    def a(self, previous_context): return previous_context.storage + 1\n",
         names,
     )
-    flow = DotFlow(config=quiet)
+    flow: Any = DotFlow(config=quiet)
     flow.task.add(names["Pipe"])
     run(flow, mode)
     [task] = flow.result_task()
@@ -451,7 +451,7 @@ def test_inherited_methods_run(quiet: Config) -> None:
     def build() -> Pipe:
         return Pipe()
 
-    flow = DotFlow(config=quiet)
+    flow: Any = DotFlow(config=quiet)
     flow.task.add(build)
     flow.start()
     assert sorted(_values(flow.result_context()[0])) == ["derived", "own"]
@@ -467,7 +467,7 @@ def test_instance_without_decorated_methods_is_the_result(
         def __init__(self) -> None:
             self.value = 5
 
-    flow = DotFlow(config=quiet)
+    flow: Any = DotFlow(config=quiet)
     flow.task.add(Plain)
     run(flow, mode)
     assert flow.result_storage()[0].value == 5

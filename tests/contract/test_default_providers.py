@@ -53,20 +53,20 @@ def _task(config: Config, step: Any = ok) -> Task:
 def test_providers_that_do_nothing(quiet: Config) -> None:
     """Every method of the default notify, scheduler, tracer and metrics returns None."""
     task = _task(quiet)
-    results: list[object] = [
-        NotifyDefault().hook_status_task(task=task),  # type: ignore[func-returns-value]
-        SchedulerDefault().start(workflow=lambda: None),  # type: ignore[func-returns-value]
-        SchedulerDefault().stop(),  # type: ignore[func-returns-value]
-        TracerDefault().start_workflow(workflow_id="w", mode="x"),  # type: ignore[func-returns-value]
-        TracerDefault().end_workflow(workflow_id="w", duration=1.0, failed=False),  # type: ignore[func-returns-value]
-        TracerDefault().start_task(task=task),  # type: ignore[func-returns-value]
-        TracerDefault().end_task(task=task),  # type: ignore[func-returns-value]
-        MetricsDefault().workflow_started(workflow_id="w", mode="x"),  # type: ignore[func-returns-value]
-        MetricsDefault().workflow_completed("w", 1.0),  # type: ignore[func-returns-value]
-        MetricsDefault().workflow_failed("w", 1.0),  # type: ignore[func-returns-value]
-        MetricsDefault().task_completed(task=task),  # type: ignore[func-returns-value]
-        MetricsDefault().task_failed(task=task),  # type: ignore[func-returns-value]
-        MetricsDefault().task_retried(task=task),  # type: ignore[func-returns-value]
+    results: list[Any] = [
+        NotifyDefault().hook_status_task(task=task),
+        SchedulerDefault().start(workflow=lambda: None),
+        SchedulerDefault().stop(),
+        TracerDefault().start_workflow(workflow_id="w", mode="x"),
+        TracerDefault().end_workflow(workflow_id="w", duration=1.0, failed=False),
+        TracerDefault().start_task(task=task),
+        TracerDefault().end_task(task=task),
+        MetricsDefault().workflow_started(workflow_id="w", mode="x"),
+        MetricsDefault().workflow_completed("w", 1.0),
+        MetricsDefault().workflow_failed("w", 1.0),
+        MetricsDefault().task_completed(task=task),
+        MetricsDefault().task_failed(task=task),
+        MetricsDefault().task_retried(task=task),
     ]
     assert set(results) == {None}
 
@@ -212,7 +212,7 @@ class TestLogDefault:
         root = logging.getLogger()
         got: list[logging.LogRecord] = []
         handler = logging.Handler()
-        handler.emit = got.append  # type: ignore[method-assign]
+        handler.emit = got.append  # type: ignore[method-assign, assignment]
         root.addHandler(handler)
         LogDefault(output=output, path=path).info(note="hello")
         root.removeHandler(handler)
@@ -297,7 +297,7 @@ class _Endpoint:
 
             do_POST = do_PATCH = handle_any  # noqa: N815 - the names that http.server looks for
 
-            def log_message(self, format: str, *args: Any) -> None: ...
+            def log_message(self, *_: Any) -> None: ...
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"

@@ -41,7 +41,7 @@ def test_every_error_is_below_the_root(name: str) -> None:
 @pytest.mark.parametrize(
     ("make", "parts"),
     [
-        (lambda: exception.MissingActionDecorator(), ["@action"]),
+        (exception.MissingActionDecorator, ["@action"]),
         (lambda: exception.ImportModuleError("a.b:c"), ["a.b:c"]),
         (lambda: exception.NotCallableObject("storage"), ["storage"]),
         (

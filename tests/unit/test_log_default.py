@@ -6,7 +6,6 @@ import gc
 import io
 import json
 import logging
-import os
 import re
 import sys
 import weakref
@@ -83,13 +82,14 @@ class Lines:
 class Own(Log):
     """A log of a user's own, written for 1.x."""
 
-    def __init__(self, level: int, format: str) -> None:
+    def __init__(self, level: int, form: str) -> None:
         self._logger = Lines()  # type: ignore[assignment]
         self._level = level
-        self._format = format
+        self._format = form
 
 
 def lines_of(log: Log) -> list[tuple[int, str]]:
+    """What an `Own` log was given."""
     return log._logger.lines  # type: ignore[union-attr, no-any-return]
 
 
@@ -98,13 +98,16 @@ def test_levels() -> None:
     assert LEVELS == {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
 
 
-@pytest.mark.parametrize("threshold", sorted(LEVELS.values()))
+@pytest.mark.parametrize("threshold", [*LEVELS.values(), logging.CRITICAL])
 def test_subclass_inherits_filtering(threshold: int) -> None:
     """What is below `_level` is dropped, the rest reaches `_logger.log(level, text)`."""
     log = Own(threshold, "simple")
     for hook in ("debug", "info", "warning", "error"):
         getattr(log, hook)(note=hook)
-    kept = [(LEVELS[hook.upper()], str({"note": hook})) for hook in ("debug", "info", "warning", "error")]
+    kept = [
+        (LEVELS[hook.upper()], str({"note": hook}))
+        for hook in ("debug", "info", "warning", "error")
+    ]
     assert lines_of(log) == [line for line in kept if line[0] >= threshold]
 
 
@@ -134,7 +137,7 @@ def test_json_of_a_task() -> None:
     """A JSON line holds names, ids, status and duration, and leaves out what is not known."""
     log = Own(logging.INFO, "json")
     log.info(task=make_task())
-    (level, text), = lines_of(log)
+    ((level, text),) = lines_of(log)
     fields = json.loads(text)
     stamp = datetime.fromisoformat(fields.pop("timestamp"))
     assert stamp.utcoffset() == timedelta(0)
@@ -300,7 +303,11 @@ def test_file(tmp_path: Path, stderr: Stderr) -> None:
     other.info(note=3)
     other.close()
     lines = path.read_text(encoding="utf-8").splitlines()
-    assert [line[-13:] for line in lines] == ["{'note': '\u00e9'}", ": {'note': 2}", ": {'note': 3}"]
+    assert [line[-13:] for line in lines] == [
+        "{'note': '\u00e9'}",
+        ": {'note': 2}",
+        ": {'note': 3}",
+    ]
     assert stderr.getvalue() == ""
 
 
@@ -347,7 +354,7 @@ def test_nothing_is_left_behind(tmp_path: Path, stderr: Stderr) -> None:
     gc.collect()
     loggers = set(logging.Logger.manager.loggerDict)
     handlers = len(logging._handlerList)  # type: ignore[attr-defined]
-    descriptors = len(os.listdir("/dev/fd"))
+    descriptors = len(list(Path("/dev/fd").iterdir()))
     gone = []
     for number in range(20):
         log = LogDefault(output="both", path=tmp_path / f"{number}.log")
@@ -358,4 +365,4 @@ def test_nothing_is_left_behind(tmp_path: Path, stderr: Stderr) -> None:
     assert [ref() for ref in gone] == [None] * 20
     assert set(logging.Logger.manager.loggerDict) == loggers
     assert len(logging._handlerList) == handlers  # type: ignore[attr-defined]
-    assert len(os.listdir("/dev/fd")) == descriptors
+    assert len(list(Path("/dev/fd").iterdir())) == descriptors

@@ -14,7 +14,6 @@ from dotflow.abc.metrics import Metrics
 from dotflow.abc.noop import is_noop
 from dotflow.abc.notify import Notify
 from dotflow.abc.scheduler import Scheduler
-from dotflow.abc.server import Server
 from dotflow.abc.tracer import Tracer
 from dotflow.core.run import Run
 from dotflow.providers.metrics_default import MetricsDefault
@@ -97,15 +96,18 @@ def test_subclass_of_default_metrics_hears_of_runs() -> None:
         def workflow_failed(self, workflow_id: Any, duration: float) -> None:
             heard.append((workflow_id, duration))
 
+    class Traced(TracerDefault):
+        def run_finished(self, run: Run) -> None:
+            heard.append("finished")
+
     metrics = Mine()
     metrics.run_started(RUN)
     metrics.run_finished(RUN)
-    assert heard == [RUN, ("w", 1.5)]
+    Traced().run_finished(RUN)
+    assert heard == [RUN, ("w", 1.5), "finished"]
 
 
-@pytest.mark.parametrize(
-    "name", sorted(set(providers._BUILT_IN) - {"ExecutorLocal"})
-)
+@pytest.mark.parametrize("name", sorted(set(providers._BUILT_IN) - {"ExecutorLocal"}))
 def test_built_in_names_resolve(name: str) -> None:
     """`dotflow.providers.<Name>` is the class of its module."""
     assert getattr(providers, name).__name__ == name
@@ -141,7 +143,7 @@ def entry_point(monkeypatch: pytest.MonkeyPatch) -> str:
     """An installed distribution that offers the provider `Elsewhere`."""
     entry = metadata.EntryPoint("Elsewhere", f"{__name__}:Elsewhere", "dotflow.providers")
     found = metadata.EntryPoints([entry])
-    monkeypatch.setattr(metadata, "entry_points", lambda **kwargs: found.select(**kwargs))
+    monkeypatch.setattr(metadata, "entry_points", found.select)
     return entry.name
 
 
@@ -157,7 +159,7 @@ def test_other_distributions_offer_providers(entry_point: str) -> None:
 
 def test_unknown_name_raises(entry_point: str) -> None:
     """An unknown name raises AttributeError that says which."""
-    with pytest.raises(AttributeError, match="'dotflow.providers' has no attribute 'Nope'"):
+    with pytest.raises(AttributeError, match=r"'dotflow\.providers' has no attribute 'Nope'"):
         providers.Nope  # noqa: B018
     assert not hasattr(providers, "__wrapped__")
 

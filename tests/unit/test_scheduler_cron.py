@@ -9,21 +9,22 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dotflow.abc.scheduler import Scheduler
 from dotflow.core.exception import ModuleNotFound
 from dotflow.core.types import TypeOverlap
-from dotflow.providers import overlap as overlap_module
 from dotflow.providers import scheduler_cron
 from dotflow.providers.cron import next_tick
 from dotflow.providers.overlap import Jobs, overlap_of
 from dotflow.providers.scheduler_cron import SchedulerCron
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 LONG = 10.0
 
@@ -92,7 +93,7 @@ def test_bad_cron(cron: Any) -> None:
 
 def test_bad_overlap() -> None:
     """An unknown overlap raises ValueError that names it and the known ones."""
-    with pytest.raises(ValueError, match="overlap='pile'.*skip, queue, parallel"):
+    with pytest.raises(ValueError, match=r"overlap='pile'.*skip, queue, parallel"):
         SchedulerCron("* * * * *", overlap="pile")
 
 
@@ -193,7 +194,12 @@ def test_join_is_bounded_and_spares_the_run_itself() -> None:
     assert 0.01 < time.monotonic() - begun < 5
     gate.let_go(jobs, 1)
     done = threading.Event()
-    inner = Jobs(overlap_of("skip"), lambda: (inner.join(None), done.set()))
+
+    def workflow() -> None:
+        inner.join(None)
+        done.set()
+
+    inner = Jobs(overlap_of("skip"), workflow)
     inner.offer()
     assert done.wait(LONG)
 
@@ -209,11 +215,9 @@ def test_no_thread_to_be_had(
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
-        patch.setattr(overlap_module.threading.Thread, "start", refuse)
+        patch.setattr(threading.Thread, "start", refuse)
         jobs.offer()
-    assert [record.message for record in caplog.records] == [
-        "A scheduled run could not be started"
-    ]
+    assert [record.message for record in caplog.records] == ["A scheduled run could not be started"]
     jobs.offer()
     assert ran.wait(LONG)
 

@@ -9,10 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -22,7 +20,11 @@ from dotflow.providers import delivery as delivery_module
 from dotflow.providers.delivery import Delivery, Request
 from dotflow.providers.server_default import ServerDefault
 
-TOKEN = "secret-0123"
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TOKEN = "secret-0123"  # noqa: S105 - of no real server
 LONG = 10.0
 HOOKS = ("create_workflow", "update_workflow", "create_task", "update_task")
 
@@ -51,8 +53,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
 
-    do_PATCH = do_POST
-    do_GET = do_POST
+    do_PATCH = do_POST  # noqa: N815 - the name that http.server looks for
+    do_GET = do_POST  # noqa: N815
 
     def log_message(self, *args: Any) -> None:
         pass
@@ -84,7 +86,7 @@ class Thing:
         self.task_id = "T1"
         self.facts = facts
 
-    def result(self, max: int | None = None) -> dict[str, Any]:
+    def result(self, max: int | None = None) -> dict[str, Any]:  # noqa: A002 - as Task names it
         return {**self.facts, "max": max}
 
 
@@ -113,11 +115,13 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
 
 
 def write_config(home: Path, text: str) -> None:
+    """Make the configuration file."""
     (home / ".dotflow").mkdir()
     (home / ".dotflow" / "config.json").write_text(text, encoding="utf-8")
 
 
 def tell_all(server: ServerDefault) -> None:
+    """Call each hook once."""
     server.create_workflow(workflow=Thing(kind="flow"))
     server.create_task(task=Thing(kind="new"))  # type: ignore[arg-type]
     server.update_workflow(workflow="etl/daily", status="In progress")
@@ -216,7 +220,9 @@ def test_body_is_of_the_moment_of_the_call(backend: Backend) -> None:
     assert backend.received[1].body["rows"] == [1]
 
 
-def test_configuration_file(backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configuration_file(
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the environment has none, address and token come from the file."""
     monkeypatch.delenv("SERVER_BASE_URL")
     monkeypatch.setenv("SERVER_USER_TOKEN", "")
@@ -390,6 +396,7 @@ class Receiver:
 
 
 def request(number: int, size: int = 1) -> Request:
+    """A request with a body of that size."""
     return Request("POST", (str(number),), b"x" * size)
 
 
@@ -450,7 +457,7 @@ def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread at interpreter shutdown")
 
-    monkeypatch.setattr(delivery_module.threading.Thread, "start", refuse)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
     delivery.put(request(1))
     assert (delivery.pending, delivery.dropped) == (0, 1)
 
@@ -492,7 +499,9 @@ def test_fork() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 
 
-def test_exit_shares_one_bound(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exit_shares_one_bound(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Several servers that hang take together no longer than one, and each is told of."""
     receiver = Receiver()
     hanging = {Delivery(receiver, flush_timeout=0.1) for _ in range(5)}

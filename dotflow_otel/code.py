@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
 
 from dotflow_otel.conventions import CODE_FILE, CODE_FUNCTION, CODE_LINE, TASK_TIMEOUT
 
@@ -15,15 +14,10 @@ if TYPE_CHECKING:
 
 _MAX_WRAPPERS: Final = 32
 
-_known: WeakKeyDictionary[Action, Mapping[str, str | int | float]] = WeakKeyDictionary()
-
 
 def step_attributes(step: Action) -> Mapping[str, str | int | float]:
     """Give the attributes that are the same for every task of a step."""
-    found = _known.get(step)
-    if found is None:
-        found = _known[step] = {**_location(step.func), TASK_TIMEOUT: float(step.timeout)}
-    return found
+    return {**_location(step.func), TASK_TIMEOUT: float(step.timeout)}
 
 
 def _location(function: Any) -> dict[str, str | int | float]:

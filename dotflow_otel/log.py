@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from dotflow.abc.log import LEVELS, Log
+from dotflow.core.failure import Failure
 from dotflow.core.types.status import TypeStatus
 from dotflow.settings import Settings
-from dotflow_otel.conventions import LOGGER
+from dotflow_otel.conventions import LOGGER, SPAN_ID, TRACE_ID
 from dotflow_otel.log_context import BoundIds, TraceContextFilter, add_run_context
 from dotflow_otel.log_output import LogOutput
 from dotflow_otel.span_ids import ids_of_run, ids_of_task
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from dotflow.abc.scope import Scope
-    from dotflow.core.failure import Failure
     from dotflow.core.run import Run
     from dotflow.core.task import Task
     from dotflow_otel.span_ids import SpanIds
@@ -77,8 +77,7 @@ class LogStructlog(Log):
     ) -> None:
         self._level = LEVELS.get(str(level).upper(), INFO)
         self._output = LogOutput(output, path, format, stream)
-        # The first failed task of each run that goes on.
-        self._failures: dict[str, Failure | None] = {}
+        self._runs: dict[str, _RunNote] = {}
 
     def close(self) -> None:
         """Close the file, if there is one. A later line opens it again."""
@@ -97,22 +96,21 @@ class LogStructlog(Log):
 
     def run_started(self, run: Run) -> None:
         """Write `workflow.started`."""
-        self._failures[run.id] = None
+        note = self._runs[run.id] = _RunNote(run)
         if self._level <= INFO:
-            self._emit(INFO, "workflow.started", _run_fields(run))
+            self._emit(INFO, "workflow.started", note.fields())
 
     def run_finished(self, run: Run) -> None:
         """Write `workflow.completed` or `workflow.failed`."""
-        failure = self._failures.pop(run.id, None)
+        note = self._runs.pop(run.id, None) or _RunNote(run)
         level = ERROR if run.failed else INFO
         if self._level > level:
             return
-        fields = _run_fields(run)
-        fields["duration"] = run.duration
-        if failure is not None:
+        fields = note.fields()
+        fields["duration"] = run.duration or 0.0
+        failure = note.failure or (run.error and Failure.of(run.error))
+        if run.failed and failure:
             fields["error_type"], fields["error"] = failure.error_type, failure.message
-        elif run.error is not None:
-            fields["error_type"], fields["error"] = type(run.error).__qualname__, str(run.error)
         self._emit(level, "workflow.failed" if run.failed else "workflow.completed", fields)
 
     def task_restored(self, task: Task) -> None:
@@ -127,10 +125,11 @@ class LogStructlog(Log):
 
     def attempt_scope(self, task: Task, attempt: int) -> Scope | None:  # noqa: ARG002
         """Give what binds the ids while the step runs."""
-        return BoundIds(task)
+        return BoundIds(task, self._note_of(task).workflow_id)
 
     def _tell(self, level: int, event: str, task: Task) -> None:
-        fields = _task_fields(task)
+        note = self._note_of(task)
+        fields = _task_fields(task, note.workflow_id)
         if event == "task.started":
             fields["attempt"] = task.attempt
         elif event == "task.completed":
@@ -144,15 +143,13 @@ class LogStructlog(Log):
             fields["attempt"] = task.attempt
             fields["duration"] = task.duration
             _add_error(fields, task)
-            self._note(task)
+            note.failure = note.failure or task.failure
         self._emit(level, event, fields)
 
-    def _note(self, task: Task) -> None:
-        failure, run = task.failure, task.run
-        if failure is None:
-            return
-        if run is not None and self._failures.get(run.id, failure) is None:
-            self._failures[run.id] = failure
+    def _note_of(self, task: Task) -> _RunNote:
+        # A Manager without a config tells its tasks' providers of no run.
+        run = task.run
+        return (run and self._runs.get(run.id)) or _RunNote(run, task.workflow_id)
 
     def _emit(self, level: int, event: str, fields: dict[str, Any]) -> None:
         if structlog.is_configured():
@@ -161,15 +158,28 @@ class LogStructlog(Log):
             self._output.write(_LEVEL_NAMES[level], event, fields)
 
 
-def _run_fields(run: Run) -> dict[str, Any]:
-    fields = {"workflow_id": str(run.workflow_id), "workflow": run.name}
-    return _with_ids(fields, ids_of_run(run))
+class _RunNote:
+    """A run that goes on: the text of its id, made once, and its first failed task's failure."""
+
+    __slots__ = ("_run", "failure", "workflow_id")
+
+    def __init__(self, run: Run | None, workflow_id: object = None) -> None:
+        self._run = run
+        self.workflow_id = str(workflow_id if run is None else run.workflow_id)
+        self.failure: Failure | None = None
+
+    def fields(self) -> dict[str, Any]:
+        fields: dict[str, Any] = {"workflow_id": self.workflow_id}
+        if self._run is None:
+            return fields
+        fields["workflow"] = self._run.name
+        return _with_ids(fields, ids_of_run(self._run))
 
 
-def _task_fields(task: Task) -> dict[str, Any]:
+def _task_fields(task: Task, workflow_id: str) -> dict[str, Any]:
     fields: dict[str, Any] = {
-        "workflow_id": str(task.workflow_id),
-        "workflow": None if task.run is None else task.run.name,
+        "workflow_id": workflow_id,
+        "workflow": "" if task.run is None else task.run.name,
         "task_id": task.task_id,
         "task": task.name,
         "group": task.group_name,
@@ -179,7 +189,7 @@ def _task_fields(task: Task) -> dict[str, Any]:
 
 def _with_ids(fields: dict[str, Any], ids: SpanIds | None) -> dict[str, Any]:
     if ids is not None:
-        fields["trace_id"], fields["span_id"] = ids.trace_id, ids.span_id
+        fields[TRACE_ID], fields[SPAN_ID] = ids.trace_id, ids.span_id
     return fields
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Final
 
-from structlog.contextvars import bind_contextvars, get_contextvars, reset_contextvars
+from structlog.contextvars import bind_contextvars, get_contextvars
 
 from dotflow_otel.conventions import BOUND, SPAN_ID, TRACE_ID
-from dotflow_otel.span_ids import current_ids
+from dotflow_otel.span_ids import current_ids, ids_of_step
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from contextvars import Token
+    from contextvars import ContextVar, Token
     from types import TracebackType
 
     from structlog.typing import EventDict, WrappedLogger
@@ -20,25 +20,46 @@ if TYPE_CHECKING:
     from dotflow.core.task import Task
 
 
+def _variables() -> tuple[ContextVar[Any], ...]:
+    # In a context of its own, so that nothing stays bound. Set directly, structlog's
+    # variables take a fifth of the time that its functions take.
+    tokens = Context().run(bind_contextvars, **dict.fromkeys(BOUND, ""))
+    return tuple(tokens[name].var for name in BOUND)
+
+
+_VARIABLES: Final = _variables()
+
+
 class BoundIds:
-    """Binds the ids of a task while its step runs, and restores what was bound before."""
+    """Binds the ids of a task while its step runs, and restores what was bound before.
 
-    __slots__ = ("_task", "_tokens")
+    Args:
+        task: The task.
+        workflow_id: The text of its workflow's id.
+    """
 
-    def __init__(self, task: Task) -> None:
+    __slots__ = ("_task", "_tokens", "_workflow_id")
+
+    def __init__(self, task: Task, workflow_id: str) -> None:
         self._task = task
-        self._tokens: Mapping[str, Token[Any]] = {}
+        self._workflow_id = workflow_id
+        self._tokens: list[Token[Any]] = []
 
     def __enter__(self) -> None:
         task = self._task
-        ids = current_ids()
-        self._tokens = bind_contextvars(
-            workflow_id=str(task.workflow_id),
-            workflow="" if task.run is None else task.run.name,
-            task_id=task.task_id,
-            task=task.name,
-            **({} if ids is None else ids.as_dict()),
-        )
+        values = [
+            self._workflow_id,
+            "" if task.run is None else task.run.name,
+            task.task_id,
+            task.name,
+        ]
+        ids = ids_of_step(task)
+        if ids is not None:
+            values += ids.trace_id, ids.span_id
+        # Without a span the variables of its ids are left as they are.
+        self._tokens = [
+            variable.set(value) for variable, value in zip(_VARIABLES, values, strict=False)
+        ]
 
     def __exit__(
         self,
@@ -46,7 +67,8 @@ class BoundIds:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        reset_contextvars(**self._tokens)
+        for variable, token in zip(_VARIABLES, self._tokens, strict=False):
+            variable.reset(token)
 
 
 class TraceContextFilter(logging.Filter):

@@ -7,6 +7,7 @@ import weakref
 from datetime import UTC, datetime
 from json import JSONEncoder
 from pathlib import Path
+from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from structlog.contextvars import get_contextvars
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 _OUTPUTS: Final = ("console", "file", "both")
 _FORMATS: Final = ("json", "simple")
 
-_encode: Final = JSONEncoder(default=str, ensure_ascii=False).encode
+# Events are flat, so they need no search for circles.
+_encode: Final = JSONEncoder(default=str, check_circular=False).encode
 
 
 class LogOutput:
@@ -51,16 +53,20 @@ class LogOutput:
         self._file = None if output == "console" else _LogFile(Path(path))
         self._format = format
         self._stream = stream
-        self._colours = {colours: _renderer(colours=colours) for colours in (False, True)}
+        self._renderers = {colours: ConsoleRenderer(colors=colours) for colours in (False, True)}
+        self._clock = _Clock()
+        # Whether a stream is a terminal, asked once for each.
+        self._asked: tuple[TextIO | None, bool] = (None, False)
 
     def write(self, level: str, event: str, fields: dict[str, Any]) -> None:
         """Write one event, with what the application has bound in structlog's context."""
-        facts = {"timestamp": _now(), "level": level, "event": event}
-        facts.update((name, value) for name, value in fields.items() if value is not None)
-        for name, value in get_contextvars().items():
-            # Ids that are bound here are those of a step around this run.
-            if name not in BOUND:
-                facts.setdefault(name, value)
+        facts = {"timestamp": self._clock.now(), "level": level, "event": event, **fields}
+        bound = get_contextvars()
+        if bound:
+            for name, value in bound.items():
+                # Ids that are bound here are those of a step around this run.
+                if name not in BOUND:
+                    facts.setdefault(name, value)
         if self._console:
             self._write_to_console(facts)
         if self._file is not None:
@@ -73,10 +79,13 @@ class LogOutput:
 
     def _write_to_console(self, facts: dict[str, Any]) -> None:
         # Tests and notebooks replace it; a program without a console has none.
-        stream = self._stream or sys.stderr
+        stream: TextIO | None = self._stream or sys.stderr
         if stream is None:
             return
-        terminal = stream.isatty()
+        asked, terminal = self._asked
+        if asked is not stream:
+            terminal = stream.isatty()
+            self._asked = stream, terminal
         chosen = self._format or ("simple" if terminal else "json")
         stream.write(self._line(facts, chosen, colours=terminal))
         stream.flush()
@@ -85,7 +94,7 @@ class LogOutput:
         if chosen == "json":
             return _encode(facts) + "\n"
         # The renderer takes apart what it is given.
-        return f"{self._colours[colours](None, '', dict(facts))}\n"
+        return f"{self._renderers[colours](None, '', dict(facts))}\n"
 
 
 class _LogFile:
@@ -111,12 +120,20 @@ def _close(files: list[TextIO]) -> None:
         files.pop().close()
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+class _Clock:
+    """Tells the time in UTC, ISO 8601. All but the microseconds is made once a second."""
 
+    def __init__(self) -> None:
+        self._made: tuple[int, str] = (-1, "")
 
-def _renderer(*, colours: bool) -> ConsoleRenderer:
-    return ConsoleRenderer(colors=colours)
+    def now(self) -> str:
+        now = time_ns() // 1000
+        second, micros = divmod(now, 1_000_000)
+        made, text = self._made
+        if made != second:
+            text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            self._made = second, text
+        return f"{text}.{micros:06d}Z"
 
 
 def _check(option: str, value: object, allowed: tuple[str | None, ...]) -> None:

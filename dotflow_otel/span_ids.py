@@ -58,6 +58,7 @@ class SpanIds:
 _runs: dict[str, SpanIds] = {}
 _ended: deque[str] = deque()
 _tasks: dict[Task, SpanIds] = {}
+_attempts: dict[Task, SpanIds] = {}
 
 
 def put_run(run_id: str, ids: SpanIds) -> None:
@@ -82,6 +83,16 @@ def end_task(task: Task) -> None:
     _tasks.pop(task, None)
 
 
+def put_attempt(task: Task, ids: SpanIds) -> None:
+    """Keep the ids of the span of a task's attempt."""
+    _attempts[task] = ids
+
+
+def end_attempt(task: Task) -> None:
+    """Let the ids of the span of a task's attempt go."""
+    _attempts.pop(task, None)
+
+
 def ids_of_run(run: Run) -> SpanIds | None:
     """Give the ids of a run's span; without one, those of the caller's current span."""
     return _runs.get(run.id) or current_ids()
@@ -93,6 +104,11 @@ def ids_of_task(task: Task) -> SpanIds | None:
     if found is not None:
         return found
     return current_ids() if task.run is None else ids_of_run(task.run)
+
+
+def ids_of_step(task: Task) -> SpanIds | None:
+    """Give the ids of the span that is current when a task's step begins."""
+    return _attempts.get(task) or ids_of_task(task)
 
 
 def exemplar_of_run(run: Run) -> dict[str, str] | None:

@@ -9,6 +9,8 @@ from opentelemetry.trace import Link, SpanKind, StatusCode, get_current_span, se
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from dotflow_otel import conventions as names
+from dotflow_otel import span_ids
+from dotflow_otel.code import step_attributes
 from dotflow_otel.span_ids import SpanIds
 
 if TYPE_CHECKING:
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
 
+    from dotflow.core.action import Action
     from dotflow.core.failure import Failure
+    from dotflow.core.task import Task
 
 _propagator = TraceContextTextMapPropagator()
 
@@ -38,7 +42,7 @@ class RunSpan:
         failures: How many tasks failed.
     """
 
-    __slots__ = ("_first", "context", "failures", "ids", "shared", "span", "tracer")
+    __slots__ = ("_by_step", "_first", "_shared", "context", "failures", "ids", "span", "tracer")
 
     def __init__(
         self,
@@ -51,10 +55,18 @@ class RunSpan:
         self.tracer = tracer
         self.span = span
         self.context = context
-        self.shared = shared
+        self._shared = shared
+        self._by_step: dict[Action, Mapping[str, str | int | float]] = {}
         self.ids = ids
         self.failures = 0
         self._first: tuple[str, Failure] | None = None
+
+    def attributes_of(self, step: Action) -> Mapping[str, str | int | float]:
+        """Give the attributes that all tasks of a step have in this run."""
+        found = self._by_step.get(step)
+        if found is None:
+            found = self._by_step[step] = {**self._shared, **step_attributes(step)}
+        return found
 
     def ids_of(self, span: Span) -> SpanIds | None:
         """Give the ids of a span below this one."""
@@ -85,13 +97,15 @@ class TaskSpan:
     """A task's span. As a scope it makes that the current one.
 
     Args:
+        task: The task.
         run: The run's span.
         span: The span.
     """
 
-    __slots__ = ("_attempt", "_token", "run", "span")
+    __slots__ = ("_attempt", "_task", "_token", "run", "span")
 
-    def __init__(self, run: RunSpan, span: Span) -> None:
+    def __init__(self, task: Task, run: RunSpan, span: Span) -> None:
+        self._task = task
         self.run = run
         self.span = span
         self._attempt: Span | None = None
@@ -109,6 +123,9 @@ class TaskSpan:
             SpanKind.INTERNAL,
             {names.ATTEMPT_NUMBER: number},
         )
+        ids = self.run.ids_of(self._attempt)
+        if ids is not None:
+            span_ids.put_attempt(self._task, ids)
         return self._attempt
 
     def end_attempt(self, failure: Failure | None) -> None:
@@ -119,6 +136,7 @@ class TaskSpan:
         if failure is not None:
             mark_failed(span, failure)
         span.end()
+        span_ids.end_attempt(self._task)
 
     def __enter__(self) -> None:
         self._token = attach(self.context_with(self.span))

@@ -22,7 +22,7 @@ class Storage(ABC):
     with a given id starts anew.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: B027 - part of the 1.x interface
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
 
     @abstractmethod
@@ -78,8 +78,8 @@ class Storage(ABC):
 
     def clear(self, workflow_id: Any) -> int:
         """Remove everything of one workflow, and of no other; tell how many keys."""
-        keys = [key for key in self.list_keys(prefix_of(workflow_id)) if belongs_to(key, workflow_id)]
-        return sum(self.delete(key) for key in keys)
+        keys = list(self.list_keys(prefix_of(workflow_id)))
+        return sum(self.delete(key) for key in keys if belongs_to(key, workflow_id))
 
 
 def _missing(storage: Storage, method: str) -> str:

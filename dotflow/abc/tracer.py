@@ -41,15 +41,11 @@ class Tracer(ABC):
 
     def run_started(self, run: Run) -> None:
         """A run begins; by default as `start_workflow`."""
-        self.start_workflow(
-            workflow_id=run.workflow_id, mode=run.mode, tasks_count=run.task_count
-        )
+        self.start_workflow(workflow_id=run.workflow_id, mode=run.mode, tasks_count=run.task_count)
 
     def run_finished(self, run: Run) -> None:
         """A run has ended; by default as `end_workflow`."""
-        self.end_workflow(
-            workflow_id=run.workflow_id, duration=run.duration, failed=run.failed
-        )
+        self.end_workflow(workflow_id=run.workflow_id, duration=run.duration, failed=run.failed)
 
     @noop
     def task_restored(self, task: Task) -> None:

@@ -156,7 +156,8 @@ class Action:
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         if _is_found_by_name(self):
-            return self.__qualname__
+            name: str = getattr(self, "__qualname__", "")
+            return name
         options = (self.retry, self.timeout, self.retry_delay, self.backoff)
         return _remade, (self.number, self.func, *options)
 

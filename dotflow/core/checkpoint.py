@@ -129,10 +129,7 @@ class Checkpoints:
         context = storage.get(key=storage.key(task=task))
         has_value = self._completed.get(task.task_id)
         found = context.storage is not None
-        if has_value is None:
-            counts = found and self._sole
-        else:
-            counts = found or not has_value
+        counts = (found and self._sole) if has_value is None else (found or not has_value)
         return Context(context) if counts else None
 
     def _post_head(self) -> None:

@@ -41,9 +41,7 @@ class DotFlow:
         self.config = Config() if config is None else config
         self.workflow_id: Any = given or uuid4()
         self.name = name or "workflow"
-        self.task = TaskBuilder(
-            self.config, self.workflow_id, self.name, stable_ids=bool(given)
-        )
+        self.task = TaskBuilder(self.config, self.workflow_id, self.name, stable_ids=bool(given))
         self._is_named = bool(given)
         self._manager: Manager | None = None
         self._schedule_lock = Lock()

@@ -210,6 +210,7 @@ class Engine:
         if failure is None:
             self._complete(task, outcome.value)
             return None
+        task.failure = failure
         if failure.kind == TIMEOUT:
             hooks.fire(hooks.timed_out, task)
         elif failure.kind == WORKER_LOST:
@@ -272,7 +273,6 @@ class Engine:
 
     def _retry(self, task: Task, failure: Failure) -> None:
         task.errors.append(failure.as_error(task.attempt))
-        task.failure = failure
         task.retry_count += 1
         task.status = TypeStatus.RETRY
         hooks = self.providers(task).hooks
@@ -301,7 +301,7 @@ class Engine:
             _logger.exception("the failure of task %s could not be stored", task.name)
 
     def _measure(self, task: Task) -> None:
-        task.duration = max(0.0, task._finished - task._started)  # type: ignore[operator]
+        task.duration = max(0.0, task._finished - task._started)
 
 
 def _call_back(task: Task) -> None:

@@ -107,7 +107,7 @@ class UnstableInput(DotflowError):
 
     def __init__(self, value: object = None) -> None:
         # Short, and safe where the value's own `repr` raises or never ends.
-        from reprlib import repr as shown
+        from reprlib import repr as shown  # noqa: PLC0415 - for this message alone
 
         super().__init__(
             f"No stable fingerprint can be made of {type(value).__qualname__} ({shown(value)}). "

@@ -45,9 +45,8 @@ class Limit:
         """
         context = copy_context()
         context.run(_current.set, self)
-        Thread(
-            target=context.run, args=(self._work, function), name=f"dotflow-{self._name}", daemon=True
-        ).start()
+        name = f"dotflow-{self._name}"
+        Thread(target=context.run, args=(self._work, function), name=name, daemon=True).start()
         if not self._done.wait(self._seconds):
             self._give_up()
         if self._error is not None:

@@ -45,7 +45,7 @@ class RetryPolicy(NamedTuple):
         """Give the seconds to wait after that attempt (from 1) failed."""
         if not self.backoff:
             return self.delay
-        return self.delay * 2 ** min(attempt - 1, _MAX_DOUBLINGS)
+        return self.delay * float(2 ** min(attempt - 1, _MAX_DOUBLINGS))
 
 
 def _check_seconds(option: str, value: object) -> None:

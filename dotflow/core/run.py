@@ -43,9 +43,7 @@ class Run(NamedTuple):
         """Whether the run has failed."""
         return self.outcome == FAILED
 
-    def finished(
-        self, duration: float, *, failed: bool, error: BaseException | None = None
-    ) -> Run:
+    def finished(self, duration: float, *, failed: bool, error: BaseException | None = None) -> Run:
         """Give the record of the ended run."""
         outcome = FAILED if failed else COMPLETED
         return self._replace(duration=duration, outcome=outcome, error=error)

@@ -13,13 +13,6 @@ from dotflow.core.limit import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextlib import AbstractContextManager
-    from typing import Protocol
-
-    class MethodScopes(Protocol):
-        """Makes what is entered around a method of a class step."""
-
-        def __call__(self, action: Action, /) -> AbstractContextManager[object]: ...
 
 
 _logger = logging.getLogger("dotflow")

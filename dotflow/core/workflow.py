@@ -86,7 +86,7 @@ class Manager:
         self.config = config
         self.on_input_change = on_input_change
         self.fingerprint = fingerprint
-        self.started = datetime.now()  # noqa: DTZ005 - naive local time, as 1.x promised
+        self.started = datetime.now()
 
         self._plan = plan(mode, self.tasks)
         self._checkpoints = self._open_checkpoints(
@@ -164,9 +164,7 @@ class Manager:
         for task in self.tasks:
             if task.status == TypeStatus.NOT_STARTED:
                 self._engine.skip(task)
-        failed = error is not None or any(
-            task.status == TypeStatus.FAILED for task in self.tasks
-        )
+        failed = error is not None or any(task.status == TypeStatus.FAILED for task in self.tasks)
         if self._checkpoints and error is None:
             self._checkpoints.finish(completed=not failed)
         duration = monotonic() - self._clock

@@ -60,10 +60,12 @@ class _Child:
 
     def serve_one(self) -> None:
         head, body = self._reader.wait()
-        kind, *details = pickle.loads(head)  # noqa: S301 - from our own parent
+        message: tuple[Any, ...] = pickle.loads(head)  # noqa: S301 - from our own parent
+        kind, *details = message
         head.release()
         if kind == RUN:
-            self._run(*details, body)
+            number, step_key, task_id, attempt, name = details
+            self._run(number, step_key, task_id, attempt, name, body)
         elif kind == STEP:
             self._steps[details[0]] = bytes(body)
         elif kind == SURROUNDINGS:
@@ -89,14 +91,16 @@ class _Child:
         began = monotonic()
         try:
             step = self._step(step_key, task_id, attempt, name)
-            contexts, timeout, remote = load(body, f"the input of step {name}")
+            (initial, previous), timeout, remote = load(body, f"the input of step {name}")
         except PicklingFailed as error:
             self._page.begin(number, began)
             self._send(number, _failed(error, began), name, {})
             return
         body.release()  # a large input is not held in its pickled form while the step runs
         scopes = entered(remote)
-        call = Attempt(step, name, task_id, *contexts, timeout, list(scopes.values()), attempt)
+        call = Attempt(
+            step, name, task_id, initial, previous, timeout, list(scopes.values()), attempt
+        )
         self._page.begin(number, monotonic())
         outcome = perform(call)
         self._keep_for_retry(task_id, step, outcome)
@@ -115,9 +119,7 @@ class _Child:
         if outcome.failure is not None and step.policy.attempts > 1:
             self._kept[task_id] = step
 
-    def _send(
-        self, number: int, outcome: Outcome, name: str, recorded: dict[str, object]
-    ) -> None:
+    def _send(self, number: int, outcome: Outcome, name: str, recorded: dict[str, object]) -> None:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 stream.flush()

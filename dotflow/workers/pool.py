@@ -6,6 +6,7 @@ import atexit
 import os
 import weakref
 from collections import deque
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -30,9 +31,9 @@ class Pool:
         self._lent: set[Worker] = set()
         self._starting = 0
         self._waiting: deque[Callable[[], None]] = deque()
-        atexit.register(_close, weakref.ref(self))
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=lambda ref=weakref.ref(self): _forget(ref))
+        ref = weakref.ref(self)
+        atexit.register(_close, ref)
+        os.register_at_fork(after_in_child=partial(_forget, ref))
 
     @property
     def is_wanted(self) -> bool:

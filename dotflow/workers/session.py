@@ -9,6 +9,7 @@ import selectors
 import socket
 import sys
 from collections import deque
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -273,7 +274,8 @@ class LocalSession(Session):
             self._queue.appendleft(job)
             self._dispatch()
             return
-        error = WorkerLost(f"the worker process {worker.pid} {ended} while it ran {job.attempt.name}")
+        name = job.attempt.name
+        error = WorkerLost(f"the worker process {worker.pid} {ended} while it ran {name}")
         self._give_up(job, Failure.of(error, WORKER_LOST), started, worker.pid)
 
     def _give_up(self, job: _Job, failure: Failure, started: float, pid: int) -> None:
@@ -331,7 +333,7 @@ class LocalSession(Session):
 
 def _surroundings() -> tuple[Any, ...]:
     try:
-        folder = os.getcwd()
+        folder = str(Path.cwd())
     except OSError:
         folder = "/"  # the folder was removed
     return folder, dict(os.environ), list(sys.path), list(sys.argv)

@@ -21,7 +21,7 @@ class Frame(NamedTuple):
     body: memoryview
 
 
-class Closed(Exception):  # noqa: N818 - a state of the peer, not an error of ours
+class Closed(Exception):
     """The peer has closed the connection, or died."""
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 IN_PROCESS = ("sequential", "sequential_group", "background")
-LIMIT = 5
+LIMIT = 25
 MODES = (*IN_PROCESS, "parallel")
 
 

@@ -81,7 +81,8 @@ def test_both_forms_are_accepted_as_steps(quiet: Config) -> None:
     class Configured: ...
 
     flow = DotFlow(config=quiet)
-    flow.task.add([bare, empty, configured, Plain, Configured])
+    steps: list[Any] = [bare, empty, configured, Plain, Configured]
+    flow.task.add(steps)
     assert flow.task.count() == 5
 
 
@@ -271,8 +272,8 @@ def test_contexts_for_a_class_are_looked_up_in_its_constructor() -> None:
         def __init__(self, initial_context: Context) -> None:
             self.value = initial_context.storage
 
-    made = Step(task=TASK, initial_context=Context(storage=7)).storage
-    assert made.value == 7
+    step: Any = Step
+    assert step(task=TASK, initial_context=Context(storage=7)).storage.value == 7
 
 
 def test_coroutine_function_is_run_to_its_end() -> None:
@@ -310,6 +311,7 @@ def test_step_keeps_the_names_of_its_function() -> None:
     def step() -> None:
         """Do it."""
 
+    made: Any
     for made in (action(step), action(retry=2)(step)):
         assert made.__name__ == "step"
         assert made.__doc__ == "Do it."

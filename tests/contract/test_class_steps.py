@@ -124,12 +124,12 @@ def test_methods_without_self(mode: str, quiet: Config, run: Run) -> None:
     @action
     class Pipe:
         @action
-        def run() -> str:  # type: ignore[misc]
+        def run() -> str:
             return "one"
 
         @action
-        def more(previous_context: Context) -> str:  # type: ignore[misc]  # noqa: N805
-            return f"{previous_context.storage} two"  # type: ignore[attr-defined]
+        def more(previous_context: Context) -> str:  # noqa: N805
+            return f"{previous_context.storage} two"
 
     flow: Any = DotFlow(config=quiet)
     flow.task.add(Pipe)

@@ -53,10 +53,11 @@ def _task(config: Config, step: Any = ok) -> Task:
 def test_providers_that_do_nothing(quiet: Config) -> None:
     """Every method of the default notify, scheduler, tracer and metrics returns None."""
     task = _task(quiet)
+    scheduler: Any = SchedulerDefault()
     results: list[Any] = [
         NotifyDefault().hook_status_task(task=task),
-        SchedulerDefault().start(workflow=lambda: None),
-        SchedulerDefault().stop(),
+        scheduler.start(workflow=lambda: None),
+        scheduler.stop(),
         TracerDefault().start_workflow(workflow_id="w", mode="x"),
         TracerDefault().end_workflow(workflow_id="w", duration=1.0, failed=False),
         TracerDefault().start_task(task=task),

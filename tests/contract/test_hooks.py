@@ -85,11 +85,11 @@ class NewMetrics(MetricsDefault):
 
     def task_retried(self, task: Task) -> None:
         """Write down."""
-        self.calls.append(("task_retried", task.failure.kind))
+        self.calls.append(("task_retried", task.failure and task.failure.kind))
 
     def task_failed(self, task: Task) -> None:
         """Write down."""
-        self.calls.append(("task_failed", task.failure.kind))
+        self.calls.append(("task_failed", task.failure and task.failure.kind))
 
     def telemetry_error(self, provider: str, hook: str) -> None:
         """Write down."""

@@ -227,7 +227,8 @@ def test_tasks_carry_all_of_their_outcome(
     before = datetime.now()
     run(flow, mode)
     after = datetime.now()
-    first, second, third = flow.result_task()
+    tasks: list[Any] = list(flow.result_task())
+    first, second, third = tasks
     assert _statuses(flow) == ["Completed", "Completed", "Failed"]
     assert [task.retry_count for task in (first, second, third)] == [0, 1, 0]
     assert [len(task.errors) for task in (first, second, third)] == [0, 1, 1]

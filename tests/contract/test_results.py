@@ -46,7 +46,7 @@ def bad() -> None:
 
 def _task_with(storage: object, config: Config) -> Task:
     task = Task(task_id="t", step=ok, workflow_id=uuid4(), config=config)
-    task.current_context = storage  # type: ignore[assignment] # the setter wraps
+    task.current_context = storage
     return task
 
 
@@ -210,9 +210,9 @@ def _sized(config: Config, *, initial: int, current: int, message: int = 0) -> T
     task = Task(
         task_id="t", step=ok, workflow_id=uuid4(), initial_context="i" * initial, config=config
     )
-    task.current_context = "c" * current  # type: ignore[assignment] # the setter wraps
+    task.current_context = "c" * current
     if message:
-        task.errors = ValueError("e" * message)  # type: ignore[assignment] # the setter appends
+        task.errors = ValueError("e" * message)
     return task
 
 

@@ -41,7 +41,7 @@ def test_bad_overlap_is_refused() -> None:
 
 
 def test_it_blocks_and_calls_until_it_is_stopped() -> None:
-    """The call of start blocks, calls workflow(**kwargs) in a thread at a tick; stop ends it within 1 s."""
+    """The call of start blocks and calls the workflow in a thread; stop ends it within 1 s."""
     calls: list[tuple[dict[str, Any], int]] = []
     scheduler = SchedulerCron(EVERY_SECOND)
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
@@ -70,13 +70,17 @@ def test_it_blocks_and_calls_until_it_is_stopped() -> None:
     assert scheduler.running is False
 
 
-def _schedule(overlap: str, job: Callable[[SchedulerCron], None], seconds: float) -> SchedulerCron:
+def _schedule(
+    overlap: str, job: Callable[[SchedulerCron], None], wait: Callable[[], object]
+) -> SchedulerCron:
     scheduler = SchedulerCron(EVERY_SECOND, overlap=overlap)
     thread = threading.Thread(target=scheduler.start, kwargs={"workflow": lambda: job(scheduler)})
     thread.start()
-    time.sleep(seconds)
-    scheduler.stop()
-    thread.join(5)
+    try:
+        wait()
+    finally:
+        scheduler.stop()
+        thread.join(5)
     assert not thread.is_alive()
     return scheduler
 
@@ -84,12 +88,15 @@ def _schedule(overlap: str, job: Callable[[SchedulerCron], None], seconds: float
 def test_failing_run_does_not_stop_the_schedule(records: list[Any]) -> None:
     """A run that fails is logged with its error, and the next tick comes."""
     calls: list[int] = []
+    twice = threading.Event()
 
     def job(_: SchedulerCron) -> None:
         calls.append(1)
+        if len(calls) == 2:
+            twice.set()
         raise RuntimeError("run broke")
 
-    _schedule("skip", job, 2.2)
+    _schedule("skip", job, lambda: twice.wait(5))
     assert len(calls) >= 2
     logged = [record for record in records if record.exc_info]
     assert {str(record.exc_info[1]) for record in logged} == {"run broke"}
@@ -98,15 +105,17 @@ def test_failing_run_does_not_stop_the_schedule(records: list[Any]) -> None:
 def test_skip_drops_ticks_while_one_runs() -> None:
     """With skip one run at a time: ticks that come meanwhile are dropped."""
     running, most, calls = [0], [0], [0]
+    done = threading.Event()
 
     def job(_: SchedulerCron) -> None:
         calls[0] += 1
         running[0] += 1
         most[0] = max(most[0], running[0])
-        time.sleep(1.3)
+        time.sleep(1.1)
         running[0] -= 1
+        done.set()
 
-    _schedule("skip", job, 2.3)
+    _schedule("skip", job, lambda: done.wait(5))
     assert most == [1]
     assert calls[0] == 1
 

@@ -246,7 +246,8 @@ class TestTask:
         @action
         class Pipe: ...
 
-        tasks = [Task(task_id="t", step=step) for step in (ok, configured, later, Pipe)]
+        steps: list[Any] = [ok, configured, later, Pipe]
+        tasks = [Task(task_id="t", step=step) for step in steps]
         assert [task.name for task in tasks] == ["ok", "configured", "later", "Pipe"]
 
 

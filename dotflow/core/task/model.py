@@ -94,7 +94,7 @@ class Task:
         self._config = config
         self._initial = initial_context
         self._previous: Any = None
-        self._created: datetime | float | None = time.time()
+        self._created: Any = time.time()
         self.index = 0
         self.reset()
 
@@ -111,8 +111,8 @@ class Task:
         self._errors: list[TaskError] | None = None
         self._previous = None
         self._current: Any = None
-        self._started: datetime | float | None = None
-        self._finished: datetime | float | None = None
+        self._started: Any = None
+        self._finished: Any = None
 
     def copy(self, task_id: str) -> Task:
         """Give a task as this one was when it was made, with another id."""
@@ -141,8 +141,8 @@ class Task:
     @property
     def initial_context(self) -> Context:
         """What the task was added with; empty if nothing."""
-        self._initial = Context.of(self._initial)
-        return self._initial
+        self._initial = context = Context.of(self._initial)
+        return context
 
     @initial_context.setter
     def initial_context(self, value: Any) -> None:
@@ -151,8 +151,8 @@ class Task:
     @property
     def previous_context(self) -> Context:
         """What the task before it handed on; empty if nothing."""
-        self._previous = Context.of(self._previous)
-        return self._previous
+        self._previous = context = Context.of(self._previous)
+        return context
 
     @previous_context.setter
     def previous_context(self, value: Any) -> None:
@@ -161,8 +161,8 @@ class Task:
     @property
     def current_context(self) -> Context:
         """What the step returned; empty if it did not."""
-        self._current = Context.of(self._current)
-        return self._current
+        self._current = context = Context.of(self._current)
+        return context
 
     @current_context.setter
     def current_context(self, value: Any) -> None:
@@ -218,7 +218,7 @@ class Task:
     @error.setter
     def error(self, value: TaskError | BaseException) -> None:
         _warn_of_error()
-        self.errors = value  # type: ignore[assignment] - the setter appends a single one
+        self.errors.append(value if isinstance(value, TaskError) else TaskError(value))
 
     @property
     def attempt(self) -> int:
@@ -262,11 +262,12 @@ def callback_of(callback: object) -> Callable[..., Any]:
     found = Module(callback)
     if not callable(found):
         raise NotCallableObject(str(callback))
-    return found  # type: ignore[no-any-return] - any callable will do
+    checked: Callable[..., Any] = found
+    return checked
 
 
 def _as_datetime(value: datetime | float | None) -> datetime | None:
-    return datetime.fromtimestamp(value) if isinstance(value, float) else value  # type: ignore[return-value]
+    return datetime.fromtimestamp(value) if isinstance(value, (int, float)) else value
 
 
 def _warn_of_error() -> None:

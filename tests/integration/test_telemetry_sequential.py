@@ -1,0 +1,731 @@
+"""Traces, metrics and logs of whole runs, in the modes that run steps in this process."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+from opentelemetry import baggage, context, trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import SpanKind, StatusCode
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.exposition import generate_latest
+
+from dotflow import Config, DotFlow, action
+from dotflow.core.task import Task
+from dotflow.core.workflow import Manager
+from dotflow.providers import StorageDefault
+from dotflow_otel import LogStructlog, MetricsPrometheus, TracerOpenTelemetry, span_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MODES = ("sequential", "sequential_group", "background")
+
+
+class Observed:
+    """A config whose spans, metrics and log lines can be read back."""
+
+    def __init__(self, **provider_options: Any) -> None:
+        self.exporter = InMemorySpanExporter()
+        self.provider = TracerProvider(shutdown_on_exit=False, **provider_options)
+        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.registry = CollectorRegistry()
+        self.stream = io.StringIO()
+        self.storage = StorageDefault()
+        self.tracer = TracerOpenTelemetry(tracer_provider=self.provider)
+        self.config = Config(
+            tracer=self.tracer,
+            metrics=MetricsPrometheus(self.registry),
+            log=LogStructlog(stream=self.stream),
+            storage=self.storage,
+        )
+
+    def run(self, *steps: Any, mode: str = "sequential", **kwargs: Any) -> Manager:
+        """Run steps as the workflow `billing`, to its end."""
+        options = {key: kwargs.pop(key) for key in ("workflow_id",) if key in kwargs}
+        flow = DotFlow(config=self.config, name="billing", **options)
+        for step in steps:
+            flow.task.add(**step) if isinstance(step, dict) else flow.task.add(step)
+        manager = flow.start(mode=mode, **kwargs)
+        if mode == "background":
+            manager.thread.join(20)
+        return manager
+
+    @property
+    def spans(self) -> tuple[ReadableSpan, ...]:
+        """The finished spans, in the order of their ends."""
+        return self.exporter.get_finished_spans()
+
+    def span(self, name: str) -> ReadableSpan:
+        """Give the only span of a name."""
+        (found,) = (span for span in self.spans if span.name == name)
+        return found
+
+    def below(self, parent: ReadableSpan) -> list[str]:
+        """Give the names of a span's children, in the order of their starts."""
+        children = [span for span in self.spans if is_child(span, parent)]
+        return [span.name for span in sorted(children, key=lambda span: span.start_time or 0)]
+
+    def value(self, name: str, **labels: str) -> float:
+        """Give the value of one series, 0 where there is none."""
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+    def total(self, name: str, **labels: str) -> float:
+        """Give the sum of all series of a name that have these labels."""
+        return sum(
+            sample.value
+            for metric in self.registry.collect()
+            for sample in metric.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The log lines."""
+        return [json.loads(line) for line in self.stream.getvalue().splitlines()]
+
+    def line(self, event: str, **fields: Any) -> dict[str, Any]:
+        """Give the only line of an event with these fields."""
+        (found,) = (
+            line
+            for line in self.lines
+            if line["event"] == event and fields.items() <= line.items()
+        )
+        return found
+
+
+def is_child(span: ReadableSpan, parent: ReadableSpan) -> bool:
+    """Tell whether one span is right below another."""
+    return span.parent is not None and span.parent.span_id == span_id(parent)
+
+
+def span_id(span: ReadableSpan) -> int:
+    """Give the id of a span."""
+    assert span.context is not None
+    return span.context.span_id
+
+
+@pytest.fixture
+def observed() -> Iterator[Observed]:
+    """Give a config to be observed, and see that nothing is left behind."""
+    made = Observed()
+    yield made
+    assert (made.tracer._runs, made.tracer._tasks) == ({}, {})
+    assert (span_ids._tasks, span_ids._attempts) == ({}, {})
+
+
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> str:
+    """Give each mode in turn."""
+    return str(request.param)
+
+
+@action
+def ok() -> int:
+    """Succeed."""
+    return 1
+
+
+@action
+def fails() -> None:
+    """Fail."""
+    raise ValueError("no such table")
+
+
+@action(timeout=10)
+def in_time() -> int:
+    """Succeed within a limit."""
+    return 2
+
+
+@action
+async def coroutine() -> int:
+    """Succeed, asynchronously."""
+    return 3
+
+
+@action
+class Pipe:
+    """A class step."""
+
+    @action
+    def first(self) -> int:
+        """Succeed."""
+        return 4
+
+    @action
+    def second(self) -> int:
+        """Succeed."""
+        return 5
+
+
+def flaky(failures: int, **options: Any) -> Any:
+    """Make a step that fails some times before it succeeds."""
+    left = [failures]
+
+    @action(**{"retry": 3, "retry_delay": 0, **options})
+    def step() -> int:
+        if left[0]:
+            left[0] -= 1
+            raise KeyError("k")
+        return 6
+
+    return step
+
+
+# --- spans ------------------------------------------------------------------------------
+
+
+def test_workflow_span(observed: Observed, mode: str) -> None:
+    """A run is one root span `workflow <name>` with its attributes, and nothing else."""
+    manager = observed.run(ok, mode=mode)
+    span = observed.span("workflow billing")
+    assert span.parent is None
+    assert span.kind is SpanKind.INTERNAL
+    assert span.status.status_code is StatusCode.UNSET
+    assert dict(span.attributes or {}) == {
+        "dotflow.workflow.id": str(manager.workflow_id),
+        "dotflow.workflow.name": "billing",
+        "dotflow.workflow.mode": mode,
+        "dotflow.workflow.task.count": 1,
+        "dotflow.workflow.status": "completed",
+    }
+
+
+def test_two_groups_tell_their_mode(observed: Observed) -> None:
+    """`sequential` over two groups tells the mode as it ran, in the span and in the metrics."""
+    observed.run({"step": ok, "group_name": "a"}, {"step": ok, "group_name": "b"})
+    attributes = observed.span("workflow billing").attributes or {}
+    assert attributes["dotflow.workflow.mode"] == "sequential_group"
+    labels = {"workflow": "billing", "mode": "sequential_group"}
+    assert observed.value("dotflow_workflow_completed_total", **labels) == 1
+
+
+def test_task_span(observed: Observed, mode: str) -> None:
+    """A task is one span `task <name>` below its workflow's, with its attributes."""
+    manager = observed.run({"step": in_time, "group_name": "load", "name": "loader"}, mode=mode)
+    span, workflow = observed.span("task loader"), observed.span("workflow billing")
+    function = in_time.func
+    assert is_child(span, workflow)
+    assert observed.below(span) == []
+    assert span.kind is SpanKind.INTERNAL
+    assert span.status.status_code is StatusCode.UNSET
+    assert span.events == ()
+    assert dict(span.attributes or {}) == {
+        "dotflow.workflow.id": str(manager.workflow_id),
+        "dotflow.workflow.name": "billing",
+        "dotflow.task.id": manager.tasks[0].task_id,
+        "dotflow.task.name": "loader",
+        "dotflow.task.group": "load",
+        "dotflow.task.index": 0,
+        "dotflow.task.timeout": 10.0,
+        "dotflow.task.status": "completed",
+        "dotflow.task.attempts": 1,
+        "code.function.name": f"{__name__}.in_time",
+        "code.file.path": __file__,
+        "code.line.number": function.__code__.co_firstlineno,
+    }
+    types = {type((span.attributes or {})[name]) for name in ("dotflow.task.timeout",)}
+    assert types == {float}
+
+
+def test_every_kind_of_step_is_one_span(observed: Observed, mode: str) -> None:
+    """Functions, classes and coroutines, limited or not, are one span each, in order."""
+    observed.run(ok, in_time, coroutine, Pipe, mode=mode)
+    workflow = observed.span("workflow billing")
+    assert observed.below(workflow) == ["task ok", "task in_time", "task coroutine", "task Pipe"]
+    assert len(observed.spans) == 5
+    starts = [span.start_time or 0 for span in observed.spans]
+    ends = [span.end_time or 0 for span in observed.spans]
+    assert (workflow.start_time, workflow.end_time) == (min(starts), max(ends))
+
+
+def test_class_step_tells_its_place(observed: Observed) -> None:
+    """The span of a class step names the class, its file and a line inside it."""
+    observed.run(Pipe)
+    attributes = observed.span("task Pipe").attributes or {}
+    assert attributes["code.function.name"] == f"{__name__}.Pipe"
+    assert attributes["code.file.path"] == __file__
+    first = Pipe.func.__dict__["first"].func.__code__.co_firstlineno
+    assert first - 4 <= int(str(attributes["code.line.number"])) <= first
+
+
+def test_retries_are_attempt_spans(observed: Observed, mode: str) -> None:
+    """Each attempt of a task that may have several is a span; a handled one is no error of it."""
+    observed.run({"step": flaky(2), "name": "extract"}, mode=mode)
+    task = observed.span("task extract")
+    attempts = [span for span in observed.spans if span.name == "attempt"]
+    assert all(is_child(span, task) for span in attempts)
+    assert [dict(span.attributes or {}) for span in attempts] == [
+        {"dotflow.attempt.number": 1, "error.type": "KeyError"},
+        {"dotflow.attempt.number": 2, "error.type": "KeyError"},
+        {"dotflow.attempt.number": 3},
+    ]
+    codes = [span.status.status_code for span in (*attempts, task)]
+    assert codes == [StatusCode.ERROR, StatusCode.ERROR, StatusCode.UNSET, StatusCode.UNSET]
+    assert [len(span.events) for span in (*attempts, task)] == [1, 1, 0, 0]
+    assert (task.attributes or {})["dotflow.task.attempts"] == 3
+
+
+def test_first_of_several_attempts(observed: Observed) -> None:
+    """Where several attempts are allowed the first is a span of its own, also if it succeeds."""
+    observed.run({"step": flaky(0), "name": "extract"})
+    assert observed.below(observed.span("task extract")) == ["attempt"]
+
+
+def test_failure(observed: Observed, mode: str) -> None:
+    """A failed task has status, type and exception; its workflow tells of it."""
+    observed.run(fails, mode=mode)
+    task, workflow = observed.span("task fails"), observed.span("workflow billing")
+    assert (task.attributes or {})["error.type"] == "ValueError"
+    assert (task.attributes or {})["dotflow.task.status"] == "failed"
+    assert task.status.status_code is StatusCode.ERROR
+    assert task.status.description == "ValueError: no such table"
+    (event,) = task.events
+    assert event.name == "exception"
+    attributes = dict(event.attributes or {})
+    stacktrace = str(attributes.pop("exception.stacktrace"))
+    assert attributes == {"exception.type": "ValueError", "exception.message": "no such table"}
+    assert "in fails\n" in stacktrace
+    assert stacktrace.endswith("ValueError: no such table\n")
+    assert (workflow.attributes or {})["error.type"] == "ValueError"
+    assert (workflow.attributes or {})["dotflow.workflow.status"] == "failed"
+    assert workflow.status.description == "task fails: ValueError: no such table"
+    assert workflow.events == ()
+
+
+def test_last_attempt_fails(observed: Observed) -> None:
+    """A task whose attempts all fail is an error, as each of them is."""
+    observed.run({"step": flaky(9), "name": "extract"}, keep_going=True)
+    failed = [span for span in observed.spans if span.status.status_code is StatusCode.ERROR]
+    names = ["attempt", "attempt", "attempt", "task extract", "workflow billing"]
+    assert [span.name for span in failed] == names
+    assert {(span.attributes or {})["error.type"] for span in failed} == {"KeyError"}
+
+
+def test_several_failures(observed: Observed) -> None:
+    """The workflow's span tells of its first failed task, and how many there were."""
+    observed.run(ok, fails, fails, keep_going=True)
+    description = observed.span("workflow billing").status.description
+    assert description == "task fails: ValueError: no such table (2 tasks failed)"
+
+
+def test_timeout(observed: Observed) -> None:
+    """A timeout's type is `timeout`, on the attempt, the task and the workflow."""
+    release = threading.Event()
+
+    @action(timeout=0.01, retry=2, retry_delay=0)
+    def slow() -> None:
+        release.wait(10)
+
+    observed.run(slow)
+    release.set()
+    types = [(span.attributes or {}).get("error.type") for span in observed.spans]
+    assert types == ["timeout"] * 4
+    labels = {"workflow": "billing", "task": "slow"}
+    assert observed.value("dotflow_task_timed_out_total", **labels) == 2
+    assert observed.value("dotflow_task_retried_total", error_type="timeout", **labels) == 1
+    assert observed.value("dotflow_task_failed_total", error_type="timeout", **labels) == 1
+
+
+def test_callers_span_is_the_parent(observed: Observed, mode: str) -> None:
+    """The workflow's span goes on from the caller's current one."""
+    tracer = observed.provider.get_tracer("test")
+    with tracer.start_as_current_span("request"):
+        observed.run(ok, mode=mode)
+    assert is_child(observed.span("workflow billing"), observed.span("request"))
+
+
+@pytest.mark.parametrize("options", [{}, {"timeout": 10}, {"retry": 2}])
+def test_steps_own_spans(observed: Observed, mode: str, options: dict[str, Any]) -> None:
+    """Spans that a step opens are below its task or attempt, sync or async, limited or not."""
+    tracer = observed.provider.get_tracer("test")
+
+    @action(**options)
+    def query() -> None:
+        with tracer.start_as_current_span("select"):
+            trace.get_current_span().set_attribute("rows", 3)
+
+    @action(**options)
+    async def fetch() -> None:
+        with tracer.start_as_current_span("get"):
+            pass
+
+    observed.run(query, fetch, mode=mode)
+    for inner, task in (("select", "task query"), ("get", "task fetch")):
+        parents = observed.spans if "retry" in options else [observed.span(task)]
+        (parent,) = (span for span in parents if is_child(observed.span(inner), span))
+        assert parent.name == ("attempt" if "retry" in options else task)
+    assert (observed.span("select").attributes or {})["rows"] == 3
+
+
+def test_current_span_in_a_step(observed: Observed, mode: str) -> None:
+    """A step can write into its task's span; afterwards the caller's span is current again."""
+    before = trace.get_current_span()
+
+    @action
+    def annotate() -> None:
+        trace.get_current_span().set_attribute("rows", 7)
+
+    observed.run(annotate, mode=mode)
+    assert (observed.span("task annotate").attributes or {})["rows"] == 7
+    assert trace.get_current_span() is before
+
+
+def test_baggage_reaches_the_step(observed: Observed, mode: str) -> None:
+    """The caller's baggage is there in the step, also in the background."""
+    seen: list[object] = []
+
+    @action
+    def read() -> None:
+        seen.append(baggage.get_baggage("tenant"))
+
+    token = context.attach(baggage.set_baggage("tenant", "acme"))
+    try:
+        observed.run(read, mode=mode)
+    finally:
+        context.detach(token)
+    assert seen == ["acme"]
+
+
+def test_nested_workflow(observed: Observed) -> None:
+    """A workflow that a step runs is below that step's task, and its lines carry its own ids."""
+
+    @action
+    def outer() -> None:
+        inner = DotFlow(config=observed.config, name="inner")
+        inner.task.add(ok)
+        inner.start()
+
+    observed.run(outer)
+    assert is_child(observed.span("workflow inner"), observed.span("task outer"))
+    started = observed.line("workflow.started", workflow="inner")
+    assert "task" not in started
+    assert started["span_id"] == f"{span_id(observed.span('workflow inner')):016x}"
+
+
+def test_many_runs_at_once(observed: Observed) -> None:
+    """Runs in many threads, some of one workflow id, keep their spans apart."""
+    threads = [
+        threading.Thread(target=observed.run, args=(ok, ok), kwargs={"workflow_id": f"w{n % 2}"})
+        for n in range(12)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    workflows = [span for span in observed.spans if span.name == "workflow billing"]
+    assert len(workflows) == 12
+    assert all(observed.below(workflow) == ["task ok", "task ok"] for workflow in workflows)
+    labels = {"workflow": "billing"}
+    assert observed.value("dotflow_workflow_in_progress", mode="sequential", **labels) == 0
+    assert observed.value("dotflow_workflow_oldest_start_timestamp_seconds", **labels) == 0
+
+
+def test_restored_task(observed: Observed) -> None:
+    """A restored task is a short span; the resumed run links to the one it resumes from."""
+    step = flaky(1, retry=1)
+    tasks = (ok, {"step": step, "name": "load"})
+    observed.run(*tasks, workflow_id="etl")
+    first = observed.span("workflow billing")
+    observed.exporter.clear()
+    observed.run(*tasks, workflow_id="etl", resume=True)
+    workflow, restored = observed.span("workflow billing"), observed.span("task ok")
+    (link,) = workflow.links
+    assert link.context.span_id == span_id(first)
+    assert first.context is not None
+    assert link.context.trace_id == first.context.trace_id
+    assert observed.below(workflow) == ["task ok", "task load"]
+    attributes = restored.attributes or {}
+    assert attributes["dotflow.task.restored"] is True
+    assert attributes["dotflow.task.status"] == "completed"
+    assert attributes["dotflow.task.attempts"] == 0
+    assert "dotflow.task.restored" not in (observed.span("task load").attributes or {})
+    labels = {"workflow": "billing", "task": "ok"}
+    assert observed.value("dotflow_task_restored_total", **labels) == 1
+    assert observed.value("dotflow_task_started_total", **labels) == 1
+    assert observed.line("task.restored", task="ok")["level"] == "info"
+
+
+def test_unsampled(mode: str) -> None:
+    """Where the sampler drops a trace there are no spans and no exemplars; all else is there."""
+    observed = Observed(sampler=ALWAYS_OFF)
+    observed.run(ok, {"step": flaky(1), "name": "load"}, fails, mode=mode)
+    assert observed.spans == ()
+    assert observed.total("dotflow_task_completed_total") == 2
+    assert "# {" not in generate_latest(observed.registry).decode()
+    assert len(observed.line("workflow.failed")["trace_id"]) == 32
+
+
+def test_manager_without_a_config(observed: Observed) -> None:
+    """Tasks with a config, in a run without one, have spans, counts and lines of their own."""
+    task = Task("t" * 26, ok, config=observed.config)
+    Manager(tasks=[task])
+    assert [span.name for span in observed.spans] == ["task ok"]
+    labels = {"workflow": "workflow", "task": "ok"}
+    assert observed.value("dotflow_task_completed_total", **labels) == 1
+    assert [line["event"] for line in observed.lines] == ["task.started", "task.completed"]
+
+
+# --- metrics ----------------------------------------------------------------------------
+
+
+def ledger(observed: Observed) -> dict[str, float]:
+    """Give the sums of the counters of tasks."""
+    names = ("started", "completed", "failed", "retried", "restored", "skipped", "timed_out")
+    return {name: observed.total(f"dotflow_task_{name}_total") for name in names}
+
+
+def test_ledger(observed: Observed, mode: str) -> None:
+    """Every task is started, restored or skipped, and what started completed or failed."""
+    steps = (
+        {"step": ok, "group_name": "a"},
+        {"step": flaky(2), "group_name": "a", "name": "extract"},
+        {"step": fails, "group_name": "a"},
+        {"step": ok, "group_name": "a"},
+        {"step": ok, "group_name": "b"},
+    )
+    observed.run(*steps, mode=mode)
+    assert ledger(observed) == {
+        "started": 4,
+        "completed": 3,
+        "failed": 1,
+        "retried": 2,
+        "restored": 0,
+        "skipped": 1,
+        "timed_out": 0,
+    }
+    assert observed.total("dotflow_task_in_progress") == 0
+    assert observed.total("dotflow_task_duration_seconds_count", status="completed") == 3
+    assert observed.total("dotflow_task_duration_seconds_count", status="failed") == 1
+    labels = {"workflow": "billing", "mode": mode if mode != "sequential" else "sequential_group"}
+    assert observed.value("dotflow_workflow_started_total", **labels) == 1
+    assert observed.value("dotflow_workflow_completed_total", **labels) == 0
+    assert observed.value("dotflow_workflow_failed_total", **labels) == 1
+    assert observed.value("dotflow_workflow_in_progress", **labels) == 0
+    name = "dotflow_workflow_duration_seconds_count"
+    assert observed.value(name, status="failed", **labels) == 1
+    name = "dotflow_workflow_last_success_timestamp_seconds"
+    assert observed.registry.get_sample_value(name, {"workflow": "billing"}) is None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_ledger_of_an_interrupted_run(observed: Observed, error: type[BaseException]) -> None:
+    """An interrupted task counts as failed, and what would have come after it as skipped."""
+
+    @action(retry=3)
+    def interrupted() -> None:
+        raise error
+
+    with pytest.raises(error):
+        observed.run(ok, interrupted, ok, keep_going=True)
+    counts = ledger(observed)
+    assert (counts["started"], counts["completed"], counts["failed"]) == (2, 1, 1)
+    assert (counts["skipped"], counts["retried"]) == (1, 0)
+    labels = {"workflow": "billing", "task": "interrupted", "error_type": error.__name__}
+    assert observed.value("dotflow_task_failed_total", **labels) == 1
+    assert observed.total("dotflow_task_in_progress") == 0
+    assert observed.total("dotflow_workflow_in_progress") == 0
+    assert observed.total("dotflow_workflow_failed_total") == 1
+    names = [span.name for span in observed.spans]
+    assert names == ["task ok", "attempt", "task interrupted", "workflow billing"]
+    assert (observed.span("attempt").attributes or {})["error.type"] == error.__name__
+    assert observed.line("workflow.failed")["error_type"] == error.__name__
+
+
+def test_gauges_of_a_run(observed: Observed) -> None:
+    """While a run goes on the gauges tell of it and of its start; then of its success."""
+    seen: dict[str, float] = {}
+    begun = time.time()
+
+    @action
+    def look() -> None:
+        labels = {"workflow": "billing"}
+        oldest = "dotflow_workflow_oldest_start_timestamp_seconds"
+        seen["oldest"] = observed.value(oldest, **labels)
+        seen["runs"] = observed.value("dotflow_workflow_in_progress", mode="sequential", **labels)
+        seen["tasks"] = observed.value("dotflow_task_in_progress", task="look", **labels)
+
+    observed.run(look)
+    assert begun - 1 <= seen["oldest"] <= time.time()
+    assert (seen["runs"], seen["tasks"]) == (1, 1)
+    name = "dotflow_workflow_last_success_timestamp_seconds"
+    assert begun <= observed.value(name, workflow="billing") <= time.time()
+
+
+def test_exemplars(observed: Observed, mode: str) -> None:
+    """Durations and failures carry the ids of their own spans, shown as OpenMetrics."""
+    observed.run(ok, fails, mode=mode)
+    text = generate_latest(observed.registry).decode()
+    for name, where in (
+        ("task ok", 'dotflow_task_duration_seconds_bucket{le="0.005",status="completed"'),
+        ("task fails", 'dotflow_task_failed_total{error_type="ValueError"'),
+        ("workflow billing", "dotflow_workflow_failed_total{"),
+    ):
+        (line,) = (line for line in text.splitlines() if line.startswith(where))
+        span = observed.span(name)
+        assert span.context is not None
+        assert f'span_id="{span.context.span_id:016x}"' in line
+        assert f'trace_id="{span.context.trace_id:032x}"' in line
+
+
+# --- logs -------------------------------------------------------------------------------
+
+
+def test_lines(observed: Observed, mode: str) -> None:
+    """Each event is one line, in order; a task that was only added writes none."""
+    observed.run(
+        {"step": flaky(1), "name": "extract", "group_name": "a"},
+        {"step": fails, "group_name": "a"},
+        {"step": ok, "group_name": "a"},
+        mode=mode,
+    )
+    assert [(line["event"], line.get("task"), line["level"]) for line in observed.lines] == [
+        ("workflow.started", None, "info"),
+        ("task.started", "extract", "info"),
+        ("task.retried", "extract", "warning"),
+        ("task.completed", "extract", "info"),
+        ("task.started", "fails", "info"),
+        ("task.failed", "fails", "error"),
+        ("task.skipped", "ok", "warning"),
+        ("workflow.failed", None, "error"),
+    ]
+
+
+def test_fields(observed: Observed) -> None:
+    """A line tells ids, names, attempt, duration and error, and no more than that."""
+    manager = observed.run(fails)
+    line = observed.line("task.failed")
+    span = observed.span("task fails")
+    assert span.context is not None
+    assert line.pop("timestamp").endswith("Z")
+    assert line.pop("exception").endswith("ValueError: no such table\n")
+    assert line == {
+        "event": "task.failed",
+        "level": "error",
+        "workflow_id": str(manager.workflow_id),
+        "workflow": "billing",
+        "task_id": manager.tasks[0].task_id,
+        "task": "fails",
+        "group": "default",
+        "attempt": 1,
+        "duration": manager.tasks[0].duration,
+        "error_type": "ValueError",
+        "error": "no such table",
+        "trace_id": f"{span.context.trace_id:032x}",
+        "span_id": f"{span.context.span_id:016x}",
+    }
+
+
+def test_attempts_in_lines(observed: Observed) -> None:
+    """A retry's line tells the attempt that failed, the last one how many there were."""
+    observed.run(flaky(2))
+    lines = [line for line in observed.lines if "attempt" in line]
+    events = [(line["event"], line["attempt"]) for line in lines]
+    assert events == [
+        ("task.started", 1),
+        ("task.retried", 1),
+        ("task.retried", 2),
+        ("task.completed", 3),
+    ]
+
+
+def test_no_values_in_telemetry(observed: Observed, mode: str) -> None:
+    """Inputs, results and contexts are nowhere: not in spans, not in metrics, not in logs."""
+
+    @action
+    def leak(initial_context: Any) -> str:
+        return f"{initial_context.storage}-result"
+
+    observed.run({"step": leak, "initial_context": "s3cret"}, leak, mode=mode)
+    told = [
+        observed.stream.getvalue(),
+        generate_latest(observed.registry).decode(),
+        *(span.to_json() for span in observed.spans),
+    ]
+    assert not [text for text in told if "s3cret" in text or "-result" in text]
+
+
+@pytest.mark.parametrize("options", [{}, {"timeout": 10}, {"retry": 2}])
+def test_ids_are_bound_in_a_step(
+    observed: Observed, mode: str, options: dict[str, Any]
+) -> None:
+    """While a step runs its ids are bound in structlog's context, and afterwards they are not."""
+    seen: list[dict[str, Any]] = []
+    structlog.contextvars.bind_contextvars(task="before", request="r1")
+
+    @action(**options)
+    def look() -> None:
+        seen.append(structlog.contextvars.get_contextvars())
+
+    try:
+        manager = observed.run(look, mode=mode)
+        assert structlog.contextvars.get_contextvars() == {"task": "before", "request": "r1"}
+    finally:
+        structlog.contextvars.clear_contextvars()
+    span = observed.span("attempt" if "retry" in options else "task look")
+    assert span.context is not None
+    (bound,) = seen
+    bound.pop("request", None)
+    assert bound == {
+        "workflow_id": str(manager.workflow_id),
+        "workflow": "billing",
+        "task_id": manager.tasks[0].task_id,
+        "task": "look",
+        "trace_id": f"{span.context.trace_id:032x}",
+        "span_id": f"{span.context.span_id:016x}",
+    }
+
+
+def test_current_span_without_our_tracer(observed: Observed) -> None:
+    """Without a tracer of ours, lines and exemplars carry the caller's current span."""
+    config = Config(log=observed.config.log, metrics=observed.config.metrics)
+    flow = DotFlow(config=config, name="billing")
+    flow.task.add(ok)
+    with observed.provider.get_tracer("test").start_as_current_span("request") as span:
+        flow.start()
+    expected = f"{span.get_span_context().span_id:016x}"
+    assert {line["span_id"] for line in observed.lines} == {expected}
+    assert f'span_id="{expected}"' in generate_latest(observed.registry).decode()
+
+
+def test_a_broken_processor_breaks_no_run(
+    observed: Observed, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A span processor that raises is logged once for each hook, and the run completes."""
+
+    class Broken(SimpleSpanProcessor):
+        def on_start(self, span: Any, parent_context: Any = None) -> None:
+            raise RuntimeError("broken")
+
+    observed.provider.add_span_processor(Broken(observed.exporter))
+    manager = observed.run(ok, {"step": flaky(1), "name": "load"})
+    assert not manager.failed
+    assert observed.total("dotflow_task_completed_total") == 2
+    name = "dotflow_telemetry_errors_total"
+    assert observed.value(name, provider="TracerOpenTelemetry", hook="run_started") == 1
+    assert observed.value(name, provider="TracerOpenTelemetry", hook="start_task") == 2
+    assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 2
+
+
+def test_stderr_is_the_default_stream(capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines go to what is `sys.stderr` when they are written, as JSON where that is no terminal."""
+    flow = DotFlow(config=Config(log=LogStructlog()), name="billing")
+    flow.task.add(ok)
+    flow.start()
+    captured = capsys.readouterr()
+    assert not sys.stderr.isatty()
+    assert captured.out == ""
+    events = [json.loads(line)["event"] for line in captured.err.splitlines()]
+    assert events == ["workflow.started", "task.started", "task.completed", "workflow.completed"]

@@ -1,0 +1,104 @@
+"""What importing costs, and what a missing library does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dotflow_otel
+from dotflow.core.exception import ModuleNotFound
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def python(source: str) -> str:
+    """Run source text in a new interpreter; give what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", source],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("LogStructlog", "structlog"),
+        ("MetricsPrometheus", "prometheus_client"),
+        ("TracerOpenTelemetry", "opentelemetry"),
+    ],
+)
+def test_a_provider_imports_its_own_library(name: str, own: str) -> None:
+    """Importing one provider imports its library, and not those of the others."""
+    libraries = ("opentelemetry", "prometheus_client", "structlog")
+    source = (
+        f"import sys, dotflow_otel; assert not set({libraries}) & set(sys.modules);"
+        f"from dotflow_otel import {name};"
+        f"print(*sorted(set({libraries}) & set(sys.modules)))"
+    )
+    assert python(source) == own
+
+
+@pytest.mark.parametrize(
+    ("name", "library"),
+    [
+        ("LogStructlog", "structlog"),
+        ("MetricsPrometheus", "prometheus_client"),
+        ("TracerOpenTelemetry", "opentelemetry"),
+        ("serve_metrics", "prometheus_client"),
+        ("setup", "opentelemetry"),
+        ("observe", "structlog"),
+    ],
+)
+def test_a_missing_library(name: str, library: str) -> None:
+    """A name whose library is missing can be imported; using it tells what to install."""
+    source = (
+        f"import sys; sys.modules[{library!r}] = None\n"
+        f"from dotflow_otel import {name}\n"
+        "from dotflow.core.exception import ModuleNotFound\n"
+        "try:\n"
+        f"    {name}(1)\n"
+        "except ModuleNotFound as error:\n"
+        "    print(error)\n"
+    )
+    message = python(source)
+    assert repr(library) in message
+    assert "dotflow[otel]" in message
+
+
+def test_all_names() -> None:
+    """Every name that is listed can be had, and is what it is called."""
+    names = [name for name in dir(dotflow_otel) if name in dotflow_otel._PLACES]
+    assert len(names) == len(dotflow_otel._PLACES)
+    assert [getattr(dotflow_otel, name).__name__ for name in names] == names
+
+
+def test_unknown_name() -> None:
+    """A name that is not there is an AttributeError, which names it."""
+    with pytest.raises(AttributeError, match="Nonsense"):
+        dotflow_otel.Nonsense  # noqa: B018
+
+
+def test_setup_stays_a_function() -> None:
+    """Importing the package's modules, in any order, hides none of its names."""
+    source = (
+        "import dotflow_otel.sdk, dotflow_otel.observing, dotflow_otel.tracer;"
+        "from dotflow_otel import observe, setup; print(callable(setup), callable(observe))"
+    )
+    assert python(source) == "True True"
+
+
+def test_stand_in_raises_at_construction() -> None:
+    """The stand-in for a provider whose library is missing is a class that cannot be made."""
+    stand_in = dotflow_otel._absent("LogStructlog", "structlog")
+    with pytest.raises(ModuleNotFound):
+        stand_in(level="INFO")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
 from opentelemetry.context import get_current
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from dotflow.core.attempt import Outcome
     from dotflow.core.run import Run
     from dotflow.core.task import Task
+
+_STATUSES: Final = {TypeStatus.COMPLETED: names.COMPLETED, TypeStatus.FAILED: names.FAILED}
 
 
 class TracerOpenTelemetry(Tracer):
@@ -105,12 +107,18 @@ class TracerOpenTelemetry(Tracer):
         state = self._runs.pop(run.id, None)
         if state is None:
             return
+        self._end_left_over(state)
         span = state.span
         span.set_attribute(names.WORKFLOW_STATUS, str(run.outcome))
         if run.failed:
             _tell_why(state, run)
         span.end()
         span_ids.end_run(run.id)
+
+    def _end_left_over(self, run: RunSpan) -> None:
+        # An interruption can come between a task's span and the task's own beginning.
+        for task in [task for task, state in list(self._tasks.items()) if state.run is run]:
+            self.end_task(task)
 
     def run_carrier(self, run: Run) -> Mapping[str, str] | None:
         """Give the workflow's span in the headers of W3C Trace Context."""
@@ -142,7 +150,7 @@ class TracerOpenTelemetry(Tracer):
             state.run.note(task.name, failure)
         span = state.span
         # One by one: the SDK takes longer over a dictionary of two.
-        span.set_attribute(names.TASK_STATUS, names.COMPLETED if failure is None else names.FAILED)
+        span.set_attribute(names.TASK_STATUS, _STATUSES.get(task.status, names.FAILED))
         span.set_attribute(names.TASK_ATTEMPTS, task.attempt)
         span.end()
         span_ids.end_task(task)

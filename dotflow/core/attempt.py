@@ -72,27 +72,31 @@ def perform(attempt: Attempt) -> Outcome:
     """Run an attempt here and tell how it ended. Raises nothing, whatever the step does."""
     started = monotonic()
     try:
-        value = _within_scopes(attempt) if attempt.scopes else _limited(attempt)
+        if attempt.scopes:
+            value = _within_scopes(attempt, attempt.scopes)
+        elif attempt.timeout:
+            value = _limited(attempt)
+        else:
+            value = _run(attempt)
     except BaseException as error:  # noqa: BLE001 - the outcome tells; the engine decides
         return Outcome(None, Failure.of(error), started, monotonic())
     return Outcome(value, None, started, monotonic())
 
 
-def _within_scopes(attempt: Attempt) -> Any:
-    if not attempt.scopes:
-        return _limited(attempt)
-    outer, *inner = attempt.scopes
-    with outer:
-        return _within_scopes(attempt._replace(scopes=inner))
+def _within_scopes(attempt: Attempt, scopes: Sequence[Scope]) -> Any:
+    if not scopes:
+        return _limited(attempt) if attempt.timeout else _run(attempt)
+    with scopes[0]:
+        return _within_scopes(attempt, scopes[1:])
 
 
 def _limited(attempt: Attempt) -> Any:
-    if not attempt.timeout:
-        return _run(attempt)
     return Limit(attempt.timeout, attempt.name).call(lambda: _run(attempt))
 
 
 def _run(attempt: Attempt) -> Any:
     value = attempt.step.run(attempt.initial, attempt.previous)
+    if type(value).__module__ == "builtins":
+        return value  # no class step: most values are plain ones
     actions = actions_of(value)
     return run_methods(actions, attempt.initial, attempt.previous) if actions else value

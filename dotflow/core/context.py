@@ -43,9 +43,16 @@ class Context:
             self._storage = storage._storage
             return
         self._time = clock.time()
-        self.task_id = task_id
-        self.workflow_id = workflow_id
         self._storage = storage
+        # Checked only where need be: there is one context for every task.
+        if type(task_id) is str:
+            self._task_id = task_id
+        else:
+            self.task_id = task_id
+        if workflow_id is None or type(workflow_id) is UUID:
+            self._workflow_id = workflow_id
+        else:
+            self.workflow_id = workflow_id
 
     @classmethod
     def of(cls, value: object) -> Context:

@@ -67,7 +67,8 @@ class Engine:
         self._context_id: UUID | None = uuid_or_none(run.workflow_id)
         self._offset = time.time() - monotonic()
         self._providers: dict[int, _Providers] = {}
-        self._hooks = None if config is None else Hooks(config)
+        self._own = None if config is None else self._providers_of(config)
+        self._hooks = self._own and self._own.hooks
 
     def adopt(self, task: Task) -> None:
         """Make a task part of this run, as fresh as when it was added."""
@@ -80,7 +81,11 @@ class Engine:
 
     def providers(self, task: Task) -> _Providers:
         """Give the providers that a task's calls go to."""
-        config = task.config
+        if task._config is self._config and self._own is not None:
+            return self._own
+        return self._providers_of(task.config)
+
+    def _providers_of(self, config: Config) -> _Providers:
         found = self._providers.get(id(config))
         if found is None:
             found = self._providers[id(config)] = _Providers(config.storage, Hooks(config))
@@ -202,13 +207,14 @@ class Engine:
         """
         if task.retry_count == 0:
             task._started = outcome.started + self._offset
-        task._finished = outcome.ended + self._offset
-        hooks = self.providers(task).hooks
+        providers = self.providers(task)
+        hooks = providers.hooks
         if hooks.watches_attempts:
             hooks.attempt_finished(task, outcome)
         failure = outcome.failure
         if failure is None:
-            self._complete(task, outcome.value)
+            self._finish(task, outcome.ended)
+            self._complete(task, outcome.value, providers)
             return None
         task.failure = failure
         if failure.kind == TIMEOUT:
@@ -217,6 +223,7 @@ class Engine:
             hooks.fire(hooks.worker_lost, task)
         policy = task.step.policy
         if failure.kind == INTERRUPTED or task.attempt >= policy.attempts:
+            self._finish(task, outcome.ended)
             self._fail(task, failure)
             return None
         self._retry(task, failure)
@@ -253,12 +260,12 @@ class Engine:
         storage = self.providers(before).storage
         return Context.of(storage.get(key=storage.key(task=before)))
 
-    def _complete(self, task: Task, value: Any) -> None:
-        providers = self.providers(task)
-        self._measure(task)
+    def _complete(self, task: Task, value: Any, providers: _Providers) -> None:
+        storage = providers.storage
         task._current = context = Context(value, task.task_id, self._context_id)
+        context._time = task._finished
         try:
-            providers.storage.post(key=providers.storage.key(task=task), context=context)
+            storage.post(key=storage.key(task=task), context=context)
             if self._checkpoints is not None:
                 self._checkpoints.note(task)
         except Exception as error:  # noqa: BLE001 - a storage error fails the task
@@ -281,8 +288,7 @@ class Engine:
     def _fail(self, task: Task, failure: Failure) -> None:
         providers = self.providers(task)
         if task._finished is None:
-            task._finished = monotonic() + self._offset
-        self._measure(task)
+            self._finish(task, monotonic())
         task.errors.append(failure.as_error())
         task.failure = failure
         task._current = None
@@ -300,8 +306,10 @@ class Engine:
         except Exception:
             _logger.exception("the failure of task %s could not be stored", task.name)
 
-    def _measure(self, task: Task) -> None:
-        task.duration = max(0.0, task._finished - task._started)
+    def _finish(self, task: Task, ended: float) -> None:
+        task._finished = finished = ended + self._offset
+        duration = finished - task._started
+        task.duration = duration if duration > 0 else 0.0
 
 
 def _call_back(task: Task) -> None:

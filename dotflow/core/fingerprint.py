@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.context import Context
@@ -28,6 +27,7 @@ def fingerprint_of(values: Any) -> str:
         UnstableInput: A value has no form that is the same in every process.
     """
     import json  # noqa: PLC0415 - `import dotflow` does without it
+    from hashlib import sha256  # noqa: PLC0415 - `import dotflow` does without it
 
     try:
         text = json.dumps(values, sort_keys=True)

@@ -73,6 +73,7 @@ class Hooks:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self.added = self._at("added")
         self.ready = self._at("ready")
         self.started = self._at("started")
         self.timed_out = self._at("timed_out")
@@ -172,10 +173,22 @@ def call(config: Config, slot: str, hook: str, *args: Any, **kwargs: Any) -> Any
     return None
 
 
-def announce(config: Config, task: Task) -> None:
-    """Tell of a task that was added."""
-    for slot, hook in _TASK_MOMENTS["added"]:
-        call(config, slot, hook, task=task)
+class Announcer:
+    """Tells of tasks that are added, before there is a run."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._providers: tuple[object, ...] = ()
+        self._hooks: Hooks | None = None
+
+    def announce(self, task: Task) -> None:
+        """Tell of a task that was added."""
+        config = self._config
+        providers = (config.notify, config.log, config.server)
+        if self._hooks is None or providers != self._providers:
+            self._providers = providers
+            self._hooks = Hooks(config)
+        self._hooks.fire(self._hooks.added, task)
 
 
 def report(config: Config, slot: str, hook: str, error: Exception) -> None:

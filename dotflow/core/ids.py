@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -66,5 +65,7 @@ def derived_id(workflow_id: object, group: str, name: str, occurrence: int) -> s
         name: The name of the task.
         occurrence: How many tasks of that name came before it in the group.
     """
+    from hashlib import sha256  # noqa: PLC0415 - slow to import, and only for given ids
+
     place = "\0".join((str(workflow_id), group, name, str(occurrence)))
     return _base32(int.from_bytes(sha256(place.encode()).digest()[:17], "big") >> 6, _LENGTH)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import TracebackType
 
     from dotflow.abc.scope import RemoteScope
 
@@ -35,11 +36,16 @@ class _Guarded:
         except Exception:
             _logger.exception("a scope could not be entered; the step runs without it")
 
-    def __exit__(self, *raised: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         if not self._entered:
             return
         try:
-            self._scope.__exit__(*raised)
+            self._scope.__exit__(kind, error, traceback)
         except Exception:
             _logger.exception("a scope could not be left")
 

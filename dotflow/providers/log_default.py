@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import weakref
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.log import LEVELS, Log
@@ -13,7 +13,6 @@ from dotflow.core.exception import InvalidOption
 from dotflow.settings import Settings
 
 if TYPE_CHECKING:
-    import os
     from io import TextIOWrapper
 
 _NAME: Final = "dotflow.log"
@@ -34,7 +33,8 @@ class LogDefault(Log):
         level: The lowest level that is written: `DEBUG`, `INFO`, `WARNING` or `ERROR`, in
             any case. An unknown one means `INFO`.
         output: `console` (stderr), `file` or `both`.
-        path: The file, which is appended to; made with its folders at the first line.
+        path: The file, which is appended to; made with its folders at the first line. None:
+            `Settings.LOG_PATH`.
         format: `simple` or `json`: one JSON object a line.
 
     Raises:
@@ -45,7 +45,7 @@ class LogDefault(Log):
         self,
         level: str = "INFO",
         output: str = "console",
-        path: str | os.PathLike[str] = Settings.LOG_PATH,
+        path: str | os.PathLike[str] | None = None,
         format: str = "simple",  # noqa: A002 - the name of 1.x
     ) -> None:
         _check("output", output, _OUTPUTS)
@@ -84,16 +84,16 @@ class _ConsoleHandler(logging.Handler):
 
 class _FileHandler(logging.FileHandler):
     def _open(self) -> TextIOWrapper:
-        Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
+        os.makedirs(os.path.dirname(self.baseFilename), exist_ok=True)  # noqa: PTH103, PTH120
         return super()._open()
 
 
-def _handlers(output: str, path: str | os.PathLike[str]) -> list[logging.Handler]:
+def _handlers(output: str, path: str | os.PathLike[str] | None) -> list[logging.Handler]:
     handlers: list[logging.Handler] = []
     if output != "file":
         handlers.append(_ConsoleHandler())
     if output != "console":
-        handlers.append(_FileHandler(path, encoding="utf-8", delay=True))
+        handlers.append(_FileHandler(path or Settings.LOG_PATH, encoding="utf-8", delay=True))
     return handlers
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.noop import noop
@@ -177,7 +176,8 @@ def _cloud() -> dict[str, Any]:
     # Unlike pathlib's, this one does not raise where there is no home.
     path = os.path.expanduser(_CONFIG)  # noqa: PTH111
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib is slow to import
+            text = file.read()
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

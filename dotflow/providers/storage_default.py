@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from dotflow.abc.storage import Storage
 from dotflow.core.context import Context
+from dotflow.core.keys import task_key
 
 if TYPE_CHECKING:
     from dotflow.core.task import Task
@@ -53,7 +54,7 @@ class StorageDefault(Storage):
 
     def key(self, task: Task) -> str:
         """Give `<workflow id>-<task id>`."""
-        return f"{task.workflow_id}-{task.task_id}"
+        return task_key(task)
 
     def delete(self, key: str) -> bool:
         """Remove what is under `key`; tell whether anything was."""

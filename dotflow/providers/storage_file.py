@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dotflow.abc.storage import Storage
 from dotflow.core.context import Context
 from dotflow.core.exception import StorageError
+from dotflow.core.keys import task_key
 from dotflow.providers.file_lock import have_locks, locked
 from dotflow.providers.storage_codec import encode
 from dotflow.providers.storage_document import Header, dump, load, peek
@@ -77,7 +78,7 @@ class StorageFile(Storage):
 
     def key(self, task: Task) -> str:
         """Give `<workflow id>-<task id>.json`."""
-        return f"{task.workflow_id}-{task.task_id}.json"
+        return f"{task_key(task)}.json"
 
     def delete(self, key: str) -> bool:
         """Remove what is under `key`; tell whether anything was."""

@@ -98,9 +98,7 @@ class Observed:
     def line(self, event: str, **fields: Any) -> dict[str, Any]:
         """Give the only line of an event with these fields."""
         (found,) = (
-            line
-            for line in self.lines
-            if line["event"] == event and fields.items() <= line.items()
+            line for line in self.lines if line["event"] == event and fields.items() <= line.items()
         )
         return found
 
@@ -658,9 +656,7 @@ def test_no_values_in_telemetry(observed: Observed, mode: str) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"timeout": 10}, {"retry": 2}])
-def test_ids_are_bound_in_a_step(
-    observed: Observed, mode: str, options: dict[str, Any]
-) -> None:
+def test_ids_are_bound_in_a_step(observed: Observed, mode: str, options: dict[str, Any]) -> None:
     """While a step runs its ids are bound in structlog's context, and afterwards they are not."""
     seen: list[dict[str, Any]] = []
     structlog.contextvars.bind_contextvars(task="before", request="r1")

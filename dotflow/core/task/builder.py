@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from dotflow.core.config import default_config
-from dotflow.core.hooks import announce
+from dotflow.core.hooks import Announcer
 from dotflow.core.ids import FreshIds, derived_id
 from dotflow.core.task.model import Task, basic_callback, callback_of, step_of
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from dotflow.core.config import Config
     from dotflow.core.task.record import WorkflowRecord
 
-    Step = Action | str | list["Step"]
+    # A class under `@action` is an action, which a type checker does not see.
+    Step = Action | str | type[Any] | list["Step"]
 
 _fresh_ids = FreshIds()
 
@@ -46,6 +47,7 @@ class TaskBuilder:
         self.workflow_id = workflow_id
         self.workflow_name = workflow_name
         self._stable_ids = workflow_id is not None if stable_ids is None else stable_ids
+        self._announcer = Announcer(self.config)
         self._places: Counter[tuple[str, str]] = Counter()
 
     def add(
@@ -87,7 +89,7 @@ class TaskBuilder:
             )
             task.index = len(self.queue)
             self.queue.append(task)
-            announce(self.config, task)
+            self._announcer.announce(task)
         return self
 
     def count(self) -> int:
@@ -125,7 +127,7 @@ class TaskBuilder:
         return derived_id(self.workflow_id, group, name, occurrence)
 
 
-def _flat(step: Step) -> Iterator[Action | str]:
+def _flat(step: Step) -> Iterator[Action | str | type[Any]]:
     if isinstance(step, list):
         for each in step:
             yield from _flat(each)

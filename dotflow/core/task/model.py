@@ -77,7 +77,7 @@ class Task:
     def __init__(
         self,
         task_id: str,
-        step: Action | str,
+        step: Action | str | type[Any],
         callback: Callable[..., Any] | str = basic_callback,
         initial_context: Any = None,
         workflow_id: Any = None,
@@ -246,7 +246,7 @@ def step_of(step: object) -> Action:
         ImportModuleError: The import string leads nowhere.
         MissingActionDecorator: It is no action.
     """
-    found = Module(step)
+    found = step if isinstance(step, Action) else Module(step)
     if not isinstance(found, Action) or found.func is None:
         raise MissingActionDecorator(step)
     return found
@@ -259,6 +259,8 @@ def callback_of(callback: object) -> Callable[..., Any]:
         ImportModuleError: The import string leads nowhere.
         NotCallableObject: It cannot be called.
     """
+    if callback is basic_callback:
+        return basic_callback
     found = Module(callback)
     if not callable(found):
         raise NotCallableObject(str(callback))

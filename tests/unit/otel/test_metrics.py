@@ -71,9 +71,12 @@ def test_two_instances_share_a_registry(registry: CollectorRegistry) -> None:
     """Two instances on one registry count into the same metrics, and do not clash."""
     for metrics in (MetricsPrometheus(registry), MetricsPrometheus(registry)):
         metrics.run_started(run_of(run_id=str(id(metrics))))
-    assert registry.get_sample_value(
-        "dotflow_workflow_started_total", {"workflow": "billing", "mode": "sequential"}
-    ) == 2
+    assert (
+        registry.get_sample_value(
+            "dotflow_workflow_started_total", {"workflow": "billing", "mode": "sequential"}
+        )
+        == 2
+    )
 
 
 def test_a_registry_is_not_kept_alive() -> None:
@@ -135,7 +138,7 @@ def test_label_values_are_bounded(
 
 
 def test_counters_begin_at_zero(registry: CollectorRegistry) -> None:
-    """Failures of a workflow are a series at 0 before there is one, so that alerts see the first."""
+    """A workflow's failures are a series at 0 before the first, so that an alert sees that."""
     MetricsPrometheus(registry).run_started(run_of())
     labels = {"workflow": "billing", "mode": "sequential"}
     assert registry.get_sample_value("dotflow_workflow_failed_total", labels) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ _registered = False
 def start_in_background(run: Callable[[], None], name: str) -> threading.Thread:
     """Start `run` in a thread that the interpreter waits for before it exits."""
     _wait_at_exit()
-    thread = threading.Thread(target=_guarded, args=(run,), name=f"dotflow-{name}")
+    context = copy_context()
+    thread = threading.Thread(target=context.run, args=(_guarded, run), name=f"dotflow-{name}")
     _pending.add(thread)
     thread.start()
     return thread

@@ -104,40 +104,14 @@ class Hooks:
             except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
                 report(self._config, slot, hook, error)
 
-    def run_started(self, run: Run) -> None:
-        """Tell that a run begins."""
-        for slot in ("tracer", "metrics", "log"):
-            self._guarded(slot, "run_started", run)
-        self._tell_server(run, WorkflowStatus.IN_PROGRESS)
-
-    def run_finished(self, run: Run) -> None:
-        """Tell that a run has ended."""
-        for slot in ("tracer", "metrics", "log"):
-            self._guarded(slot, "run_finished", run)
-        self._tell_server(run, WorkflowStatus.FAILED if run.failed else WorkflowStatus.COMPLETED)
-
-    def _tell_server(self, run: Run, status: str) -> None:
-        self._guarded("server", "update_workflow", workflow=run.workflow_id, status=status)
-
-    def run_carrier(self, run: Run) -> Mapping[str, str] | None:
-        """Give what the tracer wants kept with the run's checkpoints."""
-        carrier: Mapping[str, str] | None = self._guarded("tracer", "run_carrier", run)
-        return carrier
-
-    def workers_changed(self, workers: int, busy: int) -> None:
-        """Tell how many workers live and how many of them are busy."""
-        self._guarded("metrics", "workers_changed", workers, busy)
-
     def scopes(self, task: Task, attempt: int) -> Sequence[Scope]:
         """Give what is entered around an attempt in this process, guarded."""
-        return [
-            _GuardedScope(scope, self._config, slot)
-            for slot, scope in self._made(self._scopes, task, attempt)
-        ]
+        made = self._made(self._scopes, task, attempt)
+        return [_GuardedScope(scope, self._config, slot) for slot, scope in made]
 
     def remote_scopes(self, task: Task, attempt: int) -> dict[str, Any]:
         """Give what is sent along with an attempt, by the slot that it comes from."""
-        return dict(self._made(self._remote, task, attempt))
+        return dict(self._made(self._remote, task, attempt)) if self._remote else {}
 
     def attempt_finished(self, task: Task, outcome: Outcome) -> None:
         """Tell how an attempt ended, with what its remote scopes recorded."""
@@ -147,7 +121,8 @@ class Hooks:
             except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
                 report(self._config, slot, hook, error)
 
-    def _made(self, calls: Calls, task: Task, attempt: int) -> Iterable[tuple[str, Any]]:
+    def _made(self, calls: Calls, task: Task, attempt: int) -> list[tuple[str, Any]]:
+        made = []
         for function, slot, hook in calls:
             try:
                 scope = function(task, attempt)
@@ -155,9 +130,43 @@ class Hooks:
                 report(self._config, slot, hook, error)
                 continue
             if scope is not None:
-                yield slot, scope
+                made.append((slot, scope))
+        return made
 
-    def _guarded(self, slot: str, hook: str, *args: Any, **kwargs: Any) -> Any:
+
+class RunHooks:
+    """The calls of a run as a whole; none where it has no configuration of its own."""
+
+    def __init__(self, config: Config | None) -> None:
+        self._config = config
+
+    def run_started(self, run: Run) -> None:
+        """Tell that a run begins."""
+        for slot in ("tracer", "metrics", "log"):
+            self._call(slot, "run_started", run)
+        self._tell_server(run, WorkflowStatus.IN_PROGRESS)
+
+    def run_finished(self, run: Run) -> None:
+        """Tell that a run has ended."""
+        for slot in ("tracer", "metrics", "log"):
+            self._call(slot, "run_finished", run)
+        self._tell_server(run, WorkflowStatus.FAILED if run.failed else WorkflowStatus.COMPLETED)
+
+    def _tell_server(self, run: Run, status: str) -> None:
+        self._call("server", "update_workflow", workflow=run.workflow_id, status=status)
+
+    def run_carrier(self, run: Run) -> Mapping[str, str] | None:
+        """Give what the tracer wants kept with the run's checkpoints."""
+        carrier: Mapping[str, str] | None = self._call("tracer", "run_carrier", run)
+        return carrier
+
+    def workers_changed(self, workers: int, busy: int) -> None:
+        """Tell how many workers live and how many of them are busy."""
+        self._call("metrics", "workers_changed", workers, busy)
+
+    def _call(self, slot: str, hook: str, *args: Any, **kwargs: Any) -> Any:
+        if self._config is None:
+            return None
         return call(self._config, slot, hook, *args, **kwargs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from heapq import heappop, heappush
 from itertools import count
@@ -12,7 +13,7 @@ from dotflow.core.modes import hands_on
 from dotflow.core.types.status import TypeStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from dotflow.abc.executor import Executor, Session
     from dotflow.core.attempt import Outcome
@@ -21,14 +22,25 @@ if TYPE_CHECKING:
     from dotflow.core.task.model import Task
 
 
-def run_chains_in_workers(engine: Engine, chains: Sequence[Chain], executor: Executor) -> None:
+def run_chains_in_workers(
+    engine: Engine,
+    chains: Sequence[Chain],
+    executor: Executor,
+    tell_workers: Callable[[int, int], object],
+) -> None:
     """Run chains at the same time, as many as the executor takes.
+
+    Args:
+        engine: Runs the tasks.
+        chains: The chains.
+        executor: Where their attempts run.
+        tell_workers: Told how many workers live and how many are busy, at each change.
 
     Raises:
         KeyboardInterrupt: It came while waiting; what was running has been ended.
     """
     session = executor.session()
-    driver = _Driver(engine, chains, session)
+    driver = _Driver(engine, chains, session, tell_workers)
     try:
         driver.drive()
     except BaseException as error:
@@ -56,10 +68,18 @@ class _Place:
 
 
 class _Driver:
-    def __init__(self, engine: Engine, chains: Sequence[Chain], session: Session) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        chains: Sequence[Chain],
+        session: Session,
+        tell: Callable[[int, int], object],
+    ) -> None:
         self._engine = engine
         self._session = session
+        self._tell = tell
         began = monotonic()
+        self._to_wall = time.time() - began
         # Made one by one as there is room, so that 100,000 chains need no 100,000 places.
         self._fresh: Iterator[_Place] = (_Place(chain, began) for chain in chains)
         self._ready: deque[_Place] = deque()
@@ -87,7 +107,7 @@ class _Driver:
         workers = self._session.workers()
         if workers is not None and workers != self._told_workers:
             self._told_workers = workers
-            self._engine.workers_changed(*workers)
+            self._tell(*workers)
 
     def _fill(self) -> None:
         while self._session.has_room():
@@ -112,7 +132,7 @@ class _Driver:
     def _launch(self, place: _Place) -> None:
         task = place.task
         if task.status != TypeStatus.RETRY:
-            task.ready_at = self._engine.wall_time(place.ready)
+            task.ready_at = place.ready + self._to_wall
             if not self._engine.begin(task, place.before):
                 self._advance(place, monotonic())
                 return

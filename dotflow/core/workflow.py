@@ -12,6 +12,7 @@ from dotflow.core.checkpoint import Checkpoints, open_checkpoints
 from dotflow.core.config import default_config
 from dotflow.core.engine import Engine
 from dotflow.core.exception import InvalidOnInputChange
+from dotflow.core.hooks import RunHooks
 from dotflow.core.ids import fresh_id
 from dotflow.core.modes import check_mode, grouper, plan, run_chains_here
 from dotflow.core.run import Run
@@ -19,6 +20,7 @@ from dotflow.core.task.model import basic_callback
 from dotflow.core.types.execution import TypeExecution
 from dotflow.core.types.input_change import VALID_POLICIES, TypeInputChange
 from dotflow.core.types.status import TypeStatus
+from dotflow.core.writer import TaskWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -96,9 +98,9 @@ class Manager:
             else keep_checkpoints,
         )
         self._run = self._new_run(workflow_name or "workflow")
-        self._engine = Engine(
-            self._run, config, self._checkpoints, resume=resume, keep_going=keep_going
-        )
+        self._hooks = RunHooks(config)
+        self._writer = TaskWriter(self._run, config, self._checkpoints)
+        self._engine = Engine(self._writer, resume=resume, keep_going=keep_going)
         self._begin()
         if self._plan.in_thread:
             self.thread = start_in_background(self._execute, self._run.name)
@@ -137,8 +139,8 @@ class Manager:
     def _begin(self) -> None:
         self._clock = monotonic()
         for task in self.tasks:
-            self._engine.adopt(task)
-        self._engine.run_started()
+            self._writer.adopt(task)
+        self._hooks.run_started(self._run)
 
     def _execute(self) -> None:
         try:
@@ -150,7 +152,7 @@ class Manager:
 
     def _drive(self) -> None:
         if self._checkpoints:
-            self._checkpoints.begin(self._engine.run_carrier())
+            self._checkpoints.begin(self._hooks.run_carrier(self._run))
         chains = self._plan.chains
         if not self._plan.in_workers:
             run_chains_here(self._engine, chains)
@@ -158,18 +160,18 @@ class Manager:
             from dotflow.core.parallel import run_chains_in_workers  # noqa: PLC0415
 
             executor = (self.config or self.tasks[0].config).executor
-            run_chains_in_workers(self._engine, chains, executor)
+            run_chains_in_workers(self._engine, chains, executor, self._hooks.workers_changed)
 
     def _finish(self, error: BaseException | None) -> None:
         for task in self.tasks:
             if task.status == TypeStatus.NOT_STARTED:
-                self._engine.skip(task)
+                self._writer.skip(task)
         failed = error is not None or any(task.status == TypeStatus.FAILED for task in self.tasks)
         if self._checkpoints and error is None:
             self._checkpoints.finish(completed=not failed)
         duration = monotonic() - self._clock
         self._run = self._run.finished(duration, failed=failed, error=error)
-        self._engine.run_finished(self._run)
+        self._hooks.run_finished(self._run)
         (self.on_failure if failed else self.on_success)(tasks=list(self.tasks))
 
 

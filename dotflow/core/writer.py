@@ -1,0 +1,177 @@
+"""The one writer of a task's state.
+
+Values come first (duration, errors, context), then storage, then the status, then hooks, so
+that no hook sees a task half-updated.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dotflow.core.context import Context, uuid_or_none
+from dotflow.core.failure import Failure
+from dotflow.core.hooks import Hooks
+from dotflow.core.task.model import basic_callback
+from dotflow.core.types.status import TypeStatus
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from dotflow.abc.storage import Storage
+    from dotflow.core.checkpoint import Checkpoints
+    from dotflow.core.config import Config
+    from dotflow.core.run import Run
+    from dotflow.core.task.model import Task
+
+_logger = logging.getLogger("dotflow")
+
+
+class Providers(NamedTuple):
+    """What a task's calls go to."""
+
+    storage: Storage
+    hooks: Hooks
+
+
+class TaskWriter:
+    """Changes the state of the tasks of one run, and tells of each change.
+
+    Args:
+        run: The run.
+        config: Its providers; None: each task's own.
+        checkpoints: Where completed tasks are noted; None where nobody can resume.
+    """
+
+    def __init__(self, run: Run, config: Config | None, checkpoints: Checkpoints | None) -> None:
+        self._run = run
+        self._config = config
+        self._checkpoints = checkpoints
+        self._context_id: UUID | None = uuid_or_none(run.workflow_id)
+        self._offset = time.time() - monotonic()
+        self._providers: dict[int, Providers] = {}
+        self._own = None if config is None else self._providers_of(config)
+
+    def adopt(self, task: Task) -> None:
+        """Make a task part of this run, as fresh as when it was added."""
+        if task.status != TypeStatus.NOT_STARTED or task.run is not None:
+            task.reset()
+        if task._config is None:
+            task._config = self._config
+        task.workflow_id = self._run.workflow_id
+        task.run = self._run
+
+    def providers(self, task: Task) -> Providers:
+        """Give the providers that a task's calls go to."""
+        if task._config is self._config and self._own is not None:
+            return self._own
+        return self._providers_of(task.config)
+
+    def _providers_of(self, config: Config) -> Providers:
+        found = self._providers.get(id(config))
+        if found is None:
+            found = self._providers[id(config)] = Providers(config.storage, Hooks(config))
+        return found
+
+    def start(self, task: Task) -> None:
+        """Say that a task begins."""
+        hooks = self.providers(task).hooks
+        if hooks.ready:
+            hooks.fire(hooks.ready, task)
+        task._started = time.time()
+        task.status = TypeStatus.IN_PROGRESS
+        if hooks.started:
+            hooks.fire(hooks.started, task)
+
+    def note_start(self, task: Task, started: float) -> None:
+        """Note when the first attempt really started, in time of the monotonic clock."""
+        task._started = started + self._offset
+
+    def skip(self, task: Task) -> None:
+        """Tell of a task that will not run."""
+        hooks = self.providers(task).hooks
+        hooks.fire(hooks.skipped, task)
+
+    def restore(self, task: Task) -> bool:
+        """Complete a task from its checkpoint; tell whether there was one."""
+        if self._checkpoints is None:
+            return False
+        providers = self.providers(task)
+        context = self._checkpoints.restore(task, providers.storage)
+        if context is None:
+            return False
+        task.restored = True
+        task._current = context
+        self._checkpoints.note(task)
+        task.status = TypeStatus.COMPLETED
+        providers.hooks.fire(providers.hooks.restored, task)
+        return True
+
+    def handed_on(self, before: Task) -> Context:
+        """Give the context that a task hands on, as the storage has it."""
+        if before.restored:
+            return before.current_context
+        storage = self.providers(before).storage
+        return Context.of(storage.get(key=storage.key(task=before)))
+
+    def complete(self, task: Task, value: Any, ended: float) -> None:
+        """Complete a task whose last attempt ended, at a time of the monotonic clock."""
+        storage, hooks = self.providers(task)
+        self._finish(task, ended)
+        task._current = context = Context(value, task.task_id, self._context_id)
+        context._time = task._finished
+        try:
+            storage.post(key=storage.key(task=task), context=context)
+            if self._checkpoints is not None:
+                self._checkpoints.note(task)
+        except Exception as error:  # noqa: BLE001 - a storage error fails the task
+            self.fail(task, Failure.of(error))
+            return
+        task.status = TypeStatus.COMPLETED
+        if hooks.completed:
+            hooks.fire(hooks.completed, task)
+        if task.callback is not basic_callback:
+            _call_back(task)
+
+    def retry(self, task: Task, failure: Failure) -> None:
+        """Note a failed attempt that another follows."""
+        task.errors.append(failure.as_error(task.attempt))
+        task.retry_count += 1
+        task.status = TypeStatus.RETRY
+        hooks = self.providers(task).hooks
+        hooks.fire(hooks.retried, task)
+
+    def fail(self, task: Task, failure: Failure, ended: float | None = None) -> None:
+        """Fail a task for good; its last attempt ended then, or now."""
+        storage, hooks = self.providers(task)
+        self._finish(task, monotonic() if ended is None else ended)
+        task.errors.append(failure.as_error())
+        task.failure = failure
+        task._current = None
+        self._store_nothing(task, storage)
+        task.status = TypeStatus.FAILED
+        hooks.fire(hooks.failed, task)
+        if task.callback is not basic_callback:
+            _call_back(task)
+
+    def _store_nothing(self, task: Task, storage: Storage) -> None:
+        # The task has failed already: that its lack of a value cannot be stored is no news.
+        try:
+            context = Context(None, task.task_id, self._context_id)
+            storage.post(key=storage.key(task=task), context=context)
+        except Exception:
+            _logger.exception("the failure of task %s could not be stored", task.name)
+
+    def _finish(self, task: Task, ended: float) -> None:
+        task._finished = finished = ended + self._offset
+        duration = finished - task._started
+        task.duration = duration if duration > 0 else 0.0
+
+
+def _call_back(task: Task) -> None:
+    try:
+        task.callback(task=task)
+    except Exception:
+        _logger.exception("the callback of task %s raised; the run goes on", task.name)

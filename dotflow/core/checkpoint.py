@@ -37,120 +37,111 @@ class Checkpoints:
     def __init__(self, storage: Storage, workflow_id: Any) -> None:
         self._storage = storage
         self._workflow_id = workflow_id
-        # Marks the pieces of a record that belong together.
-        self._epoch = fresh_id()
-        self._sole = True
-        self._finished = False
-        self._fingerprint: str | None = None
-        self._carrier: Mapping[str, str] | None = None
-        # Task id -> whether it has a value other than None.
-        self._completed: dict[str, bool] = {}
-        self._last_piece: dict[str, bool] = {}
+        self._begin_record(None, sole=True)
+
+    def _begin_record(self, fingerprint: str | None, *, sole: bool) -> None:
+        self._head: dict[str, Any] = {
+            # Marks the pieces of a record that belong together.
+            "epoch": fresh_id(),
+            # Whether nothing of an earlier run can be in the storage.
+            "sole": sole,
+            "finished": False,
+            "fingerprint": fingerprint,
+            "carrier": None,
+            # Task id -> whether it has a value other than None.
+            "completed": {},
+        }
+        # The first piece is the head, so that most workflows have one record.
+        self._pieces: list[dict[str, Any]] = [self._head]
 
     @property
     def carrier(self) -> Mapping[str, str] | None:
         """What the tracer of the run that wrote the checkpoints wanted kept."""
-        return self._carrier
+        carrier: Mapping[str, str] | None = self._head["carrier"]
+        return carrier
 
     @property
     def finished(self) -> bool:
         """Whether the run that wrote the checkpoints ended well."""
-        return self._finished
+        return bool(self._head["finished"])
 
     @property
     def fingerprint(self) -> str | None:
         """The fingerprint of the input that the checkpoints were made from."""
-        return self._fingerprint or read_fingerprint(self._storage, self._workflow_id)
+        return self._head["fingerprint"] or read_fingerprint(self._storage, self._workflow_id)
 
     @classmethod
     def read(cls, storage: Storage, workflow_id: Any) -> Checkpoints:
         """Read what earlier runs left; empty where there is nothing."""
         found = cls(storage, workflow_id)
-        record = storage.get(found._key(0)).storage
-        if isinstance(record, dict):
+        record = storage.get(key=found._key(0)).storage
+        if isinstance(record, dict) and record.keys() == found._head.keys():
             found._take_over(record)
         return found
 
-    def _take_over(self, record: dict[str, Any]) -> None:
-        self._epoch = record["epoch"]
-        self._sole = record["sole"]
-        self._finished = record["finished"]
-        self._fingerprint = record["fingerprint"]
-        self._carrier = record["carrier"]
-        piece: Any = record
-        number = 0
-        while isinstance(piece, dict) and piece.get("epoch") == self._epoch:
-            self._last_piece = dict(piece["completed"])
-            self._completed.update(self._last_piece)
-            number += 1
-            piece = self._storage.get(self._key(number)).storage
+    def _take_over(self, head: dict[str, Any]) -> None:
+        self._head = {**head, "completed": dict(head["completed"])}
+        self._pieces = [self._head]
+        while True:
+            piece = self._storage.get(key=self._key(len(self._pieces))).storage
+            if not isinstance(piece, dict) or piece.get("epoch") != self._head["epoch"]:
+                break
+            self._pieces.append({**piece, "completed": dict(piece["completed"])})
 
     def forget(self, fingerprint: str | None) -> None:
         """Remove what earlier runs left."""
         try:
             self._storage.clear(workflow_id=str(self._workflow_id))
-            self._sole = True
         except NotImplementedError:
             # A storage that cannot remove: the record alone tells what counts.
-            self._sole = False
-        self._epoch = fresh_id()
-        self._completed, self._last_piece = {}, {}
-        self._fingerprint = fingerprint
-        self._carrier = None
-        self._finished = False
+            self._begin_record(fingerprint, sole=False)
+        else:
+            self._begin_record(fingerprint, sole=True)
 
     def accept(self, fingerprint: str) -> None:
         """Keep the fingerprint of the input that the checkpoints go with from now on."""
-        self._fingerprint = fingerprint
+        self._head["fingerprint"] = fingerprint
         if read_fingerprint(self._storage, self._workflow_id) != fingerprint:
             write_fingerprint(self._storage, self._workflow_id, fingerprint)
 
     def begin(self, carrier: Mapping[str, str] | None) -> None:
         """Write the record of a run that begins."""
-        self._carrier = carrier
-        self._finished = False
-        self._post_head()
+        self._head["carrier"] = None if carrier is None else dict(carrier)
+        self._head["finished"] = False
+        self._post(0)
 
     def note(self, task: Task) -> None:
         """Write that a task completed."""
+        if self._has_value(task) is not None:
+            return  # it was restored
+        if len(self._pieces[-1]["completed"]) >= _PIECE:
+            self._pieces.append({"epoch": self._head["epoch"], "completed": {}})
         has_value = task.current_context.storage is not None
-        if len(self._last_piece) >= _PIECE:
-            self._last_piece = {}
-        self._completed[task.task_id] = self._last_piece[task.task_id] = has_value
-        self._post_last_piece()
+        self._pieces[-1]["completed"][task.task_id] = has_value
+        self._post(len(self._pieces) - 1)
 
     def finish(self, *, completed: bool) -> None:
         """Write that the run has ended."""
-        self._finished = completed
-        self._post_head()
+        self._head["finished"] = completed
+        self._post(0)
 
     def restore(self, task: Task, storage: Storage) -> Context | None:
         """Give the context of a task that completed before, or None where it did not."""
         context = storage.get(key=storage.key(task=task))
-        has_value = self._completed.get(task.task_id)
         found = context.storage is not None
-        counts = (found and self._sole) if has_value is None else (found or not has_value)
+        has_value = self._has_value(task)
+        counts = (found and self._head["sole"]) if has_value is None else (found or not has_value)
         return Context(context) if counts else None
 
-    def _post_head(self) -> None:
-        completed = dict(list(self._completed.items())[:_PIECE])
-        record = {
-            "epoch": self._epoch,
-            "sole": self._sole,
-            "finished": self._finished,
-            "fingerprint": self._fingerprint,
-            "carrier": None if self._carrier is None else dict(self._carrier),
-            "completed": completed,
-        }
-        self._storage.post(key=self._key(0), context=Context(record))
+    def _has_value(self, task: Task) -> bool | None:
+        for piece in self._pieces:
+            has_value: bool | None = piece["completed"].get(task.task_id)
+            if has_value is not None:
+                return has_value
+        return None
 
-    def _post_last_piece(self) -> None:
-        number = (len(self._completed) - 1) // _PIECE
-        if number == 0:
-            self._post_head()
-            return
-        piece = {"epoch": self._epoch, "completed": dict(self._last_piece)}
-        self._storage.post(key=self._key(number), context=Context(piece))
+    def _post(self, piece: int) -> None:
+        self._storage.post(key=self._key(piece), context=Context(self._pieces[piece]))
 
     def _key(self, piece: int) -> str:
         key = prefix_of(self._workflow_id) + RUN_RECORD

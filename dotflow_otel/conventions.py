@@ -75,16 +75,28 @@ class Metric(NamedTuple):
         kind: `counter`, `gauge` or `histogram`.
         help: What it counts or measures.
         labels: The names of its labels, in order.
-        unit: In the notation of UCUM, for OpenTelemetry.
-        across: How prometheus-client's multiprocess mode sums a gauge up over processes.
+        unit: In the notation of UCUM, for OpenTelemetry; in braces what is counted. Not `1`:
+            Prometheus would call a gauge of that unit a ratio.
+        across: How prometheus-client's multiprocess mode sums a gauge up over processes;
+            what is added (`livesum`) is an up-down counter in OpenTelemetry.
     """
 
     name: str
     kind: str
     help: str
     labels: tuple[str, ...] = ()
-    unit: str = "1"
+    unit: str = "s"
     across: Literal["livesum", "liveall", "max"] = "livesum"
+
+    @property
+    def otel_name(self) -> str:
+        """The name in OpenTelemetry: `dotflow.task.timed_out` for `dotflow_task_timed_out_total`.
+
+        Whoever turns that into Prometheus' names (its receiver of OTLP does by default, and
+        the collector's exporters) adds unit and `_total`, which gives the name of the table.
+        """
+        base = self.name.removesuffix("_total").removesuffix("_seconds")
+        return ".".join(base.split("_", 2))
 
 
 _WORKFLOW: Final = ("workflow",)
@@ -92,30 +104,25 @@ _MODE: Final = ("workflow", "mode")
 _TASK: Final = ("workflow", "task")
 
 WORKFLOW_STARTED: Final = Metric(
-    "dotflow_workflow_started_total", COUNTER, "Runs that started.", _MODE
+    "dotflow_workflow_started_total", COUNTER, "Runs that started.", _MODE, unit="{run}"
 )
 WORKFLOW_COMPLETED: Final = Metric(
-    "dotflow_workflow_completed_total", COUNTER, "Runs that completed.", _MODE
+    "dotflow_workflow_completed_total", COUNTER, "Runs that completed.", _MODE, unit="{run}"
 )
 WORKFLOW_FAILED: Final = Metric(
-    "dotflow_workflow_failed_total", COUNTER, "Runs that failed.", _MODE
+    "dotflow_workflow_failed_total", COUNTER, "Runs that failed.", _MODE, unit="{run}"
 )
 WORKFLOW_DURATION: Final = Metric(
-    "dotflow_workflow_duration_seconds",
-    HISTOGRAM,
-    "How long runs took.",
-    (*_MODE, "status"),
-    unit="s",
+    "dotflow_workflow_duration_seconds", HISTOGRAM, "How long runs took.", (*_MODE, "status")
 )
 WORKFLOW_IN_PROGRESS: Final = Metric(
-    "dotflow_workflow_in_progress", GAUGE, "Runs in progress.", _MODE
+    "dotflow_workflow_in_progress", GAUGE, "Runs in progress.", _MODE, unit="{run}"
 )
 WORKFLOW_LAST_SUCCESS: Final = Metric(
     "dotflow_workflow_last_success_timestamp_seconds",
     GAUGE,
     "When a run last completed, in seconds since the epoch.",
     _WORKFLOW,
-    unit="s",
     across="max",
 )
 WORKFLOW_OLDEST_START: Final = Metric(
@@ -123,68 +130,87 @@ WORKFLOW_OLDEST_START: Final = Metric(
     GAUGE,
     "When the oldest run in progress started, in seconds since the epoch; 0 if there is none.",
     _WORKFLOW,
-    unit="s",
-    # The least over processes would be the 0 of one that is idle.
+    # The least over processes would be the 0 of one that is idle: see `multiprocess`.
     across="liveall",
 )
 
-TASK_STARTED: Final = Metric("dotflow_task_started_total", COUNTER, "Tasks that started.", _TASK)
+TASK_STARTED: Final = Metric(
+    "dotflow_task_started_total", COUNTER, "Tasks that started.", _TASK, unit="{task}"
+)
 TASK_COMPLETED: Final = Metric(
-    "dotflow_task_completed_total", COUNTER, "Tasks that ran and completed.", _TASK
+    "dotflow_task_completed_total", COUNTER, "Tasks that ran and completed.", _TASK, unit="{task}"
 )
 TASK_FAILED: Final = Metric(
     "dotflow_task_failed_total",
     COUNTER,
     "Tasks that failed for good.",
     (*_TASK, "error_type"),
+    unit="{task}",
 )
 TASK_RETRIED: Final = Metric(
     "dotflow_task_retried_total",
     COUNTER,
     "Attempts that failed and were followed by another.",
     (*_TASK, "error_type"),
+    unit="{attempt}",
 )
 TASK_RESTORED_TOTAL: Final = Metric(
-    "dotflow_task_restored_total", COUNTER, "Tasks taken from a checkpoint.", _TASK
+    "dotflow_task_restored_total", COUNTER, "Tasks taken from a checkpoint.", _TASK, unit="{task}"
 )
 TASK_SKIPPED: Final = Metric(
-    "dotflow_task_skipped_total", COUNTER, "Tasks that did not run: one before failed.", _TASK
+    "dotflow_task_skipped_total",
+    COUNTER,
+    "Tasks that did not run: one before failed.",
+    _TASK,
+    unit="{task}",
 )
 TASK_TIMED_OUT: Final = Metric(
-    "dotflow_task_timed_out_total", COUNTER, "Attempts that hit their timeout.", _TASK
+    "dotflow_task_timed_out_total",
+    COUNTER,
+    "Attempts that hit their timeout.",
+    _TASK,
+    unit="{attempt}",
 )
 TASK_DURATION: Final = Metric(
     "dotflow_task_duration_seconds",
     HISTOGRAM,
     "How long tasks took, from their first attempt to the end of their last.",
     (*_TASK, "status"),
-    unit="s",
 )
 TASK_QUEUE: Final = Metric(
     "dotflow_task_queue_seconds",
     HISTOGRAM,
     "How long tasks that were ready waited for a worker.",
     _TASK,
-    unit="s",
 )
-TASK_IN_PROGRESS: Final = Metric("dotflow_task_in_progress", GAUGE, "Tasks in progress.", _TASK)
+TASK_IN_PROGRESS: Final = Metric(
+    "dotflow_task_in_progress", GAUGE, "Tasks in progress.", _TASK, unit="{task}"
+)
 WORKER_LOST: Final = Metric(
-    "dotflow_worker_lost_total", COUNTER, "Attempts whose worker process died.", _TASK
+    "dotflow_worker_lost_total",
+    COUNTER,
+    "Attempts whose worker process died.",
+    _TASK,
+    unit="{attempt}",
 )
 
-WORKERS: Final = Metric("dotflow_workers", GAUGE, "Live workers.")
-WORKERS_BUSY: Final = Metric("dotflow_workers_busy", GAUGE, "Workers that run a step.")
+WORKERS: Final = Metric("dotflow_workers", GAUGE, "Live workers.", unit="{worker}")
+WORKERS_BUSY: Final = Metric(
+    "dotflow_workers_busy", GAUGE, "Workers that run a step.", unit="{worker}"
+)
 TELEMETRY_ERRORS: Final = Metric(
     "dotflow_telemetry_errors_total",
     COUNTER,
     "Errors that a provider raised and that did not reach the run.",
     ("provider", "hook"),
+    unit="{error}",
 )
 TELEMETRY_DROPPED: Final = Metric(
     "dotflow_telemetry_dropped_total",
     COUNTER,
     "Spans, metrics and log records that could not be delivered.",
     ("signal",),
+    unit="{item}",
 )
 
 METRICS: Final = (

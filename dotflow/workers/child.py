@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pickle
 import signal
@@ -17,12 +18,15 @@ from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import ERROR, INTERRUPTED, Failure
 from dotflow.core.remote import collected, entered
 from dotflow.workers.page import Page
-from dotflow.workers.pickling import dump, load
+from dotflow.workers.pickling import dump, dump_or_none, load, load_or_none
 from dotflow.workers.wire import Closed, FrameReader, send
 
 if TYPE_CHECKING:
+    from dotflow.abc.scope import RemoteScope
     from dotflow.core.action import Action
     from dotflow.core.attempt import Outcome
+
+_logger = logging.getLogger("dotflow")
 
 RUN: Final = "run"
 STEP: Final = "step"
@@ -37,6 +41,9 @@ def main(connection: int, page: int, lifeline: int) -> None:
         page: The descriptor of the shared memory.
         lifeline: The descriptor of a pipe that ends when the owner dies.
     """
+    for descriptor in (connection, page, lifeline):
+        # What a step starts must not keep our connection open.
+        os.set_inheritable(descriptor, False)
     threading.Thread(target=_die_with_owner, args=(lifeline,), daemon=True).start()
     worker = _Child(socket.socket(fileno=connection), Page(page))
     with contextlib.suppress(Closed, KeyboardInterrupt, BrokenPipeError):
@@ -54,6 +61,7 @@ class _Child:
         self._connection = connection
         self._reader = FrameReader(connection)
         self._page = page
+        self._pid = os.getpid()
         # Steps as they came, and those that are kept for a retry, by the task's id.
         self._steps: dict[int, bytes] = {}
         self._kept: dict[str, Action] = {}
@@ -89,15 +97,15 @@ class _Child:
         self, number: int, step_key: int, task_id: str, attempt: int, name: str, body: memoryview
     ) -> None:
         began = monotonic()
+        self._page.receive(number, began)
         try:
             step = self._step(step_key, task_id, attempt, name)
             (initial, previous), timeout, remote = load(body, f"the input of step {name}")
         except PicklingFailed as error:
-            self._page.begin(number, began)
             self._send(number, _failed(error, began), name, {})
             return
         body.release()  # a large input is not held in its pickled form while the step runs
-        scopes = entered(remote)
+        scopes = entered(_scopes_in(remote))
         call = Attempt(
             step, name, task_id, initial, previous, timeout, list(scopes.values()), attempt
         )
@@ -123,6 +131,8 @@ class _Child:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 stream.flush()
+        if os.getpid() != self._pid:
+            os._exit(0)  # a copy that the step forked: the outcome is the original's
         body = b""
         failure = outcome.failure
         if failure is None:
@@ -136,10 +146,17 @@ class _Child:
             None if failure is None else _plain(failure),
             outcome.started,
             outcome.ended,
-            _pickled_or_none(recorded) if recorded else None,
-            None if failure is None else _pickled_or_none(failure.exception),
+            dump_or_none(recorded) if recorded else None,
+            None if failure is None else dump_or_none(failure.exception),
         )
         send(self._connection, pickle.dumps(head), body)
+
+
+def _scopes_in(remote: bytes | None) -> dict[str, RemoteScope]:
+    scopes: dict[str, RemoteScope] | None = load_or_none(remote)
+    if scopes is None and remote is not None:
+        _logger.warning("the scopes of an attempt cannot be read; the step runs without them")
+    return scopes or {}
 
 
 def _failed(error: Exception, began: float) -> Outcome:
@@ -152,10 +169,3 @@ def _plain(failure: Failure) -> tuple[Any, ...]:
     # Here an interrupt is a failure like any other: nobody pressed Ctrl-C in a worker.
     kind = ERROR if failure.kind == INTERRUPTED else failure.kind
     return tuple(failure._replace(kind=kind, exception=None))
-
-
-def _pickled_or_none(value: object) -> bytes | None:
-    try:
-        return dump(value, "it")
-    except PicklingFailed:
-        return None

@@ -1,7 +1,7 @@
-"""A few bytes that a worker and its owner share: which attempt it began, and when.
+"""A few bytes that a worker and its owner share: which attempt it has, and since when.
 
-So the owner knows of a dead worker whether it had begun the attempt, without a message
-more for each attempt.
+So the owner knows of a dead worker whether it had the attempt, without a message more for
+each attempt.
 """
 
 from __future__ import annotations
@@ -10,9 +10,13 @@ import mmap
 import os
 from struct import Struct
 
-_STARTED = Struct("=d")
+_TIME = Struct("=d")
 _NUMBER = Struct("=Q")
 _SIZE = mmap.PAGESIZE
+
+# Where the two moments of an attempt are noted: its number, and the time after it.
+_RECEIVED = 0
+_BEGUN = _NUMBER.size + _TIME.size
 
 
 def make_page() -> int:
@@ -34,18 +38,32 @@ class Page:
     def __init__(self, descriptor: int) -> None:
         self._memory = mmap.mmap(descriptor, _SIZE)
 
-    def begin(self, number: int, started: float) -> None:
-        """Note that an attempt begins, at a time of the monotonic clock."""
-        # The number comes last: who reads it finds the time that goes with it.
-        _STARTED.pack_into(self._memory, 8, started)
-        _NUMBER.pack_into(self._memory, 0, number)
+    def receive(self, number: int, now: float) -> None:
+        """Note that an attempt has arrived whole, at a time of the monotonic clock."""
+        self._note(_RECEIVED, number, now)
 
-    def started(self, number: int) -> float | None:
-        """Tell when an attempt began; None if it has not."""
-        if _NUMBER.unpack_from(self._memory, 0)[0] != number:
+    def begin(self, number: int, now: float) -> None:
+        """Note that the step of an attempt begins."""
+        self._note(_BEGUN, number, now)
+
+    def received(self, number: int) -> float | None:
+        """Tell when an attempt arrived; None if it has not."""
+        return self._noted(_RECEIVED, number)
+
+    def begun(self, number: int) -> float | None:
+        """Tell when the step of an attempt began; None if it has not."""
+        return self._noted(_BEGUN, number)
+
+    def _note(self, place: int, number: int, now: float) -> None:
+        # The number comes last: who reads it finds the time that goes with it.
+        _TIME.pack_into(self._memory, place + _NUMBER.size, now)
+        _NUMBER.pack_into(self._memory, place, number)
+
+    def _noted(self, place: int, number: int) -> float | None:
+        if _NUMBER.unpack_from(self._memory, place)[0] != number:
             return None
-        started: float = _STARTED.unpack_from(self._memory, 8)[0]
-        return started
+        noted: float = _TIME.unpack_from(self._memory, place + _NUMBER.size)[0]
+        return noted
 
     def close(self) -> None:
         """Let go of the memory."""

@@ -84,6 +84,24 @@ def load(data: bytes | memoryview, what: str) -> Any:
         ) from error
 
 
+def dump_or_none(value: Any) -> bytes | None:
+    """Pickle what is nice to have; None where it cannot travel."""
+    try:
+        return dump(value, "it")
+    except PicklingFailed:
+        return None
+
+
+def load_or_none(data: bytes | None) -> Any:
+    """Unpickle what is nice to have; None where there is nothing or it cannot be read."""
+    if data is None:
+        return None
+    try:
+        return load(data, "it")
+    except PicklingFailed:
+        return None
+
+
 def is_found_elsewhere(module_name: str) -> bool:
     """Tell whether a new interpreter with the same `sys.path` finds the module."""
     module = sys.modules.get(module_name)

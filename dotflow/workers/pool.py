@@ -8,16 +8,24 @@ import weakref
 from collections import deque
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Final
 
 from dotflow.workers.process import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Wake = Callable[[], None]
+
+_POLITE: Final = 1.0  # seconds that all workers together get to end by themselves
+
 
 class Pool:
     """At most `size` workers, started when first needed and lent to one run at a time.
+
+    Who finds none free waits in line. A worker that becomes free is kept for the first in
+    line, so that no run can take it again before that one's thread has woken.
 
     Args:
         size: How many.
@@ -30,51 +38,66 @@ class Pool:
         self._idle: list[Worker] = []
         self._lent: set[Worker] = set()
         self._starting = 0
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: deque[Wake] = deque()
+        self._promised: list[Wake] = []
         ref = weakref.ref(self)
         atexit.register(_close, ref)
         os.register_at_fork(after_in_child=partial(_forget, ref))
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether a run waits for a worker."""
-        return bool(self._waiting)
-
-    @property
-    def has_free(self) -> bool:
-        """Whether a worker could be leased now."""
-        with self._lock:
-            return bool(self._idle) or len(self._lent) + self._starting < self.size
 
     def counts(self) -> tuple[int, int]:
         """Tell how many workers live, and how many of them are lent."""
         with self._lock:
             return len(self._idle) + len(self._lent), len(self._lent)
 
-    def lease(self) -> Worker | None:
-        """Lend a worker, or give None where all are lent.
+    # --- lending ----------------------------------------------------------------------
+
+    def lease(self, wake: Wake, preferred: Worker | None = None) -> Worker | None:
+        """Lend a worker; where none is free give None, and call `wake`, once, when one is.
+
+        Args:
+            wake: Called in any thread; it stands for whoever asks.
+            preferred: The worker to lend if it is free.
 
         Raises:
             OSError: No process can be started.
         """
         with self._lock:
-            worker = self._idle_one()
+            if not self._may_lease(wake):
+                if wake not in self._waiting:
+                    self._waiting.append(wake)
+                return None
+            self._withdraw(wake)
+            worker = self._idle_one(preferred)
             if worker is not None:
                 self._lent.add(worker)
                 return worker
-            if len(self._lent) + self._starting >= self.size:
-                return None
             self._starting += 1
+        return self._start_one()
+
+    def _may_lease(self, wake: Wake) -> bool:
+        return wake in self._promised or self._free > len(self._promised)
+
+    @property
+    def _free(self) -> int:
+        return self.size - len(self._lent) - self._starting
+
+    def _start_one(self) -> Worker:
+        worker = None
         try:
             worker = Worker(self._lifeline[0])
         finally:
             with self._lock:
                 self._starting -= 1
-        with self._lock:
-            self._lent.add(worker)
+                if worker is not None:
+                    self._lent.add(worker)
+            if worker is None:
+                self._wake_next()
         return worker
 
-    def _idle_one(self) -> Worker | None:
+    def _idle_one(self, preferred: Worker | None) -> Worker | None:
+        if preferred in self._idle:
+            self._idle.remove(preferred)
+            self._idle.append(preferred)
         while self._idle:
             worker = self._idle.pop()
             if worker.is_alive():
@@ -87,44 +110,67 @@ class Pool:
         with self._lock:
             self._lent.discard(worker)
             self._idle.append(worker)
-        self._wake_one()
+        self._wake_next()
 
     def discard(self, worker: Worker) -> str:
         """Take back a worker that is dead or must die; tell how it ended."""
         ended = worker.kill()
         with self._lock:
             self._lent.discard(worker)
-        self._wake_one()
+        self._wake_next()
         return ended
 
-    def call_when_free(self, wake: Callable[[], None]) -> None:
-        """Have `wake` called, once, when a worker is free; whoever waits longest is first."""
-        with self._lock:
-            self._waiting.append(wake)
+    # --- waiting ----------------------------------------------------------------------
 
-    def stop_waiting(self, wake: Callable[[], None]) -> None:
-        """Take back what was asked of `call_when_free`, if it is still to come."""
+    def is_wanted(self, wake: Wake) -> bool:
+        """Tell whether another than `wake` waits for a worker."""
+        if not self._waiting:
+            return False
         with self._lock:
-            if wake in self._waiting:
-                self._waiting.remove(wake)
+            return any(each != wake for each in self._waiting)
 
-    def _wake_one(self) -> None:
+    def stop_waiting(self, wake: Wake) -> None:
+        """Leave the line."""
         with self._lock:
-            wake = self._waiting.popleft() if self._waiting else None
-        if wake is not None:
-            wake()
+            self._withdraw(wake)
+        self._wake_next()
+
+    def _withdraw(self, wake: Wake) -> None:
+        if wake in self._waiting:
+            self._waiting.remove(wake)
+        if wake in self._promised:
+            self._promised.remove(wake)
+
+    def _wake_next(self) -> None:
+        with self._lock:
+            if not self._waiting or self._free <= len(self._promised):
+                return
+            wake = self._waiting.popleft()
+            self._promised.append(wake)
+        wake()
+
+    # --- the end ----------------------------------------------------------------------
 
     def close(self) -> None:
         """End all workers: those with nothing to do by themselves, the others at once."""
         with self._lock:
             idle, self._idle = self._idle, []
-            lent, self._lent = self._lent, set()
+            lent = list(self._lent)
         for worker in idle:
             worker.connection.close()
         for worker in lent:
-            worker.kill()
+            # The run that has it sees it die, and gives it back for good.
+            worker.signal()
+        until = monotonic() + _POLITE
         for worker in idle:
-            worker.end()
+            worker.end(max(0.0, until - monotonic()))
+
+    def __del__(self) -> None:
+        # Of a pool that was let go without a word: nobody has its workers by now.
+        for worker in self._idle:
+            worker.kill()
+        for end in self._lifeline:
+            os.close(end)
 
     def forget(self) -> None:
         """Start with nothing in a forked copy of the process."""
@@ -135,7 +181,9 @@ class Pool:
         self._lock = Lock()
         self._lifeline = os.pipe()
         self._idle, self._lent = [], set()
+        self._starting = 0
         self._waiting.clear()
+        self._promised.clear()
 
 
 def _close(ref: weakref.ref[Pool]) -> None:

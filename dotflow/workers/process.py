@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -25,7 +26,7 @@ main(connection, page, lifeline)
 """
 
 _SOCKET_BUFFER: Final = 1 << 20
-_POLITE: Final = 1.0  # seconds that a worker gets to end by itself
+_HAS_WAITID: Final = hasattr(os, "waitid")
 
 
 class Worker:
@@ -54,7 +55,7 @@ class Worker:
         self.pid = self._process.pid
         self.connection = ours
         # Becomes readable when the process ends, also while a child of its holds the socket.
-        self.death = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else None
+        self.death = _death_of(self.pid)
         self.known_steps: set[int] = set()
         self.surroundings: object = None
         self._reader = FrameReader(ours)
@@ -102,23 +103,44 @@ class Worker:
 
     def is_alive(self) -> bool:
         """Tell whether the process is there."""
+        if _HAS_WAITID:
+            # A dead one is not reaped here: until then its group's id is nobody else's, and
+            # `kill` can still end its children.
+            return not self._is_in_state(os.WEXITED)
         return self._process.poll() is None
 
-    def kill(self) -> str:
-        """End the process and its children at once; tell how it ended.
+    def is_stopped(self) -> bool:
+        """Tell whether the process was stopped by a signal, where that can be known."""
+        return _HAS_WAITID and self._is_in_state(os.WSTOPPED)
 
-        Safe for a dead one: as long as it is not reaped, nobody else has its group's id.
-        """
+    def _is_in_state(self, state: int) -> bool:
+        try:
+            found = os.waitid(os.P_PID, self.pid, state | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return True  # reaped: by us, or by a handler of the application's
+        return found is not None
+
+    def kill(self) -> str:
+        """End the process and its children at once; tell how it ended."""
+        self.signal()
+        return self._reap()
+
+    def signal(self) -> None:
+        """Have the process and its children killed, and leave the rest to its lender."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
-        return self._reap()
 
-    def end(self) -> None:
-        """Let the process end by itself, within a second, when it has nothing to do."""
+    def end(self, seconds: float) -> None:
+        """Let the process end by itself, in that time, when it has nothing to do."""
         self.connection.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_POLITE)
+        if self.death is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(seconds)
+        else:
+            death = select.poll()
+            death.register(self.death, select.POLLIN)
+            death.poll(seconds * 1000)
         self.kill()
 
     def forget(self) -> None:
@@ -129,9 +151,7 @@ class Worker:
     def _reap(self) -> str:
         code = self._process.wait()
         self._close()
-        if code < 0:
-            return f"was killed by {signal.Signals(-code).name}"
-        return f"exited with code {code}"
+        return f"was killed by {_signal_name(-code)}" if code < 0 else f"exited with code {code}"
 
     def _close(self) -> None:
         self.connection.close()
@@ -145,9 +165,23 @@ class Worker:
         return f"<Worker {self.pid}>"
 
 
+def _death_of(pid: int) -> int | None:
+    # There is none on other systems than Linux, nor where its kernel or a sandbox refuses.
+    with contextlib.suppress(AttributeError, OSError):
+        return os.pidfd_open(pid)
+    return None
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"  # a real-time one
+
+
 def _spawn(connection: int, page: int, lifeline: int) -> subprocess.Popen[Any]:
     descriptors = (connection, page, lifeline)
-    path = "\n".join(sys.path)
+    path = "\n".join(entry for entry in sys.path if isinstance(entry, str))
     return subprocess.Popen(  # noqa: S603 - this very interpreter
         [sys.executable, "-c", _BOOT, *map(str, descriptors), path],
         stdin=subprocess.DEVNULL,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import logging
 import os
 import pickle
 import selectors
@@ -19,7 +21,13 @@ from dotflow.core.exception import PicklingFailed, WorkerLost
 from dotflow.core.failure import TIMEOUT, WORKER_LOST, Failure
 from dotflow.core.limit import limit_error
 from dotflow.workers.child import RUN, STEP, SURROUNDINGS
-from dotflow.workers.pickling import dump, is_found_elsewhere, load
+from dotflow.workers.pickling import (
+    dump,
+    dump_or_none,
+    is_found_elsewhere,
+    load,
+    load_or_none,
+)
 from dotflow.workers.wire import Closed
 
 if TYPE_CHECKING:
@@ -35,6 +43,14 @@ if TYPE_CHECKING:
 # A coroutine is cancelled in the worker and has this long for its clean-up, in seconds.
 _GRACE: Final = 0.5
 
+# How many workers may die under an attempt before one of them has it.
+_MOST_LOSSES: Final = 5
+
+# How often workers are looked at where the system does not tell of their death, in seconds.
+_LOOK: Final = 0.25
+
+_logger = logging.getLogger("dotflow")
+
 _numbers = itertools.count(1)
 _step_keys = itertools.count(1)
 
@@ -45,7 +61,7 @@ class _Job(NamedTuple):
     step_key: int
     body: bytes
     number: int
-    submitted: float
+    losses: int = 0
 
 
 class LocalSession(Session):
@@ -66,7 +82,11 @@ class LocalSession(Session):
         self._by_value: dict[str, ModuleType] = {}
         self._last_worker: dict[str, Worker] = {}
         self._surroundings = _surroundings()
-        self._bell: tuple[socket.socket, socket.socket] | None = None
+        self._bell = socket.socketpair()
+        self._selector.register(self._bell[0], selectors.EVENT_READ, None)
+        self._waits = False
+        self._must_look = False
+        self._lacks_scopes = False
         self._host = socket.gethostname()
 
     def has_room(self) -> bool:
@@ -75,7 +95,8 @@ class LocalSession(Session):
 
     def workers(self) -> tuple[int, int]:
         """Tell how many workers live, and how many of them run an attempt of any run."""
-        return self._pool.counts()
+        live, lent = self._pool.counts()
+        return live, max(0, lent - len(self._idle))
 
     def submit(self, ticket: int, attempt: Attempt) -> None:
         """Begin an attempt."""
@@ -94,10 +115,20 @@ class LocalSession(Session):
         given = (
             (attempt.initial, attempt.previous),
             attempt.timeout if step.is_coroutine else 0,
-            dict(attempt.remote),
+            self._scopes_of(attempt),
         )
         body = dump(given, f"the input of step {attempt.name}", self._modules)
-        return _Job(ticket, attempt, step_key, body, next(_numbers), monotonic())
+        return _Job(ticket, attempt, step_key, body, next(_numbers))
+
+    def _scopes_of(self, attempt: Attempt) -> bytes | None:
+        # In a pickle of their own: what telemetry sends along cannot fail a step.
+        if not attempt.remote:
+            return None
+        scopes = dump_or_none(dict(attempt.remote))
+        if scopes is None and not self._lacks_scopes:
+            self._lacks_scopes = True
+            _logger.warning("the scopes of attempts cannot be pickled; steps run without them")
+        return scopes
 
     @property
     def _modules(self) -> Sequence[ModuleType]:
@@ -121,25 +152,30 @@ class LocalSession(Session):
         while self._queue:
             worker = self._free_worker(self._queue[0])
             if worker is None:
-                self._listen_for_free_workers()
                 return
             self._start(worker, self._queue.popleft())
+        if self._waits:
+            self._waits = False
+            self._pool.stop_waiting(self._ring)
 
     def _free_worker(self, job: _Job) -> Worker | None:
         used = self._last_worker.get(job.attempt.task_id)
-        if used in self._idle:
+        if used is not None and used in self._idle:
             self._idle.remove(used)
             return used
         if self._idle:
             return self._idle.pop()
-        worker = self._pool.lease()
+        worker = self._pool.lease(self._ring, used)
+        self._waits = worker is None
         if worker is not None:
             self._watch(worker)
         return worker
 
     def _watch(self, worker: Worker) -> None:
         self._selector.register(worker.connection, selectors.EVENT_READ, worker)
-        if worker.death is not None:
+        if worker.death is None:
+            self._must_look = True
+        else:
             self._selector.register(worker.death, selectors.EVENT_READ, worker)
 
     def _unwatch(self, worker: Worker) -> None:
@@ -180,11 +216,15 @@ class LocalSession(Session):
     def wait(self, seconds: float | None) -> Sequence[tuple[int, Outcome]]:
         """Give outcomes with their tickets."""
         until = None if seconds is None else monotonic() + seconds
+        if self._idle and not self._done:
+            self._release_idle()
         while not self._done:
             for key, events in self._selector.select(self._patience(until)):
                 self._on_event(key.data, events)
             if self._due:
                 self._end_late_ones()
+            if self._must_look:
+                self._look_after_workers()
             if until is not None and monotonic() >= until:
                 break
         done, self._done = self._done, []
@@ -192,6 +232,8 @@ class LocalSession(Session):
 
     def _patience(self, until: float | None) -> float | None:
         times = list(self._due.values())
+        if self._must_look:
+            times.append(monotonic() + _LOOK)
         if until is not None:
             times.append(until)
         return max(0.0, min(times) - monotonic()) if times else None
@@ -216,11 +258,16 @@ class LocalSession(Session):
         elif not worker.is_alive():
             self._lost(worker)
 
+    def _look_after_workers(self) -> None:
+        for worker in list(self._jobs):
+            if worker in self._jobs and not worker.is_alive():
+                self._on_event(worker, selectors.EVENT_READ)
+
     def _take_in(self, worker: Worker, frame: Frame) -> None:
         job = self._jobs.pop(worker)
         self._due.pop(worker, None)
         self._done.append((job.ticket, self._outcome(worker, job, frame)))
-        if self._pool.is_wanted:
+        if self._pool.is_wanted(self._ring):
             # Runs that wait get their turn between two attempts of this one.
             self._release(worker)
         else:
@@ -238,8 +285,11 @@ class LocalSession(Session):
             except PicklingFailed as error:
                 failure = Failure.of(error)
         else:
-            failure = Failure(*failure)._replace(exception=_loaded_or_none(exception))
-        scopes = _loaded_or_none(recorded) or {}
+            error = load_or_none(exception)
+            failure = Failure(*failure)._replace(
+                exception=error if isinstance(error, BaseException) else None
+            )
+        scopes = load_or_none(recorded) or {}
         return Outcome(value, failure, started, ended, scopes, worker.pid, self._host)
 
     # --- workers that end -------------------------------------------------------------
@@ -251,11 +301,13 @@ class LocalSession(Session):
                 continue
             job = self._jobs[worker]
             limit = job.attempt.timeout + (_GRACE if job.attempt.step.is_coroutine else 0)
-            started = worker.page.started(job.number)
+            started = worker.page.begun(job.number)
             # The time counts from when the step began, not from when it was sent.
             self._due[worker] = (now if started is None else started) + limit
             if started is not None and now >= started + limit:
                 self._time_out(worker, started)
+            elif started is None and worker.is_stopped():
+                self._lost(worker)
 
     def _time_out(self, worker: Worker, started: float) -> None:
         job = self._jobs[worker]
@@ -265,18 +317,19 @@ class LocalSession(Session):
 
     def _lost(self, worker: Worker) -> None:
         job = self._jobs.get(worker)
-        started = None if job is None else worker.page.started(job.number)
+        started = None if job is None else _start_of(job, worker)
         ended = self._drop(worker)
         if job is None:
             return
-        if started is None:
-            # It died before it began this attempt, which so is no attempt yet.
-            self._queue.appendleft(job)
+        if started is None and job.losses < _MOST_LOSSES:
+            # It died before it had this attempt, which so is no attempt yet.
+            self._queue.appendleft(job._replace(losses=job.losses + 1))
             self._dispatch()
             return
-        name = job.attempt.name
-        error = WorkerLost(f"the worker process {worker.pid} {ended} while it ran {name}")
-        self._give_up(job, Failure.of(error, WORKER_LOST), started, worker.pid)
+        when = "before it began" if started is None else "while it ran"
+        error = WorkerLost(f"the worker process {worker.pid} {ended} {when} {job.attempt.name}")
+        failure = Failure.of(error, WORKER_LOST)
+        self._give_up(job, failure, monotonic() if started is None else started, worker.pid)
 
     def _give_up(self, job: _Job, failure: Failure, started: float, pid: int) -> None:
         outcome = Outcome(None, failure, started, monotonic(), {}, pid, self._host)
@@ -297,38 +350,36 @@ class LocalSession(Session):
         self._unwatch(worker)
         self._pool.give_back(worker)
 
-    def _listen_for_free_workers(self) -> None:
-        if self._jobs:
-            return  # one of our own will be free
-        if self._bell is None:
-            self._bell = socket.socketpair()
-            self._selector.register(self._bell[0], selectors.EVENT_READ, None)
-        self._pool.call_when_free(self._ring)
-        if self._pool.has_free:
-            self._ring()
+    def _release_idle(self) -> None:
+        # There is nothing for them to do now, and another run may have something.
+        idle, self._idle = self._idle, []
+        for worker in idle:
+            self._release(worker)
 
     def _ring(self) -> None:
-        assert self._bell is not None  # noqa: S101 - made before it was asked to ring
-        self._bell[1].send(b"!")
+        # From the thread of another run, which may do so just when this one ends.
+        with contextlib.suppress(OSError):
+            self._bell[1].send(b"!")
 
     def _on_bell(self) -> None:
-        assert self._bell is not None  # noqa: S101 - only it leads here
         self._bell[0].recv(64)
-        self._pool.stop_waiting(self._ring)
         self._dispatch()
 
     def close(self) -> None:
         """End the use; workers that run an attempt are killed."""
+        self._queue.clear()
         for worker in list(self._jobs):
             self._drop(worker)
-        for worker in self._idle:
-            self._release(worker)
-        self._idle.clear()
-        self._queue.clear()
+        self._release_idle()
         self._pool.stop_waiting(self._ring)
         self._selector.close()
-        for end in self._bell or ():
+        for end in self._bell:
             end.close()
+
+
+def _start_of(job: _Job, worker: Worker) -> float | None:
+    begun = worker.page.begun(job.number)
+    return worker.page.received(job.number) if begun is None else begun
 
 
 def _surroundings() -> tuple[Any, ...]:
@@ -337,12 +388,3 @@ def _surroundings() -> tuple[Any, ...]:
     except OSError:
         folder = "/"  # the folder was removed
     return folder, dict(os.environ), list(sys.path), list(sys.argv)
-
-
-def _loaded_or_none(data: bytes | None) -> Any:
-    if data is None:
-        return None
-    try:
-        return load(data, "it")
-    except PicklingFailed:
-        return None

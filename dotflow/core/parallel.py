@@ -44,11 +44,15 @@ def run_chains_in_workers(
     try:
         driver.drive()
     except BaseException as error:
-        session.close()
-        driver.abort(error)
+        try:
+            session.close()
+        finally:
+            driver.abort(error)
         raise
-    session.close()
-    driver.tell_workers()
+    else:
+        session.close()
+    finally:
+        driver.tell_workers()
 
 
 class _Place:
@@ -78,6 +82,7 @@ class _Driver:
         self._engine = engine
         self._session = session
         self._tell = tell
+        self._chains = chains
         began = monotonic()
         self._to_wall = time.time() - began
         # Made one by one as there is room, so that 100,000 chains need no 100,000 places.
@@ -98,9 +103,10 @@ class _Driver:
 
     def abort(self, error: BaseException) -> None:
         """Fail every task that has begun and not ended."""
-        delayed = [place for _, _, place in self._delayed]
-        for place in (*self._running.values(), *delayed, *self._ready):
-            self._engine.abort(place.task, error)
+        # All are asked: one may be between two of the places here when an interrupt comes.
+        for chain in self._chains:
+            for task in chain:
+                self._engine.abort(task, error)
 
     def tell_workers(self) -> None:
         """Tell of the workers, where their number or use has changed."""

@@ -34,8 +34,9 @@ class Pool:
     def __init__(self, size: int) -> None:
         self.size = size
         self._lock = Lock()
-        self._lifeline = os.pipe()
         self._idle: list[Worker] = []
+        self._lifeline: tuple[int, ...] = ()
+        self._lifeline = os.pipe()
         self._lent: set[Worker] = set()
         self._starting = 0
         self._waiting: deque[Wake] = deque()
@@ -165,12 +166,13 @@ class Pool:
         for worker in idle:
             worker.end(max(0.0, until - monotonic()))
 
-    def __del__(self) -> None:
-        # Of a pool that was let go without a word: nobody has its workers by now.
+    def __del__(self, close_descriptor: Callable[[int], None] = os.close) -> None:
+        # Of a pool that was let go without a word: nobody has its workers by now. Modules
+        # may be gone at the interpreter's exit, hence the default argument.
         for worker in self._idle:
             worker.kill()
         for end in self._lifeline:
-            os.close(end)
+            close_descriptor(end)
 
     def forget(self) -> None:
         """Start with nothing in a forked copy of the process."""

@@ -285,9 +285,9 @@ class LocalSession(Session):
             except PicklingFailed as error:
                 failure = Failure.of(error)
         else:
-            error = load_or_none(exception)
+            raised = load_or_none(exception)
             failure = Failure(*failure)._replace(
-                exception=error if isinstance(error, BaseException) else None
+                exception=raised if isinstance(raised, BaseException) else None
             )
         scopes = load_or_none(recorded) or {}
         return Outcome(value, failure, started, ended, scopes, worker.pid, self._host)

@@ -1,0 +1,372 @@
+"""Workers that are killed, stopped or crash at any moment cost their own attempt, no other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dotflow import Config, Context, DotFlow, action
+from dotflow.core.exception import InvalidOption
+from dotflow.providers import ExecutorLocal, LogDefault
+from dotflow.testing import Recording
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def executor() -> Iterator[ExecutorLocal]:
+    """Give two workers of this test's own."""
+    made = ExecutorLocal(workers=2)
+    yield made
+    made.close()
+
+
+def flow_on(executor: ExecutorLocal) -> DotFlow:
+    """Make a workflow that logs to nowhere."""
+    return DotFlow(config=Config(log=LogDefault(output="file", path=os.devnull), executor=executor))
+
+
+@action
+def pid() -> int:
+    """Tell which process this is."""
+    return os.getpid()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 5) -> None:
+    """Wait until something holds."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.005)
+
+
+def is_gone(process: int) -> bool:
+    """Tell whether a process has ended (one that nobody reaped yet has)."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2]
+    except FileNotFoundError:
+        return True
+    return state.split()[0] == "Z"
+
+
+def workers_of(executor: ExecutorLocal) -> set[int]:
+    """Run two tasks; give the processes that ran them."""
+    flow = flow_on(executor)
+    flow.task.add([pid] * 8)
+    flow.start(mode="parallel")
+    return set(flow.result_storage())
+
+
+def test_idle_worker_killed_right_before_a_run(executor: ExecutorLocal) -> None:
+    """However often an idle worker is killed, no attempt fails."""
+    for _ in range(10):
+        for process in workers_of(executor):
+            os.kill(process, signal.SIGKILL)
+        flow = flow_on(executor)
+        flow.task.add([pid] * 4)
+        flow.start(mode="parallel")
+        assert [task.status for task in flow.result_task()] == ["Completed"] * 4
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "was killed by SIGKILL"),
+        (lambda: os._exit(7), "exited with code 7"),
+    ],
+)
+def test_worker_that_dies_in_a_step(end: Any, told: str, executor: ExecutorLocal) -> None:
+    """Its attempt fails, saying how it died; all hooks agree; its siblings complete."""
+
+    @action
+    def dying() -> None:
+        end()
+
+    recording = Recording()
+    flow = DotFlow(config=Config(**recording.providers, executor=executor))
+    flow.task.add([pid, dying, pid, pid])
+    ended: list[str] = []
+    flow.start(mode="parallel", on_failure=lambda tasks: ended.append("failed"))
+    statuses = [task.status for task in flow.result_task()]
+    assert statuses == ["Completed", "Failed", "Completed", "Completed"]
+    (error,) = flow.result_task()[1].errors
+    assert error.exception == "WorkerLost"
+    assert told in error.message
+    assert flow.result_task()[1].failure.kind == "worker_lost"
+    assert recording.hooks.count("metrics.task_failed") == 1
+    assert recording.hooks.count("metrics.task_completed") == 3
+    assert recording.hooks.count("tracer.end_task") == 4
+    assert ended == ["failed"]
+
+
+def test_dead_worker_is_retried(executor: ExecutorLocal, tmp_path: Path) -> None:
+    """A lost worker is one failed attempt; the next one may do better."""
+    mark = tmp_path / "mark"
+
+    @action(retry=2, retry_delay=0)
+    def once() -> str:
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return "done"
+
+    flow = flow_on(executor)
+    flow.task.add(once)
+    flow.start(mode="parallel")
+    (task,) = flow.result_task()
+    assert (task.status, task.retry_count, flow.result_storage()) == ("Completed", 1, ["done"])
+
+
+def test_killed_while_a_large_result_crosses(executor: ExecutorLocal, tmp_path: Path) -> None:
+    """A worker killed in the middle of 300 MB costs that attempt; the pool goes on."""
+    mark = tmp_path / "pid"
+
+    @action
+    def large() -> bytes:
+        value = bytes(300_000_000)
+        mark.write_text(str(os.getpid()), encoding="utf-8")
+        return value
+
+    def kill() -> None:
+        wait_for(lambda: mark.exists() and bool(mark.read_text(encoding="utf-8")))
+        time.sleep(0.02)  # into the pickling or the transfer: either must do
+        os.kill(int(mark.read_text(encoding="utf-8")), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    flow = flow_on(executor)
+    flow.task.add([large, pid])
+    killer.start()
+    flow.start(mode="parallel")
+    killer.join()
+    assert [task.status for task in flow.result_task()] == ["Failed", "Completed"]
+    assert flow.result_task()[0].errors[0].exception == "WorkerLost"
+    assert len(workers_of(executor)) >= 1
+
+
+def test_large_values_both_ways(executor: ExecutorLocal) -> None:
+    """100 MB go out as a context and come back as a result, unchanged."""
+
+    @action
+    def back(initial_context: Context) -> Any:
+        return initial_context.storage
+
+    value = os.urandom(1_000_000) * 100
+    flow = flow_on(executor)
+    flow.task.add(back, initial_context=value)
+    flow.start(mode="parallel")
+    assert flow.result_storage()[0] == value
+
+
+def test_timeout_ends_the_process_and_its_children(executor: ExecutorLocal, tmp_path: Path) -> None:
+    """A late step that ignores SIGTERM is gone within a second, and so is its child."""
+    mark = tmp_path / "pids"
+
+    @action(timeout=0.3)
+    def late() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        mark.write_text(f"{os.getpid()} {child.pid}", encoding="utf-8")
+        time.sleep(60)
+
+    flow = flow_on(executor)
+    flow.task.add([late, pid])
+    began = time.monotonic()
+    flow.start(mode="parallel")
+    assert time.monotonic() - began < 5
+    failed, completed = flow.result_task()
+    assert (failed.status, completed.status) == ("Failed", "Completed")
+    assert failed.errors[0].exception == "TimeoutError"
+    assert failed.failure.kind == "timeout"
+    for process in mark.read_text(encoding="utf-8").split():
+        wait_for(lambda process=process: is_gone(int(process)), 1)
+
+
+def test_coroutine_is_cancelled_in_its_worker(executor: ExecutorLocal, tmp_path: Path) -> None:
+    """A late coroutine gets to its `finally`, and its worker lives on."""
+    mark = tmp_path / "cleaned"
+
+    @action(timeout=0.2)
+    async def late() -> None:
+        import asyncio
+
+        try:
+            await asyncio.sleep(60)
+        finally:
+            mark.touch()
+
+    before = workers_of(executor)
+    flow = flow_on(executor)
+    flow.task.add(late)
+    flow.start(mode="parallel")
+    assert flow.result_task()[0].errors[0].exception == "TimeoutError"
+    assert mark.exists()
+    assert workers_of(executor) <= before
+
+
+def test_stopped_worker_times_out(executor: ExecutorLocal) -> None:
+    """A worker that is stopped in a step with a timeout is killed when it is over."""
+
+    @action(timeout=0.3)
+    def stopped() -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    flow = flow_on(executor)
+    flow.task.add([stopped, pid])
+    flow.start(mode="parallel")
+    assert [task.status for task in flow.result_task()] == ["Failed", "Completed"]
+
+
+def test_runs_share_one_worker_fairly() -> None:
+    """A short run that comes while a long one has the only worker gets its turn."""
+    executor = ExecutorLocal(workers=1)
+    ended: list[str] = []
+    begun = threading.Event()
+
+    @action
+    def short() -> None:
+        time.sleep(0.01)
+
+    def run(name: str, count: int) -> None:
+        flow = flow_on(executor)
+        for _ in range(count):
+            flow.task.add(short, callback=lambda task: begun.set())
+        flow.start(mode="parallel")
+        assert {task.status for task in flow.result_task()} == {"Completed"}
+        ended.append(name)
+
+    long = threading.Thread(target=run, args=("long", 100))
+    long.start()
+    assert begun.wait(10)
+    run("short", 3)
+    long.join()
+    executor.close()
+    assert ended == ["short", "long"]
+
+
+def test_never_more_workers_than_asked_for(executor: ExecutorLocal) -> None:
+    """However many tasks and runs: two workers."""
+    assert len(workers_of(executor) | workers_of(executor)) <= 2
+
+
+def test_surroundings_reach_warm_workers(
+    executor: ExecutorLocal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A changed folder and environment are those of the next run's steps."""
+
+    @action
+    def surroundings() -> tuple[str, str | None]:
+        return str(Path.cwd()), os.environ.get("DOTFLOW_TEST")
+
+    workers_of(executor)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DOTFLOW_TEST", "new")
+    flow = flow_on(executor)
+    flow.task.add([surroundings] * 2)
+    flow.start(mode="parallel")
+    assert flow.result_storage() == [(str(tmp_path), "new")] * 2
+
+
+def test_closed_executor_starts_anew(executor: ExecutorLocal) -> None:
+    """After `close` its workers are gone, and a later run gets new ones."""
+    before = workers_of(executor)
+    executor.close()
+    for process in before:
+        wait_for(lambda process=process: is_gone(process), 2)
+    assert not before & workers_of(executor)
+
+
+def test_no_descriptor_is_left(executor: ExecutorLocal) -> None:
+    """Runs and killed workers leave no descriptor behind."""
+
+    @action
+    def dying() -> None:
+        os._exit(1)
+
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    workers_of(executor)
+    before = descriptors()
+    for _ in range(5):
+        flow = flow_on(executor)
+        flow.task.add([dying, pid])
+        flow.start(mode="parallel")
+    workers_of(executor)
+    executor.close()
+    assert descriptors() <= before
+
+
+@pytest.mark.parametrize("workers", [0, -1, 1.5, "two"])
+def test_number_of_workers_is_checked(workers: Any) -> None:
+    """A wrong number is refused with the value."""
+    with pytest.raises(InvalidOption, match="workers="):
+        ExecutorLocal(workers=workers)
+
+
+def test_forked_application_goes_on(executor: ExecutorLocal) -> None:
+    """After `os.fork` parent and child each run in workers of their own."""
+    before = workers_of(executor)
+    child = os.fork()
+    if child == 0:
+        try:
+            ok = not before & workers_of(executor)
+            executor.close()
+        finally:
+            os._exit(0 if ok else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert workers_of(executor) <= before
+
+
+SCRIPT = """
+import os, sys, time
+from dotflow import DotFlow, Config, action
+from dotflow.providers import LogDefault
+
+@action
+def long():
+    with open(f"{os.getpid()}.pid", "w"):
+        pass
+    time.sleep(60)
+
+flow = DotFlow(config=Config(log=LogDefault(output="file", path=os.devnull)))
+flow.task.add([long, long])
+try:
+    flow.start(mode="parallel", on_failure=lambda tasks: print("failed", [t.status for t in tasks]))
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_their_owner(sent: signal.Signals, tmp_path: Path) -> None:
+    """Ctrl-C ends workers, events and program; so do a plain SIGTERM and SIGKILL of it."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    owner = subprocess.Popen(
+        [sys.executable, script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    wanted = min(2, len(os.sched_getaffinity(0)))
+    wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == wanted, 20)
+    owner.send_signal(sent)
+    output, _ = owner.communicate(timeout=10)
+    for mark in tmp_path.glob("*.pid"):
+        wait_for(lambda mark=mark: is_gone(int(mark.stem)), 1)
+    if sent == signal.SIGINT:
+        assert output.splitlines()[0].startswith("failed ['Failed'")
+        assert output.splitlines()[1:] == ["interrupted"]

@@ -1,0 +1,153 @@
+"""Providers that raise in every hook change nothing but the count of errors."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dotflow import Config, DotFlow, action
+from dotflow.abc.log import Log
+from dotflow.abc.metrics import Metrics
+from dotflow.abc.notify import Notify
+from dotflow.abc.server import Server
+from dotflow.abc.tracer import Tracer
+from dotflow.providers import ExecutorLocal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MODES = ("sequential", "sequential_group", "background", "parallel")
+
+
+def _raise(*_: object, **__: object) -> Any:
+    raise RuntimeError("backend")
+
+
+def _broken(interface: type) -> Any:
+    """Make a provider of an interface whose every hook raises."""
+    hooks = [name for name in dir(interface) if not name.startswith("_")]
+    return type(f"Broken{interface.__name__}", (interface,), dict.fromkeys(hooks, _raise))()
+
+
+class Counting:
+    """Counts the errors that it is told of, and raises in all else."""
+
+    def __init__(self) -> None:
+        self.counted: Counter[tuple[str, str]] = Counter()
+
+    def provider(self) -> Metrics:
+        """Give it as a metrics provider."""
+        metrics: Metrics = _broken(Metrics)
+
+        def count(provider: str, hook: str) -> None:
+            self.counted[provider, hook] += 1
+
+        metrics.telemetry_error = count  # type: ignore[method-assign]
+        return metrics
+
+
+@pytest.fixture(scope="module")
+def executor() -> Iterator[ExecutorLocal]:
+    """Give workers of this module's own."""
+    made = ExecutorLocal(workers=1)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_run_is_unchanged(
+    mode: str, executor: ExecutorLocal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Results, statuses and callbacks are right; each kind of error is logged once."""
+    counting = Counting()
+    ended: list[bool] = []
+
+    @action(retry=2, retry_delay=0)
+    def bad() -> None:
+        raise ValueError("step")
+
+    @action
+    def good() -> int:
+        return 1
+
+    with caplog.at_level(logging.ERROR, logger="dotflow"):
+        flow = DotFlow(
+            config=Config(
+                tracer=_broken(Tracer),
+                metrics=counting.provider(),
+                log=_broken(Log),
+                notify=_broken(Notify),
+                server=_broken(Server),
+                executor=executor,
+            )
+        )
+        flow.task.add(good)
+        flow.task.add(bad, group_name="other")
+        manager = flow.start(
+            mode=mode,
+            on_failure=lambda tasks: ended.append(False),
+            on_success=lambda tasks: ended.append(True),
+        )
+        if mode == "background":
+            manager.thread.join()
+    assert [task.status for task in flow.result_task()] == ["Completed", "Failed"]
+    assert ended == [False]
+    assert flow.result_storage() == [1, None]
+    scope = "remote_scope" if mode == "parallel" else "attempt_scope"
+    assert counting.counted["BrokenTracer", scope] == 3
+    assert counting.counted["BrokenTracer", "attempt_finished"] == 3
+    assert counting.counted["BrokenTracer", "end_task"] == 2
+    assert counting.counted["BrokenMetrics", "task_retried"] == 1
+    logged = Counter(record.getMessage().split(" raised")[0] for record in caplog.records)
+    assert logged == {f"{provider}.{hook}": 1 for provider, hook in counting.counted}
+
+
+class _Scope:
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.entered = 0
+
+    def __enter__(self) -> None:
+        self.entered += 1
+        if self.where == "enter":
+            raise RuntimeError("enter")
+
+    def __exit__(self, *_: object) -> None:
+        if self.where == "exit":
+            raise RuntimeError("exit")
+
+
+@pytest.mark.parametrize("where", ["enter", "exit"])
+def test_broken_scope(where: str) -> None:
+    """A scope that raises at either end is counted, and the step's outcome stands."""
+    counting = Counting()
+    scope = _Scope(where)
+    tracer = _broken(Tracer)
+    tracer.attempt_scope = lambda task, attempt: scope
+    metrics = counting.provider()
+
+    @action
+    def good() -> int:
+        return 2
+
+    flow = DotFlow(config=Config(tracer=tracer, metrics=metrics, log=_broken(Log)))
+    flow.task.add(good)
+    flow.start()
+    assert (flow.result_storage(), scope.entered) == ([2], 1)
+    assert counting.counted["BrokenTracer", "attempt_scope"] == 1
+
+
+def test_counter_that_raises() -> None:
+    """Even a broken counter of errors leaves the run alone."""
+
+    @action
+    def good() -> int:
+        return 3
+
+    flow = DotFlow(config=Config(metrics=_broken(Metrics), log=_broken(Log)))
+    flow.task.add(good)
+    flow.start()
+    assert flow.result_storage() == [3]

@@ -1,0 +1,261 @@
+"""What a worker process does, done in this process over a socket pair."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dotflow import Context, action
+from dotflow.workers.child import RUN, STEP, SURROUNDINGS, _Child
+from dotflow.workers.page import Page, make_page
+from dotflow.workers.pickling import dump
+from dotflow.workers.wire import Closed, FrameReader, send
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Wired:
+    """A child, and the owner's end of its socket."""
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = socket.socketpair()
+        descriptor = make_page()
+        self.page, self.owners_page = Page(descriptor), Page(descriptor)
+        os.close(descriptor)
+        self.child = _Child(self.theirs, self.page)
+        self.reader = FrameReader(self.ours)
+
+    def tell(self, *head: object, body: bytes = b"") -> None:
+        """Send one message and have the child serve it."""
+        send(self.ours, pickle.dumps(head), body)
+        self.child.serve_one()
+
+    def run(self, step: Any, *, attempt: int = 1, task: str = "t", remote: Any = None) -> Any:
+        """Run a step in the child; give the head and the body of its answer."""
+        self.tell(STEP, 1, body=dump(step, "step"))
+        scopes = None if remote is None else dump(remote, "scopes")
+        given = ((Context(1), Context(2)), 0, scopes)
+        self.tell(RUN, 7, 1, task, attempt, "name", body=pickle.dumps(given))
+        head, body = self.reader.wait()
+        return pickle.loads(head), bytes(body)
+
+    def close(self) -> None:
+        """Close everything."""
+        for each in (self.ours, self.theirs, self.page, self.owners_page):
+            each.close()
+
+
+@pytest.fixture
+def wired() -> Iterator[Wired]:
+    """Give a child to talk to."""
+    made = Wired()
+    yield made
+    made.close()
+
+
+class Boom:
+    """A scope that breaks where it is told to."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def _break(self, where: str) -> None:
+        if where == self.where:
+            raise RuntimeError(where)
+
+    def __enter__(self) -> None:
+        self._break("enter")
+
+    def __exit__(self, *_: object) -> None:
+        self._break("exit")
+
+    def collect(self) -> object:
+        """Give what was recorded."""
+        self._break("collect")
+        return ["recorded"]
+
+
+def test_step_runs_and_its_value_comes_back(wired: Wired) -> None:
+    """The answer has the number, no failure, both times and the pickled value."""
+
+    @action
+    def both(initial_context: Context, previous_context: Context) -> int:
+        return int(initial_context.storage) + int(previous_context.storage)
+
+    (number, failure, started, ended, recorded, error), body = wired.run(both)
+    assert (number, failure, recorded, error) == (7, None, None, None)
+    assert started <= ended
+    assert pickle.loads(body) == 3
+
+
+def test_page_tells_of_the_attempt(wired: Wired) -> None:
+    """The owner sees that the attempt arrived and began, and of no other one."""
+
+    @action
+    def ok() -> None: ...
+
+    wired.run(ok)
+    received, begun = wired.owners_page.received(7), wired.owners_page.begun(7)
+    assert received is not None
+    assert begun is not None
+    assert received <= begun
+    assert wired.owners_page.begun(8) is None
+    assert wired.owners_page.received(8) is None
+
+
+def test_failure_comes_back_as_text_and_error(wired: Wired) -> None:
+    """A failed step's answer has kind, type, message, traceback and the exception."""
+
+    @action
+    def bad() -> None:
+        raise KeyError("k")
+
+    (_, failure, _, _, _, error), body = wired.run(bad)
+    assert failure[:4] == ("error", "KeyError", "KeyError", "'k'")
+    assert "raise KeyError" in failure[4]
+    assert isinstance(pickle.loads(error), KeyError)
+    assert body == b""
+
+
+def test_exit_of_a_step_is_an_error_here(wired: Wired) -> None:
+    """`SystemExit` in a worker is a failure like any other."""
+
+    @action
+    def leaving() -> None:
+        sys.exit(3)
+
+    (_, failure, *_), _ = wired.run(leaving)
+    assert failure[:2] == ("error", "SystemExit")
+
+
+def test_result_that_cannot_travel(wired: Wired) -> None:
+    """It fails the attempt with an error that names the step and the type."""
+
+    @action
+    def lock() -> Any:
+        return threading.Lock()
+
+    (_, failure, *_), _ = wired.run(lock)
+    assert failure[2] == "PicklingFailed"
+    assert "the result of step name (lock)" in failure[3]
+
+
+def test_error_that_cannot_travel(wired: Wired) -> None:
+    """Its text comes back, the exception itself does not."""
+
+    @action
+    def holding() -> None:
+        error = ValueError("held")
+        error.lock = threading.Lock()  # type: ignore[attr-defined]
+        raise error
+
+    (_, failure, _, _, _, error), _ = wired.run(holding)
+    assert failure[1:4] == ("ValueError", "ValueError", "held")
+    assert error is None
+
+
+def test_input_that_cannot_be_read(wired: Wired) -> None:
+    """It fails the attempt with an error that says so."""
+
+    @action
+    def ok() -> None: ...
+
+    wired.tell(STEP, 1, body=dump(ok, "step"))
+    wired.tell(RUN, 9, 1, "t", 1, "name", body=b"no pickle")
+    head, _ = wired.reader.wait()
+    number, failure, *_ = pickle.loads(head)
+    assert number == 9
+    assert failure[2] == "PicklingFailed"
+    assert "the input of step name" in failure[3]
+
+
+def test_retry_goes_on_with_the_same_step(wired: Wired) -> None:
+    """What a closure counts goes on counting over one task's attempts, and no other's."""
+    counted: list[int] = []
+
+    @action(retry=2)
+    def counting() -> int:
+        counted.append(1)
+        if len(counted) == 1:
+            raise ValueError("first")
+        return len(counted)
+
+    (_, failure, *_), _ = wired.run(counting)
+    assert failure[3] == "first"
+    (_, failure, *_), body = wired.run(counting, attempt=2)
+    assert (failure, pickle.loads(body)) == (None, 2)
+    (_, failure, *_), _ = wired.run(counting, task="another")
+    assert failure[3] == "first"
+
+
+def test_scopes_record(wired: Wired) -> None:
+    """What a scope recorded comes back under its slot."""
+
+    @action
+    def ok() -> None: ...
+
+    (_, failure, _, _, recorded, _), _ = wired.run(ok, remote={"tracer": Boom("nowhere")})
+    assert failure is None
+    assert pickle.loads(recorded) == {"tracer": ["recorded"]}
+
+
+@pytest.mark.parametrize("where", ["enter", "exit", "collect"])
+def test_broken_scope_does_no_harm(where: str, wired: Wired) -> None:
+    """A scope that raises is logged, records nothing, and the step runs all the same."""
+
+    @action
+    def ok() -> int:
+        return 5
+
+    (_, failure, _, _, recorded, _), body = wired.run(ok, remote={"log": Boom(where)})
+    assert (failure, pickle.loads(body)) == (None, 5)
+    expected = {"log": ["recorded"]} if where == "exit" else {"log": None}
+    assert pickle.loads(recorded) == expected
+
+
+def test_surroundings_are_taken_over(wired: Wired, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folder, environment, import path and arguments become those of the run."""
+    monkeypatch.chdir(Path.cwd())
+    monkeypatch.setattr(sys, "argv", list(sys.argv))
+    before = dict(os.environ)
+    folder = str(Path.cwd())
+    body = pickle.dumps((folder, {**before, "DOTFLOW_TEST": "1"}, list(sys.path), ["x"]))
+    wired.tell(SURROUNDINGS, body=body)
+    assert (os.environ["DOTFLOW_TEST"], sys.argv) == ("1", ["x"])
+    wired.tell(SURROUNDINGS, body=pickle.dumps((folder + "/gone", before, list(sys.path), ["x"])))
+    assert "DOTFLOW_TEST" not in os.environ
+    assert str(Path.cwd()) == folder
+
+
+def test_closed_socket_ends_it(wired: Wired) -> None:
+    """The end of the owner is the end of the wait, between frames and within one."""
+    wired.ours.sendall(b"\0" * 10)
+    wired.ours.close()
+    with pytest.raises(Closed):
+        wired.child._reader.wait()
+
+
+def test_frames_that_arrive_together_and_apart() -> None:
+    """Frames are cut right, however the stream is: joined, split in the middle, and large."""
+    ours, theirs = socket.socketpair()
+    large = os.urandom(300_000)
+    with ours, theirs:
+        reader = FrameReader(theirs)
+        send(ours, b"one", b"1")
+        send(ours, b"two", b"2")
+        frames = [tuple(map(bytes, reader.wait())) for _ in range(2)]
+        sender = threading.Thread(target=send, args=(ours, b"head", large))
+        sender.start()
+        frames.append(tuple(map(bytes, reader.wait())))
+        sender.join()
+        theirs.setblocking(False)
+        assert reader.read() is None
+    assert frames == [(b"one", b"1"), (b"two", b"2"), (b"head", large)]

@@ -1,4 +1,4 @@
-"""Exporters of spans, metrics and log records, as the standard OTEL_* variables name them."""
+"""Exporters of spans, as the standard OTEL_* variables name them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ import logging
 import os
 import socket
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from dotflow_otel.drops import LOGS, METRICS, TRACES
+from opentelemetry.environment_variables import OTEL_TRACES_EXPORTER
+from opentelemetry.sdk.environment_variables import (
+    OTEL_EXPORTER_OTLP_PROTOCOL,
+    OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from opentelemetry.sdk.trace.export import SpanExporter
+
 _logger: Final = logging.getLogger("dotflow_otel")
 
+_GROUP: Final = "opentelemetry_traces_exporter"
 _OTLP: Final = "otlp"
 _NONE: Final = "none"
-_PROMETHEUS: Final = "prometheus"
 _BY_PROTOCOL: Final = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 _DEFAULT_PROTOCOL: Final = "http/protobuf"
 
@@ -26,59 +32,33 @@ _DEFAULT_COLLECTOR: Final = ("localhost", 4318)
 _PROBE_SECONDS: Final = 0.25
 
 
-class Exporter(NamedTuple):
-    """An exporter, and the name that asked for it."""
-
-    name: str
-    made: Any
-
-
-def span_exporters() -> Iterator[Exporter]:
-    """Give the exporters of spans that the environment asks for.
+def span_exporters() -> Iterator[SpanExporter]:
+    """Give the exporters that the environment asks for.
 
     `OTEL_TRACES_EXPORTER` names them (`otlp`, `console`, `none`, or any that is installed),
-    separated by commas. Without it there is the one for OTLP if `OTEL_EXPORTER_OTLP_*`
-    variables are set that concern spans, or if a collector listens on this machine where OTLP
-    goes by default. Each reads its own variables. One that cannot be made is left out, with a
-    warning.
+    separated by commas. Without it there is the one for OTLP if any `OTEL_EXPORTER_OTLP_*`
+    variable is set, or if a collector listens on this machine where OTLP goes by default.
+    Each reads its own variables. One that cannot be made is left out, with a warning.
     """
-    names = _named(TRACES)
-    if names is None:
-        names = [_OTLP] if _otlp_is_configured() or _collector_listens_here() else []
-    return _made(TRACES, names)
+    for name in _wanted():
+        try:
+            yield _made(name)
+        except Exception:
+            _logger.warning(
+                "spans are not exported to %r, which OTEL_* variables ask for", name, exc_info=True
+            )
 
 
-def log_exporters() -> Iterator[Exporter]:
-    """Give the exporters of log records that `OTEL_LOGS_EXPORTER` names; none unless it does."""
-    return _made(LOGS, _named(LOGS) or [])
-
-
-def metric_exporters() -> Iterator[Exporter]:
-    """Give the exporters of metrics that `OTEL_METRICS_EXPORTER` names, but Prometheus."""
-    return _made(METRICS, [name for name in _named(METRICS) or [] if name != _PROMETHEUS])
-
-
-def prometheus_is_wanted() -> bool:
-    """Tell whether metrics are kept for Prometheus: so unless others are named."""
-    names = _named(METRICS)
-    return names is None or _PROMETHEUS in names
-
-
-def _named(signal: str) -> list[str] | None:
-    value = os.environ.get(f"OTEL_{signal.upper()}_EXPORTER", "").strip()
-    if not value:
-        return None
-    names = [name.strip() for name in value.split(",")]
+def _wanted() -> list[str]:
+    named = os.environ.get(OTEL_TRACES_EXPORTER, "").strip()
+    if not named:
+        return [_OTLP] if _otlp_is_configured() or _collector_listens_here() else []
+    names = [name.strip() for name in named.split(",")]
     return [name for name in names if name and name.lower() != _NONE]
 
 
 def _otlp_is_configured() -> bool:
-    return any(
-        name.startswith("OTEL_EXPORTER_OTLP_")
-        and not name.startswith(("OTEL_EXPORTER_OTLP_METRICS_", "OTEL_EXPORTER_OTLP_LOGS_"))
-        and value
-        for name, value in os.environ.items()
-    )
+    return any(name.startswith("OTEL_EXPORTER_OTLP_") and os.environ[name] for name in os.environ)
 
 
 def _collector_listens_here() -> bool:
@@ -94,30 +74,18 @@ def _collector_listens_here() -> bool:
         return False
 
 
-def _made(signal: str, names: list[str]) -> Iterator[Exporter]:
-    for name in names:
-        try:
-            yield Exporter(name, _make(signal, name))
-        except Exception:
-            _logger.warning(
-                "%s are not exported to %r, which OTEL_* variables ask for",
-                signal,
-                name,
-                exc_info=True,
-            )
+def _made(name: str) -> SpanExporter:
+    entry_name = _otlp_name() if name == _OTLP else name
+    for entry in entry_points(group=_GROUP, name=entry_name):
+        exporter: SpanExporter = entry.load()()
+        return exporter
+    raise LookupError(f"no exporter of spans is installed under the name {entry_name!r}")
 
 
-def _make(signal: str, name: str) -> Any:
-    entry_name = _otlp_name(signal) if name == _OTLP else name
-    for entry in entry_points(group=f"opentelemetry_{signal}_exporter", name=entry_name):
-        return entry.load()()
-    raise LookupError(f"no exporter of {signal} is installed under the name {entry_name!r}")
-
-
-def _otlp_name(signal: str) -> str:
+def _otlp_name() -> str:
     protocol = (
-        os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL")
-        or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+        os.environ.get(OTEL_EXPORTER_OTLP_TRACES_PROTOCOL)
+        or os.environ.get(OTEL_EXPORTER_OTLP_PROTOCOL)
         or _DEFAULT_PROTOCOL
     ).strip()
     if protocol not in _BY_PROTOCOL:

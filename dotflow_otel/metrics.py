@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from threading import Lock
 from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from dotflow.core.exception import InvalidOption
 from dotflow_otel import conventions as names
-from dotflow_otel.books import Books
+from dotflow_otel.labels import BoundedLabels
 from dotflow_otel.ledger import LedgerMetrics
+from dotflow_otel.series import SeriesBook
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import TypeVar
 
-    from dotflow.core.run import Run
     from dotflow_otel.conventions import Metric
     from dotflow_otel.instruments import Add, GaugeSeries, Observe
-    from dotflow_otel.push import Pushgateway
 
     _Collector = TypeVar("_Collector", Counter, Gauge, Histogram)
 
@@ -36,9 +38,6 @@ class MetricsPrometheus(LedgerMetrics):
         buckets: The upper bounds of the histograms, in seconds, rising; from 5 ms to 1 h
             unless given.
         max_label_values: How many values each label may have; further ones become `other`.
-        push_to: Where the metrics are pushed at the end of each run, in a thread of its own.
-            A push that fails is logged and counted. The exit of the interpreter waits for
-            the last one, no longer than the gateway's timeout.
 
     Raises:
         InvalidOption: The buckets do not rise, or no label value is allowed.
@@ -51,29 +50,62 @@ class MetricsPrometheus(LedgerMetrics):
         *,
         buckets: Sequence[float] = names.BUCKETS,
         max_label_values: int = names.MAX_LABEL_VALUES,
-        push_to: Pushgateway | None = None,
     ) -> None:
+        _check(buckets, max_label_values)
         self.registry: Final = REGISTRY if registry is None else registry
-        super().__init__(_books.of(self.registry, buckets, max_label_values))
-        self._pusher = None if push_to is None else push_to.pusher(registry, self._push_failed)
-
-    def run_finished(self, run: Run) -> None:
-        """Count a run that has ended, and have the metrics pushed."""
-        super().run_finished(run)
-        if self._pusher is not None:
-            self._pusher.push_soon()
-
-    def _push_failed(self) -> None:
-        self.telemetry_error(type(self).__name__, "push")
+        super().__init__(_book_of(self.registry, buckets, max_label_values))
 
 
 class _PrometheusInstruments:
     """The table of metrics as collectors of one registry."""
 
     def __init__(self, registry: CollectorRegistry, buckets: Sequence[float]) -> None:
-        self._registry = registry_of = _Held(registry)
-        self._lock = Lock()
         self._counters: dict[Metric, Counter] = {}
         self._gauges: dict[Metric, Gauge] = {}
         self._histograms: dict[Metric, Histogram] = {}
-        del registry_of
+        for metric in names.METRICS:
+            about = metric.name, metric.help, metric.labels
+            if metric.kind == names.COUNTER:
+                self._counters[metric] = Counter(*about, registry=registry)
+            elif metric.kind == names.GAUGE:
+                gauge = Gauge(*about, registry=registry, multiprocess_mode=metric.across)
+                self._gauges[metric] = gauge
+            else:
+                histogram = Histogram(*about, registry=registry, buckets=buckets)
+                self._histograms[metric] = histogram
+
+    def counter(self, metric: Metric, *values: str) -> Add:
+        return _child(self._counters[metric], values).inc
+
+    def gauge(self, metric: Metric, *values: str) -> GaugeSeries:
+        return _child(self._gauges[metric], values)
+
+    def histogram(self, metric: Metric, *values: str) -> Observe:
+        return _child(self._histograms[metric], values).observe
+
+
+def _child(collector: _Collector, values: tuple[str, ...]) -> _Collector:
+    return collector.labels(*values) if values else collector
+
+
+_books: WeakKeyDictionary[CollectorRegistry, SeriesBook] = WeakKeyDictionary()
+_lock: Final = Lock()
+
+
+def _book_of(
+    registry: CollectorRegistry, buckets: Sequence[float], max_label_values: int
+) -> SeriesBook:
+    with _lock:
+        found = _books.get(registry)
+        if found is None:
+            instruments = _PrometheusInstruments(registry, buckets)
+            found = _books[registry] = SeriesBook(instruments, BoundedLabels(max_label_values))
+        return found
+
+
+def _check(buckets: Sequence[float], max_label_values: int) -> None:
+    rising = all(low < high for low, high in pairwise(buckets))
+    if not buckets or not rising:
+        raise InvalidOption("buckets", buckets, "give upper bounds in seconds, each above the last")
+    if max_label_values < 1:
+        raise InvalidOption("max_label_values", max_label_values, "give 1 or more")

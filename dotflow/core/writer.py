@@ -129,6 +129,7 @@ class TaskWriter:
         except Exception as error:  # noqa: BLE001 - a storage error fails the task
             self.fail(task, Failure.of(error))
             return
+        task.failure = None  # of an attempt before the last
         task.status = TypeStatus.COMPLETED
         if hooks.completed:
             hooks.fire(hooks.completed, task)

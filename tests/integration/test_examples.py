@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
+from datetime import date
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -26,12 +36,14 @@ PRINTED = {
 }
 
 
-def run(name: str, folder: Path, *arguments: str) -> str:
+def run(name: str, folder: Path, *arguments: str, **variables: str) -> str:
     """Run an example in a folder; give what it prints."""
+    # A collector of the developer's must get no spans of tests.
+    ours = {"PYTHONPATH": str(ROOT), "OTEL_TRACES_EXPORTER": "none", "COLUMNS": "80"}
     done = subprocess.run(
         [sys.executable, EXAMPLES / name, *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **ours, **variables},
         capture_output=True,
         text=True,
         timeout=60,
@@ -64,12 +76,9 @@ def test_demo_reads_all_days(weather: tuple[str, Path]) -> None:
     """All 1,461 days are kept and 48 months end in the database, their days all told."""
     output, folder = weather
     assert output.startswith("1,461 days kept, 0 rows rejected.")
-    (database,) = folder.rglob("*.db")
-    with sqlite3.connect(database) as connection:
-        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        assert "months" in {name for (name,) in tables}
-        assert connection.execute("SELECT count(*) FROM months").fetchone() == (48,)
-    connection.close()
+    with closing(sqlite3.connect(folder / "weather.db")) as connection:
+        months = connection.execute("SELECT count(*), sum(days) FROM months")
+        assert months.fetchone() == (48, 1461)
 
 
 def test_demo_shows_the_waterfall(weather: tuple[str, Path]) -> None:
@@ -90,3 +99,138 @@ def test_demo_shows_metrics_and_logs(weather: tuple[str, Path]) -> None:
     (trace,) = re.findall(r"^Trace  ([0-9a-f]{32}),", output, re.MULTILINE)
     assert output.count(f'trace_id="{trace}"') >= 3
     assert "OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 make demo" in output
+
+
+def test_demo_fits_a_narrow_terminal(weather: tuple[str, Path]) -> None:
+    """No line is wider than a terminal of 80 columns, and none carries colours into a pipe."""
+    output, _ = weather
+    assert [line for line in output.splitlines() if len(line) > 80] == []
+    assert "\x1b" not in output
+
+
+def test_demo_can_be_repeated(weather: tuple[str, Path]) -> None:
+    """A second run in the same folder does the same again, also where only ASCII can be shown."""
+    _, folder = weather
+    again = run("weather.py", folder, str(folder), PYTHONIOENCODING="ascii")
+    assert again.startswith("1,461 days kept, 0 rows rejected.")
+    assert len(re.findall(r"attempt \d failed .* =", again)) == 2
+    assert "?" not in again
+
+
+def test_demo_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Without an argument nothing is left; without the SDK it says why there is no trace."""
+    output = run("weather.py", tmp_path, TMPDIR=str(tmp_path), OTEL_SDK_DISABLED="true")
+    assert "no span was recorded" in output
+    assert 'dotflow_workflow_completed_total{mode="sequential",workflow="weather"} 1.0' in output
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
+    """A collector that takes OTLP over HTTP: where it listens, and what it got."""
+    received: list[ExportTraceServiceRequest] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            assert self.path == "/v1/traces"
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received.append(ExportTraceServiceRequest.FromString(body))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", received
+        server.shutdown()
+        thread.join()
+
+
+def test_demo_reaches_jaeger(
+    tmp_path: Path, collector: tuple[str, list[ExportTraceServiceRequest]]
+) -> None:
+    """With the endpoint that the demo names set, the trace that it shows arrives there whole."""
+    endpoint, received = collector
+    output = run(
+        "weather.py",
+        tmp_path,
+        OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
+        OTEL_TRACES_EXPORTER="",
+        NO_PROXY="127.0.0.1",
+    )
+    assert f"The trace is sent to {endpoint}." in output
+    (shown,) = re.findall(r"^Trace  ([0-9a-f]{32}),", output, re.MULTILINE)
+    resources = [spans for request in received for spans in request.resource_spans]
+    spans = [span for each in resources for scope in each.scope_spans for span in scope.spans]
+    assert {span.trace_id.hex() for span in spans} == {shown}
+    assert {_attribute(each.resource, "service.name") for each in resources} == {"weather"}
+    names = [span.name for span in spans]
+    assert names.count("workflow weather") == names.count("insert months") == 1
+    assert names.count("task by_month") == names.count("task share_of_year") == 4
+    assert len({span.span_id for span in spans}) == len(spans)
+
+
+def _attribute(resource: Any, key: str) -> str:
+    (value,) = [each.value.string_value for each in resource.attributes if each.key == key]
+    return str(value)
+
+
+ROW = {
+    "date": "2012/01/01",
+    "precipitation": "0.0",
+    "temp_max": "12.8",
+    "temp_min": "5.0",
+    "wind": "4.7",
+    "weather": "drizzle",
+}
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Iterator[Any]:
+    """The demo as a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(EXAMPLES)
+        spec = importlib.util.spec_from_file_location("weather", EXAMPLES / "weather.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        yield module
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"date": "2012/02/30"}, "day is out of range for month"),
+        ({"precipitation": ""}, "could not convert string to float: ''"),
+        ({"precipitation": "-1"}, "-1.0 mm of rain"),
+        ({"temp_max": "4.9"}, "lowest 5.0 above highest 4.9"),
+        ({"temp_max": "nan"}, "lowest 5.0 above highest nan"),
+        ({"temp_max": "99"}, "5.0 to 99.0 degrees"),
+        ({"wind": "inf"}, "wind of inf m/s"),
+        ({"weather": "hail"}, "unknown weather 'hail'"),
+    ],
+)
+def test_bad_row_is_rejected(pipeline: Any, change: dict[str, str], reason: str) -> None:
+    """A row that cannot be right is left out, with its line and the reason."""
+    checked = pipeline.check([{**ROW, **change}])
+    assert checked.days == []
+    (rejected,) = checked.rejected
+    assert rejected.startswith("line 2: ")
+    assert reason in rejected
+
+
+def test_doubtful_days_are_kept_and_counted(pipeline: Any) -> None:
+    """A second row of one date is rejected; contradictions and gaps are counted."""
+    rows = [
+        ROW,
+        {**ROW, "weather": "sun"},
+        {**ROW, "date": "2012/01/03", "weather": "sun", "precipitation": "2.5"},
+    ]
+    checked = pipeline.check(rows)
+    assert [day.date for day in checked.days] == [date(2012, 1, 1), date(2012, 1, 3)]
+    assert checked.rejected == ["line 3: its date occurs twice"]
+    assert checked.doubtful == {"sun, and rain fell": 1, "a gap in the dates": 1}

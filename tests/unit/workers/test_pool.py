@@ -1,0 +1,181 @@
+"""Lending workers: how many, in which order, and their end."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dotflow.workers import pool as pool_module
+from dotflow.workers.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dotflow.workers.process import Worker
+
+
+@pytest.fixture
+def pool() -> Iterator[Pool]:
+    """Give a pool of one worker, all of whose processes end with the test."""
+    made = Pool(1)
+    yield made
+    for worker in list(made._lent):
+        made.discard(worker)
+    made.close()
+
+
+def _lent(worker: Worker | None) -> Worker:
+    assert worker is not None
+    return worker
+
+
+def _nobody() -> None:
+    raise AssertionError("nobody was to be woken")
+
+
+def _waiter(calls: list[str], name: str) -> Callable[[], None]:
+    return lambda: calls.append(name)
+
+
+def test_no_more_workers_than_the_size(pool: Pool) -> None:
+    """Who asks while all are lent gets none."""
+    _lent(pool.lease(_nobody))
+    assert pool.counts() == (1, 1)
+    assert pool.lease(_waiter([], "late")) is None
+    assert pool.counts() == (1, 1)
+
+
+def test_a_free_worker_is_lent_again(pool: Pool) -> None:
+    """A worker that was given back is kept warm."""
+    first = _lent(pool.lease(_nobody))
+    pool.give_back(first)
+    assert pool.counts() == (1, 0)
+    assert pool.lease(_nobody) is first
+
+
+def test_the_preferred_worker(pool: Pool) -> None:
+    """Of several free ones the preferred one is lent."""
+    pool.size = 2
+    one, two = _lent(pool.lease(_nobody)), _lent(pool.lease(_nobody))
+    pool.give_back(one)
+    pool.give_back(two)
+    assert pool.lease(_nobody, one) is one
+
+
+def test_a_dead_worker_is_not_lent(pool: Pool) -> None:
+    """One that died while it was free makes place for a new one."""
+    dead = _lent(pool.lease(_nobody))
+    pool.give_back(dead)
+    os.kill(dead.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
+    assert _lent(pool.lease(_nobody)).pid != dead.pid
+    assert pool.counts() == (1, 1)
+
+
+def test_the_line_is_served_in_order(pool: Pool) -> None:
+    """The first that waits is woken alone, and nobody takes the worker in its place."""
+    calls: list[str] = []
+    first, second = _waiter(calls, "first"), _waiter(calls, "second")
+    worker = _lent(pool.lease(_nobody))
+    assert pool.lease(first) is None
+    assert pool.lease(second) is None
+    pool.give_back(worker)
+    assert calls == ["first"]
+    assert pool.lease(second) is None  # it asks again, in vain
+    assert pool.lease(first) is worker
+    pool.give_back(worker)
+    assert calls == ["first", "second"]
+    assert pool.lease(second) is worker
+
+
+def test_who_waits_is_seen(pool: Pool) -> None:
+    """A run learns that another one waits; its own waiting does not count."""
+    one, other = _waiter([], "one"), _waiter([], "other")
+    assert not pool.is_wanted(one)
+    _lent(pool.lease(_nobody))
+    pool.lease(one)
+    assert not pool.is_wanted(one)
+    assert pool.is_wanted(other)
+
+
+@pytest.mark.parametrize("woken", [False, True])
+def test_leaving_the_line(woken: bool, pool: Pool) -> None:
+    """Who leaves, woken already or not, leaves the worker to the next."""
+    calls: list[str] = []
+    first, second = _waiter(calls, "first"), _waiter(calls, "second")
+    worker = _lent(pool.lease(_nobody))
+    pool.lease(first)
+    pool.lease(second)
+    if woken:
+        pool.give_back(worker)
+        pool.stop_waiting(first)
+    else:
+        pool.stop_waiting(first)
+        pool.give_back(worker)
+    assert calls == ["first"] * woken + ["second"]
+
+
+def test_discarding_makes_place(pool: Pool) -> None:
+    """A worker that is discarded is dead, says how it ended, and wakes the next in line."""
+    calls: list[str] = []
+    worker = _lent(pool.lease(_nobody))
+    pool.lease(_waiter(calls, "next"))
+    assert pool.discard(worker) == "was killed by SIGKILL"
+    assert calls == ["next"]
+    assert pool.counts() == (0, 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker.pid, 0)
+
+
+def test_a_start_that_fails(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error reaches who asked, and the place is free for the next time."""
+
+    def refuse(*_: object) -> Worker:
+        raise OSError("no more processes")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pool_module, "Worker", refuse)
+        with pytest.raises(OSError, match="no more processes"):
+            pool.lease(_nobody)
+    assert pool.counts() == (0, 0)
+    assert pool.lease(_nobody) is not None
+
+
+def test_closing(pool: Pool) -> None:
+    """Free workers are gone when it returns, lent ones are killed; then new ones start."""
+    pool.size = 2
+    free, lent = _lent(pool.lease(_nobody)), _lent(pool.lease(_nobody))
+    pool.give_back(free)
+    pool.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(free.pid, 0)
+    assert pool.discard(lent) == "was killed by SIGKILL"
+    assert _lent(pool.lease(_nobody)).pid not in (free.pid, lent.pid)
+
+
+def test_forgetting(pool: Pool) -> None:
+    """After a fork the copy has no workers and no line, and leaves the others' alone."""
+    worker = _lent(pool.lease(_nobody))
+    pool.lease(_nobody)
+    try:
+        pool.forget()
+        assert pool.counts() == (0, 0)
+        assert not pool.is_wanted(_waiter([], "anyone"))
+        # Its process was not killed: it ends by itself, as its pipe was the last one.
+        assert worker._process.returncode == 0
+        assert _lent(pool.lease(_nobody)).pid != worker.pid
+    finally:
+        os.waitpid(worker.pid, 0)
+
+
+def test_a_pool_that_is_let_go() -> None:
+    """Its free workers end with it."""
+    pool = Pool(1)
+    worker = _lent(pool.lease(_nobody))
+    pool.give_back(worker)
+    del pool
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker.pid, 0)

@@ -145,6 +145,8 @@ class Manager:
     def _execute(self) -> None:
         try:
             self._drive()
+            if self._checkpoints:
+                self._checkpoints.finish(completed=not self._has_failed_task())
         except BaseException as error:
             self._finish(error)
             raise
@@ -166,13 +168,14 @@ class Manager:
         for task in self.tasks:
             if task.status == TypeStatus.NOT_STARTED:
                 self._writer.skip(task)
-        failed = error is not None or any(task.status == TypeStatus.FAILED for task in self.tasks)
-        if self._checkpoints and error is None:
-            self._checkpoints.finish(completed=not failed)
+        failed = error is not None or self._has_failed_task()
         duration = monotonic() - self._clock
         self._run = self._run.finished(duration, failed=failed, error=error)
         self._hooks.run_finished(self._run)
         (self.on_failure if failed else self.on_success)(tasks=list(self.tasks))
+
+    def _has_failed_task(self) -> bool:
+        return any(task.status == TypeStatus.FAILED for task in self.tasks)
 
 
 def _check_policy(policy: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from logging import ERROR, INFO, WARNING
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,20 +13,27 @@ from dotflow.core.failure import Failure
 from dotflow.core.types.status import TypeStatus
 from dotflow.settings import Settings
 from dotflow_otel.conventions import LOGGER, SPAN_ID, TRACE_ID
-from dotflow_otel.log_context import BoundIds, TraceContextFilter, add_run_context
+from dotflow_otel.each import for_each
+from dotflow_otel.log_context import BoundIds, TraceContextFilter, add_run_context, bound_values
 from dotflow_otel.log_output import LogOutput
+from dotflow_otel.log_relay import levels_here
+from dotflow_otel.process import this_process
+from dotflow_otel.remote_log import RemoteLog
 from dotflow_otel.span_ids import ids_of_run, ids_of_task
 
 if TYPE_CHECKING:
     import os
     from typing import TextIO
 
-    from dotflow.abc.scope import Scope
+    from dotflow.abc.scope import RemoteScope, Scope
+    from dotflow.core.attempt import Outcome
     from dotflow.core.run import Run
     from dotflow.core.task import Task
     from dotflow_otel.span_ids import SpanIds
 
 __all__ = ["LogStructlog", "TraceContextFilter", "add_run_context"]
+
+_logger: Final = logging.getLogger("dotflow_otel")
 
 _LEVEL_NAMES: Final = {number: name.lower() for name, number in LEVELS.items()}
 
@@ -127,6 +135,26 @@ class LogStructlog(Log):
         """Give what binds the ids while the step runs."""
         return BoundIds(task, self._note_of(task).workflow_id)
 
+    def remote_scope(self, task: Task, attempt: int) -> RemoteScope | None:  # noqa: ARG002
+        """Give what binds the ids in a worker, and keeps what the step logs there."""
+        note = self._note_of(task)
+        ids = bound_values(task, note.workflow_id)
+        return RemoteLog(ids, note.levels, this_process())
+
+    def attempt_finished(
+        self,
+        task: Task,  # noqa: ARG002 - the signature of the interface
+        attempt: int,  # noqa: ARG002
+        outcome: Outcome,  # noqa: ARG002
+        recorded: Any,
+    ) -> None:
+        """Have what the step logged in a worker handled as the application logs."""
+        if recorded is None:
+            return
+        for_each(lambda entry: entry.replay(), recorded.entries)
+        if recorded.dropped:
+            _logger.warning("%d log records of a worker were dropped", recorded.dropped)
+
     def _tell(self, level: int, event: str, task: Task) -> None:
         note = self._note_of(task)
         fields = _task_fields(task, note.workflow_id)
@@ -161,12 +189,20 @@ class LogStructlog(Log):
 class _RunNote:
     """A run that goes on: the text of its id, made once, and its first failed task's failure."""
 
-    __slots__ = ("_run", "failure", "workflow_id")
+    __slots__ = ("_levels", "_run", "failure", "workflow_id")
 
     def __init__(self, run: Run | None, workflow_id: object = None) -> None:
         self._run = run
         self.workflow_id = str(workflow_id if run is None else run.workflow_id)
         self.failure: Failure | None = None
+        self._levels: bytes | None = None
+
+    @property
+    def levels(self) -> bytes:
+        """The levels of logging, for the run's workers."""
+        if self._levels is None:
+            self._levels = levels_here()
+        return self._levels
 
     def fields(self) -> dict[str, Any]:
         fields: dict[str, Any] = {"workflow_id": self.workflow_id}

@@ -46,16 +46,7 @@ class BoundIds:
         self._tokens: list[Token[Any]] = []
 
     def __enter__(self) -> None:
-        task = self._task
-        values = [
-            self._workflow_id,
-            "" if task.run is None else task.run.name,
-            task.task_id,
-            task.name,
-        ]
-        ids = ids_of_step(task)
-        if ids is not None:
-            values += ids.trace_id, ids.span_id
+        values = bound_values(self._task, self._workflow_id).values()
         # Without a span the variables of its ids are left as they are.
         self._tokens = [
             variable.set(value) for variable, value in zip(_VARIABLES, values, strict=False)
@@ -69,6 +60,20 @@ class BoundIds:
     ) -> None:
         for variable, token in zip(_VARIABLES, self._tokens, strict=False):
             variable.reset(token)
+
+
+def bound_values(task: Task, workflow_id: str) -> dict[str, str]:
+    """Give what is bound while a step runs, in the order of `BOUND`."""
+    values = {
+        "workflow_id": workflow_id,
+        "workflow": "" if task.run is None else task.run.name,
+        "task_id": task.task_id,
+        "task": task.name,
+    }
+    ids = ids_of_step(task)
+    if ids is not None:
+        values[TRACE_ID], values[SPAN_ID] = ids.trace_id, ids.span_id
+    return values
 
 
 class TraceContextFilter(logging.Filter):

@@ -14,13 +14,14 @@ from dotflow.core.failure import Failure
 from dotflow.core.types.status import TypeStatus
 from dotflow_otel import conventions as names
 from dotflow_otel import span_ids
-from dotflow_otel.spans import AttemptScope, RunSpan, TaskSpan, link_to, mark_failed, traceparent
+from dotflow_otel.failures import mark_failed
+from dotflow_otel.spans import AttemptScope, RunSpan, TaskSpan, link_to, traceparent
 from dotflow_otel.told import ToldRuns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dotflow.abc.scope import Scope
+    from dotflow.abc.scope import RemoteScope, Scope
     from dotflow.core.attempt import Outcome
     from dotflow.core.run import Run
     from dotflow.core.task import Task
@@ -145,6 +146,7 @@ class TracerOpenTelemetry(Tracer):
             return
         failure = task.failure if task.status == TypeStatus.FAILED else None
         state.end_attempt(failure)
+        state.end_remote(None, failure, None)
         if failure is not None:
             mark_failed(state.span, failure)
             state.run.note(task.name, failure)
@@ -205,17 +207,23 @@ class TracerOpenTelemetry(Tracer):
             return state
         return AttemptScope(state, attempt)
 
+    def remote_scope(self, task: Task, attempt: int) -> RemoteScope | None:
+        """Give what makes the span of an attempt in a worker."""
+        state = self._tasks.get(task)
+        return None if state is None else state.begin_remote(attempt)
+
     def attempt_finished(
         self,
         task: Task,
         attempt: int,  # noqa: ARG002 - the signature of the interface
         outcome: Outcome,
-        recorded: object,  # noqa: ARG002
+        recorded: Any,
     ) -> None:
-        """End the attempt's span, if it has one of its own."""
+        """End the attempt's span, if it has one of its own, and hand on what a worker recorded."""
         state = self._tasks.get(task)
         if state is not None:
             state.end_attempt(outcome.failure)
+            state.end_remote(outcome, outcome.failure, recorded)
 
 
 def _nanoseconds(seconds: float) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from processes import Pair, Peers, in_turn, medians, seconds, workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 class Row(NamedTuple):
@@ -85,6 +87,27 @@ def parallel(peers: Peers, pairs: int) -> Iterator[Row]:
         )
         second = medians(*figures, "second")
         yield Row(f"`parallel`, 400 tasks (1.0.1: 100){note}", "us/task", second, 0.05)
+
+
+def telemetry(peers: Peers, pairs: int) -> Iterator[Row]:
+    """What observing costs, beside the same calls alone, dotflow 1.0.1, and no calls at all."""
+    added = _median_of(pairs, peers.telemetry, "added.py", "added", "bare")
+    yield Row("traces and metrics added; the same calls alone", "us/task", added, 1.15)
+    figures = in_turn(
+        pairs,
+        partial(workload, peers.telemetry, "all_on.py", 2000, 5),
+        partial(workload, peers.peer, "default_log.py", 2000, 5),
+    )
+    all_on = medians(*figures, "run")
+    yield Row("run, all telemetry on; dotflow 1.0.1, its default log", "us/task", all_on, 1.25)
+    silent = _median_of(pairs, peers.here, "dispatch.py", "run", "without")
+    yield Row("run, no telemetry; without the dispatch", "us/task", silent, 1.15)
+
+
+def _median_of(pairs: int, python: Path, name: str, figure: str, beside: str) -> Pair:
+    """Give the medians of two figures that one workload measures in turn."""
+    told = [workload(python, name, 2000, 9) for _ in range(pairs)]
+    return Pair(median(each[figure] for each in told), median(each[beside] for each in told))
 
 
 def _both(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opentelemetry.context import attach, detach
-from opentelemetry.trace import Link, SpanKind, StatusCode, get_current_span, set_span_in_context
+from opentelemetry.trace import Link, StatusCode, get_current_span, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from dotflow_otel import conventions as names
 from dotflow_otel import span_ids
 from dotflow_otel.code import step_attributes
 from dotflow_otel.span_ids import SpanIds
+from dotflow_otel.span_maker import maker_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,17 +33,18 @@ class RunSpan:
     """A run's span, and what the spans below it share.
 
     Args:
-        tracer: Makes the spans below.
+        tracer: Made the span, and makes those below.
         span: The span.
         context: The caller's context, baggage and all, with the span as the current one.
         shared: The attributes that tasks have from their run.
         ids: The ids of the span.
 
     Attributes:
+        maker: Makes the spans below.
         failures: How many tasks failed.
     """
 
-    __slots__ = ("_by_step", "_first", "_shared", "context", "failures", "ids", "span", "tracer")
+    __slots__ = ("_by_step", "_first", "_shared", "context", "failures", "ids", "maker", "span")
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class RunSpan:
         shared: Mapping[str, str],
         ids: SpanIds | None,
     ) -> None:
-        self.tracer = tracer
+        self.maker = maker_of(tracer, span)
         self.span = span
         self.context = context
         self._shared = shared
@@ -117,10 +119,10 @@ class TaskSpan:
 
     def begin_attempt(self, number: int) -> Span:
         """Begin the span of an attempt."""
-        self._attempt = self.run.tracer.start_span(
+        self._attempt = self.run.maker.start(
             names.ATTEMPT_SPAN,
+            self.span,
             self.context_with(self.span),
-            SpanKind.INTERNAL,
             {names.ATTEMPT_NUMBER: number},
         )
         ids = self.run.ids_of(self._attempt)

@@ -84,10 +84,10 @@ def perform(attempt: Attempt) -> Outcome:
 
 
 def _within_scopes(attempt: Attempt, scopes: Sequence[Scope]) -> Any:
-    if not scopes:
-        return _limited(attempt) if attempt.timeout else _run(attempt)
     with scopes[0]:
-        return _within_scopes(attempt, scopes[1:])
+        if len(scopes) > 1:
+            return _within_scopes(attempt, scopes[1:])
+        return _limited(attempt) if attempt.timeout else _run(attempt)
 
 
 def _limited(attempt: Attempt) -> Any:

@@ -107,7 +107,7 @@ class Hooks:
     def scopes(self, task: Task, attempt: int) -> Sequence[Scope]:
         """Give what is entered around an attempt in this process, guarded."""
         made = self._made(self._scopes, task, attempt)
-        return [_GuardedScope(scope, self._config, slot) for slot, scope in made]
+        return (_GuardedScopes(made, self._config),) if made else ()
 
     def remote_scopes(self, task: Task, attempt: int) -> dict[str, Any]:
         """Give what is sent along with an attempt, by the slot that it comes from."""
@@ -218,21 +218,27 @@ def report(config: Config, slot: str, hook: str, error: Exception) -> None:
         _logger.debug("the error could not be counted", exc_info=True)
 
 
-class _GuardedScope:
-    __slots__ = ("_config", "_entered", "_scope", "_slot")
+class _GuardedScopes:
+    """The scopes of an attempt as one: entered in order, left in reverse, each guarded."""
 
-    def __init__(self, scope: Scope, config: Config, slot: str) -> None:
-        self._scope = scope
+    __slots__ = ("_config", "_entered", "_scopes")
+
+    def __init__(self, scopes: Sequence[tuple[str, Scope]], config: Config) -> None:
+        self._scopes = scopes
         self._config = config
-        self._slot = slot
-        self._entered = False
+        self._entered: list[tuple[str, Scope]] = []
 
     def __enter__(self) -> None:
-        try:
-            self._scope.__enter__()
-            self._entered = True
-        except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
-            report(self._config, self._slot, "attempt_scope", error)
+        for each in self._scopes:
+            slot, scope = each
+            try:
+                scope.__enter__()
+                self._entered.append(each)
+            except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
+                report(self._config, slot, "attempt_scope", error)
+            except BaseException as error:
+                self.__exit__(type(error), error, error.__traceback__)
+                raise
 
     def __exit__(
         self,
@@ -240,9 +246,12 @@ class _GuardedScope:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if not self._entered:
-            return
-        try:
-            self._scope.__exit__(kind, error, traceback)
-        except Exception as broken:  # noqa: BLE001 - telemetry never breaks a run
-            report(self._config, self._slot, "attempt_scope", broken)
+        while self._entered:
+            slot, scope = self._entered.pop()
+            try:
+                scope.__exit__(kind, error, traceback)
+            except Exception as broken:  # noqa: BLE001 - telemetry never breaks a run
+                report(self._config, slot, "attempt_scope", broken)
+            except BaseException:
+                self.__exit__(kind, error, traceback)
+                raise

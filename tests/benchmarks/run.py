@@ -27,7 +27,8 @@ _GROUPS: dict[str, tuple[Callable[[Peers, int], Iterator[Row]], int]] = {
     "telemetry": (telemetry, 7),
 }
 
-_PEER = ("what", "dotflow 1.0.1")
+# Rows that say themselves what they are beside.
+_OWN_TERMS = ("telemetry",)
 
 
 def _arguments() -> argparse.Namespace:
@@ -58,8 +59,8 @@ def _machine() -> str:
 
 
 def _header(group: str) -> str:
-    what, beside = ("what; beside it", "beside it") if group == "telemetry" else _PEER
-    return f"\n| {what} | here | {beside} | ratio | bar | met |\n|---|---|---|---|---|---|"
+    beside = "beside it" if group in _OWN_TERMS else "dotflow 1.0.1"
+    return f"\n| what | here | {beside} | ratio | bar | met |\n|---|---|---|---|---|---|"
 
 
 def main() -> int:

@@ -106,12 +106,20 @@ class Hooks:
 
     def scopes(self, task: Task, attempt: int) -> Sequence[Scope]:
         """Give what is entered around an attempt in this process, guarded."""
-        made = self._made(self._scopes, task, attempt)
-        return (_GuardedScopes(made, self._config),) if made else ()
+        return (_GuardedScopes(self._scopes, self._config, task, attempt),)
 
     def remote_scopes(self, task: Task, attempt: int) -> dict[str, Any]:
         """Give what is sent along with an attempt, by the slot that it comes from."""
-        return dict(self._made(self._remote, task, attempt)) if self._remote else {}
+        made = {}
+        for function, slot, hook in self._remote:
+            try:
+                scope = function(task, attempt)
+            except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
+                report(self._config, slot, hook, error)
+                continue
+            if scope is not None:
+                made[slot] = scope
+        return made
 
     def attempt_finished(self, task: Task, outcome: Outcome) -> None:
         """Tell how an attempt ended, with what its remote scopes recorded."""
@@ -120,18 +128,6 @@ class Hooks:
                 function(task, task.attempt, outcome, outcome.recorded.get(slot))
             except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
                 report(self._config, slot, hook, error)
-
-    def _made(self, calls: Calls, task: Task, attempt: int) -> list[tuple[str, Any]]:
-        made = []
-        for function, slot, hook in calls:
-            try:
-                scope = function(task, attempt)
-            except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
-                report(self._config, slot, hook, error)
-                continue
-            if scope is not None:
-                made.append((slot, scope))
-        return made
 
 
 class RunHooks:
@@ -219,23 +215,26 @@ def report(config: Config, slot: str, hook: str, error: Exception) -> None:
 
 
 class _GuardedScopes:
-    """The scopes of an attempt as one: entered in order, left in reverse, each guarded."""
+    """The scopes of an attempt as one: made and entered in order, left in reverse, guarded."""
 
-    __slots__ = ("_config", "_entered", "_scopes")
+    __slots__ = ("_attempt", "_calls", "_config", "_entered", "_task")
 
-    def __init__(self, scopes: Sequence[tuple[str, Scope]], config: Config) -> None:
-        self._scopes = scopes
+    def __init__(self, calls: Calls, config: Config, task: Task, attempt: int) -> None:
+        self._calls = calls
         self._config = config
+        self._task = task
+        self._attempt = attempt
         self._entered: list[tuple[str, Scope]] = []
 
     def __enter__(self) -> None:
-        for each in self._scopes:
-            slot, scope = each
+        for function, slot, hook in self._calls:
             try:
-                scope.__enter__()
-                self._entered.append(each)
+                scope = function(self._task, self._attempt)
+                if scope is not None:
+                    scope.__enter__()
+                    self._entered.append((slot, scope))
             except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
-                report(self._config, slot, "attempt_scope", error)
+                report(self._config, slot, hook, error)
             except BaseException as error:
                 self.__exit__(type(error), error, error.__traceback__)
                 raise

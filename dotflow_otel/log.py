@@ -15,6 +15,7 @@ from dotflow.settings import Settings
 from dotflow_otel.conventions import LOGGER, SPAN_ID, TRACE_ID
 from dotflow_otel.each import for_each
 from dotflow_otel.log_context import BoundIds, TraceContextFilter, add_run_context, bound_values
+from dotflow_otel.log_lines import completed_line, head_of, started_line
 from dotflow_otel.log_output import LogOutput
 from dotflow_otel.log_relay import levels_here
 from dotflow_otel.process import this_process
@@ -43,6 +44,9 @@ _EVENTS: Final = {
     TypeStatus.RETRY: "task.retried",
     TypeStatus.FAILED: "task.failed",
 }
+
+# The events that every task has: most of all lines.
+_LINES: Final = {"task.started": started_line, "task.completed": completed_line}
 
 
 class LogStructlog(Log):
@@ -157,6 +161,11 @@ class LogStructlog(Log):
 
     def _tell(self, level: int, event: str, task: Task) -> None:
         note = self._note_of(task)
+        line_of = _LINES.get(event)
+        if line_of is not None and not structlog.is_configured() and self._output.takes_json():
+            now = self._output.now()
+            self._output.write_line(line_of(now, note.head, task, ids_of_task(task)))
+            return
         fields = _task_fields(task, note.workflow_id)
         if event == "task.started":
             fields["attempt"] = task.attempt
@@ -187,13 +196,14 @@ class LogStructlog(Log):
 
 
 class _RunNote:
-    """A run that goes on: the text of its id, made once, and its first failed task's failure."""
+    """A run that goes on: texts of it, made once, and its first failed task's failure."""
 
-    __slots__ = ("_levels", "_run", "failure", "workflow_id")
+    __slots__ = ("_levels", "_run", "failure", "head", "workflow_id")
 
     def __init__(self, run: Run | None, workflow_id: object = None) -> None:
         self._run = run
         self.workflow_id = str(workflow_id if run is None else run.workflow_id)
+        self.head = head_of(self.workflow_id, "" if run is None else run.name)
         self.failure: Failure | None = None
         self._levels: bytes | None = None
 

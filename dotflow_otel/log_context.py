@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from structlog.contextvars import bind_contextvars, get_contextvars
 
@@ -27,7 +27,7 @@ def _variables() -> tuple[ContextVar[Any], ...]:
     return tuple(tokens[name].var for name in BOUND)
 
 
-_VARIABLES: Final = _variables()
+_workflow_id, _workflow, _task_id, _task, _trace_id, _span_id = _variables()
 
 
 class BoundIds:
@@ -46,11 +46,19 @@ class BoundIds:
         self._tokens: list[Token[Any]] = []
 
     def __enter__(self) -> None:
-        values = bound_values(self._task, self._workflow_id).values()
-        # Without a span the variables of its ids are left as they are.
-        self._tokens = [
-            variable.set(value) for variable, value in zip(_VARIABLES, values, strict=False)
+        task = self._task
+        # Set one by one: a loop over names and values takes as long again.
+        self._tokens = tokens = [
+            _workflow_id.set(self._workflow_id),
+            _workflow.set("" if task.run is None else task.run.name),
+            _task_id.set(task.task_id),
+            _task.set(task.name),
         ]
+        ids = ids_of_step(task)
+        # Without a span the variables of its ids are left as they are.
+        if ids is not None:
+            tokens.append(_trace_id.set(ids.trace_id))
+            tokens.append(_span_id.set(ids.span_id))
 
     def __exit__(
         self,
@@ -58,8 +66,8 @@ class BoundIds:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for variable, token in zip(_VARIABLES, self._tokens, strict=False):
-            variable.reset(token)
+        for token in self._tokens:
+            token.var.reset(token)
 
 
 def bound_values(task: Task, workflow_id: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from dotflow_otel.code import step_attributes
 from dotflow_otel.failures import description_of, mark_failed
 from dotflow_otel.method_scope import MethodScope
 from dotflow_otel.span_ids import SpanIds
+from dotflow_otel.span_maker import maker_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,13 +40,14 @@ class RunSpan:
     """A run's span, and what the spans below it share.
 
     Args:
-        tracer: Makes the spans below.
+        tracer: Made the span, and makes those below.
         span: The span.
         context: The caller's context, baggage and all, with the span as the current one.
         shared: The attributes that tasks have from their run.
         ids: The ids of the span.
 
     Attributes:
+        maker: Makes the spans below at less cost.
         failures: How many tasks failed.
     """
 
@@ -57,6 +59,7 @@ class RunSpan:
         "context",
         "failures",
         "ids",
+        "maker",
         "span",
         "tracer",
     )
@@ -70,6 +73,7 @@ class RunSpan:
         ids: SpanIds | None,
     ) -> None:
         self.tracer = tracer
+        self.maker = maker_of(tracer, span)
         self.span = span
         self.context = context
         self._shared = shared
@@ -152,10 +156,10 @@ class TaskSpan:
 
     def begin_attempt(self, number: int) -> Span:
         """Begin the span of an attempt."""
-        self._attempt = self.run.tracer.start_span(
+        self._attempt = self.run.maker.start(
             names.ATTEMPT_SPAN,
+            self.span,
             self.context_with(self.span),
-            SpanKind.INTERNAL,
             {names.ATTEMPT_NUMBER: number},
         )
         ids = self.run.ids_of(self._attempt)

@@ -150,24 +150,20 @@ class TracerOpenTelemetry(Tracer):
         if failure is not None:
             mark_failed(state.span, failure)
             state.run.note(task.name, failure)
-        span = state.span
-        # One by one: the SDK takes longer over a dictionary of two.
-        span.set_attribute(names.TASK_STATUS, _STATUSES.get(task.status, names.FAILED))
-        span.set_attribute(names.TASK_ATTEMPTS, task.attempt)
-        span.end()
+        status = _STATUSES.get(task.status, names.FAILED)
+        last = {names.TASK_STATUS: status, names.TASK_ATTEMPTS: task.attempt}
+        state.run.maker.end(state.span, last)
         span_ids.end_task(task)
 
     def task_restored(self, task: Task) -> None:
         """Make a short span, so that a task that did not run stays visible."""
-        span = self._begin(task, self._run_of(task), None)
-        span.set_attributes(
-            {
-                names.TASK_RESTORED: True,
-                names.TASK_STATUS: names.COMPLETED,
-                names.TASK_ATTEMPTS: 0,
-            }
-        )
-        span.end()
+        run = self._run_of(task)
+        last = {
+            names.TASK_RESTORED: True,
+            names.TASK_STATUS: names.COMPLETED,
+            names.TASK_ATTEMPTS: 0,
+        }
+        run.maker.end(self._begin(task, run, None), last)
 
     def _run_of(self, task: Task) -> RunSpan:
         key = str(task.workflow_id) if task.run is None else task.run.id
@@ -189,14 +185,8 @@ class TracerOpenTelemetry(Tracer):
             names.TASK_GROUP: task.group_name,
             names.TASK_INDEX: task.index,
         }
-        return run.tracer.start_span(
-            names.TASK_SPAN.format(task.name),
-            run.context,
-            SpanKind.INTERNAL,
-            attributes,
-            None,
-            start_time,
-        )
+        name = names.TASK_SPAN.format(task.name)
+        return run.maker.start(name, run.span, run.context, attributes, start_time)
 
     # --- attempts ---------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.noop import is_noop
-from dotflow.core.scopes import GuardedScope
+from dotflow.core.scopes import GuardedScopes
 from dotflow.core.types.workflow import WorkflowStatus
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Hooks:
     def scopes(self, task: Task, attempt: int) -> Sequence[Scope]:
         """Give what is entered around an attempt in this process, guarded."""
         made = self._made(self._scopes, task, attempt)
-        return [GuardedScope(scope, partial(report, self._config, slot)) for slot, scope in made]
+        return (GuardedScopes(made, partial(report, self._config)),) if made else ()
 
     def remote_scopes(self, task: Task, attempt: int) -> dict[str, Any]:
         """Give what is sent along with an attempt, by the slot that it comes from."""

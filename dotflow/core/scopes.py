@@ -11,31 +11,38 @@ if TYPE_CHECKING:
     from dotflow.abc.scope import Scope
     from dotflow.core.action import Action
 
-    # Told the name of the hook and its error.
-    Report = Callable[[str, Exception], object]
+    # Told the slot of the provider, the name of the hook, and its error.
+    Report = Callable[[str, str, Exception], object]
 
 
-class GuardedScope:
-    """A scope whose errors are told and go no further.
+class GuardedScopes:
+    """The scopes of an attempt as one: entered in order, left in reverse, each guarded.
 
     Args:
-        scope: The scope.
-        report: Told of an error.
+        scopes: The slot of its provider, and the scope, for each.
+        report: Told of an error, which goes no further.
     """
 
-    __slots__ = ("_entered", "_report", "_scope")
+    __slots__ = ("_entered", "_inside", "_report", "_scopes")
 
-    def __init__(self, scope: Scope, report: Report) -> None:
-        self._scope = scope
+    def __init__(self, scopes: Sequence[tuple[str, Scope]], report: Report) -> None:
+        self._scopes = scopes
         self._report = report
-        self._entered = False
+        self._entered: list[tuple[str, Scope]] = []
+        self._inside = 0
 
     def __enter__(self) -> None:
-        try:
-            self._scope.__enter__()
-            self._entered = True
-        except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
-            self._report("attempt_scope", error)
+        for each in self._scopes:
+            slot, scope = each
+            try:
+                scope.__enter__()
+                self._entered.append(each)
+                self._inside += 1
+            except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
+                self._report(slot, "attempt_scope", error)
+            except BaseException as error:
+                self.__exit__(type(error), error, error.__traceback__)
+                raise
 
     def __exit__(
         self,
@@ -43,33 +50,45 @@ class GuardedScope:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if not self._entered:
-            return
-        try:
-            self._scope.__exit__(kind, error, traceback)
-        except Exception as broken:  # noqa: BLE001 - telemetry never breaks a run
-            self._report("attempt_scope", broken)
+        while self._inside:
+            self._inside -= 1
+            slot, scope = self._entered[self._inside]
+            try:
+                scope.__exit__(kind, error, traceback)
+            except Exception as broken:  # noqa: BLE001 - telemetry never breaks a run
+                self._report(slot, "attempt_scope", broken)
+            except BaseException:
+                self.__exit__(kind, error, traceback)
+                raise
 
-    def method_scope(self, action: Action, attempt: int | None) -> GuardedScope | None:
+    def method_scope(self, action: Action, attempt: int | None) -> GuardedScopes | None:
         """Give what is entered around a method of a class step, if anything."""
-        give = getattr(self._scope, "method_scope", None)
-        if give is None or not self._entered:
-            return None
-        try:
-            scope = give(action, attempt)
-        except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
-            self._report("method_scope", error)
-            return None
-        return None if scope is None else GuardedScope(scope, self._report)
+        found = []
+        for slot, scope in self._entered:
+            give = getattr(scope, "method_scope", None)
+            if give is None:
+                continue
+            try:
+                below = give(action, attempt)
+            except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
+                self._report(slot, "method_scope", error)
+                continue
+            if below is not None:
+                found.append((slot, below))
+        return GuardedScopes(found, self._report) if found else None
 
-    def collect(self) -> object:
-        """Give what a remote scope recorded; None where that fails."""
-        if not self._entered:
-            return None
+    def collect(self) -> dict[str, object]:
+        """Give what the remote ones among the scopes recorded, by slot."""
+        recorded: dict[str, object] = {slot: None for slot, _ in self._scopes}
+        for slot, scope in self._entered:
+            recorded[slot] = self._collected(slot, scope)
+        return recorded
+
+    def _collected(self, slot: str, scope: Any) -> object:
         try:
-            return self._scope.collect()  # type: ignore[attr-defined]
+            return scope.collect()
         except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
-            self._report("collect", error)
+            self._report(slot, "collect", error)
             return None
 
 
@@ -78,7 +97,7 @@ def within(scopes: Sequence[Scope], call: Callable[[], Any]) -> Any:
     if not scopes:
         return call()
     with scopes[0]:
-        return within(scopes[1:], call)
+        return call() if len(scopes) == 1 else within(scopes[1:], call)
 
 
 def method_scopes(scopes: Sequence[Scope], action: Action, attempt: int | None) -> Sequence[Scope]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from processes import Pair, Peers, in_turn, medians, seconds, workload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 class Row(NamedTuple):
@@ -85,6 +86,27 @@ def parallel(peers: Peers, pairs: int) -> Iterator[Row]:
         )
         second = medians(*figures, "second")
         yield Row(f"`parallel`, 400 tasks (1.0.1: 100){note}", "us/task", second, 0.05)
+
+
+def telemetry(peers: Peers, pairs: int) -> Iterator[Row]:
+    """What observing costs, beside the same calls alone, dotflow 1.0.1, and no calls at all."""
+    added = _within(pairs, partial(workload, peers.telemetry, "added.py", 2000, 9))
+    yield Row("traces and metrics, beside the same calls alone", "us/task", added, 1.15)
+    figures = in_turn(
+        pairs,
+        partial(workload, peers.telemetry, "all_on.py", 2000, 5),
+        partial(workload, peers.peer, "default_log.py", 2000, 5),
+    )
+    all_on = medians(*figures, "run")
+    yield Row("run with traces, metrics and logs, beside dotflow 1.0.1", "us/task", all_on, 1.25)
+    silent = _within(pairs, partial(workload, peers.here, "dispatch.py", 2000, 41))
+    yield Row("run without telemetry, beside no calls of providers", "us/task", silent, 1.15)
+
+
+def _within(times: int, measure: Callable[[], dict[str, float]]) -> Pair:
+    """Give the medians of both figures of a workload that measures them in turn itself."""
+    told = [measure() for _ in range(times)]
+    return Pair(*(median(each[name] for each in told) for name in told[0]))
 
 
 def _both(

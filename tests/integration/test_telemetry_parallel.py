@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -650,16 +651,10 @@ def test_structlog_in_a_worker(observed: Observed) -> None:
 
 def test_order_of_lines(observed: Observed, kept: Kept) -> None:
     """What a step logged is there before the line that tells that its task has ended."""
-    order: list[str] = []
-    kept.emit = lambda record: order.append(record.getMessage())  # type: ignore[method-assign]
-    write = observed.config.log._emit  # type: ignore[attr-defined]
-
-    def emit(level: int, event: str, fields: Any) -> None:
-        order.append(event)
-        write(level, event, fields)
-
-    observed.config.log._emit = emit  # type: ignore[attr-defined]
+    write = observed.stream.write
+    kept.emit = lambda record: write(json.dumps({"event": record.getMessage()}) + "\n")
     observed.run(logs, mode="parallel")
+    order = [line["event"] for line in observed.lines]
     assert order == [
         "workflow.started",
         "task.started",

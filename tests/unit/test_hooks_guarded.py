@@ -140,6 +140,44 @@ def test_broken_scope(where: str) -> None:
     assert counting.counted["BrokenTracer", "attempt_scope"] == 1
 
 
+@pytest.mark.parametrize("where", ["enter", "exit"])
+def test_interrupted_scope(where: str) -> None:
+    """An interruption while scopes are entered or left still leaves those that were entered."""
+    told: list[str] = []
+
+    class Scope:
+        def __init__(self, name: str, interrupted: str | None) -> None:
+            self.name = name
+            self.interrupted = interrupted
+
+        def __enter__(self) -> None:
+            self.tell("enter")
+
+        def __exit__(self, *_: object) -> None:
+            self.tell("exit")
+
+        def tell(self, moment: str) -> None:
+            told.append(f"{moment} {self.name}")
+            if moment == self.interrupted:
+                raise KeyboardInterrupt
+
+    tracer, log = _broken(Tracer), _broken(Log)
+    tracer.attempt_scope = lambda task, attempt: Scope("tracer's", None)
+    log.attempt_scope = lambda task, attempt: Scope("log's", where)
+
+    @action
+    def good() -> int:
+        return 4
+
+    flow = DotFlow(config=Config(tracer=tracer, log=log, metrics=Counting().provider()))
+    flow.task.add(good)
+    with pytest.raises(KeyboardInterrupt):
+        flow.start()
+    left = ["exit log's"] if where == "exit" else []
+    assert told == ["enter tracer's", "enter log's", *left, "exit tracer's"]
+    assert flow.result_task()[0].status == "Failed"
+
+
 def test_counter_that_raises() -> None:
     """Even a broken counter of errors leaves the run alone."""
 

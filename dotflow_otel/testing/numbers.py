@@ -83,7 +83,7 @@ class MetricsReader:
         if len(found) > 1 and not sums_up(name):
             series = ", ".join(sample.key for sample in found)
             raise InvalidOption("metric", name, f"give labels that choose one of {series}")
-        return sum(sample.value for sample in found)
+        return sum((sample.value for sample in found), 0.0)
 
     def metrics(self, prefix: str = "") -> MetricsSnapshot:
         """Give all values at this moment.

@@ -91,7 +91,7 @@ class Samples:
         known = _labels_of(name, of_name)
         for label in labels:
             if known is not None and label not in known:
-                expected = f"{name} has the labels {', '.join(known)}" if known else "it has none"
+                expected = f"{name} has {_these(known)}"
                 raise InvalidOption("label", label, expected)
         wanted = {label: str(value) for label, value in labels.items()}
         return [sample for sample in of_name if wanted.items() <= sample.labels.items()]
@@ -110,6 +110,10 @@ def sums_up(name: str) -> bool:
     """Tell whether the sum of several series of a metric means something."""
     metric = _TABLE.get(name)
     return metric is None or metric.kind != names.GAUGE or metric.across == "livesum"
+
+
+def _these(labels: tuple[str, ...]) -> str:
+    return f"the labels {', '.join(labels)}" if labels else "no labels"
 
 
 def _ends(family: Metric) -> tuple[str, ...]:

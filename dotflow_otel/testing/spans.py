@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import StatusCode
@@ -48,7 +48,7 @@ class SpanLink:
     attributes: Mapping[str, Any]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RecordedSpan:
     """One finished span. Two records of the same span are equal.
 
@@ -66,6 +66,7 @@ class RecordedSpan:
         start_ns: Nanoseconds since the epoch.
         end_ns: Likewise.
         scope: The name of the instrumentation that made it.
+        family: The spans that it was recorded with.
     """
 
     name: str
@@ -81,7 +82,11 @@ class RecordedSpan:
     start_ns: int
     end_ns: int
     scope: str
-    family: Family = field(repr=False)
+    family: Family
+
+    def __repr__(self) -> str:
+        took = f"{self.duration * 1000:.1f} ms"
+        return f"<span {self.name!r}, {self.status}, {took}, {dict(self.attributes)!r}>"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RecordedSpan):

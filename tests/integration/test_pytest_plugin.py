@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -155,6 +157,18 @@ def test_a_missing_library(project: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(
         ["E *ModuleNotFound: The module 'structlog' is not installed.*dotflow?otel?'"]
     )
+
+
+def test_the_readme_s_test(project: pytest.Pytester) -> None:
+    """The README's example of a test passes."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (code,) = (
+        code
+        for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+        if "def test_" in code
+    )
+    project.makepyfile(test_readme=code)
+    project.runpytest_subprocess().assert_outcomes(passed=1)
 
 
 def test_the_module_by_itself() -> None:

@@ -249,6 +249,18 @@ with record_telemetry() as telemetry:
     assert program(source, OTEL_TRACES_SAMPLER="always_off") == TREE
 
 
+def test_a_disabled_sdk() -> None:
+    """Where the environment turns the SDK off there are no spans; the rest is recorded."""
+    source = """
+with record_telemetry() as telemetry:
+    run(telemetry.config)
+    telemetry.assert_balanced()
+    print(telemetry.spans, telemetry.metric("dotflow_task_completed_total"))
+    print(telemetry.event("task.completed")["task"])
+"""
+    assert program(source, OTEL_SDK_DISABLED="true") == "() 1.0\nload\n"
+
+
 def test_a_fresh_thread_of_a_step() -> None:
     """A span that a step's plain thread opens, without its context, is a root of the recording."""
     source = """

@@ -104,6 +104,7 @@ class EventReader:
         Raises:
             AssertionError: There is none, or more than one; it tells what there is.
         """
+        __tracebackhide__ = True
         found = self.find_events(event, **fields)
         if len(found) != 1:
             raise AssertionError(_wrong_number(event, fields, found, self.events))

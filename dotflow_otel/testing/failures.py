@@ -1,4 +1,8 @@
-"""What the messages of failed assertions have in common."""
+"""What the messages of failed assertions have in common.
+
+The assertions themselves set `__tracebackhide__`: pytest then shows the line of the test that
+failed, and not those in here.
+"""
 
 from __future__ import annotations
 

@@ -111,6 +111,7 @@ class MetricsReader:
             AssertionError: None of the series that fit has one.
             InvalidOption: There is no such metric or label.
         """
+        __tracebackhide__ = True
         samples = Samples(self.registry)
         bucket = f"{name}_bucket"
         found = samples.select(bucket if bucket in samples.names else name, labels)

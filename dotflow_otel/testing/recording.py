@@ -84,6 +84,7 @@ class RecordedTelemetry(SpanReader, MetricsReader, EventReader):
         Raises:
             AssertionError: It does not balance; it tells where, with all numbers.
         """
+        __tracebackhide__ = True
         problem = imbalance(self._counted(Samples(self.registry).all), self.spans)
         if problem is not None:
             raise AssertionError(problem)

@@ -82,6 +82,7 @@ class SpanReader:
         Raises:
             AssertionError: There is none, or more than one; it tells what there is.
         """
+        __tracebackhide__ = True
         found = self.find(name, attributes, below=below, error_type=error_type)
         if len(found) == 1:
             return found[0]
@@ -104,6 +105,7 @@ class SpanReader:
         Raises:
             AssertionError: They differ; it shows where.
         """
+        __tracebackhide__ = True
         wanted = dedent(expected).strip()
         if wanted != self.outline():
             raise AssertionError(wrong_tree(wanted, self.outline(), self.collector.open))

@@ -100,6 +100,8 @@ def test_a_failed_test_shows_its_spans(project: pytest.Pytester) -> None:
         consecutive=False,
     )
     assert result.stdout.str().count(" Recorded spans ") == 1
+    # The traceback ends in the test.
+    result.stdout.no_fnmatch_line("*dotflow_otel*.py:*")
 
 
 def test_the_fixture_is_listed(project: pytest.Pytester) -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from dotflow.core.exception import ModuleNotFound
-
 if TYPE_CHECKING:
     from dotflow_otel.log import LogStructlog as LogStructlog
     from dotflow_otel.log_context import TraceContextFilter as TraceContextFilter
@@ -21,18 +19,34 @@ if TYPE_CHECKING:
     from dotflow_otel.sdk import setup as setup
     from dotflow_otel.serve import MetricsServer as MetricsServer
     from dotflow_otel.serve import serve_metrics as serve_metrics
+    from dotflow_otel.testing import Exemplar as Exemplar
+    from dotflow_otel.testing import LogEvent as LogEvent
+    from dotflow_otel.testing import MetricsSnapshot as MetricsSnapshot
+    from dotflow_otel.testing import RecordedSpan as RecordedSpan
+    from dotflow_otel.testing import RecordedTelemetry as RecordedTelemetry
+    from dotflow_otel.testing import SpanEvent as SpanEvent
+    from dotflow_otel.testing import SpanLink as SpanLink
+    from dotflow_otel.testing import record_telemetry as record_telemetry
     from dotflow_otel.tracer import TracerOpenTelemetry as TracerOpenTelemetry
 
 # No module has the name of what it gives: importing it would put it in that one's place.
 _PLACES: Final = {
+    "Exemplar": "testing",
+    "LogEvent": "testing",
     "LogStructlog": "log",
     "MetricsPrometheus": "metrics",
     "MetricsServer": "serve",
+    "MetricsSnapshot": "testing",
+    "RecordedSpan": "testing",
+    "RecordedTelemetry": "testing",
+    "SpanEvent": "testing",
+    "SpanLink": "testing",
     "Telemetry": "sdk",
     "TraceContextFilter": "log_context",
     "TracerOpenTelemetry": "tracer",
     "add_run_context": "log_context",
     "observe": "observing",
+    "record_telemetry": "testing",
     "serve_metrics": "serve",
     "setup": "sdk",
 }
@@ -62,6 +76,9 @@ def __dir__() -> list[str]:
 
 def _absent(name: str, library: str) -> type:
     def refuse(*_args: object, **_kwargs: object) -> NoReturn:
+        # Here, so that pytest, which loads our plugin, measures the core from its import on.
+        from dotflow.core.exception import ModuleNotFound  # noqa: PLC0415
+
         raise ModuleNotFound(library, _EXTRA)
 
     return type(name, (), {"__new__": refuse, "__doc__": f"Needs {library}."})

@@ -108,6 +108,44 @@ class FastMaker(SpanMaker):
         if type(parent) not in self._kinds or not self._takes(attributes):
             return super().start(name, parent, context, attributes, start_time)
         above = parent.get_span_context()
+        own = SpanContext(
+            above.trace_id, self._new_id(), False, above.trace_flags, above.trace_state
+        )
+        begun = time_ns() if start_time is None else start_time
+        return self._made(name, own, above, context, attributes, begun)
+
+    def given(
+        self,
+        name: str,
+        own: SpanContext,
+        above: SpanContext,
+        context: Context | None,
+        attributes: dict[str, Any],
+        start_time: int,
+    ) -> FastSpan | None:
+        """Begin a span whose ids were chosen elsewhere; None where the SDK has to make it.
+
+        Args:
+            name: Its name.
+            own: Its ids.
+            above: Those of its parent.
+            context: What processors are told as the context of its start.
+            attributes: As in `start`.
+            start_time: Nanoseconds since the epoch.
+        """
+        if not self._takes(attributes):
+            return None
+        return self._made(name, own, above, context, attributes, start_time)
+
+    def _made(
+        self,
+        name: str,
+        own: SpanContext,
+        above: SpanContext,
+        context: Context | None,
+        attributes: dict[str, Any],
+        start_time: int,
+    ) -> FastSpan:
         kept = object.__new__(self._kept)
         kept.__dict__ = {**self._kept_fields, "_dict": attributes, "_lock": Lock()}
         span = object.__new__(FastSpan)
@@ -116,12 +154,10 @@ class FastMaker(SpanMaker):
             **self._fields,
             "_name": name,
             "_parent": above,
-            "_context": SpanContext(
-                above.trace_id, self._new_id(), False, above.trace_flags, above.trace_state
-            ),
+            "_context": own,
             "_attributes": kept,
             "_lock": Lock(),
-            "_start_time": time_ns() if start_time is None else start_time,
+            "_start_time": start_time,
         }
         if self._count is not None:
             span._record_end_metrics = self._count(above, Decision.RECORD_AND_SAMPLE)

@@ -334,7 +334,7 @@ def test_steps_own_spans(observed: Observed, mode: str, options: dict[str, Any])
 
 @pytest.mark.parametrize("options", [{}, {"timeout": 10}, {"retry": 2}])
 def test_inside_a_running_loop(observed: Observed, mode: str, options: dict[str, Any]) -> None:
-    """Started inside a running event loop, a coroutine's spans and baggage are where they belong."""
+    """Inside a running event loop a coroutine's spans and baggage are where they belong."""
     tracer = observed.provider.get_tracer("test")
 
     @action(**options)

@@ -98,7 +98,10 @@ class _Call:
         self._function = function
         self._args = args
         self._thread = Thread(target=self._work, name="dotflow-push", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._work()  # the interpreter is at its end, and starts no thread any more
 
     def _work(self) -> None:
         try:

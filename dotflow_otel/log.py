@@ -11,6 +11,7 @@ from dotflow.abc.log import LEVELS, Log
 from dotflow.core.failure import Failure
 from dotflow.core.types.status import TypeStatus
 from dotflow.settings import Settings
+from dotflow_otel import events
 from dotflow_otel.conventions import LOGGER, SPAN_ID, TRACE_ID
 from dotflow_otel.log_context import BoundIds, TraceContextFilter, add_run_context
 from dotflow_otel.log_output import LogOutput
@@ -152,6 +153,14 @@ class LogStructlog(Log):
         return (run and self._runs.get(run.id)) or _RunNote(run, task.workflow_id)
 
     def _emit(self, level: int, event: str, fields: dict[str, Any]) -> None:
+        if not events.sinks:
+            self._emit_line(level, event, fields)
+            return
+        with events.as_line():
+            self._emit_line(level, event, fields)
+        events.export(level, event, fields)
+
+    def _emit_line(self, level: int, event: str, fields: dict[str, Any]) -> None:
         if structlog.is_configured():
             getattr(structlog.get_logger(LOGGER), _LEVEL_NAMES[level])(event, **fields)
         else:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # Their records tell of exports: to export those would never end.
 _EXPORTING: Final = ("opentelemetry", "grpc")
 
+# What every record has; the rest was given by `extra` or set by filters.
+_STANDARD: Final = {*vars(logging.makeLogRecord({})), "message", "asctime"}
+
 
 def export_records(writer: LogWriter) -> None:
     """Export the records that reach the root logger, and the events of `LogStructlog`.
@@ -64,7 +67,7 @@ class RecordExporter(logging.Handler):
             record.name,
             record.levelno,
             record.getMessage(),
-            {**_without_ids(found), **_origin(record), **_exception(record)},
+            {**_extra(record), **_without_ids(found), **_origin(record), **_exception(record)},
             time_ns=int(record.created * 1e9),
             ids=current if same else own,
         )
@@ -114,6 +117,11 @@ def _without_ids(fields: Mapping[str, Any]) -> Attributes:
         for name, value in fields.items()
         if value is not None and name not in {names.TRACE_ID, names.SPAN_ID}
     }
+
+
+def _extra(record: logging.LogRecord) -> Attributes:
+    given = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    return _without_ids({name: value for name, value in given.items() if name not in names.BOUND})
 
 
 def _origin(record: logging.LogRecord) -> Attributes:

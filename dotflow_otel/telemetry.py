@@ -52,6 +52,7 @@ class Telemetry:
         self._parts: list[Part] = []
         self._accounts: list[Account] = []
         self._ends: list[BoundedCall] = []
+        self._is_over = False
 
     @property
     def is_empty(self) -> bool:
@@ -101,8 +102,10 @@ class Telemetry:
         ended = self._call(self._ends, seconds)
         for account in self._accounts:
             account.abandon()
+        late = not ended and not self._is_over
+        self._is_over = True
         why = f"telemetry was not delivered within {seconds:g} s and is dropped"
-        tally.tell(None if ended else why)
+        tally.tell(why if late else None)
         return ended
 
     def _call(self, calls: Sequence[BoundedCall], seconds: float) -> bool:

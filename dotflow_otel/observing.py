@@ -58,11 +58,9 @@ def observe(
         NotCallableObject: A provider is no instance of its slot's interface.
     """
     setup(service_name, timeout=timeout, logs=logs, buckets=buckets)
-    ours = {
-        "tracer": TracerOpenTelemetry(),
-        "metrics": _metrics(registry, buckets),
-        "log": LogStructlog(level),
-    }
+    if "metrics" not in providers:
+        providers["metrics"] = _metrics(registry, buckets)
+    ours = {"tracer": TracerOpenTelemetry(), "log": LogStructlog(level)}
     return Config(**{**ours, **providers})
 
 

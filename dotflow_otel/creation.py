@@ -9,6 +9,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 
+from dotflow_otel.bounded import TIMEOUT
 from dotflow_otel.exporters import (
     LOGS,
     METRICS,
@@ -17,7 +18,7 @@ from dotflow_otel.exporters import (
     span_exporters,
 )
 from dotflow_otel.pipeline import SpanPipeline
-from dotflow_otel.telemetry import TIMEOUT, Telemetry
+from dotflow_otel.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,12 +9,12 @@ from opentelemetry import metrics
 
 import dotflow_otel
 from dotflow.core.config import Config
+from dotflow_otel.bounded import TIMEOUT
 from dotflow_otel.conventions import BUCKETS
 from dotflow_otel.exporters import METRICS, metric_exporter_names
 from dotflow_otel.log import LogStructlog
 from dotflow_otel.metrics import MetricsPrometheus
 from dotflow_otel.sdk import setup
-from dotflow_otel.telemetry import TIMEOUT
 from dotflow_otel.tracer import TracerOpenTelemetry
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _metrics(registry: CollectorRegistry | None, buckets: Sequence[float]) -> Me
             ",".join(named),
         )
     provider = metrics.get_meter_provider()
-    made: Metrics = dotflow_otel.MetricsOpenTelemetry(meter_provider=provider)
+    made: Metrics = dotflow_otel.MetricsOpenTelemetry(meter_provider=provider, buckets=buckets)
     return made
 
 

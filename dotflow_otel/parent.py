@@ -27,6 +27,16 @@ def inherit(environment: Mapping[str, str]) -> None:
     variables `TRACEPARENT`, `TRACESTATE` and `BAGGAGE`.
     """
     global _inherited  # noqa: PLW0603 - as global as the environment
+    try:
+        _inherited = _found_in(environment)
+    except Exception:
+        _logger.warning("OTEL_PROPAGATORS names what cannot be used", exc_info=True)
+
+
+def _found_in(environment: Mapping[str, str]) -> Context | None:
+    # Older APIs take the name for that of a propagator.
+    if "none" in environment.get("OTEL_PROPAGATORS", "").lower().split(","):
+        return None
     # Here, because it raises at its import where `OTEL_PROPAGATORS` is wrong.
     from opentelemetry.propagate import extract, get_global_textmap  # noqa: PLC0415
 
@@ -39,7 +49,7 @@ def inherit(environment: Mapping[str, str]) -> None:
             _TRACEPARENT,
             environment[_TRACEPARENT],
         )
-    _inherited = found or None
+    return found or None
 
 
 def parent_context() -> Context:

@@ -11,9 +11,10 @@ from opentelemetry import trace
 from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 
 from dotflow.core.exception import InvalidOption
+from dotflow_otel.bounded import TIMEOUT
 from dotflow_otel.conventions import BUCKETS
 from dotflow_otel.parent import inherit
-from dotflow_otel.telemetry import TIMEOUT, Telemetry
+from dotflow_otel.telemetry import Telemetry
 from dotflow_otel.variables import valid_variables
 
 if TYPE_CHECKING:

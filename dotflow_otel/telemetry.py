@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import atexit
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from dotflow_otel.bounded import BoundedCall
+from dotflow_otel.bounded import TIMEOUT, BoundedCall
 from dotflow_otel.drops import tally
 
 if TYPE_CHECKING:
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
     from dotflow_otel.account import Account
-
-# Seconds that the exit of the interpreter may wait for the backend.
-TIMEOUT: Final = 5.0
 
 
 class Part(Protocol):

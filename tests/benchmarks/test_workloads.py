@@ -20,6 +20,8 @@ HERE = Path(__file__).resolve().parent
         (["memory.py", "10", "traced"], {"bytes"}),
         (["parallel.py", "4"], {"first", "second"}),
         (["parallel_unguarded.py", "4"], {"first", "second"}),
+        (["otlp.py", "healthy", "4", "1"], {"run", "exit"}),
+        (["otlp.py", "healthy", "4", "1", "grpc"], {"run", "exit"}),
     ],
 )
 def test_workload_tells_its_figures(arguments: list[str], figures: set[str]) -> None:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from dotflow_otel.log_context import add_run_context as add_run_context
     from dotflow_otel.metrics import MetricsPrometheus as MetricsPrometheus
     from dotflow_otel.observing import observe as observe
+    from dotflow_otel.sdk import Telemetry as Telemetry
     from dotflow_otel.sdk import setup as setup
     from dotflow_otel.serve import MetricsServer as MetricsServer
     from dotflow_otel.serve import serve_metrics as serve_metrics
-    from dotflow_otel.telemetry import Telemetry as Telemetry
     from dotflow_otel.tracer import TracerOpenTelemetry as TracerOpenTelemetry
 
 # No module has the name of what it gives: importing it would put it in that one's place.
@@ -28,7 +28,7 @@ _PLACES: Final = {
     "LogStructlog": "log",
     "MetricsPrometheus": "metrics",
     "MetricsServer": "serve",
-    "Telemetry": "telemetry",
+    "Telemetry": "sdk",
     "TraceContextFilter": "log_context",
     "TracerOpenTelemetry": "tracer",
     "add_run_context": "log_context",

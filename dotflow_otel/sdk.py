@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from threading import Lock
 from typing import TYPE_CHECKING, Final
@@ -20,7 +19,8 @@ from dotflow_otel.variables import valid_variables
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_logger: Final = logging.getLogger("dotflow_otel")
+__all__ = ["Telemetry", "setup"]
+
 _lock: Final = Lock()
 
 _ours: Telemetry | None = None

@@ -6,7 +6,6 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
-from opentelemetry.context import get_current
 from opentelemetry.trace import SpanKind, set_span_in_context
 
 from dotflow.abc.tracer import Tracer
@@ -177,7 +176,7 @@ class TracerOpenTelemetry(Tracer):
 
     def _unknown_run(self, task: Task) -> RunSpan:
         # A Manager without a config has providers for its tasks but none for the run.
-        parent = get_current()
+        parent = parent_context()
         shared = {names.WORKFLOW_ID: str(task.workflow_id)}
         if task.run is not None:
             shared[names.WORKFLOW_NAME] = task.run.name

@@ -193,8 +193,9 @@ def test_a_backend_that_accepts_with_garbage(port: int, protocol: str, lost: int
     assert dropped(errors) == lost
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("port", ["absent", "silent"], indirect=True)
+@pytest.mark.parametrize(
+    ("port", "protocol"), [("absent", "http/protobuf"), ("silent", "grpc")], indirect=["port"]
+)
 def test_all_signals_share_the_bound(port: int, protocol: str) -> None:
     """The exit takes the bound once, not once an exporter, and tells of each signal's drops."""
     process = child(
@@ -219,6 +220,43 @@ def test_all_signals_share_the_bound(port: int, protocol: str) -> None:
     assert exit_seconds < 2 + 3
     assert (dropped(errors), dropped(errors, "log record")) == (2 * 3, 1)
     assert dropped(errors, "data point") >= 1
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("port", ["silent"], indirect=True)
+def test_timeout_of_an_export(port: int, protocol: str) -> None:
+    """`OTEL_EXPORTER_OTLP_TIMEOUT` ends an export that hangs, before the exit's bound does."""
+    process = child(
+        """
+        from dotflow_otel import setup
+        setup("billing", timeout=20)
+        run(step, step)
+        print(time.time())
+        """,
+        port,
+        protocol,
+        OTEL_EXPORTER_OTLP_TIMEOUT="1",
+    )
+    _, errors, exit_seconds = ended(process)
+    assert process.returncode == 0, errors
+    assert exit_seconds < 1 + 5
+    assert "telemetry was dropped: 3 spans" in errors
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("endpoint", ["nonsense", "http://", "http://no.such.host.invalid:4318"])
+def test_an_endpoint_that_is_none(endpoint: str, protocol: str) -> None:
+    """An address that leads nowhere costs the spans, and nothing else."""
+    process = child(
+        "print(run(step, step)[-1])\nprint(time.time())",
+        0,
+        protocol,
+        OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
+    )
+    lines, errors, exit_seconds = ended(process)
+    assert (process.returncode, lines) == (0, ["2"]), errors
+    assert exit_seconds < IN_TIME
+    assert dropped(errors) == 3 or "spans are not exported to 'otlp'" in errors
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import socket
-from threading import Event
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
@@ -212,6 +212,28 @@ def test_nothing_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
     assert len(exporter.get_finished_spans()) == 201
     assert observed.telemetry.shutdown()
     assert (lines(caplog), observed.counted) == ([], 0)
+
+
+def test_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever many threads end at the same time was delivered once or is told of as dropped."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "20")
+    exporter = InMemorySpanExporter()
+    observed = Observed(exporter)
+    tracer, before = observed.provider.get_tracer("t"), tally.total("traces")
+
+    def end_many() -> None:
+        for _ in range(1000):
+            tracer.start_span("one").end()
+
+    threads = [Thread(target=end_many) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert observed.telemetry.shutdown()
+    delivered = [format(span.context.span_id, "x") for span in exporter.get_finished_spans()]
+    assert len(set(delivered)) == len(delivered)
+    assert len(delivered) + tally.total("traces") - before == 4000
 
 
 def test_what_is_not_sampled_is_not_dropped(caplog: pytest.LogCaptureFixture) -> None:

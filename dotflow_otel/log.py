@@ -45,6 +45,8 @@ class LogStructlog(Log):
     go to `structlog.get_logger("dotflow")`, and of the arguments here `level` alone counts.
     Otherwise they are written here, and structlog's configuration stays untouched.
 
+    Where `setup` exports log records, the events are exported as well.
+
     While a step runs, `workflow_id`, `workflow`, `task_id`, `task`, `trace_id` and `span_id`
     are bound in `structlog.contextvars`. The step's own records carry them with
     `structlog.contextvars.merge_contextvars` or `add_run_context` among the processors of

@@ -60,7 +60,7 @@ def setup(
         InvalidOption: The timeout is no number of seconds.
         ModuleNotFound: The OpenTelemetry SDK is not installed.
     """
-    if not timeout >= 0:
+    if not isinstance(timeout, (int, float)) or not timeout >= 0:
         raise InvalidOption("timeout", timeout, "give a number of seconds, 0 or more")
     with _lock:
         if _is_disabled():

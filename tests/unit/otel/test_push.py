@@ -131,9 +131,9 @@ def test_push(receiver: Receiver, registry: CollectorRegistry) -> None:
 
 def test_grouping_key(receiver: Receiver, registry: CollectorRegistry) -> None:
     """Further labels tell the jobs apart; an address may be a URL."""
-    key = {"instance": "eu-1", "shop": "a b"}
+    key = {"instance": "eu-1", "shop": "a/b"}
     push_metrics(f"http://{receiver.address}/", "nightly", registry, grouping_key=key)
-    assert receiver.pushes[0].path == "/metrics/job/nightly/instance/eu-1/shop@base64/YSBi"
+    assert receiver.pushes[0].path == "/metrics/job/nightly/instance/eu-1/shop@base64/YS9i"
 
 
 def test_default_registry(receiver: Receiver) -> None:

@@ -62,9 +62,10 @@ format: $(VENV)/.dev ## Repair style where it can be repaired
 	$(BIN)/ruff format .
 
 .PHONY: bench
-bench: $(BENCH)/here/.made $(BENCH)/peer/.made ## Measure speed and memory beside dotflow 1.0.1
+bench: $(BENCH)/here/.made $(BENCH)/peer/.made $(BENCH)/telemetry/.made ## Measure speed and memory beside dotflow 1.0.1
 	@$(BENCH)/here/bin/python tests/benchmarks/run.py \
-		--here $(BENCH)/here/bin/python --peer $(BENCH)/peer/bin/python $(ARGS)
+		--here $(BENCH)/here/bin/python --peer $(BENCH)/peer/bin/python \
+		--telemetry $(BENCH)/telemetry/bin/python $(ARGS)
 
 .PHONY: constraints
 constraints: export PIP_CONSTRAINT :=
@@ -98,6 +99,11 @@ $(VENV)/.dev: $(PROJECT) | $(VENV)/.made
 $(BENCH)/here/.made: $(PROJECT)
 	$(call make_venv,$(BENCH)/here)
 	@$(BENCH)/here/bin/python $(INSTALL) -e .
+	@touch $@
+
+$(BENCH)/telemetry/.made: $(PROJECT)
+	$(call make_venv,$(BENCH)/telemetry)
+	@$(BENCH)/telemetry/bin/python $(INSTALL) -e '.[otel]'
 	@touch $@
 
 # The peer shares this project's import name and has dependencies of its own, so it is

@@ -17,7 +17,12 @@ _MAX_WRAPPERS: Final = 32
 
 def step_attributes(step: Action) -> Mapping[str, str | int | float]:
     """Give the attributes that are the same for every task of a step."""
-    return {**_location(step.func), TASK_TIMEOUT: float(step.timeout)}
+    return {**code_attributes(step), TASK_TIMEOUT: float(step.timeout)}
+
+
+def code_attributes(step: Action) -> Mapping[str, str | int | float]:
+    """Give the attributes that tell where the code of a step, or of a method of it, stands."""
+    return _location(step.func)
 
 
 def _location(function: Any) -> dict[str, str | int | float]:

@@ -12,6 +12,7 @@ SCOPE: Final = "dotflow_otel"
 WORKFLOW_SPAN: Final = "workflow {}"
 TASK_SPAN: Final = "task {}"
 ATTEMPT_SPAN: Final = "attempt"
+METHOD_SPAN: Final = "method {}"
 
 WORKFLOW_ID: Final = "dotflow.workflow.id"
 WORKFLOW_NAME: Final = "dotflow.workflow.name"

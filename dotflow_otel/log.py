@@ -13,15 +13,22 @@ from dotflow.core.types.status import TypeStatus
 from dotflow.settings import Settings
 from dotflow_otel import events
 from dotflow_otel.conventions import LOGGER, SPAN_ID, TRACE_ID
-from dotflow_otel.log_context import BoundIds, TraceContextFilter, add_run_context
+from dotflow_otel.drops import LOGS, tally
+from dotflow_otel.each import for_each
+from dotflow_otel.log_context import BoundIds, TraceContextFilter, add_run_context, bound_values
+from dotflow_otel.log_lines import completed_line, head_of, started_line
 from dotflow_otel.log_output import LogOutput
+from dotflow_otel.log_relay import levels_here
+from dotflow_otel.process import this_process
+from dotflow_otel.remote_log import RemoteLog
 from dotflow_otel.span_ids import ids_of_run, ids_of_task
 
 if TYPE_CHECKING:
     import os
     from typing import TextIO
 
-    from dotflow.abc.scope import Scope
+    from dotflow.abc.scope import RemoteScope, Scope
+    from dotflow.core.attempt import Outcome
     from dotflow.core.run import Run
     from dotflow.core.task import Task
     from dotflow_otel.span_ids import SpanIds
@@ -36,6 +43,9 @@ _EVENTS: Final = {
     TypeStatus.RETRY: "task.retried",
     TypeStatus.FAILED: "task.failed",
 }
+
+# The events that every task has: most of all lines.
+_LINES: Final = {"task.started": started_line, "task.completed": completed_line}
 
 
 class LogStructlog(Log):
@@ -130,8 +140,32 @@ class LogStructlog(Log):
         """Give what binds the ids while the step runs."""
         return BoundIds(task, self._note_of(task).workflow_id)
 
+    def remote_scope(self, task: Task, attempt: int) -> RemoteScope | None:  # noqa: ARG002
+        """Give what binds the ids in a worker, and keeps what the step logs there."""
+        note = self._note_of(task)
+        ids = bound_values(task, note.workflow_id)
+        return RemoteLog(ids, note.levels, this_process())
+
+    def attempt_finished(
+        self,
+        task: Task,  # noqa: ARG002 - the signature of the interface
+        attempt: int,  # noqa: ARG002
+        outcome: Outcome,  # noqa: ARG002
+        recorded: Any,
+    ) -> None:
+        """Have what the step logged in a worker handled as the application logs."""
+        if recorded is None:
+            return
+        for_each(lambda entry: entry.replay(), recorded.entries)
+        tally.add(LOGS, recorded.dropped)
+
     def _tell(self, level: int, event: str, task: Task) -> None:
         note = self._note_of(task)
+        line_of = _LINES.get(event)
+        if line_of is not None and self._writes_json():
+            now = self._output.now()
+            self._output.write_line(line_of(now, note.head, task, ids_of_task(task)))
+            return
         fields = _task_fields(task, note.workflow_id)
         if event == "task.started":
             fields["attempt"] = task.attempt
@@ -154,6 +188,10 @@ class LogStructlog(Log):
         run = task.run
         return (run and self._runs.get(run.id)) or _RunNote(run, task.workflow_id)
 
+    def _writes_json(self) -> bool:
+        exported_or_theirs = events.sinks or structlog.is_configured()
+        return not exported_or_theirs and self._output.takes_json()
+
     def _emit(self, level: int, event: str, fields: dict[str, Any]) -> None:
         if not events.sinks:
             self._emit_line(level, event, fields)
@@ -170,14 +208,23 @@ class LogStructlog(Log):
 
 
 class _RunNote:
-    """A run that goes on: the text of its id, made once, and its first failed task's failure."""
+    """A run that goes on: texts of it, made once, and its first failed task's failure."""
 
-    __slots__ = ("_run", "failure", "workflow_id")
+    __slots__ = ("_levels", "_run", "failure", "head", "workflow_id")
 
     def __init__(self, run: Run | None, workflow_id: object = None) -> None:
         self._run = run
         self.workflow_id = str(workflow_id if run is None else run.workflow_id)
+        self.head = head_of(self.workflow_id, "" if run is None else run.name)
         self.failure: Failure | None = None
+        self._levels: bytes | None = None
+
+    @property
+    def levels(self) -> bytes:
+        """The levels of logging, for the run's workers."""
+        if self._levels is None:
+            self._levels = levels_here()
+        return self._levels
 
     def fields(self) -> dict[str, Any]:
         fields: dict[str, Any] = {"workflow_id": self.workflow_id}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from structlog.contextvars import bind_contextvars, get_contextvars
 
@@ -27,7 +27,7 @@ def _variables() -> tuple[ContextVar[Any], ...]:
     return tuple(tokens[name].var for name in BOUND)
 
 
-_VARIABLES: Final = _variables()
+_workflow_id, _workflow, _task_id, _task, _trace_id, _span_id = _variables()
 
 
 class BoundIds:
@@ -47,19 +47,18 @@ class BoundIds:
 
     def __enter__(self) -> None:
         task = self._task
-        values = [
-            self._workflow_id,
-            "" if task.run is None else task.run.name,
-            task.task_id,
-            task.name,
+        # Set one by one: a loop over names and values takes as long again.
+        self._tokens = tokens = [
+            _workflow_id.set(self._workflow_id),
+            _workflow.set("" if task.run is None else task.run.name),
+            _task_id.set(task.task_id),
+            _task.set(task.name),
         ]
         ids = ids_of_step(task)
-        if ids is not None:
-            values += ids.trace_id, ids.span_id
         # Without a span the variables of its ids are left as they are.
-        self._tokens = [
-            variable.set(value) for variable, value in zip(_VARIABLES, values, strict=False)
-        ]
+        if ids is not None:
+            tokens.append(_trace_id.set(ids.trace_id))
+            tokens.append(_span_id.set(ids.span_id))
 
     def __exit__(
         self,
@@ -67,8 +66,22 @@ class BoundIds:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for variable, token in zip(_VARIABLES, self._tokens, strict=False):
-            variable.reset(token)
+        for token in self._tokens:
+            token.var.reset(token)
+
+
+def bound_values(task: Task, workflow_id: str) -> dict[str, str]:
+    """Give what is bound while a step runs, in the order of `BOUND`."""
+    values = {
+        "workflow_id": workflow_id,
+        "workflow": "" if task.run is None else task.run.name,
+        "task_id": task.task_id,
+        "task": task.name,
+    }
+    ids = ids_of_step(task)
+    if ids is not None:
+        values[TRACE_ID], values[SPAN_ID] = ids.trace_id, ids.span_id
+    return values
 
 
 class TraceContextFilter(logging.Filter):

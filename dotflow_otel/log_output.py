@@ -7,7 +7,7 @@ import weakref
 from datetime import UTC, datetime
 from json import JSONEncoder
 from pathlib import Path
-from time import time_ns
+from time import time
 from typing import TYPE_CHECKING, Any, Final
 
 from structlog.contextvars import get_contextvars
@@ -24,7 +24,7 @@ _OUTPUTS: Final = ("console", "file", "both")
 _FORMATS: Final = ("json", "simple")
 
 # Events are flat, so they need no search for circles.
-_encode: Final = JSONEncoder(default=str, check_circular=False).encode
+encode: Final = JSONEncoder(default=str, check_circular=False).encode
 
 
 class LogOutput:
@@ -60,7 +60,7 @@ class LogOutput:
 
     def write(self, level: str, event: str, fields: dict[str, Any]) -> None:
         """Write one event, with what the application has bound in structlog's context."""
-        facts = {"timestamp": self._clock.now(), "level": level, "event": event, **fields}
+        facts = {"timestamp": self.now(), "level": level, "event": event, **fields}
         bound = get_contextvars()
         if bound:
             for name, value in bound.items():
@@ -68,31 +68,56 @@ class LogOutput:
                 if name not in BOUND:
                     facts.setdefault(name, value)
         if self._console:
-            self._write_to_console(facts)
+            terminal = self._is_terminal()
+            chosen = self._format or ("simple" if terminal else "json")
+            self._write_to_console(self._line(facts, chosen, colours=terminal))
         if self._file is not None:
             self._file.write(self._line(facts, self._format or "json", colours=False))
+
+    def takes_json(self) -> bool:
+        """Tell whether every line is JSON and says nothing but the event.
+
+        Then one that was made elsewhere, at less cost, can be given to `write_line`.
+        """
+        chosen = self._format == "json" or (self._format is None and not self._is_terminal())
+        return chosen and not get_contextvars()
+
+    def write_line(self, line: str) -> None:
+        """Write a line of JSON, with its line break."""
+        if self._console:
+            self._write_to_console(line)
+        if self._file is not None:
+            self._file.write(line)
+
+    def now(self) -> str:
+        """Give the timestamp of an event."""
+        return self._clock.now()
 
     def close(self) -> None:
         """Close the file, if there is one."""
         if self._file is not None:
             self._file.close()
 
-    def _write_to_console(self, facts: dict[str, Any]) -> None:
-        # Tests and notebooks replace it; a program without a console has none.
+    def _is_terminal(self) -> bool:
         stream: TextIO | None = self._stream or sys.stderr
-        if stream is None:
-            return
+        if stream is None or not self._console:
+            return False
         asked, terminal = self._asked
         if asked is not stream:
             terminal = stream.isatty()
             self._asked = stream, terminal
-        chosen = self._format or ("simple" if terminal else "json")
-        stream.write(self._line(facts, chosen, colours=terminal))
-        stream.flush()
+        return terminal
+
+    def _write_to_console(self, line: str) -> None:
+        # Tests and notebooks replace it; a program without a console has none.
+        stream: TextIO | None = self._stream or sys.stderr
+        if stream is not None:
+            stream.write(line)
+            stream.flush()
 
     def _line(self, facts: dict[str, Any], chosen: str, *, colours: bool) -> str:
         if chosen == "json":
-            return _encode(facts) + "\n"
+            return encode(facts) + "\n"
         # The renderer takes apart what it is given.
         return f"{self._renderers[colours](None, '', dict(facts))}\n"
 
@@ -127,13 +152,13 @@ class _Clock:
         self._made: tuple[int, str] = (-1, "")
 
     def now(self) -> str:
-        now = time_ns() // 1000
-        second, micros = divmod(now, 1_000_000)
+        now = time()
+        second = int(now)
         made, text = self._made
         if made != second:
             text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
             self._made = second, text
-        return f"{text}.{micros:06d}Z"
+        return f"{text}.{int((now - second) * 1e6):06d}Z"
 
 
 def _check(option: str, value: object, allowed: tuple[str | None, ...]) -> None:

@@ -83,9 +83,10 @@ def end_task(task: Task) -> None:
     _tasks.pop(task, None)
 
 
-def put_attempt(task: Task, ids: SpanIds) -> None:
+def put_attempt(task: Task, ids: SpanIds | None) -> None:
     """Keep the ids of the span of a task's attempt."""
-    _attempts[task] = ids
+    if ids is not None:
+        _attempts[task] = ids
 
 
 def end_attempt(task: Task) -> None:

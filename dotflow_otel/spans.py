@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import attach, detach
 from opentelemetry.trace import Link, SpanKind, StatusCode, get_current_span, set_span_in_context
@@ -11,7 +11,11 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from dotflow_otel import conventions as names
 from dotflow_otel import span_ids
 from dotflow_otel.code import step_attributes
+from dotflow_otel.drops import TRACES, tally
+from dotflow_otel.failures import description_of, mark_failed
+from dotflow_otel.method_scope import MethodScope
 from dotflow_otel.span_ids import SpanIds
+from dotflow_otel.span_maker import maker_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,9 +25,13 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
 
+    from dotflow.abc.scope import RemoteScope
     from dotflow.core.action import Action
+    from dotflow.core.attempt import Outcome
     from dotflow.core.failure import Failure
     from dotflow.core.task import Task
+    from dotflow_otel.handover import Handover
+    from dotflow_otel.remote_attempt import RemoteAttempt, RemoteAttempts
 
 _propagator = TraceContextTextMapPropagator()
 
@@ -32,17 +40,30 @@ class RunSpan:
     """A run's span, and what the spans below it share.
 
     Args:
-        tracer: Makes the spans below.
+        tracer: Made the span, and makes those below.
         span: The span.
         context: The caller's context, baggage and all, with the span as the current one.
         shared: The attributes that tasks have from their run.
         ids: The ids of the span.
 
     Attributes:
+        maker: Makes the spans below at less cost.
         failures: How many tasks failed.
     """
 
-    __slots__ = ("_by_step", "_first", "_shared", "context", "failures", "ids", "span", "tracer")
+    __slots__ = (
+        "_attempts",
+        "_by_step",
+        "_first",
+        "_handover",
+        "_shared",
+        "context",
+        "failures",
+        "ids",
+        "maker",
+        "span",
+        "tracer",
+    )
 
     def __init__(
         self,
@@ -53,6 +74,7 @@ class RunSpan:
         ids: SpanIds | None,
     ) -> None:
         self.tracer = tracer
+        self.maker = maker_of(tracer, span)
         self.span = span
         self.context = context
         self._shared = shared
@@ -60,6 +82,29 @@ class RunSpan:
         self.ids = ids
         self.failures = 0
         self._first: tuple[str, Failure] | None = None
+        self._handover: Handover | None = None
+        self._attempts: RemoteAttempts | None = None
+
+    @property
+    def handover(self) -> Handover:
+        """What gives spans that were recorded elsewhere to the application's processors."""
+        if self._handover is None:
+            from dotflow_otel.handover import handover_of  # noqa: PLC0415 - for `parallel` only
+
+            self._handover = handover_of(self.maker)
+        return self._handover
+
+    @property
+    def attempts(self) -> RemoteAttempts:
+        """What begins the spans of attempts in workers."""
+        if self._attempts is None:
+            # Here, because they need the SDK, and are for `parallel` only.
+            from dotflow_otel.remote_attempt import RemoteAttempts  # noqa: PLC0415
+            from dotflow_otel.travel import let_tracers_travel  # noqa: PLC0415
+
+            let_tracers_travel()
+            self._attempts = RemoteAttempts(self.maker, self.span, self.context)
+        return self._attempts
 
     def attributes_of(self, step: Action) -> Mapping[str, str | int | float]:
         """Give the attributes that all tasks of a step have in this run."""
@@ -76,6 +121,13 @@ class RunSpan:
         sampled = context.trace_flags.sampled
         return SpanIds(self.ids.trace_id, f"{context.span_id:016x}", sampled=sampled)
 
+    def method_scope(self, action: Action, attempt: int | None) -> MethodScope:
+        """Give what makes a span of a method of a class step, or of a try of it."""
+        return MethodScope(self._start_below, action, attempt)
+
+    def _start_below(self, name: str, attributes: Mapping[str, Any]) -> Span:
+        return self.tracer.start_span(name, None, SpanKind.INTERNAL, attributes)
+
     def note(self, task_name: str, failure: Failure) -> None:
         """Take in that a task failed."""
         self.failures += 1
@@ -90,7 +142,7 @@ class RunSpan:
         name, failure = self._first
         more = f" ({self.failures} tasks failed)" if self.failures > 1 else ""
         self.span.set_attribute(names.ERROR_TYPE, failure.error_type)
-        self.span.set_status(StatusCode.ERROR, f"task {name}: {_description(failure)}{more}")
+        self.span.set_status(StatusCode.ERROR, f"task {name}: {description_of(failure)}{more}")
 
 
 class TaskSpan:
@@ -102,13 +154,14 @@ class TaskSpan:
         span: The span.
     """
 
-    __slots__ = ("_attempt", "_task", "_token", "run", "span")
+    __slots__ = ("_attempt", "_remote", "_task", "_token", "run", "span")
 
     def __init__(self, task: Task, run: RunSpan, span: Span) -> None:
         self._task = task
         self.run = run
         self.span = span
         self._attempt: Span | None = None
+        self._remote: RemoteAttempt | None = None
         self._token: Token[Context] | None = None
 
     def context_with(self, span: Span) -> Context:
@@ -117,10 +170,10 @@ class TaskSpan:
 
     def begin_attempt(self, number: int) -> Span:
         """Begin the span of an attempt."""
-        self._attempt = self.run.tracer.start_span(
+        self._attempt = self.run.maker.start(
             names.ATTEMPT_SPAN,
+            self.span,
             self.context_with(self.span),
-            SpanKind.INTERNAL,
             {names.ATTEMPT_NUMBER: number},
         )
         ids = self.run.ids_of(self._attempt)
@@ -137,6 +190,36 @@ class TaskSpan:
             mark_failed(span, failure)
         span.end()
         span_ids.end_attempt(self._task)
+
+    def begin_remote(self, number: int) -> RemoteScope | None:
+        """Begin the span of an attempt in a worker; None where there is no trace."""
+        if not self.span.get_span_context().is_valid:
+            return None
+        remote = self._remote = self.run.attempts.begin(
+            self.span, self.context_with(self.span), number
+        )
+        ids = self.run.ids
+        if ids is not None:
+            span_id = f"{remote.span_id:016x}"
+            span_ids.put_attempt(self._task, SpanIds(ids.trace_id, span_id, sampled=remote.sampled))
+        return remote.scope()
+
+    def end_remote(
+        self, outcome: Outcome | None, failure: Failure | None, recorded: tuple[Any, ...] | None
+    ) -> None:
+        """End the span of the attempt in a worker, if there is one, and those below it."""
+        remote, self._remote = self._remote, None
+        if remote is None:
+            return
+        span_ids.end_attempt(self._task)
+        if recorded is not None:
+            tally.add(TRACES, recorded[-1])
+        spans = remote.finished(outcome, failure, recorded, self._task.queue_duration)
+        self.run.handover.hand_over(spans, self.run.context)
+
+    def method_scope(self, action: Action, attempt: int | None) -> MethodScope:
+        """Give what makes a span of a method of a class step, or of a try of it."""
+        return self.run.method_scope(action, attempt)
 
     def __enter__(self) -> None:
         self._token = attach(self.context_with(self.span))
@@ -168,6 +251,10 @@ class AttemptScope:
         span = self._task.begin_attempt(self._number)
         self._token = attach(self._task.context_with(span))
 
+    def method_scope(self, action: Action, attempt: int | None) -> MethodScope:
+        """Give what makes a span of a method of a class step, or of a try of it."""
+        return self._task.method_scope(action, attempt)
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -176,26 +263,6 @@ class AttemptScope:
     ) -> None:
         if self._token is not None:
             detach(self._token)
-
-
-def mark_failed(span: Span, failure: Failure) -> None:
-    """Write a failure into a span: its status, its type and the exception."""
-    if not span.is_recording():
-        return
-    span.set_attribute(names.ERROR_TYPE, failure.error_type)
-    span.add_event(
-        names.EXCEPTION_EVENT,
-        {
-            names.EXCEPTION_TYPE: failure.exception_type,
-            names.EXCEPTION_MESSAGE: failure.message,
-            names.EXCEPTION_STACKTRACE: failure.traceback,
-        },
-    )
-    span.set_status(StatusCode.ERROR, _description(failure))
-
-
-def _description(failure: Failure) -> str:
-    return f"{failure.name}: {failure.message}" if failure.message else failure.name
 
 
 def traceparent(context: Context) -> Mapping[str, str] | None:

@@ -14,14 +14,15 @@ from dotflow.core.types.status import TypeStatus
 from dotflow_otel import conventions as names
 from dotflow_otel import span_ids
 from dotflow_otel.drops import tally
+from dotflow_otel.failures import mark_failed
 from dotflow_otel.parent import parent_context
-from dotflow_otel.spans import AttemptScope, RunSpan, TaskSpan, link_to, mark_failed, traceparent
+from dotflow_otel.spans import AttemptScope, RunSpan, TaskSpan, link_to, traceparent
 from dotflow_otel.told import ToldRuns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dotflow.abc.scope import Scope
+    from dotflow.abc.scope import RemoteScope, Scope
     from dotflow.core.attempt import Outcome
     from dotflow.core.run import Run
     from dotflow.core.task import Task
@@ -148,27 +149,24 @@ class TracerOpenTelemetry(Tracer):
             return
         failure = task.failure if task.status == TypeStatus.FAILED else None
         state.end_attempt(failure)
+        state.end_remote(None, failure, None)
         if failure is not None:
             mark_failed(state.span, failure)
             state.run.note(task.name, failure)
-        span = state.span
-        # One by one: the SDK takes longer over a dictionary of two.
-        span.set_attribute(names.TASK_STATUS, _STATUSES.get(task.status, names.FAILED))
-        span.set_attribute(names.TASK_ATTEMPTS, task.attempt)
-        span.end()
+        status = _STATUSES.get(task.status, names.FAILED)
+        last = {names.TASK_STATUS: status, names.TASK_ATTEMPTS: task.attempt}
+        state.run.maker.end(state.span, last)
         span_ids.end_task(task)
 
     def task_restored(self, task: Task) -> None:
         """Make a short span, so that a task that did not run stays visible."""
-        span = self._begin(task, self._run_of(task), None)
-        span.set_attributes(
-            {
-                names.TASK_RESTORED: True,
-                names.TASK_STATUS: names.COMPLETED,
-                names.TASK_ATTEMPTS: 0,
-            }
-        )
-        span.end()
+        run = self._run_of(task)
+        last = {
+            names.TASK_RESTORED: True,
+            names.TASK_STATUS: names.COMPLETED,
+            names.TASK_ATTEMPTS: 0,
+        }
+        run.maker.end(self._begin(task, run, None), last)
 
     def _run_of(self, task: Task) -> RunSpan:
         key = str(task.workflow_id) if task.run is None else task.run.id
@@ -190,14 +188,8 @@ class TracerOpenTelemetry(Tracer):
             names.TASK_GROUP: task.group_name,
             names.TASK_INDEX: task.index,
         }
-        return run.tracer.start_span(
-            names.TASK_SPAN.format(task.name),
-            run.context,
-            SpanKind.INTERNAL,
-            attributes,
-            None,
-            start_time,
-        )
+        name = names.TASK_SPAN.format(task.name)
+        return run.maker.start(name, run.span, run.context, attributes, start_time)
 
     # --- attempts ---------------------------------------------------------------------
 
@@ -208,17 +200,23 @@ class TracerOpenTelemetry(Tracer):
             return state
         return AttemptScope(state, attempt)
 
+    def remote_scope(self, task: Task, attempt: int) -> RemoteScope | None:
+        """Give what makes the span of an attempt in a worker."""
+        state = self._tasks.get(task)
+        return None if state is None else state.begin_remote(attempt)
+
     def attempt_finished(
         self,
         task: Task,
         attempt: int,  # noqa: ARG002 - the signature of the interface
         outcome: Outcome,
-        recorded: object,  # noqa: ARG002
+        recorded: Any,
     ) -> None:
-        """End the attempt's span, if it has one of its own."""
+        """End the attempt's span, if it has one of its own, and hand on what a worker recorded."""
         state = self._tasks.get(task)
         if state is not None:
             state.end_attempt(outcome.failure)
+            state.end_remote(outcome, outcome.failure, recorded)
 
 
 def _nanoseconds(seconds: float) -> int:

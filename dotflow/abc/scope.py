@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from dotflow.core.action import Action
+
 
 class Scope(Protocol):
     """A context manager that is entered around one attempt, in the step's own thread context.
 
-    It is told the step's exception, if any, and never swallows it.
+    It is told the step's exception, if any, and never swallows it. It may have a method
+    `method_scope` as `MethodScopes` has it.
     """
 
     def __enter__(self) -> object: ...
@@ -23,6 +26,20 @@ class Scope(Protocol):
         traceback: TracebackType | None,
         /,
     ) -> object: ...
+
+
+class MethodScopes(Protocol):
+    """What a scope of an attempt may have besides, for the methods of a class step."""
+
+    def method_scope(self, action: Action, attempt: int | None) -> Scope | None:
+        """Give what is entered around one method.
+
+        Args:
+            action: The method.
+            attempt: None: around the method as a whole; else the number of the try, from 1,
+                of a method that may have several.
+        """
+        ...
 
 
 class RemoteScope(Scope, Protocol):

@@ -219,9 +219,15 @@ def _is_found_by_name(action: Action) -> bool:
     # The decorated function's name leads to the action, not to the function, so the
     # function alone would not pickle by reference; the action itself does.
     module = getattr(action, "__module__", None)
-    if module in (None, "__main__") or module not in sys.modules:
+    if module in (None, "__main__") or module not in sys.modules or _travels_by_value(module):
         return False
     found: Any = sys.modules[module]
     for part in getattr(action, "__qualname__", "").split("."):
         found = getattr(found, part, None)
     return found is action
+
+
+def _travels_by_value(module: str) -> bool:
+    # Of a module that the other end cannot import; so its actions must not go by name.
+    pickler = sys.modules.get("cloudpickle.cloudpickle")
+    return pickler is not None and module in pickler.list_registry_pickle_by_value()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dotflow.core.failure import Failure
 from dotflow.core.limit import Limit
+from dotflow.core.scopes import within
 from dotflow.core.steps import actions_of, run_methods
 
 if TYPE_CHECKING:
@@ -73,21 +74,16 @@ def perform(attempt: Attempt) -> Outcome:
     started = monotonic()
     try:
         if attempt.scopes:
-            value = _within_scopes(attempt, attempt.scopes)
-        elif attempt.timeout:
-            value = _limited(attempt)
+            value = within(attempt.scopes, lambda: _unscoped(attempt))
         else:
-            value = _run(attempt)
+            value = _unscoped(attempt)
     except BaseException as error:  # noqa: BLE001 - the outcome tells; the engine decides
         return Outcome(None, Failure.of(error), started, monotonic())
     return Outcome(value, None, started, monotonic())
 
 
-def _within_scopes(attempt: Attempt, scopes: Sequence[Scope]) -> Any:
-    if not scopes:
-        return _limited(attempt) if attempt.timeout else _run(attempt)
-    with scopes[0]:
-        return _within_scopes(attempt, scopes[1:])
+def _unscoped(attempt: Attempt) -> Any:
+    return _limited(attempt) if attempt.timeout else _run(attempt)
 
 
 def _limited(attempt: Attempt) -> Any:
@@ -99,4 +95,6 @@ def _run(attempt: Attempt) -> Any:
     if type(value).__module__ == "builtins":
         return value  # no class step: most values are plain ones
     actions = actions_of(value)
-    return run_methods(actions, attempt.initial, attempt.previous) if actions else value
+    if not actions:
+        return value
+    return run_methods(actions, attempt.initial, attempt.previous, attempt.scopes)

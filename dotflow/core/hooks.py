@@ -7,14 +7,15 @@ and the run goes on. A hook that a provider leaves at its do-nothing default is 
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.noop import is_noop
+from dotflow.core.scopes import GuardedScopes
 from dotflow.core.types.workflow import WorkflowStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from types import TracebackType
 
     from dotflow.abc.scope import Scope
     from dotflow.core.attempt import Outcome
@@ -41,8 +42,9 @@ _TASK_MOMENTS: Final = {
     "retried": (
         ("notify", "hook_status_task"),
         ("log", "warning"),
-        ("metrics", "task_retried"),
     ),
+    # When the wait is over: a run that is interrupted in it has not tried again.
+    "tried_again": (("metrics", "task_retried"),),
     "completed": (
         ("notify", "hook_status_task"),
         ("log", "info"),
@@ -79,6 +81,7 @@ class Hooks:
         self.timed_out = self._at("timed_out")
         self.worker_lost = self._at("worker_lost")
         self.retried = self._at("retried")
+        self.tried_again = self._at("tried_again")
         self.completed = self._at("completed")
         self.failed = self._at("failed")
         self.restored = self._at("restored")
@@ -107,7 +110,7 @@ class Hooks:
     def scopes(self, task: Task, attempt: int) -> Sequence[Scope]:
         """Give what is entered around an attempt in this process, guarded."""
         made = self._made(self._scopes, task, attempt)
-        return [_GuardedScope(scope, self._config, slot) for slot, scope in made]
+        return (GuardedScopes(made, partial(report, self._config)),) if made else ()
 
     def remote_scopes(self, task: Task, attempt: int) -> dict[str, Any]:
         """Give what is sent along with an attempt, by the slot that it comes from."""
@@ -216,33 +219,3 @@ def report(config: Config, slot: str, hook: str, error: Exception) -> None:
         config.metrics.telemetry_error(provider, hook)
     except Exception:
         _logger.debug("the error could not be counted", exc_info=True)
-
-
-class _GuardedScope:
-    __slots__ = ("_config", "_entered", "_scope", "_slot")
-
-    def __init__(self, scope: Scope, config: Config, slot: str) -> None:
-        self._scope = scope
-        self._config = config
-        self._slot = slot
-        self._entered = False
-
-    def __enter__(self) -> None:
-        try:
-            self._scope.__enter__()
-            self._entered = True
-        except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
-            report(self._config, self._slot, "attempt_scope", error)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if not self._entered:
-            return
-        try:
-            self._scope.__exit__(kind, error, traceback)
-        except Exception as broken:  # noqa: BLE001 - telemetry never breaks a run
-            report(self._config, self._slot, "attempt_scope", broken)

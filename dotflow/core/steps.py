@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dotflow.core.action import Action
 from dotflow.core.context import Context
 from dotflow.core.ids import fresh_id
 from dotflow.core.limit import Limit
+from dotflow.core.scopes import method_scopes, within
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dotflow.abc.scope import Scope
 
 _logger = logging.getLogger("dotflow")
 
@@ -57,32 +60,51 @@ def _bound(attribute: object, value: object) -> Action | None:
 
 
 def run_methods(
-    actions: Sequence[Action], initial: Context | None, previous: Context | None
+    actions: Sequence[Action],
+    initial: Context | None,
+    previous: Context | None,
+    scopes: Sequence[Scope] = (),
 ) -> list[Context]:
-    """Run the actions of a class step; each gets what the one before returned."""
+    """Run the actions of a class step; each gets what the one before returned.
+
+    Args:
+        actions: The methods.
+        initial: The task's initial context.
+        previous: What the first one gets.
+        scopes: What is entered around the attempt, asked for what goes around each method.
+    """
     contexts: list[Context] = []
     for action in actions:
-        value = _tried(action, initial, previous)
+        around = method_scopes(scopes, action, None)
+        value = within(around, partial(_tried, action, initial, previous, scopes))
         previous = Context(value, task_id=fresh_id())
         contexts.append(previous)
     return contexts
 
 
-def _tried(action: Action, initial: Context | None, previous: Context | None) -> Any:
+def _tried(
+    action: Action, initial: Context | None, previous: Context | None, scopes: Sequence[Scope]
+) -> Any:
     policy = action.policy
-    for attempt in range(1, policy.attempts):
+    if policy.attempts == 1:
+        return _run_limited(action, initial, previous)
+    attempt = 1
+    while True:
         try:
-            return _run_limited(action, initial, previous)
-        except Exception as error:  # noqa: BLE001 - a user's step may raise anything
+            around = method_scopes(scopes, action, attempt)
+            return within(around, partial(_run_limited, action, initial, previous))
+        except Exception as error:
+            if attempt == policy.attempts:
+                raise
             _logger.warning(
                 "%s failed in attempt %d of %d: %r", action.name, attempt, policy.attempts, error
             )
         time.sleep(policy.delay_after(attempt))
-    return _run_limited(action, initial, previous)
+        attempt += 1
 
 
 def _run_limited(action: Action, initial: Context | None, previous: Context | None) -> Any:
     if not action.policy.timeout:
         return action.run(initial, previous)
     limit = Limit(action.policy.timeout, action.name)
-    return limit.call(lambda: action.run(initial, previous))
+    return limit.call(partial(action.run, initial, previous))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dotflow.core.attempt import Attempt, perform
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import ERROR, INTERRUPTED, Failure
-from dotflow.core.remote import collected, entered
+from dotflow.core.scopes import GuardedScopes
 from dotflow.workers.page import Page
 from dotflow.workers.pickling import dump, dump_or_none, load, load_or_none
 from dotflow.workers.wire import Closed, FrameReader, send
@@ -105,14 +105,13 @@ class _Child:
             self._send(number, _failed(error, began), name, {})
             return
         body.release()  # a large input is not held in its pickled form while the step runs
-        scopes = entered(_scopes_in(remote))
-        call = Attempt(
-            step, name, task_id, initial, previous, timeout, list(scopes.values()), attempt
-        )
+        scopes = GuardedScopes(list(_scopes_in(remote).items()), _report) if remote else None
+        around = () if scopes is None else (scopes,)
+        call = Attempt(step, name, task_id, initial, previous, timeout, around, attempt)
         self._page.begin(number, monotonic())
         outcome = perform(call)
         self._keep_for_retry(task_id, step, outcome)
-        self._send(number, outcome, name, collected(scopes))
+        self._send(number, outcome, name, {} if scopes is None else scopes.collect())
 
     def _step(self, key: int, task_id: str, attempt: int, name: str) -> Action:
         # Each task gets a step of its own, whichever worker it meets; its retries go on
@@ -150,6 +149,12 @@ class _Child:
             None if failure is None else dump_or_none(failure.exception),
         )
         send(self._connection, pickle.dumps(head), body)
+
+
+def _report(slot: str, hook: str, error: Exception) -> None:
+    _logger.error(
+        "%s of the %s failed in a worker; the step is not affected", hook, slot, exc_info=error
+    )
 
 
 def _scopes_in(remote: bytes | None) -> dict[str, RemoteScope]:

@@ -12,6 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from dotflow.core.exception import PicklingFailed
+from dotflow.workers.culprit import culprit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,10 +39,20 @@ def dump(value: Any, what: str, by_value: Sequence[ModuleType] = ()) -> bytes:
         data = _dump_by_reference(value, by_value)
         return _dump_by_value(value, by_value) if data is None else data
     except Exception as error:
+        part = culprit(value, lambda each: _travels(each, by_value))
+        blamed = "" if part is None else f" because of {part}"
         raise PicklingFailed(
-            f"{what} cannot travel to another process: {type(error).__name__}: {error}. "
+            f"{what} cannot travel to another process{blamed}: {type(error).__name__}: {error}. "
             "Make it inside the step, or pass what it is made from."
         ) from error
+
+
+def _travels(value: Any, by_value: Sequence[ModuleType]) -> bool:
+    try:
+        _dump_by_value(value, by_value)
+    except Exception:  # noqa: BLE001 - whatever it is, it does not travel
+        return False
+    return True
 
 
 def _dump_by_reference(value: Any, by_value: Sequence[ModuleType]) -> bytes | None:

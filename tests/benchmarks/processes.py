@@ -22,10 +22,11 @@ Measured = TypeVar("Measured")
 
 
 class Peers(NamedTuple):
-    """The two interpreters: this project's and that of dotflow 1.0.1."""
+    """The interpreters: this project's, that of dotflow 1.0.1, this project's with `[otel]`."""
 
     here: Path
     peer: Path
+    telemetry: Path
 
 
 class Pair(NamedTuple):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
+from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from processes import Pair, Peers, in_turn, medians, seconds, workload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+# Seconds: what an exit may wait for a backend, and what the interpreter takes itself.
+_EXIT = 5.5
 
 
 class Row(NamedTuple):
@@ -85,6 +89,41 @@ def parallel(peers: Peers, pairs: int) -> Iterator[Row]:
         )
         second = medians(*figures, "second")
         yield Row(f"`parallel`, 400 tasks (1.0.1: 100){note}", "us/task", second, 0.05)
+
+
+def telemetry(peers: Peers, pairs: int) -> Iterator[Row]:
+    """What observing costs, beside the same calls alone, dotflow 1.0.1, and no calls at all."""
+    added = _within(pairs, partial(workload, peers.telemetry, "added.py", 2000, 9))
+    yield Row("traces and metrics, beside the same calls alone", "us/task", added, 1.15)
+    figures = in_turn(
+        pairs,
+        partial(workload, peers.telemetry, "all_on.py", 2000, 5),
+        partial(workload, peers.peer, "default_log.py", 2000, 5),
+    )
+    all_on = medians(*figures, "run")
+    yield Row("run with traces, metrics and logs, beside dotflow 1.0.1", "us/task", all_on, 1.25)
+    silent = _within(pairs, partial(workload, peers.here, "dispatch.py", 2000, 41))
+    yield Row("run without telemetry, beside no calls of providers", "us/task", silent, 1.15)
+
+
+def otlp(peers: Peers, pairs: int) -> Iterator[Row]:
+    """A run whose spans go to a collector that is down or silent, beside a healthy one."""
+    modes = {"refused": "nobody listens", "silent": "nobody answers"}
+    for mode, what in modes.items():
+        figures = in_turn(
+            pairs,
+            partial(workload, peers.telemetry, "otlp.py", mode, 2000),
+            partial(workload, peers.telemetry, "otlp.py", "healthy", 2000),
+        )
+        spent, ended = medians(*figures, "run"), medians(*figures, "exit")
+        yield Row(f"run over OTLP, {what}, beside a healthy one", "us/task", spent, 1.05)
+        yield Row(f"exit, {what}; a healthy one", "s", ended, _EXIT, is_ratio=True)
+
+
+def _within(times: int, measure: Callable[[], dict[str, float]]) -> Pair:
+    """Give the medians of both figures of a workload that measures them in turn itself."""
+    told = [measure() for _ in range(times)]
+    return Pair(*(median(each[name] for each in told) for name in told[0]))
 
 
 def _both(

@@ -52,6 +52,37 @@ def test_large_contexts_go_out(quiet: Config, run: Run) -> None:
     assert flow.result_storage() == [2_000_000, 2_000_000]
 
 
+def test_steps_of_a_module_that_workers_cannot_import(
+    quiet: Config, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Functions and classes of a module that was loaded by hand travel by value."""
+    module = types.ModuleType("loaded_by_hand")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    source = """
+from dotflow import action
+
+def helper():
+    return 41
+
+@action
+def function():
+    return helper() + 1
+
+@action
+class Step:
+    @action
+    def method(self):
+        return helper()
+"""
+    exec(source, vars(module))  # noqa: S102 - makes a module
+    flow = DotFlow(config=quiet)
+    flow.task.add([module.function, module.Step])
+    run(flow, "parallel")
+    assert [task.errors for task in flow.result_task()] == [[], []]
+    first, (method,) = flow.result_storage()
+    assert (first, method.storage) == (42, 41)
+
+
 def test_many_tasks_in_few_warm_workers(quiet: Config, run: Run) -> None:
     """200 tasks run in no more workers than there are cores, which are used again."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import asyncio
 import json
 import logging
 import sys
@@ -12,115 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
+from observed import Observed, is_child, span_id
 from opentelemetry import baggage, context, trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
-from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from dotflow import Config, DotFlow, action
 from dotflow.core.task import Task
 from dotflow.core.workflow import Manager
-from dotflow.providers import StorageDefault
-from dotflow_otel import LogStructlog, MetricsPrometheus, TracerOpenTelemetry, span_ids
+from dotflow_otel import LogStructlog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
 MODES = ("sequential", "sequential_group", "background")
-
-
-class Observed:
-    """A config whose spans, metrics and log lines can be read back."""
-
-    def __init__(self, **provider_options: Any) -> None:
-        self.exporter = InMemorySpanExporter()
-        self.provider = TracerProvider(shutdown_on_exit=False, **provider_options)
-        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.registry = CollectorRegistry()
-        self.stream = io.StringIO()
-        self.storage = StorageDefault()
-        self.tracer = TracerOpenTelemetry(tracer_provider=self.provider)
-        self.config = Config(
-            tracer=self.tracer,
-            metrics=MetricsPrometheus(self.registry),
-            log=LogStructlog(stream=self.stream),
-            storage=self.storage,
-        )
-
-    def run(self, *steps: Any, mode: str = "sequential", **kwargs: Any) -> Manager:
-        """Run steps as the workflow `billing`, to its end."""
-        options = {key: kwargs.pop(key) for key in ("workflow_id",) if key in kwargs}
-        flow = DotFlow(config=self.config, name="billing", **options)
-        for step in steps:
-            flow.task.add(**step) if isinstance(step, dict) else flow.task.add(step)
-        manager = flow.start(mode=mode, **kwargs)
-        if mode == "background":
-            manager.thread.join(20)
-        return manager
-
-    @property
-    def spans(self) -> tuple[ReadableSpan, ...]:
-        """The finished spans, in the order of their ends."""
-        return self.exporter.get_finished_spans()
-
-    def span(self, name: str) -> ReadableSpan:
-        """Give the only span of a name."""
-        (found,) = (span for span in self.spans if span.name == name)
-        return found
-
-    def below(self, parent: ReadableSpan) -> list[str]:
-        """Give the names of a span's children, in the order of their starts."""
-        children = [span for span in self.spans if is_child(span, parent)]
-        return [span.name for span in sorted(children, key=lambda span: span.start_time or 0)]
-
-    def value(self, name: str, **labels: str) -> float:
-        """Give the value of one series, 0 where there is none."""
-        return self.registry.get_sample_value(name, labels) or 0.0
-
-    def total(self, name: str, **labels: str) -> float:
-        """Give the sum of all series of a name that have these labels."""
-        return sum(
-            sample.value
-            for metric in self.registry.collect()
-            for sample in metric.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        """The log lines."""
-        return [json.loads(line) for line in self.stream.getvalue().splitlines()]
-
-    def line(self, event: str, **fields: Any) -> dict[str, Any]:
-        """Give the only line of an event with these fields."""
-        (found,) = (
-            line for line in self.lines if line["event"] == event and fields.items() <= line.items()
-        )
-        return found
-
-
-def is_child(span: ReadableSpan, parent: ReadableSpan) -> bool:
-    """Tell whether one span is right below another."""
-    return span.parent is not None and span.parent.span_id == span_id(parent)
-
-
-def span_id(span: ReadableSpan) -> int:
-    """Give the id of a span."""
-    assert span.context is not None
-    return span.context.span_id
-
-
-@pytest.fixture
-def observed() -> Iterator[Observed]:
-    """Give a config to be observed, and see that nothing is left behind."""
-    made = Observed()
-    yield made
-    assert (made.tracer._runs, made.tracer._tasks) == ({}, {})
-    assert (span_ids._tasks, span_ids._attempts) == ({}, {})
 
 
 @pytest.fixture(params=MODES)
@@ -243,7 +150,8 @@ def test_every_kind_of_step_is_one_span(observed: Observed, mode: str) -> None:
     observed.run(ok, in_time, coroutine, Pipe, mode=mode)
     workflow = observed.span("workflow billing")
     assert observed.below(workflow) == ["task ok", "task in_time", "task coroutine", "task Pipe"]
-    assert len(observed.spans) == 5
+    assert observed.below(observed.span("task Pipe")) == ["method first", "method second"]
+    assert len(observed.spans) == 7
     starts = [span.start_time or 0 for span in observed.spans]
     ends = [span.end_time or 0 for span in observed.spans]
     assert (workflow.start_time, workflow.end_time) == (min(starts), max(ends))
@@ -257,6 +165,62 @@ def test_class_step_tells_its_place(observed: Observed) -> None:
     assert attributes["code.file.path"] == __file__
     first = Pipe.func.__dict__["first"].func.__code__.co_firstlineno
     assert first - 4 <= int(str(attributes["code.line.number"])) <= first
+
+
+def test_methods_of_a_class_step(observed: Observed, mode: str) -> None:
+    """Each method is a span with its place; spans that it opens are below it, limited or not."""
+    tracer = observed.provider.get_tracer("test")
+
+    @action(retry=2, retry_delay=0)
+    class Load:
+        @action(timeout=10)
+        def read(self) -> int:
+            with tracer.start_as_current_span("select"):
+                return 1
+
+        @action
+        async def write(self) -> int:
+            with tracer.start_as_current_span("insert"):
+                return 2
+
+    observed.run(Load, mode=mode)
+    attempt = observed.span("attempt")
+    read, write = observed.span("method read"), observed.span("method write")
+    assert is_child(attempt, observed.span("task Load"))
+    assert observed.below(attempt) == ["method read", "method write"]
+    assert (observed.below(read), observed.below(write)) == (["select"], ["insert"])
+    assert dict(read.attributes or {}) == {
+        "code.function.name": f"{__name__}.test_methods_of_a_class_step.<locals>.Load.read",
+        "code.file.path": __file__,
+        "code.line.number": Load.func.__dict__["read"].func.__code__.co_firstlineno,
+    }
+    assert read.status.status_code is StatusCode.UNSET
+
+
+def test_a_method_that_fails(observed: Observed, mode: str) -> None:
+    """A method's tries are spans where it may have several; its last failure is its own."""
+
+    @action
+    class Load:
+        @action(retry=2, retry_delay=0)
+        def read(self) -> None:
+            raise KeyError("k")
+
+        @action
+        def write(self) -> None:
+            raise AssertionError("never comes to this")
+
+    observed.run(Load, mode=mode)
+    method = observed.span("method read")
+    tries = [span for span in observed.spans if span.name == "attempt"]
+    assert [dict(span.attributes or {}) for span in tries] == [
+        {"dotflow.attempt.number": 1, "error.type": "KeyError"},
+        {"dotflow.attempt.number": 2, "error.type": "KeyError"},
+    ]
+    assert all(is_child(span, method) for span in tries)
+    assert (method.attributes or {})["error.type"] == "KeyError"
+    assert method.status.description == "KeyError: 'k'"
+    assert "method write" not in [span.name for span in observed.spans]
 
 
 def test_retries_are_attempt_spans(observed: Observed, mode: str) -> None:
@@ -368,6 +332,29 @@ def test_steps_own_spans(observed: Observed, mode: str, options: dict[str, Any])
     assert (observed.span("select").attributes or {})["rows"] == 3
 
 
+@pytest.mark.parametrize("options", [{}, {"timeout": 10}, {"retry": 2}])
+def test_inside_a_running_loop(observed: Observed, mode: str, options: dict[str, Any]) -> None:
+    """Inside a running event loop a coroutine's spans and baggage are where they belong."""
+    tracer = observed.provider.get_tracer("test")
+
+    @action(**options)
+    async def fetch() -> object:
+        with tracer.start_as_current_span("get"):
+            await asyncio.sleep(0)
+        return baggage.get_baggage("tenant")
+
+    async def serve() -> Manager:
+        context.attach(baggage.set_baggage("tenant", "acme"))
+        with tracer.start_as_current_span("request"):
+            return observed.run(fetch, mode=mode)
+
+    manager = asyncio.run(serve())
+    parent = observed.span("attempt" if "retry" in options else "task fetch")
+    assert is_child(observed.span("get"), parent)
+    assert is_child(observed.span("workflow billing"), observed.span("request"))
+    assert manager.tasks[0].current_context.storage == "acme"
+
+
 def test_current_span_in_a_step(observed: Observed, mode: str) -> None:
     """A step can write into its task's span; afterwards the caller's span is current again."""
     before = trace.get_current_span()
@@ -456,9 +443,9 @@ def test_restored_task(observed: Observed) -> None:
     assert observed.line("task.restored", task="ok")["level"] == "info"
 
 
-def test_unsampled(mode: str) -> None:
+def test_unsampled(observe: Callable[..., Observed], mode: str) -> None:
     """Where the sampler drops a trace there are no spans and no exemplars; all else is there."""
-    observed = Observed(sampler=ALWAYS_OFF)
+    observed = observe(sampler=ALWAYS_OFF)
     observed.run(ok, {"step": flaky(1), "name": "load"}, fails, mode=mode)
     assert observed.spans == ()
     assert observed.total("dotflow_task_completed_total") == 2

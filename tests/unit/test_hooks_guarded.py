@@ -140,6 +140,44 @@ def test_broken_scope(where: str) -> None:
     assert counting.counted["BrokenTracer", "attempt_scope"] == 1
 
 
+@pytest.mark.parametrize("where", ["enter", "exit"])
+def test_interrupted_scope(where: str) -> None:
+    """An interruption while scopes are entered or left still leaves those that were entered."""
+    told: list[str] = []
+
+    class Scope:
+        def __init__(self, name: str, interrupted: str | None) -> None:
+            self.name = name
+            self.interrupted = interrupted
+
+        def __enter__(self) -> None:
+            self.tell("enter")
+
+        def __exit__(self, *_: object) -> None:
+            self.tell("exit")
+
+        def tell(self, moment: str) -> None:
+            told.append(f"{moment} {self.name}")
+            if moment == self.interrupted:
+                raise KeyboardInterrupt
+
+    tracer, log = _broken(Tracer), _broken(Log)
+    tracer.attempt_scope = lambda task, attempt: Scope("tracer's", None)
+    log.attempt_scope = lambda task, attempt: Scope("log's", where)
+
+    @action
+    def good() -> int:
+        return 4
+
+    flow = DotFlow(config=Config(tracer=tracer, log=log, metrics=Counting().provider()))
+    flow.task.add(good)
+    with pytest.raises(KeyboardInterrupt):
+        flow.start()
+    left = ["exit log's"] if where == "exit" else []
+    assert told == ["enter tracer's", "enter log's", *left, "exit tracer's"]
+    assert flow.result_task()[0].status == "Failed"
+
+
 def test_counter_that_raises() -> None:
     """Even a broken counter of errors leaves the run alone."""
 
@@ -151,3 +189,56 @@ def test_counter_that_raises() -> None:
     flow.task.add(good)
     flow.start()
     assert flow.result_storage() == [3]
+
+
+class _WithMethods:
+    """A scope that gives scopes for methods, which raise where they are told to."""
+
+    def __init__(self, raising: str) -> None:
+        self.raising = raising
+
+    def __enter__(self) -> None:
+        """Enter."""
+
+    def __exit__(self, *_: object) -> None:
+        """Leave."""
+
+    def method_scope(self, action: object, attempt: int | None) -> Any:
+        if self.raising == "giving":
+            _raise()
+        return _Scope(self.raising)
+
+    def collect(self) -> None:
+        _raise()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("raising", ["enter", "exit", "giving"])
+def test_scopes_of_methods(executor: ExecutorLocal, mode: str, raising: str) -> None:
+    """Whatever scopes raise around a method of a class step, the step runs as it does without."""
+
+    class Tracing(Tracer):
+        start_workflow = end_workflow = start_task = end_task = _nothing
+
+        def attempt_scope(self, task: object, attempt: int) -> Any:
+            return _WithMethods(raising)
+
+        remote_scope = attempt_scope
+
+    @action
+    class Step:
+        @action(retry=2, retry_delay=0)
+        def method(self) -> int:
+            return 1
+
+    flow = DotFlow(config=Config(tracer=Tracing(), executor=executor, log=_broken(Log)))
+    flow.task.add(Step)
+    manager = flow.start(mode=mode)
+    if mode == "background":
+        manager.thread.join(20)
+    (contexts,) = flow.result_storage()
+    assert [context.storage for context in contexts] == [1]
+
+
+def _nothing(*_: object, **__: object) -> None:
+    """Do nothing."""

@@ -1,0 +1,105 @@
+"""What is entered around a step: scopes of providers, guarded so that none can fail it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from dotflow.abc.scope import Scope
+    from dotflow.core.action import Action
+
+    # Told the slot of the provider, the name of the hook, and its error.
+    Report = Callable[[str, str, Exception], object]
+
+
+class GuardedScopes:
+    """The scopes of an attempt as one: entered in order, left in reverse, each guarded.
+
+    Args:
+        scopes: The slot of its provider, and the scope, for each.
+        report: Told of an error, which goes no further.
+    """
+
+    __slots__ = ("_entered", "_inside", "_report", "_scopes")
+
+    def __init__(self, scopes: Sequence[tuple[str, Scope]], report: Report) -> None:
+        self._scopes = scopes
+        self._report = report
+        self._entered: list[tuple[str, Scope]] = []
+        self._inside = 0
+
+    def __enter__(self) -> None:
+        for each in self._scopes:
+            slot, scope = each
+            try:
+                scope.__enter__()
+                self._entered.append(each)
+                self._inside += 1
+            except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
+                self._report(slot, "attempt_scope", error)
+            except BaseException as error:
+                self.__exit__(type(error), error, error.__traceback__)
+                raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        while self._inside:
+            self._inside -= 1
+            slot, scope = self._entered[self._inside]
+            try:
+                scope.__exit__(kind, error, traceback)
+            except Exception as broken:  # noqa: BLE001 - telemetry never breaks a run
+                self._report(slot, "attempt_scope", broken)
+            except BaseException:
+                self.__exit__(kind, error, traceback)
+                raise
+
+    def method_scope(self, action: Action, attempt: int | None) -> GuardedScopes | None:
+        """Give what is entered around a method of a class step, if anything."""
+        found = []
+        for slot, scope in self._entered:
+            give = getattr(scope, "method_scope", None)
+            if give is None:
+                continue
+            try:
+                below = give(action, attempt)
+            except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
+                self._report(slot, "method_scope", error)
+                continue
+            if below is not None:
+                found.append((slot, below))
+        return GuardedScopes(found, self._report) if found else None
+
+    def collect(self) -> dict[str, object]:
+        """Give what the remote ones among the scopes recorded, by slot."""
+        found = ((slot, self._collected(slot, scope)) for slot, scope in self._entered)
+        return {slot: recorded for slot, recorded in found if recorded is not None}
+
+    def _collected(self, slot: str, scope: Any) -> object:
+        try:
+            return scope.collect()
+        except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
+            self._report(slot, "collect", error)
+            return None
+
+
+def within(scopes: Sequence[Scope], call: Callable[[], Any]) -> Any:
+    """Make a call with scopes entered around it, the first one outermost."""
+    if not scopes:
+        return call()
+    with scopes[0]:
+        return call() if len(scopes) == 1 else within(scopes[1:], call)
+
+
+def method_scopes(scopes: Sequence[Scope], action: Action, attempt: int | None) -> Sequence[Scope]:
+    """Give what the scopes of an attempt want to be entered around a method of its step."""
+    gives = (getattr(scope, "method_scope", None) for scope in scopes)
+    found = (give(action, attempt) for give in gives if give is not None)
+    return [scope for scope in found if scope is not None]

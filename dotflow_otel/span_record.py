@@ -1,0 +1,128 @@
+"""Finished spans as plain values, for the way from a worker to its run.
+
+The SDK's spans do not pickle (they hold locks), and a resource, a scope and limits of the
+worker's are not those of the application. So what a span says travels as tuples of plain
+values, and the run makes a span of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from opentelemetry.trace import SpanContext, TraceFlags, TraceState
+
+from dotflow_otel.plain import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+
+class PlainContext(NamedTuple):
+    """A span context. The trace state is that of the W3C header, empty where there is none."""
+
+    trace_id: int
+    span_id: int
+    is_remote: bool
+    flags: int
+    state: str
+
+    @classmethod
+    def of(cls, context: SpanContext) -> PlainContext:
+        """Make one of a span context."""
+        state = context.trace_state.to_header() if context.trace_state else ""
+        flags = int(context.trace_flags)
+        return cls(context.trace_id, context.span_id, context.is_remote, flags, state)
+
+    def restored(self) -> SpanContext:
+        """Give the span context."""
+        state = TraceState.from_header([self.state]) if self.state else None
+        flags = TraceFlags(self.flags)
+        return SpanContext(self.trace_id, self.span_id, self.is_remote, flags, state)
+
+
+class EventRecord(NamedTuple):
+    """An event of a span; the time is in nanoseconds since the epoch."""
+
+    name: str
+    timestamp: int
+    attributes: dict[str, Any]
+
+
+class LinkRecord(NamedTuple):
+    """A link of a span."""
+
+    context: PlainContext
+    attributes: dict[str, Any]
+
+
+class ScopeRecord(NamedTuple):
+    """Which instrumentation made a span."""
+
+    name: str
+    version: str | None
+    schema_url: str | None
+    attributes: tuple[tuple[str, Any], ...]
+
+
+class SpanRecord(NamedTuple):
+    """A finished span; times are in nanoseconds since the epoch.
+
+    Attributes:
+        kind: The value of its `SpanKind`.
+        status: The value of its `StatusCode`, and the description.
+        scope: None: this project's own.
+    """
+
+    name: str
+    kind: int
+    context: PlainContext
+    parent: PlainContext | None
+    started: int
+    ended: int
+    status: tuple[int, str | None]
+    attributes: dict[str, Any]
+    events: Sequence[EventRecord] = ()
+    links: Sequence[LinkRecord] = ()
+    scope: ScopeRecord | None = None
+
+
+def record_of(span: ReadableSpan, scope: ScopeRecord | None) -> SpanRecord:
+    """Give what a finished span says."""
+    return SpanRecord(
+        span.name,
+        span.kind.value,
+        PlainContext.of(_known(span.context)),
+        None if span.parent is None else PlainContext.of(span.parent),
+        span.start_time or 0,
+        span.end_time or 0,
+        (span.status.status_code.value, span.status.description),
+        plain_attributes(span.attributes),
+        [EventRecord(e.name, e.timestamp, plain_attributes(e.attributes)) for e in span.events],
+        [
+            LinkRecord(PlainContext.of(link.context), plain_attributes(link.attributes))
+            for link in span.links
+        ],
+        scope,
+    )
+
+
+def scope_of(span: ReadableSpan) -> ScopeRecord | None:
+    """Give which instrumentation made a span."""
+    scope = span.instrumentation_scope
+    if scope is None:
+        return None
+    # The attributes came with a later SDK than the oldest one that is supported.
+    attributes = plain_attributes(getattr(scope, "attributes", None))
+    return ScopeRecord(scope.name, scope.version, scope.schema_url, tuple(attributes.items()))
+
+
+def plain_attributes(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Give attributes whose values are plain, and so pickle wherever they go."""
+    return {key: plain(value) for key, value in attributes.items()} if attributes else {}
+
+
+def _known(context: SpanContext | None) -> SpanContext:
+    assert context is not None  # noqa: S101 - only a span that was never started has none
+    return context

@@ -1,0 +1,59 @@
+"""What the workloads of telemetry share: a provider of spans that go nowhere, and flows."""
+
+from __future__ import annotations
+
+import gc
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from workload import check
+
+from dotflow import DotFlow, action
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from dotflow import Config
+
+
+class NullExporter(SpanExporter):
+    """Delivers every span to nowhere, at once."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Deliver nothing."""
+        return SpanExportResult.SUCCESS
+
+
+@action
+def step() -> int:
+    """Do nothing that takes time."""
+    return 1
+
+
+def null_provider() -> TracerProvider:
+    """Give a provider of the SDK with its batch processor and an exporter to nowhere."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(NullExporter()))
+    return provider
+
+
+def run_time(config: Config, count: int) -> float:
+    """Build a flow of `count` tasks and tell how long its `start()` takes, in us a task."""
+    flow = DotFlow(config=config, name="bench")
+    for _ in range(count):
+        flow.task.add(step)
+    spent = timed_call(flow.start)
+    check(flow, count)
+    return spent / count
+
+
+def timed_call(function: Callable[[], object]) -> float:
+    """Tell how long a call takes, in microseconds, with no garbage left from before."""
+    gc.collect()
+    begun = perf_counter()
+    function()
+    return (perf_counter() - begun) * 1e6

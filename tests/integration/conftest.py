@@ -1,0 +1,34 @@
+"""What the tests of whole runs share: configs whose telemetry can be read back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from observed import Observed
+
+from dotflow_otel import span_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture
+def observe() -> Iterator[Callable[..., Observed]]:
+    """Give what makes configs to be observed, and see that nothing is left behind."""
+    made: list[Observed] = []
+
+    def make(**provider_options: Any) -> Observed:
+        made.append(Observed(**provider_options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        assert (each.tracer._runs, each.tracer._tasks) == ({}, {})
+    assert (span_ids._tasks, span_ids._attempts) == ({}, {})
+
+
+@pytest.fixture
+def observed(observe: Callable[..., Observed]) -> Observed:
+    """Give a config to be observed."""
+    return observe()

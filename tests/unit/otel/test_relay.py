@@ -1,0 +1,167 @@
+"""What is recorded in a worker, one part at a time."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import subprocess
+import sys
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import (
+    Link,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+)
+
+from dotflow_otel.each import for_each
+from dotflow_otel.handover import handover_of
+from dotflow_otel.log_entry import RecordEntry
+from dotflow_otel.log_relay import LogRelay
+from dotflow_otel.plain import plain
+from dotflow_otel.relay import Relay
+from dotflow_otel.span_maker import SpanMaker
+from dotflow_otel.span_record import record_of, scope_of
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+    def __str__(self) -> str:
+        return "not what it is"
+
+
+class Nameless:
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1, 1),
+        (b"x", b"x"),
+        (None, None),
+        (Colour.RED, "red"),
+        ([1, {"a": {2}}], (1, {"a": "{2}"})),
+        (Nameless(), "<Nameless without a text>"),
+    ],
+)
+def test_plain(value: object, expected: object) -> None:
+    """What is not plain becomes its text, inside of lists and dictionaries as well."""
+    assert plain(value) == expected
+    assert type(plain(value)) is type(expected)
+
+
+def test_a_span_comes_back_as_it_was() -> None:
+    """A span that was recorded and handed over exports as the one that was made."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("lib", "1.2", "https://example.org/schema", {"a": 1})
+    state = TraceState([("vendor", "1")])
+    remote = SpanContext(5, 6, is_remote=True, trace_flags=TraceFlags(1), trace_state=state)
+    parent = trace.set_span_in_context(trace.NonRecordingSpan(remote))
+    links = [Link(SpanContext(7, 8, is_remote=False), {"why": "batch"})]
+    span = tracer.start_span("select", parent, SpanKind.CLIENT, {"x": [1.5, 2.5]}, links)
+    span.add_event("sent", {"bytes": 12}, 17)
+    span.set_status(Status(StatusCode.ERROR, "broken"))
+    span.end()
+    (made,) = exporter.get_finished_spans()
+    exporter.clear()
+    record = record_of(made, scope_of(made))
+    handover_of(SpanMaker(provider.get_tracer("dotflow_otel"))).hand_over([record], trace.Context())
+    (handed,) = exporter.get_finished_spans()
+    assert handed.to_json() == made.to_json()
+    assert handed.instrumentation_scope == made.instrumentation_scope
+    assert handed.resource is made.resource
+    assert handed.parent == remote
+
+
+def test_relay_is_bounded() -> None:
+    """Spans beyond what there is room for are counted, and what was taken is forgotten."""
+    relay = Relay(most=2)
+    tracer = relay._provider.get_tracer("lib")
+    for _ in range(5):
+        tracer.start_span("select").end()
+    taken = relay.take()
+    assert ([record.name for record in taken.records], taken.dropped) == (["select"] * 2, 3)
+    assert relay.take() == ((), 0)
+
+
+def test_log_relay_is_bounded() -> None:
+    """So are log records."""
+    relay = LogRelay(most=1)
+    record = logging.makeLogRecord({"msg": "hello"})
+    for _ in range(3):
+        relay.keep(RecordEntry.of(record))
+    taken = relay.take()
+    assert taken is not None
+    assert (len(taken.entries), taken.dropped) == (1, 2)
+    assert relay.take() is None
+
+
+_IN_A_WORKER = """
+import os, sys
+from opentelemetry import trace
+{before}
+from dotflow_otel.relay import Relay
+relay = Relay()
+relay.begin(sampled=True)
+trace.get_tracer("lib").start_span("select").end()
+print(len(relay.take().records), type(trace.get_tracer_provider()).__module__)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "environment", "printed"),
+    [
+        ("", {}, "1 opentelemetry.sdk.trace"),
+        ("", {"OTEL_PYTHON_TRACER_PROVIDER": "sdk_tracer_provider"}, "1 opentelemetry.sdk.trace"),
+        ("trace.set_tracer_provider(trace.NoOpTracerProvider())", {}, "0 opentelemetry.trace"),
+    ],
+)
+def test_global_provider(before: str, environment: dict[str, str], printed: str) -> None:
+    """The relay is the global provider where there is none; one that is set stays."""
+    done = subprocess.run(
+        [sys.executable, "-c", _IN_A_WORKER.format(before=before)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == printed
+
+
+def test_for_each() -> None:
+    """Every item has its turn; the first error is raised in the end."""
+    seen: list[int] = []
+
+    def divide(number: int) -> None:
+        seen.append(number)
+        if number % 2:
+            raise ValueError(number)
+
+    with pytest.raises(ValueError, match=r"^1$"):
+        for_each(divide, range(5))
+    assert seen == [0, 1, 2, 3, 4]
+
+
+def test_logging_that_is_configured_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the root logger has a handler, records are left to that."""
+    handler = logging.NullHandler()
+    monkeypatch.setattr(logging.root, "handlers", [handler])
+    import structlog
+
+    monkeypatch.setattr(structlog, "is_configured", lambda: True)
+    relay = LogRelay()
+    relay.begin(b"")
+    assert logging.root.handlers == [handler]

@@ -41,6 +41,15 @@ def _is_duration(text: str) -> bool:
         return False
 
 
+def _is_ratio_where_asked(text: str) -> bool:
+    if "ratio" not in os.environ.get("OTEL_TRACES_SAMPLER", ""):
+        return True
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False
+
+
 def _are_installed(group: str, text: str) -> bool:
     names = (name.strip() for name in text.split(","))
     return all(name == "none" or any(entry_points(group=group, name=name)) for name in names)
@@ -49,6 +58,7 @@ def _are_installed(group: str, text: str) -> bool:
 _COUNT: Final = _Rule(lambda text: _is_whole(text, 1), "a whole number, 1 or more")
 _LIMIT: Final = _Rule(lambda text: _is_whole(text, 0), "a whole number, 0 or more, or nothing")
 _DURATION: Final = _Rule(_is_duration, "a number above 0")
+_RATIO: Final = _Rule(_is_ratio_where_asked, "a number from 0 to 1")
 _SAMPLER: Final = _Rule(
     lambda text: any(entry_points(group="opentelemetry_traces_sampler", name=text.lower())),
     "a sampler that is installed, such as parentbased_traceidratio",
@@ -75,6 +85,7 @@ _RULES: Final = {
     "OTEL_METRIC_EXPORT_INTERVAL": _DURATION,
     "OTEL_METRIC_EXPORT_TIMEOUT": _DURATION,
     "OTEL_TRACES_SAMPLER": _SAMPLER,
+    "OTEL_TRACES_SAMPLER_ARG": _RATIO,
     "OTEL_PROPAGATORS": _PROPAGATORS,
 }
 

@@ -270,6 +270,7 @@ def test_service_name(collector: Collector) -> None:
     [
         ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"}, 0),
         ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "1"}, 2),
+        ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "2"}, 2),
         ({"TRACEPARENT": TRACEPARENT[:-1] + "0"}, 0),
         ({"TRACEPARENT": TRACEPARENT[:-1] + "0", "OTEL_TRACES_SAMPLER": "always_on"}, 2),
     ],

@@ -18,7 +18,7 @@ from dotflow_otel.each import for_each
 from dotflow_otel.log_context import BoundIds, TraceContextFilter, add_run_context, bound_values
 from dotflow_otel.log_lines import completed_line, head_of, started_line
 from dotflow_otel.log_output import LogOutput
-from dotflow_otel.log_relay import levels_here
+from dotflow_otel.log_relay import is_configured, levels_here
 from dotflow_otel.process import this_process
 from dotflow_otel.remote_log import RemoteLog
 from dotflow_otel.span_ids import ids_of_run, ids_of_task
@@ -156,7 +156,7 @@ class LogStructlog(Log):
         """Have what the step logged in a worker handled as the application logs."""
         if recorded is None:
             return
-        for_each(lambda entry: entry.replay(), recorded.entries)
+        for_each(lambda entry: entry.replay(), recorded.items)
         tally.add(LOGS, recorded.dropped)
 
     def _tell(self, level: int, event: str, task: Task) -> None:
@@ -189,7 +189,7 @@ class LogStructlog(Log):
         return (run and self._runs.get(run.id)) or _RunNote(run, task.workflow_id)
 
     def _writes_json(self) -> bool:
-        exported_or_theirs = events.sinks or structlog.is_configured()
+        exported_or_theirs = events.sinks or is_configured()
         return not exported_or_theirs and self._output.takes_json()
 
     def _emit(self, level: int, event: str, fields: dict[str, Any]) -> None:
@@ -201,7 +201,7 @@ class LogStructlog(Log):
         events.export(level, event, fields)
 
     def _emit_line(self, level: int, event: str, fields: dict[str, Any]) -> None:
-        if structlog.is_configured():
+        if is_configured():
             getattr(structlog.get_logger(LOGGER), _LEVEL_NAMES[level])(event, **fields)
         else:
             self._output.write(_LEVEL_NAMES[level], event, fields)

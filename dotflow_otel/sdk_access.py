@@ -1,4 +1,4 @@
-"""Spans of the OpenTelemetry SDK at a quarter of what its `start_span` and `end` cost.
+"""Spans of the OpenTelemetry SDK at a third of what its `start_span` and `end` cost.
 
 A run makes a span for each of its tasks, all alike but for a few fields. So these are made
 from the fields of the run's own span, which the SDK made, instead of being worked out anew.

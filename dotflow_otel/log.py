@@ -111,7 +111,7 @@ class LogStructlog(Log):
         """Write `workflow.started`."""
         note = self._runs[run.id] = _RunNote(run)
         if self._level <= INFO:
-            self._emit(INFO, "workflow.started", note.fields())
+            self._emit(INFO, "workflow.started", note.fields(), ids_of_run(run))
 
     def run_finished(self, run: Run) -> None:
         """Write `workflow.completed` or `workflow.failed`."""
@@ -124,7 +124,8 @@ class LogStructlog(Log):
         failure = note.failure or (run.error and Failure.of(run.error))
         if run.failed and failure:
             fields["error_type"], fields["error"] = failure.error_type, failure.message
-        self._emit(level, "workflow.failed" if run.failed else "workflow.completed", fields)
+        event = "workflow.failed" if run.failed else "workflow.completed"
+        self._emit(level, event, fields, ids_of_run(run))
 
     def task_restored(self, task: Task) -> None:
         """Write `task.restored`."""
@@ -181,7 +182,7 @@ class LogStructlog(Log):
             fields["duration"] = task.duration
             _add_error(fields, task)
             note.failure = note.failure or task.failure
-        self._emit(level, event, fields)
+        self._emit(level, event, fields, ids_of_task(task))
 
     def _note_of(self, task: Task) -> _RunNote:
         # A Manager without a config tells its tasks' providers of no run.
@@ -192,13 +193,15 @@ class LogStructlog(Log):
         exported_or_theirs = events.sinks or is_configured()
         return not exported_or_theirs and self._output.takes_json()
 
-    def _emit(self, level: int, event: str, fields: dict[str, Any]) -> None:
+    def _emit(
+        self, level: int, event: str, fields: dict[str, Any], ids: SpanIds | None = None
+    ) -> None:
         if not events.sinks:
             self._emit_line(level, event, fields)
             return
         with events.as_line():
             self._emit_line(level, event, fields)
-        events.export(level, event, fields)
+        events.export(level, event, fields, ids)
 
     def _emit_line(self, level: int, event: str, fields: dict[str, Any]) -> None:
         if is_configured():

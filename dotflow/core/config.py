@@ -25,6 +25,7 @@ from dotflow.providers.tracer_default import TracerDefault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent import futures
 
 
 class Config:
@@ -46,7 +47,7 @@ class Config:
         scheduler: Scheduler | None = None,
         tracer: Tracer | None = None,
         metrics: Metrics | None = None,
-        executor: Executor | None = None,
+        executor: Executor | futures.Executor | None = None,
     ) -> None:
         self.storage: Storage = _slot("storage", storage, Storage, StorageDefault)
         self.notify: Notify = _slot("notify", notify, Notify, NotifyDefault)
@@ -55,7 +56,7 @@ class Config:
         self.scheduler: Scheduler = _slot("scheduler", scheduler, Scheduler, SchedulerDefault)
         self.tracer: Tracer = _slot("tracer", tracer, Tracer, TracerDefault)
         self.metrics: Metrics = _slot("metrics", metrics, Metrics, MetricsDefault)
-        self.executor: Executor = _slot("executor", executor, Executor, shared_executor)
+        self.executor: Executor = _slot("executor", _adapted(executor), Executor, shared_executor)
         self.reported: set[tuple[str, str]] = set()
 
 
@@ -65,10 +66,24 @@ def default_config() -> Config:
     return Config()
 
 
+def _adapted(executor: Any) -> Any:
+    if executor is None or isinstance(executor, Executor):
+        return executor
+    from concurrent import futures  # noqa: PLC0415 - slow to import, and seldom needed
+
+    if not isinstance(executor, futures.Executor):
+        return executor
+    from dotflow.providers.executor_futures import ExecutorFutures  # noqa: PLC0415
+
+    return ExecutorFutures(executor)
+
+
 def _slot(name: str, value: Any, interface: type, default: Callable[[], Any]) -> Any:
     if value is None:
         return default()
     if not isinstance(value, interface):
-        expected = f"an instance of {interface.__module__}.{interface.__qualname__}, not {value!r}"
+        other = " or of concurrent.futures.Executor" if interface is Executor else ""
+        kind = f"{interface.__module__}.{interface.__qualname__}"
+        expected = f"an instance of {kind}{other}, not {value!r}"
         raise NotCallableObject(name, expected)
     return value

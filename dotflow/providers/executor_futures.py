@@ -1,0 +1,154 @@
+"""Any executor of `concurrent.futures`."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from concurrent import futures
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from dotflow.abc.executor import Executor, Session
+from dotflow.core.attempt import Attempt, Outcome
+from dotflow.core.exception import InvalidOption, WorkerLost
+from dotflow.core.failure import WORKER_LOST, Failure
+from dotflow.workers.remote import packed, perform_packed, perform_shared, unpacked
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Future = futures.Future[Any]
+
+# How many attempts an executor has at a time that does not tell how many workers it has.
+_IN_FLIGHT: Final = 64
+
+
+class ExecutorFutures(Executor):
+    """Runs attempts in an executor of `concurrent.futures`, which its owner closes.
+
+    Threads of a thread pool get the steps and contexts themselves; every other executor
+    gets them pickled, and its workers must be able to import `dotflow`. A timed-out step is
+    abandoned where it runs, and the run goes on.
+
+    Args:
+        executor: Such an executor.
+        in_flight: How many attempts it has at a time at most; by default twice its workers
+            where it tells how many those are, else 64.
+
+    Raises:
+        InvalidOption: `executor` is none, or `in_flight` is no whole number of at least 1.
+    """
+
+    def __init__(self, executor: futures.Executor, in_flight: int | None = None) -> None:
+        if not isinstance(executor, futures.Executor):
+            raise InvalidOption("executor", executor, "give a concurrent.futures.Executor")
+        if in_flight is not None and (not isinstance(in_flight, int) or in_flight < 1):
+            raise InvalidOption("in_flight", in_flight, "give a whole number, 1 or more")
+        self.executor = executor
+        self.in_flight = in_flight or _room_in(executor)
+
+    def session(self) -> Session:
+        """Begin the use by one run."""
+        return _FuturesSession(self.executor, self.in_flight)
+
+
+class _Job(NamedTuple):
+    name: str
+    future: Future
+    submitted: float
+
+
+class _FuturesSession(Session):
+    def __init__(self, executor: futures.Executor, in_flight: int) -> None:
+        self._executor = executor
+        self._in_flight = in_flight
+        self._shares_memory = _shares_memory(executor)
+        self._jobs: dict[int, _Job] = {}
+        self._failed: list[tuple[int, Outcome]] = []
+        # What has ended, and when: put there by whichever thread ends it.
+        self._ended: SimpleQueue[tuple[int, float]] = SimpleQueue()
+
+    def has_room(self) -> bool:
+        """Tell whether one more attempt may be submitted now."""
+        return len(self._jobs) + len(self._failed) < self._in_flight
+
+    def submit(self, ticket: int, attempt: Attempt) -> None:
+        """Begin an attempt. Its outcome comes from `wait`, whatever happens to it."""
+        now = monotonic()
+        try:
+            future = self._begin(attempt)
+        except Exception as error:  # noqa: BLE001 - the outcome tells
+            self._failed.append((ticket, Outcome(None, _failure(error, attempt.name), now, now)))
+            return
+        self._jobs[ticket] = _Job(attempt.name, future, now)
+        future.add_done_callback(lambda _: self._ended.put((ticket, monotonic())))
+
+    def _begin(self, attempt: Attempt) -> Future:
+        if self._shares_memory:
+            return self._executor.submit(perform_shared, attempt)
+        return self._executor.submit(perform_packed, packed(attempt))
+
+    def wait(self, seconds: float | None) -> Sequence[tuple[int, Outcome]]:
+        """Give outcomes with their tickets, waiting for the first one at most so long."""
+        done, self._failed = self._failed, []
+        timeout = 0 if done else seconds
+        while True:
+            try:
+                ticket, when = self._ended.get(timeout=timeout)
+            except Empty:
+                return done
+            done.append((ticket, _outcome(self._jobs.pop(ticket), when)))
+            timeout = 0
+
+    def close(self) -> None:
+        """End the use: what waits is cancelled, what runs is abandoned."""
+        for job in self._jobs.values():
+            job.future.cancel()
+        self._jobs.clear()
+
+
+def _outcome(job: _Job, received: float) -> Outcome:
+    try:
+        ended = job.future.result()
+    except BaseException as error:  # noqa: BLE001 - a cancelled one raises no Exception
+        return Outcome(None, _failure(error, job.name), job.submitted, received)
+    if isinstance(ended, Outcome):
+        return ended
+    return _on_our_clock(unpacked(ended, job.name), job.submitted, received)
+
+
+def _on_our_clock(outcome: Outcome, submitted: float, received: float) -> Outcome:
+    # The clock of another machine tells how long, not when.
+    if outcome.host == socket.gethostname():
+        return outcome
+    lasted = max(0.0, outcome.ended - outcome.started)
+    started = max(submitted, received - lasted)
+    return outcome._replace(started=started, ended=min(received, started + lasted))
+
+
+def _failure(error: BaseException, name: str) -> Failure:
+    if not isinstance(error, _losses()):
+        return Failure.of(error)
+    lost = WorkerLost(f"the executor lost {name}: {type(error).__name__}: {error}")
+    lost.__cause__ = error
+    return Failure.of(lost, WORKER_LOST)
+
+
+def _losses() -> tuple[type[BaseException], ...]:
+    # Whoever has an error of Dask has imported it.
+    dask = getattr(sys.modules.get("distributed"), "KilledWorker", None)
+    known = futures.BrokenExecutor, futures.CancelledError
+    return known if dask is None else (*known, dask)
+
+
+def _room_in(executor: futures.Executor) -> int:
+    # It has no public name, and other executors than those of Python may have none at all.
+    workers = getattr(executor, "_max_workers", None)
+    return 2 * workers if isinstance(workers, int) and workers > 0 else _IN_FLIGHT
+
+
+def _shares_memory(executor: futures.Executor) -> bool:
+    # A pool of interpreters, from Python 3.14 on, is a thread pool that shares no objects.
+    apart = getattr(futures, "InterpreterPoolExecutor", ())
+    return isinstance(executor, futures.ThreadPoolExecutor) and not isinstance(executor, apart)

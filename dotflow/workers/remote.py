@@ -1,0 +1,139 @@
+"""One attempt in an executor that is not ours: packed, performed elsewhere, read back."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from contextvars import copy_context
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dotflow.core.attempt import Attempt, Outcome, perform
+from dotflow.core.exception import PicklingFailed
+from dotflow.core.failure import ERROR, INTERRUPTED, Failure
+from dotflow.core.scopes import GuardedScopes
+from dotflow.workers.pickling import dump, dump_or_none, is_found_elsewhere, load, load_or_none
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+_logger = logging.getLogger("dotflow")
+
+
+class Parcel(NamedTuple):
+    """What comes back from another process, as plain values.
+
+    Attributes:
+        value: The result, pickled; None where the attempt failed.
+        failure: The fields of the failure, the exception pickled or None.
+        started: Seconds of the other process's monotonic clock.
+        ended: Likewise.
+        recorded: What the scopes recorded, pickled; None for nothing.
+        pid: The other process.
+        host: Its host.
+    """
+
+    value: bytes | None
+    failure: tuple[Any, ...] | None
+    started: float
+    ended: float
+    recorded: bytes | None
+    pid: int
+    host: str
+
+
+def packed(attempt: Attempt) -> bytes:
+    """Make what travels of an attempt.
+
+    Raises:
+        PicklingFailed: The step or a context of it cannot travel.
+    """
+    by_value = _by_value(attempt)
+    step = dump(attempt.step, f"step {attempt.name}", by_value)
+    contexts = attempt.initial, attempt.previous
+    given = dump(contexts, f"the input of step {attempt.name}", by_value)
+    remote = dump_or_none(dict(attempt.remote)) if attempt.remote else None
+    about = attempt.name, attempt.task_id, attempt.timeout, attempt.number
+    return dump((step, given, remote, about), f"step {attempt.name}")
+
+
+def perform_packed(payload: bytes) -> Parcel:
+    """Perform an attempt in this process. Raises nothing, whatever the step does."""
+    began = monotonic()
+    step, given, remote, about = load(payload, "an attempt")
+    name, task_id, timeout, number = about
+    scopes = GuardedScopes(list((load_or_none(remote) or {}).items()), _report)
+    # Before the step is read: its modules may look for what a scope sets up.
+    scopes.prepare()
+    try:
+        initial, previous = load(given, f"the input of step {name}")
+        action = load(step, f"step {name}")
+    except PicklingFailed as error:
+        return _parcel(Outcome(None, Failure.of(error), began, monotonic()), name, {})
+    around = (scopes,) if scopes else ()
+    call = Attempt(action, name, task_id, initial, previous, timeout, around, number)
+    # In a context of its own: what a step binds is not there in the next one.
+    outcome = copy_context().run(perform, call)
+    return _parcel(outcome, name, scopes.collect())
+
+
+def perform_shared(attempt: Attempt) -> Outcome:
+    """Perform an attempt in a thread of the owner's process, with its objects as they are."""
+    scopes = GuardedScopes(list(attempt.remote.items()), _report)
+    scopes.prepare()
+    call = attempt._replace(scopes=(scopes,) if scopes else ())
+    outcome = copy_context().run(perform, call)
+    failure = None if outcome.failure is None else _not_interrupted(outcome.failure)
+    return outcome._replace(failure=failure, recorded=scopes.collect())
+
+
+def unpacked(parcel: Parcel, name: str) -> Outcome:
+    """Read what came back of an attempt."""
+    value, failure = None, None
+    if parcel.failure is not None:
+        raised = load_or_none(parcel.failure[-1])
+        exception = raised if isinstance(raised, BaseException) else None
+        failure = Failure(*parcel.failure)._replace(exception=exception)
+    elif parcel.value is not None:
+        try:
+            value = load(parcel.value, f"the result of step {name}")
+        except PicklingFailed as error:
+            failure = Failure.of(error)
+    recorded = load_or_none(parcel.recorded) or {}
+    return Outcome(value, failure, parcel.started, parcel.ended, recorded, parcel.pid, parcel.host)
+
+
+def _parcel(outcome: Outcome, name: str, recorded: dict[str, object]) -> Parcel:
+    value, failure = None, outcome.failure
+    if failure is None:
+        what = f"the result of step {name} ({type(outcome.value).__qualname__})"
+        try:
+            value = dump(outcome.value, what)
+        except PicklingFailed as error:
+            failure = Failure.of(error)
+    told = None
+    if failure is not None:
+        failure = _not_interrupted(failure)
+        told = (*failure[:-1], dump_or_none(failure.exception))
+    kept = dump_or_none(recorded) if recorded else None
+    host = socket.gethostname()
+    return Parcel(value, told, outcome.started, outcome.ended, kept, os.getpid(), host)
+
+
+def _not_interrupted(failure: Failure) -> Failure:
+    # Here an interrupt is a failure like any other: nobody pressed Ctrl-C in a worker.
+    return failure._replace(kind=ERROR) if failure.kind == INTERRUPTED else failure
+
+
+def _by_value(attempt: Attempt) -> Sequence[ModuleType]:
+    module = getattr(attempt.step.func, "__module__", None) or "__main__"
+    return () if is_found_elsewhere(module) else (sys.modules[module],)
+
+
+def _report(slot: str, hook: str, error: Exception) -> None:
+    _logger.error(
+        "%s of the %s failed in a worker; the step is not affected", hook, slot, exc_info=error
+    )

@@ -1,0 +1,212 @@
+"""The same run on every executor: local workers, threads, processes of `concurrent.futures`."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from observed import Observed
+
+from dotflow import Config, DotFlow, action
+from dotflow.core.exception import InvalidOption, NotCallableObject
+from dotflow.providers import ExecutorFutures, ExecutorLocal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@action
+def one() -> int:
+    """Give 1."""
+    return 1
+
+
+@action
+def doubled(previous_context: Any) -> int:
+    """Give twice what came."""
+    return int(previous_context.storage) * 2
+
+
+@action
+def broken() -> None:
+    """Fail."""
+    raise KeyError("no such thing")
+
+
+@action(retry=3)
+def always_broken() -> None:
+    """Fail each time."""
+    raise ValueError("again")
+
+
+@action(timeout=0.2)
+def slow() -> None:
+    """Take longer than allowed."""
+    time.sleep(3)
+
+
+@action
+def large() -> bytes:
+    """Give 20 MB."""
+    return b"x" * 20_000_000
+
+
+@action
+def unpicklable() -> Any:
+    """Give what cannot travel."""
+    return threading.Lock()
+
+
+@action
+def killed() -> None:
+    """Kill the process that runs this."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module", params=["local", "threads", "processes"])
+def executor(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Every kind of executor, with two workers."""
+    if request.param == "local":
+        local = ExecutorLocal(workers=2)
+        yield local
+        local.close()
+        return
+    pool: Executor = ThreadPoolExecutor(2)
+    if request.param == "processes":
+        pool = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
+    with pool:
+        yield pool
+
+
+def _run(executor: Any, *steps: Any, keep_going: bool = False, group: bool = True) -> DotFlow:
+    flow = DotFlow(config=Config(executor=executor), name="work")
+    for index, step in enumerate(steps):
+        # Two groups, so that a group is a chain.
+        flow.task.add(step, group_name="first" if group else f"group {index}")
+    flow.task.add(one, group_name="other")
+    flow.start(mode="parallel", keep_going=keep_going)
+    return flow
+
+
+def test_results_and_contexts_go_from_task_to_task(executor: Any) -> None:
+    """A chain hands its contexts on, wherever its attempts run."""
+    flow = _run(executor, one, doubled, doubled)
+    tasks = flow.task.queue
+    assert [task.status for task in tasks] == ["Completed"] * 4
+    assert [task.current_context.storage for task in tasks] == [1, 2, 4, 1]
+
+
+def test_a_failed_step_tells_its_own_exception(executor: Any) -> None:
+    """The failure is the step's, ends its chain, and touches no other."""
+    tasks = _run(executor, broken, one).task.queue
+    assert [task.status for task in tasks] == ["Failed", "Not started", "Completed"]
+    assert isinstance(tasks[0].failure.exception, KeyError)
+    assert tasks[0].failure.error_type == "KeyError"
+
+
+def test_keep_going_runs_what_follows_a_failure(executor: Any) -> None:
+    """With `keep_going` the successor of a failed task runs."""
+    tasks = _run(executor, broken, one, keep_going=True).task.queue
+    assert [task.status for task in tasks] == ["Failed", "Completed", "Completed"]
+
+
+def test_a_failing_step_is_retried(executor: Any) -> None:
+    """Each retry is an attempt of its own."""
+    task = _run(executor, always_broken).task.queue[0]
+    assert [error.attempt for error in task.errors] == [1, 2, None]
+    assert task.status == "Failed"
+
+
+def test_a_timeout_lets_the_run_go_on(executor: Any) -> None:
+    """The run does not wait for a step that takes too long."""
+    began = time.monotonic()
+    task = _run(executor, slow).task.queue[0]
+    assert time.monotonic() - began < 2.5
+    assert task.failure.error_type == "timeout"
+
+
+def test_a_large_result_arrives(executor: Any) -> None:
+    """20 MB come back whole."""
+    assert len(_run(executor, large).task.queue[0].current_context.storage) == 20_000_000
+
+
+def test_every_span_count_and_line_arrives_once(executor: Any) -> None:
+    """The task's span has one attempt below it, and the ledger one completed task each."""
+    observed = Observed()
+    observed.config.executor = Config(executor=executor).executor
+    flow = DotFlow(config=observed.config, name="work")
+    for group in "abc":
+        flow.task.add(one, group_name=group)
+    flow.start(mode="parallel")
+    spans = observed.exporter.get_finished_spans()
+    tasks = {span.context.span_id for span in spans if span.name == "task one"}
+    attempts = [span for span in spans if span.name == "attempt"]
+    assert len(tasks) == len(attempts) == 3
+    assert {span.parent.span_id for span in attempts} == tasks
+    assert len({span.context.trace_id for span in spans}) == 1
+
+
+def test_a_result_that_cannot_travel_is_an_error_of_processes_alone() -> None:
+    """Threads share their objects; for other processes the error names the step."""
+    with ThreadPoolExecutor(1) as threads:
+        assert _run(threads, unpicklable).task.queue[0].status == "Completed"
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as processes:
+        failure = _run(processes, unpicklable).task.queue[0].failure
+    assert failure.name == "PicklingFailed"
+    assert "the result of step unpicklable" in failure.message
+
+
+def test_a_broken_pool_is_a_lost_worker_and_no_hang() -> None:
+    """Python's own pool fails everything once a process of it died; the run still ends."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as processes:
+        task = _run(processes, killed).task.queue[0]
+    assert task.status == "Failed"
+    assert task.failure.error_type == "worker_lost"
+
+
+class _Counting(Executor):
+    def __init__(self) -> None:
+        self.most = 0
+        self._now = 0
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(4)
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        with self._lock:
+            self._now += 1
+            self.most = max(self.most, self._now)
+        future = self._pool.submit(fn, *args, **kwargs)
+        future.add_done_callback(self._left)
+        return future
+
+    def _left(self, _: Future[Any]) -> None:
+        with self._lock:
+            self._now -= 1
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._pool.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+
+def test_an_executor_never_has_more_attempts_than_it_may() -> None:
+    """Of 500 chains at most 8 are with the executor at a time."""
+    with _Counting() as counting:
+        flow = DotFlow(config=Config(executor=ExecutorFutures(counting, in_flight=8)))
+        for _ in range(500):
+            flow.task.add(one)
+        flow.start(mode="parallel")
+    assert {task.status for task in flow.task.queue} == {"Completed"}
+    assert 1 <= counting.most <= 8
+
+
+def test_what_is_no_executor_is_refused() -> None:
+    """The errors tell what may be given."""
+    with pytest.raises(NotCallableObject, match=r"or of concurrent\.futures\.Executor, not 4"):
+        Config(executor=4)  # type: ignore[arg-type]
+    with pytest.raises(InvalidOption, match="in_flight=0"):
+        ExecutorFutures(ThreadPoolExecutor(1), in_flight=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -14,8 +15,8 @@ import pytest
 from observed import Observed
 
 from dotflow import Config, DotFlow, action
-from dotflow.core.exception import InvalidOption, NotCallableObject
-from dotflow.providers import ExecutorFutures, ExecutorLocal
+from dotflow.core.exception import InvalidOption, ModuleNotFound, NotCallableObject
+from dotflow.providers import ExecutorDask, ExecutorFutures, ExecutorLocal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,3 +211,10 @@ def test_what_is_no_executor_is_refused() -> None:
         Config(executor=4)  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match="in_flight=0"):
         ExecutorFutures(ThreadPoolExecutor(1), in_flight=0)
+
+
+def test_without_dask_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for a cluster without `distributed` is told what to install."""
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ModuleNotFound, match=r"dotflow\[dask\]"):
+        ExecutorDask()

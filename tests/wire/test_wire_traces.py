@@ -169,8 +169,8 @@ def test_tree(story: Story, name: str) -> None:
     assert outlines["task unsteady"].outline() == ("task unsteady", [attempt] * 3)
     assert outlines["task late"].outline() == ("task late", ["attempt"] * 2)
     assert outlines["task broken"].outline() == "task broken"
-    for own in ("clean rows", "count rows"):
-        assert outlines["task Pipe"].only(own)
+    methods = [("method clean", ["clean rows"]), ("method count", ["count rows"])]
+    assert outlines["task Pipe"].outline() == ("task Pipe", methods)
 
 
 @pytest.mark.parametrize("name", LOCAL)

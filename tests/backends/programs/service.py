@@ -74,6 +74,14 @@ def killed() -> None:
 
 
 @action
+def meets(initial_context: Context) -> None:
+    """Succeed when two of these run at the same time, each in a worker."""
+    (folder / f"met {initial_context.storage}").touch()
+    while len(list(folder.glob("met *"))) < 2:
+        Event().wait(0.01)
+
+
+@action
 def endless() -> None:
     """Go on until the input is closed."""
     closed.wait()
@@ -100,6 +108,11 @@ run("retried", unsteady, initial_context=[])
 run("timed out", late)
 run("lost", ok, killed, ok, ok, mode="parallel")
 
+pair = DotFlow(config=config, name="pair")
+for number in (1, 2):
+    pair.task.add(meets, initial_context=number)
+pair.start(mode="parallel")
+
 for _ in range(2):
     stored = observe(level="ERROR", storage=StorageFile(path=folder))
     flow = DotFlow(config=stored, name="resumed", workflow_id="resumed")
@@ -107,7 +120,6 @@ for _ in range(2):
     flow.start(resume=True)
 
 run("noisy", ok, config=observe(level="ERROR", notify=BrokenNotify()))
-config.metrics.telemetry_dropped("traces")
 background = run("endless", endless, mode="background")
 
 server = serve_metrics(0)

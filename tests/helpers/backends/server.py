@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
@@ -86,8 +87,14 @@ class Server:
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def _answer(self, request: Request) -> str:
-        with urlopen(request, timeout=PATIENCE) as response:  # noqa: S310
-            text: str = response.read().decode()
+        try:
+            with urlopen(request, timeout=PATIENCE) as response:  # noqa: S310
+                text: str = response.read().decode()
+        except HTTPError as error:
+            # It holds the connection open, and what was wrong in its body.
+            with error:
+                error.msg += f": {error.read().decode(errors='replace')}"
+            raise
         return text
 
     def _listens_at(self) -> str:

@@ -317,4 +317,4 @@ def test_dropped_spans(tmp_path: Path, prometheus: Prometheus) -> None:
         prometheus.scrape(service.said["url"], "shop")
         (dropped,) = prometheus.awaited("dotflow_telemetry_dropped_total > 0")
     assert dropped.labels["signal"] == "traces"
-    assert dropped.value == 2  # the workflow's span and the task's
+    assert dropped.value >= 2  # a run's span and its task's

@@ -8,6 +8,8 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH := build/bench
+TOOLS := build/tools
+OLDEST := build/oldest
 PROJECT := pyproject.toml constraints.txt
 
 # The interpreter to build on: `make test PYTHON=python3.13`. Unless given, the first of
@@ -48,6 +50,13 @@ demo: $(VENV)/.demo ## Run the weather pipeline and show its trace, metrics and 
 .PHONY: test
 test: check ## Run every gate: style, types, import contracts, tests with coverage
 	$(BIN)/python -m pytest --cov
+
+.PHONY: test-oldest
+test-oldest: $(OLDEST)/.made ## Test telemetry on the oldest libraries that pyproject.toml admits
+	$(OLDEST)/bin/python -m pytest tests/unit/otel tests/integration/test_telemetry*.py tests/wire
+
+.PHONY: tools
+tools: $(TOOLS)/.made ## Install what some tests need beside Python packages (with npm)
 
 .PHONY: check
 check: $(VENV)/.dev ## Run the gates that run no code: style, types, import contracts
@@ -94,6 +103,20 @@ $(VENV)/.demo: $(PROJECT) | $(VENV)/.made
 $(VENV)/.dev: $(PROJECT) | $(VENV)/.made
 	@echo "Installing what the tests need into $(VENV)"
 	@$(BIN)/python $(INSTALL) -e '.[dev]'
+	@touch $@
+
+$(OLDEST)/.made: export PIP_CONSTRAINT := constraints-oldest.txt
+$(OLDEST)/.made: export PIP_BUILD_CONSTRAINT := constraints-oldest.txt
+$(OLDEST)/.made: pyproject.toml constraints-oldest.txt
+	$(call make_venv,$(OLDEST))
+	@$(OLDEST)/bin/python $(INSTALL) -e '.[test]'
+	@touch $@
+
+$(TOOLS)/.made: tests/wire/npm.txt
+	@echo "Installing $$(cat $<) into $(TOOLS)"
+	@rm -rf $(TOOLS) && mkdir -p $(TOOLS)
+	@npm install --prefix $(TOOLS) --no-save --no-package-lock --ignore-scripts \
+		--no-audit --no-fund --loglevel error $$(cat $<)
 	@touch $@
 
 $(BENCH)/here/.made: $(PROJECT)

@@ -11,7 +11,7 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from structlog.contextvars import get_contextvars
-from structlog.dev import ConsoleRenderer
+from structlog.dev import ConsoleRenderer, plain_traceback
 
 from dotflow.core.exception import InvalidOption
 from dotflow_otel.conventions import BOUND
@@ -53,7 +53,11 @@ class LogOutput:
         self._file = None if output == "console" else _LogFile(Path(path))
         self._format = format
         self._stream = stream
-        self._renderers = {colours: ConsoleRenderer(colors=colours) for colours in (False, True)}
+        # Tracebacks come as text: told of another formatter, structlog 24 warns of that.
+        self._renderers = {
+            colours: ConsoleRenderer(colors=colours, exception_formatter=plain_traceback)
+            for colours in (False, True)
+        }
         self._clock = _Clock()
         # Whether a stream is a terminal, asked once for each.
         self._asked: tuple[TextIO | None, bool] = (None, False)

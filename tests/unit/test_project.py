@@ -24,6 +24,7 @@ TOP_LEVEL = {
     "LICENSE",
     "Makefile",
     "README.md",
+    "constraints-oldest.txt",
     "constraints.txt",
     "dotflow",
     "dotflow_otel",
@@ -112,7 +113,9 @@ def test_core_depends_on_cloudpickle_alone(project: dict[str, Any]) -> None:
     assert names == ["cloudpickle"]
 
 
-@pytest.mark.parametrize("name", ["constraints.txt", "tests/benchmarks/peer.txt"])
+@pytest.mark.parametrize(
+    "name", ["constraints.txt", "constraints-oldest.txt", "tests/benchmarks/peer.txt"]
+)
 def test_pins_are_names_and_versions(name: str) -> None:
     """Pins name no address, file, hash or registry, so they hold wherever packages come from."""
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
@@ -130,6 +133,17 @@ def test_every_dependency_is_pinned(project: dict[str, Any]) -> None:
     names = {_normal(re.split(r"[\[<>=]", line)[0]) for line in asked} - {"dotflow"}
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     assert names <= {_normal(pin.partition("==")[0]) for pin in pins}
+
+
+def test_oldest_pins_are_the_lower_bounds(project: dict[str, Any]) -> None:
+    """`make test-oldest` runs on the very versions that the project says it works with."""
+    extras = project["project"]["optional-dependencies"]
+    asked = [*project["project"]["dependencies"], *extras["otel"], *extras["scheduler"]]
+    bounds = dict(line.split(">=") for line in asked)
+    lines = (ROOT / "constraints-oldest.txt").read_text(encoding="utf-8").splitlines()
+    pins = {_normal(name): pin for name, _, pin in (line.partition("==") for line in lines)}
+    oldest = {name: pins[_normal(name)] for name in bounds}
+    assert oldest == {name: f"{bound}.0" for name, bound in bounds.items()}
 
 
 def _normal(name: str) -> str:

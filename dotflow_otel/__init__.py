@@ -10,11 +10,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
+    from dotflow_otel.app import MetricsApp as MetricsApp
+    from dotflow_otel.app import metrics_app as metrics_app
+    from dotflow_otel.errors import CannotListen as CannotListen
+    from dotflow_otel.errors import PushFailed as PushFailed
     from dotflow_otel.log import LogStructlog as LogStructlog
     from dotflow_otel.log_context import TraceContextFilter as TraceContextFilter
     from dotflow_otel.log_context import add_run_context as add_run_context
+    from dotflow_otel.meter_provider import histogram_views as histogram_views
     from dotflow_otel.metrics import MetricsPrometheus as MetricsPrometheus
+    from dotflow_otel.metrics_otel import MetricsOpenTelemetry as MetricsOpenTelemetry
+    from dotflow_otel.multiprocess import worker_exited as worker_exited
     from dotflow_otel.observing import observe as observe
+    from dotflow_otel.push import PushGateway as PushGateway
+    from dotflow_otel.push import push_metrics as push_metrics
     from dotflow_otel.sdk import Telemetry as Telemetry
     from dotflow_otel.sdk import setup as setup
     from dotflow_otel.serve import MetricsServer as MetricsServer
@@ -31,12 +40,17 @@ if TYPE_CHECKING:
 
 # No module has the name of what it gives: importing it would put it in that one's place.
 _PLACES: Final = {
+    "CannotListen": "errors",
     "Exemplar": "testing",
     "LogEvent": "testing",
     "LogStructlog": "log",
+    "MetricsApp": "app",
+    "MetricsOpenTelemetry": "metrics_otel",
     "MetricsPrometheus": "metrics",
     "MetricsServer": "serve",
     "MetricsSnapshot": "testing",
+    "PushFailed": "errors",
+    "PushGateway": "push",
     "RecordedSpan": "testing",
     "RecordedTelemetry": "testing",
     "SpanEvent": "testing",
@@ -45,10 +59,14 @@ _PLACES: Final = {
     "TraceContextFilter": "log_context",
     "TracerOpenTelemetry": "tracer",
     "add_run_context": "log_context",
+    "histogram_views": "meter_provider",
+    "metrics_app": "app",
     "observe": "observing",
+    "push_metrics": "push",
     "record_telemetry": "testing",
     "serve_metrics": "serve",
     "setup": "sdk",
+    "worker_exited": "multiprocess",
 }
 _LIBRARIES: Final = ("opentelemetry", "prometheus_client", "structlog")
 _EXTRA: Final = "dotflow[otel]"

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 _logger: Final = logging.getLogger("dotflow_otel")
 
+# Seconds that anything of ours waits for a backend, unless told otherwise.
+TIMEOUT: Final = 5.0
+
 
 class BoundedCall:
     """One call, made when it is asked for, in a thread that waits for that from now on.

@@ -18,13 +18,15 @@ from opentelemetry.trace import (
 
 from dotflow_otel.each import for_each
 from dotflow_otel.given_span import GivenSpan
+from dotflow_otel.sdk_access import FastMaker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from opentelemetry.context import Context
-    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.trace import Span, SpanContext, Tracer
 
+    from dotflow_otel.span_maker import SpanMaker
     from dotflow_otel.span_record import ScopeRecord, SpanRecord
 
 
@@ -40,9 +42,12 @@ class Handover(Protocol):
         """
 
 
-def handover_of(tracer: Tracer) -> Handover:
-    """Give what hands spans to where a tracer's own spans go."""
-    return _ToProcessors(tracer) if isinstance(tracer, SdkTracer) else _ByReplay(tracer)
+def handover_of(maker: SpanMaker) -> Handover:
+    """Give what hands spans to where a run's own spans go."""
+    tracer = maker.tracer
+    if not isinstance(tracer, SdkTracer):
+        return _ByReplay(tracer)
+    return _ToProcessors(tracer, maker if isinstance(maker, FastMaker) else None)
 
 
 class _ToProcessors:
@@ -50,10 +55,12 @@ class _ToProcessors:
 
     Args:
         tracer: Whose processors, resource and limits are used.
+        maker: Makes simple ones at less cost.
     """
 
-    def __init__(self, tracer: SdkTracer) -> None:
+    def __init__(self, tracer: SdkTracer, maker: FastMaker | None) -> None:
         self._tracer = tracer
+        self._maker = maker
         # The one thing of the tracer that has no public name.
         self._limits = getattr(tracer, "_span_limits", None) or SpanLimits()
         self._own_scope = getattr(tracer, "_instrumentation_scope", None)
@@ -64,6 +71,26 @@ class _ToProcessors:
 
     def _hand_over_one(self, record: SpanRecord, context: Context) -> None:
         parent = None if record.parent is None else record.parent.restored()
+        if parent is not None:
+            context = set_span_in_context(NonRecordingSpan(parent), context)
+        span = self._started_fast(record, parent, context) or self._started(record, parent, context)
+        _set_status(span, record)
+        span.end(record.ended)
+
+    def _started_fast(
+        self, record: SpanRecord, parent: SpanContext | None, context: Context
+    ) -> Span | None:
+        # That is all attempts that went well, and most spans come from these.
+        if self._maker is None or parent is None or not _is_simple(record):
+            return None
+        own = record.context.restored()
+        return self._maker.given(
+            record.name, own, parent, context, record.attributes, record.started
+        )
+
+    def _started(
+        self, record: SpanRecord, parent: SpanContext | None, context: Context
+    ) -> GivenSpan:
         span = GivenSpan(
             record.name,
             record.context.restored(),
@@ -78,11 +105,8 @@ class _ToProcessors:
             limits=self._limits,
             instrumentation_scope=self._scope(record.scope),
         )
-        if parent is not None:
-            context = set_span_in_context(NonRecordingSpan(parent), context)
         span.start(record.started, context)
-        _set_status(span, record)
-        span.end(record.ended)
+        return span
 
     def _scope(self, record: ScopeRecord | None) -> InstrumentationScope | None:
         if record is None:
@@ -135,6 +159,11 @@ class _ByReplay:
         for event in record.events:
             span.add_event(event.name, event.attributes, event.timestamp)
         return span
+
+
+def _is_simple(record: SpanRecord) -> bool:
+    is_internal = record.kind == SpanKind.INTERNAL.value
+    return is_internal and record.scope is None and not (record.events or record.links)
 
 
 def _links(record: SpanRecord) -> list[Link]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.metrics import Metrics
@@ -11,6 +12,8 @@ from dotflow_otel.span_ids import exemplar_of_run, exemplar_of_task
 from dotflow_otel.told import ToldRuns
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dotflow.core.run import Run
     from dotflow.core.task import Task
     from dotflow_otel.series import SeriesBook, TaskSeries
@@ -23,12 +26,16 @@ class LedgerMetrics(Metrics):
     """Counts so that the ledger balances: what started has completed, failed or goes on.
 
     Args:
-        book: The series of the backend.
+        find_book: Gives the series of the backend; called when they are first needed.
     """
 
-    def __init__(self, book: SeriesBook) -> None:
-        self._book = book
+    def __init__(self, find_book: Callable[[], SeriesBook]) -> None:
+        self._find_book = find_book
         self._told = ToldRuns()
+
+    @cached_property
+    def _book(self) -> SeriesBook:
+        return self._find_book()
 
     # --- runs -------------------------------------------------------------------------
 

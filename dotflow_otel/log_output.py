@@ -7,7 +7,7 @@ import weakref
 from datetime import UTC, datetime
 from json import JSONEncoder
 from pathlib import Path
-from time import time_ns
+from time import time
 from typing import TYPE_CHECKING, Any, Final
 
 from structlog.contextvars import get_contextvars
@@ -156,13 +156,13 @@ class _Clock:
         self._made: tuple[int, str] = (-1, "")
 
     def now(self) -> str:
-        now = time_ns() // 1000
-        second, micros = divmod(now, 1_000_000)
+        now = time()
+        second = int(now)
         made, text = self._made
         if made != second:
             text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
             self._made = second, text
-        return f"{text}.{micros:06d}Z"
+        return f"{text}.{int((now - second) * 1e6):06d}Z"
 
 
 def _check(option: str, value: object, allowed: tuple[str | None, ...]) -> None:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from dotflow.core.exception import InvalidOption
 from dotflow_otel import conventions as names
+from dotflow_otel.checks import check_buckets, check_max_label_values
 from dotflow_otel.labels import BoundedLabels
 from dotflow_otel.ledger import LedgerMetrics
+from dotflow_otel.multiprocess import check_folder
+from dotflow_otel.push_at_end import PushAtEnd
 from dotflow_otel.series import SeriesBook
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import TypeVar
 
+    from dotflow.core.run import Run
     from dotflow_otel.conventions import Metric
     from dotflow_otel.instruments import Add, GaugeSeries, Observe
+    from dotflow_otel.push import PushGateway
 
     _Collector = TypeVar("_Collector", Counter, Gauge, Histogram)
 
@@ -38,9 +41,13 @@ class MetricsPrometheus(LedgerMetrics):
         buckets: The upper bounds of the histograms, in seconds, rising; from 5 ms to 1 h
             unless given.
         max_label_values: How many values each label may have; further ones become `other`.
+        push_to: Where the registry's metrics are pushed at the end of each run, for jobs that
+            end before a scrape; None: nowhere. No run waits for it, only the exit of the
+            interpreter; a push that fails is logged and counted.
 
     Raises:
-        InvalidOption: The buckets do not rise, or no label value is allowed.
+        InvalidOption: The buckets do not rise, no label value is allowed, or the folder of
+            prometheus-client's multiprocess mode is not there.
         ModuleNotFound: prometheus-client is not installed.
     """
 
@@ -50,10 +57,34 @@ class MetricsPrometheus(LedgerMetrics):
         *,
         buckets: Sequence[float] = names.BUCKETS,
         max_label_values: int = names.MAX_LABEL_VALUES,
+        push_to: PushGateway | None = None,
     ) -> None:
-        _check(buckets, max_label_values)
+        check_buckets(buckets)
+        check_max_label_values(max_label_values)
+        check_folder()
         self.registry: Final = REGISTRY if registry is None else registry
-        super().__init__(_book_of(self.registry, buckets, max_label_values))
+        book = _book_of(self.registry, buckets, max_label_values)
+        super().__init__(lambda: book)
+        self._pushing: PushAtEnd | None = None
+        if push_to is not None:
+            self._pushing = PushAtEnd(push_to, self.registry, self._count_failed_push)
+
+    def run_finished(self, run: Run) -> None:
+        """Count a run that has ended, and have the metrics pushed if they are to be."""
+        super().run_finished(run)
+        if self._pushing is not None:
+            self._pushing.ask()
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until what is to be pushed has been, or has failed; tell whether it is so.
+
+        Args:
+            timeout: Seconds; None: those that one push may take.
+        """
+        return self._pushing is None or self._pushing.wait(timeout)
+
+    def _count_failed_push(self) -> None:
+        self.telemetry_error(type(self).__name__, "push")
 
 
 class _PrometheusInstruments:
@@ -101,11 +132,3 @@ def _book_of(
             instruments = _PrometheusInstruments(registry, buckets)
             found = _books[registry] = SeriesBook(instruments, BoundedLabels(max_label_values))
         return found
-
-
-def _check(buckets: Sequence[float], max_label_values: int) -> None:
-    rising = all(low < high for low, high in pairwise(buckets))
-    if not buckets or not rising:
-        raise InvalidOption("buckets", buckets, "give upper bounds in seconds, each above the last")
-    if max_label_values < 1:
-        raise InvalidOption("max_label_values", max_label_values, "give 1 or more")

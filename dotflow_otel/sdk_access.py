@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.sdk.trace import Tracer as SdkTracer
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, ParentBased
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
 from dotflow_otel.span_maker import SpanMaker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
@@ -83,6 +83,8 @@ class FastMaker(SpanMaker):
         like: Any = span  # not all of its insides have types
         self._new_id = tracer.id_generator.generate_span_id
         self._processor = tracer.span_processor
+        # Some releases count their spans, in metrics of their own.
+        self._count = _counter_of(tracer)
         self._kinds = (type(span), FastSpan)
         self._fields = {
             **vars(span),
@@ -106,6 +108,44 @@ class FastMaker(SpanMaker):
         if type(parent) not in self._kinds or not self._takes(attributes):
             return super().start(name, parent, context, attributes, start_time)
         above = parent.get_span_context()
+        own = SpanContext(
+            above.trace_id, self._new_id(), False, above.trace_flags, above.trace_state
+        )
+        begun = time_ns() if start_time is None else start_time
+        return self._made(name, own, above, context, attributes, begun)
+
+    def given(
+        self,
+        name: str,
+        own: SpanContext,
+        above: SpanContext,
+        context: Context | None,
+        attributes: dict[str, Any],
+        start_time: int,
+    ) -> FastSpan | None:
+        """Begin a span whose ids were chosen elsewhere; None where the SDK has to make it.
+
+        Args:
+            name: Its name.
+            own: Its ids.
+            above: Those of its parent.
+            context: What processors are told as the context of its start.
+            attributes: As in `start`.
+            start_time: Nanoseconds since the epoch.
+        """
+        if not self._takes(attributes):
+            return None
+        return self._made(name, own, above, context, attributes, start_time)
+
+    def _made(
+        self,
+        name: str,
+        own: SpanContext,
+        above: SpanContext,
+        context: Context | None,
+        attributes: dict[str, Any],
+        start_time: int,
+    ) -> FastSpan:
         kept = object.__new__(self._kept)
         kept.__dict__ = {**self._kept_fields, "_dict": attributes, "_lock": Lock()}
         span = object.__new__(FastSpan)
@@ -114,13 +154,13 @@ class FastMaker(SpanMaker):
             **self._fields,
             "_name": name,
             "_parent": above,
-            "_context": SpanContext(
-                above.trace_id, self._new_id(), False, above.trace_flags, above.trace_state
-            ),
+            "_context": own,
             "_attributes": kept,
             "_lock": Lock(),
-            "_start_time": time_ns() if start_time is None else start_time,
+            "_start_time": start_time,
         }
+        if self._count is not None:
+            span._record_end_metrics = self._count(above, Decision.RECORD_AND_SAMPLE)
         self._processor.on_start(span, parent_context=context)
         return span
 
@@ -152,17 +192,20 @@ def fast_maker(tracer: Tracer, span: Span) -> FastMaker | None:
     if type(tracer) is not SdkTracer or not isinstance(span, SdkSpan):
         return None
     try:
-        usable = _is_known(tracer) and _has_known_fields(span) and _is_sampled(tracer, span)
-        return FastMaker(tracer, span) if usable and _is_of(tracer, span) else None
+        known = not _is_patched(tracer) and _has_known_fields(span) and _is_of(tracer, span)
+        return FastMaker(tracer, span) if known and _is_sampled(tracer, span) else None
     except (AttributeError, TypeError):
         return None
 
 
-def _is_known(tracer: SdkTracer) -> bool:
-    if "start_span" in vars(tracer) or hasattr(SdkTracer.start_span, "__wrapped__"):
-        return False  # somebody takes part in the making of spans
-    metrics = getattr(tracer, "_tracer_metrics", None)
-    return metrics is None or type(metrics).__name__ == "NoOpTracerMetrics"
+def _counter_of(tracer: SdkTracer) -> Callable[..., Callable[[], None]] | None:
+    metrics: Any = getattr(tracer, "_tracer_metrics", None)
+    counts = metrics is not None and type(metrics).__name__ != "NoOpTracerMetrics"
+    return metrics.start_span if counts else None
+
+
+def _is_patched(tracer: SdkTracer) -> bool:
+    return "start_span" in vars(tracer) or hasattr(SdkTracer.start_span, "__wrapped__")
 
 
 def _has_known_fields(span: SdkSpan) -> bool:

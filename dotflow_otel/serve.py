@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
-from prometheus_client import REGISTRY, start_http_server
+from prometheus_client import start_http_server
+
+from dotflow.core.exception import InvalidOption
+from dotflow_otel.errors import CannotListen
+from dotflow_otel.multiprocess import shown
 
 if TYPE_CHECKING:
     from threading import Thread
     from wsgiref.simple_server import WSGIServer
 
     from prometheus_client import CollectorRegistry
+
+_LAST_PORT: Final = 65535
 
 
 class MetricsServer:
@@ -47,7 +53,8 @@ def serve_metrics(
     """Serve metrics at `/metrics`, in a thread.
 
     Exemplars are shown to a scraper that asks for OpenMetrics, as Prometheus does where
-    exemplar storage is on.
+    exemplar storage is on. In prometheus-client's multiprocess mode, which has none, the
+    metrics are those of all processes.
 
     Args:
         port: Where to listen; 0 takes any that is free, see `MetricsServer.port`.
@@ -55,8 +62,16 @@ def serve_metrics(
         registry: Whose metrics; None: prometheus-client's own.
 
     Raises:
+        CannotListen: The port is taken, or the address is none of this machine; an `OSError`.
+        InvalidOption: The port is out of range, or the folder of the multiprocess mode is
+            not there.
         ModuleNotFound: prometheus-client is not installed.
-        OSError: The port is taken.
     """
-    server, thread = start_http_server(port, addr, REGISTRY if registry is None else registry)
+    if not 0 <= port <= _LAST_PORT:
+        raise InvalidOption("port", port, f"give a number from 0 to {_LAST_PORT}")
+    read = shown(registry)
+    try:
+        server, thread = start_http_server(port, addr, read)
+    except OSError as error:
+        raise CannotListen(addr, port, error) from error
     return MetricsServer(server, thread, addr)

@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from dotflow.core.failure import Failure
     from dotflow.core.task import Task
     from dotflow_otel.handover import Handover
-    from dotflow_otel.remote_attempt import RemoteAttempt
-    from dotflow_otel.remote_span import Returned
+    from dotflow_otel.remote_attempt import RemoteAttempt, RemoteAttempts
 
 _propagator = TraceContextTextMapPropagator()
 
@@ -52,6 +51,7 @@ class RunSpan:
     """
 
     __slots__ = (
+        "_attempts",
         "_by_step",
         "_first",
         "_handover",
@@ -82,6 +82,7 @@ class RunSpan:
         self.failures = 0
         self._first: tuple[str, Failure] | None = None
         self._handover: Handover | None = None
+        self._attempts: RemoteAttempts | None = None
 
     @property
     def handover(self) -> Handover:
@@ -89,8 +90,20 @@ class RunSpan:
         if self._handover is None:
             from dotflow_otel.handover import handover_of  # noqa: PLC0415 - for `parallel` only
 
-            self._handover = handover_of(self.tracer)
+            self._handover = handover_of(self.maker)
         return self._handover
+
+    @property
+    def attempts(self) -> RemoteAttempts:
+        """What begins the spans of attempts in workers."""
+        if self._attempts is None:
+            # Here, because they need the SDK, and are for `parallel` only.
+            from dotflow_otel.remote_attempt import RemoteAttempts  # noqa: PLC0415
+            from dotflow_otel.travel import let_tracers_travel  # noqa: PLC0415
+
+            let_tracers_travel()
+            self._attempts = RemoteAttempts(self.maker, self.span, self.context)
+        return self._attempts
 
     def attributes_of(self, step: Action) -> Mapping[str, str | int | float]:
         """Give the attributes that all tasks of a step have in this run."""
@@ -181,18 +194,17 @@ class TaskSpan:
         """Begin the span of an attempt in a worker; None where there is no trace."""
         if not self.span.get_span_context().is_valid:
             return None
-        # Here, because they need the SDK, and are for `parallel` only.
-        from dotflow_otel.remote_attempt import RemoteAttempt  # noqa: PLC0415
-        from dotflow_otel.travel import let_tracers_travel  # noqa: PLC0415
-
-        let_tracers_travel()
-        context = self.context_with(self.span)
-        self._remote = RemoteAttempt(self.run.tracer, self.span, context, number)
-        span_ids.put_attempt(self._task, SpanIds.of(self._remote.context.restored()))
-        return self._remote.scope()
+        remote = self._remote = self.run.attempts.begin(
+            self.span, self.context_with(self.span), number
+        )
+        ids = self.run.ids
+        if ids is not None:
+            span_id = f"{remote.span_id:016x}"
+            span_ids.put_attempt(self._task, SpanIds(ids.trace_id, span_id, sampled=remote.sampled))
+        return remote.scope()
 
     def end_remote(
-        self, outcome: Outcome | None, failure: Failure | None, recorded: Returned | None
+        self, outcome: Outcome | None, failure: Failure | None, recorded: tuple[Any, ...] | None
     ) -> None:
         """End the span of the attempt in a worker, if there is one, and those below it."""
         remote, self._remote = self._remote, None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dotflow.abc.noop import noop
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from dotflow.core.attempt import Attempt, Outcome
 
@@ -41,9 +41,13 @@ class Session(ABC):
         """
 
     @noop
-    def workers(self) -> tuple[int, int] | None:
-        """Tell how many workers live, and how many of them run an attempt, where known."""
-        return None
+    def watch_workers(self, tell: Callable[[int, int], object]) -> None:
+        """Have `tell` told how many workers live and how many are busy, where that is known.
+
+        Args:
+            tell: Called with the two numbers when they have changed, in any thread. What it
+                is told last is what is so when the use has ended and all is quiet.
+        """
 
     @abstractmethod
     def close(self) -> None:

@@ -41,7 +41,7 @@ class Metrics(ABC):
 
     @abstractmethod
     def task_retried(self, task: Task) -> None:
-        """An attempt failed and another follows; `task.failure` tells how."""
+        """An attempt failed and another begins now; `task.failure` tells how."""
 
     def run_started(self, run: Run) -> None:
         """A run begins; by default as `workflow_started`."""

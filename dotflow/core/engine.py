@@ -30,6 +30,7 @@ class Engine:
         self.keep_going = keep_going
         self._writer = writer
         self._resume = resume
+        self._waiting: set[Task] = set()
 
     def run_here(self, task: Task, before: Task | None) -> None:
         """Run a task from beginning to end in this thread.
@@ -55,6 +56,7 @@ class Engine:
             if delay is None:
                 break
             time.sleep(delay)
+            self.try_again(task)
         failure = outcome.failure
         if failure is not None and failure.kind == INTERRUPTED and failure.exception:
             raise failure.exception
@@ -129,10 +131,18 @@ class Engine:
         if failure.kind == INTERRUPTED or task.attempt >= policy.attempts:
             writer.fail(task, failure, outcome.ended)
             return None
+        self._waiting.add(task)
         writer.retry(task, failure)
         return policy.delay_after(task.retry_count)
 
+    def try_again(self, task: Task) -> None:
+        """Tell that the wait between two attempts of a task is over, and the next one begins."""
+        self._waiting.discard(task)
+        self._writer.try_again(task)
+
     def abort(self, task: Task, error: BaseException) -> None:
         """Fail a task whose run is being interrupted, unless it has ended."""
+        if task in self._waiting:
+            self._writer.take_back_retry(task)
         if task.status in _UNFINISHED:
             self._writer.fail(task, Failure.of(error, INTERRUPTED))

@@ -42,8 +42,9 @@ _TASK_MOMENTS: Final = {
     "retried": (
         ("notify", "hook_status_task"),
         ("log", "warning"),
-        ("metrics", "task_retried"),
     ),
+    # When the wait is over: a run that is interrupted in it has not tried again.
+    "tried_again": (("metrics", "task_retried"),),
     "completed": (
         ("notify", "hook_status_task"),
         ("log", "info"),
@@ -80,6 +81,7 @@ class Hooks:
         self.timed_out = self._at("timed_out")
         self.worker_lost = self._at("worker_lost")
         self.retried = self._at("retried")
+        self.tried_again = self._at("tried_again")
         self.completed = self._at("completed")
         self.failed = self._at("failed")
         self.restored = self._at("restored")

@@ -34,13 +34,14 @@ def run_chains_in_workers(
         engine: Runs the tasks.
         chains: The chains.
         executor: Where their attempts run.
-        tell_workers: Told how many workers live and how many are busy, at each change.
+        tell_workers: Told how many workers live and how many are busy, when that changes.
 
     Raises:
         KeyboardInterrupt: It came while waiting; what was running has been ended.
     """
     session = executor.session()
-    driver = _Driver(engine, chains, session, tell_workers)
+    session.watch_workers(tell_workers)
+    driver = _Driver(engine, chains, session)
     try:
         driver.drive()
     except BaseException as error:
@@ -51,8 +52,6 @@ def run_chains_in_workers(
         raise
     else:
         session.close()
-    finally:
-        driver.tell_workers()
 
 
 class _Place:
@@ -72,16 +71,9 @@ class _Place:
 
 
 class _Driver:
-    def __init__(
-        self,
-        engine: Engine,
-        chains: Sequence[Chain],
-        session: Session,
-        tell: Callable[[int, int], object],
-    ) -> None:
+    def __init__(self, engine: Engine, chains: Sequence[Chain], session: Session) -> None:
         self._engine = engine
         self._session = session
-        self._tell = tell
         self._chains = chains
         began = monotonic()
         self._to_wall = time.time() - began
@@ -91,7 +83,6 @@ class _Driver:
         self._delayed: list[tuple[float, int, _Place]] = []
         self._running: dict[int, _Place] = {}
         self._tickets = count()
-        self._told_workers: tuple[int, int] | None = None
 
     def drive(self) -> None:
         """Run all chains to their ends."""
@@ -108,20 +99,12 @@ class _Driver:
             for task in chain:
                 self._engine.abort(task, error)
 
-    def tell_workers(self) -> None:
-        """Tell of the workers, where their number or use has changed."""
-        workers = self._session.workers()
-        if workers is not None and workers != self._told_workers:
-            self._told_workers = workers
-            self._tell(*workers)
-
     def _fill(self) -> None:
         while self._session.has_room():
             place = self._next()
             if place is None:
                 break
             self._launch(place)
-        self.tell_workers()
 
     def _next(self) -> _Place | None:
         if self._delayed and self._delayed[0][0] <= monotonic():
@@ -142,6 +125,8 @@ class _Driver:
             if not self._engine.begin(task, place.before):
                 self._advance(place, monotonic())
                 return
+        else:
+            self._engine.try_again(task)
         ticket = next(self._tickets)
         self._running[ticket] = place
         self._session.submit(ticket, self._engine.remote_attempt(task))

@@ -79,10 +79,8 @@ class GuardedScopes:
 
     def collect(self) -> dict[str, object]:
         """Give what the remote ones among the scopes recorded, by slot."""
-        recorded: dict[str, object] = {slot: None for slot, _ in self._scopes}
-        for slot, scope in self._entered:
-            recorded[slot] = self._collected(slot, scope)
-        return recorded
+        found = ((slot, self._collected(slot, scope)) for slot, scope in self._entered)
+        return {slot: recorded for slot, recorded in found if recorded is not None}
 
     def _collected(self, slot: str, scope: Any) -> object:
         try:

@@ -137,12 +137,21 @@ class TaskWriter:
             _call_back(task)
 
     def retry(self, task: Task, failure: Failure) -> None:
-        """Note a failed attempt that another follows."""
+        """Note a failed attempt that another is to follow."""
         task.errors.append(failure.as_error(task.attempt))
         task.retry_count += 1
         task.status = TypeStatus.RETRY
         hooks = self.providers(task).hooks
         hooks.fire(hooks.retried, task)
+
+    def try_again(self, task: Task) -> None:
+        """Tell of an attempt that follows a failed one."""
+        hooks = self.providers(task).hooks
+        hooks.fire(hooks.tried_again, task)
+
+    def take_back_retry(self, task: Task) -> None:
+        """Note that no attempt follows the failed one after all."""
+        task.retry_count -= 1
 
     def fail(self, task: Task, failure: Failure, ended: float | None = None) -> None:
         """Fail a task for good; its last attempt ended then, or now."""

@@ -11,6 +11,7 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from dotflow.workers.occupancy import Occupancy
 from dotflow.workers.process import Worker
 
 if TYPE_CHECKING:
@@ -29,10 +30,14 @@ class Pool:
 
     Args:
         size: How many.
+
+    Attributes:
+        occupancy: Tells the runs that use it how many workers live and how many are busy.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self.occupancy = Occupancy()
         self._lock = Lock()
         self._idle: list[Worker] = []
         self._lifeline: tuple[int, ...] = ()
@@ -49,6 +54,10 @@ class Pool:
         """Tell how many workers live, and how many of them are lent."""
         with self._lock:
             return len(self._idle) + len(self._lent), len(self._lent)
+
+    def live(self) -> int:
+        """Tell how many workers live."""
+        return self.counts()[0]
 
     # --- lending ----------------------------------------------------------------------
 
@@ -181,6 +190,7 @@ class Pool:
         for end in self._lifeline:
             os.close(end)
         self._lock = Lock()
+        self.occupancy = Occupancy()
         self._lifeline = os.pipe()
         self._idle, self._lent = [], set()
         self._starting = 0

@@ -31,7 +31,7 @@ from dotflow.workers.pickling import (
 from dotflow.workers.wire import Closed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import ModuleType
 
     from dotflow.core.action import Action
@@ -88,15 +88,16 @@ class LocalSession(Session):
         self._must_look = False
         self._lacks_scopes = False
         self._host = socket.gethostname()
+        self._occupancy = pool.occupancy
+        self._user = self._occupancy.join(self._jobs)
 
     def has_room(self) -> bool:
         """Tell whether one more attempt may be submitted now."""
         return len(self._jobs) + len(self._queue) + len(self._done) < self._pool.size
 
-    def workers(self) -> tuple[int, int]:
-        """Tell how many workers live, and how many of them run an attempt of any run."""
-        live, lent = self._pool.counts()
-        return live, max(0, lent - len(self._idle))
+    def watch_workers(self, tell: Callable[[int, int], object]) -> None:
+        """Have `tell` told how many workers live, and how many run an attempt of any run."""
+        self._user.tell = tell
 
     def submit(self, ticket: int, attempt: Attempt) -> None:
         """Begin an attempt."""
@@ -218,6 +219,7 @@ class LocalSession(Session):
         until = None if seconds is None else monotonic() + seconds
         if self._idle and not self._done:
             self._release_idle()
+        self._occupancy.publish(self._pool.live)
         while not self._done:
             for key, events in self._selector.select(self._patience(until)):
                 self._on_event(key.data, events)
@@ -375,6 +377,8 @@ class LocalSession(Session):
         self._selector.close()
         for end in self._bell:
             end.close()
+        self._user.has_left = True
+        self._occupancy.publish(self._pool.live)
 
 
 def _start_of(job: _Job, worker: Worker) -> float | None:

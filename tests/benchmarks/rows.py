@@ -11,6 +11,9 @@ from processes import Pair, Peers, in_turn, medians, seconds, workload
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+# Seconds: what an exit may wait for a backend, and what the interpreter takes itself.
+_EXIT = 5.5
+
 
 class Row(NamedTuple):
     """One line of the table; `bar` is for the ratio, or for our figure where it is one."""
@@ -101,6 +104,20 @@ def telemetry(peers: Peers, pairs: int) -> Iterator[Row]:
     yield Row("run with traces, metrics and logs, beside dotflow 1.0.1", "us/task", all_on, 1.25)
     silent = _within(pairs, partial(workload, peers.here, "dispatch.py", 2000, 41))
     yield Row("run without telemetry, beside no calls of providers", "us/task", silent, 1.15)
+
+
+def otlp(peers: Peers, pairs: int) -> Iterator[Row]:
+    """A run whose spans go to a collector that is down or silent, beside a healthy one."""
+    modes = {"refused": "nobody listens", "silent": "nobody answers"}
+    for mode, what in modes.items():
+        figures = in_turn(
+            pairs,
+            partial(workload, peers.telemetry, "otlp.py", mode, 2000),
+            partial(workload, peers.telemetry, "otlp.py", "healthy", 2000),
+        )
+        spent, ended = medians(*figures, "run"), medians(*figures, "exit")
+        yield Row(f"run over OTLP, {what}, beside a healthy one", "us/task", spent, 1.05)
+        yield Row(f"exit, {what}; a healthy one", "s", ended, _EXIT, is_ratio=True)
 
 
 def _within(times: int, measure: Callable[[], dict[str, float]]) -> Pair:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from processes import Peers
-from rows import Row, imported, memory, parallel, scale, sequential, telemetry
+from rows import Row, imported, memory, otlp, parallel, scale, sequential, telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,10 +25,11 @@ _GROUPS: dict[str, tuple[Callable[[Peers, int], Iterator[Row]], int]] = {
     "memory": (memory, 3),
     "parallel": (parallel, 5),
     "telemetry": (telemetry, 7),
+    "otlp": (otlp, 7),
 }
 
 # Rows that say themselves what they are beside.
-_OWN_TERMS = ("telemetry",)
+_OWN_TERMS = ("telemetry", "otlp")
 
 
 def _arguments() -> argparse.Namespace:

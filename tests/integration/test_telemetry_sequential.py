@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
@@ -329,6 +330,29 @@ def test_steps_own_spans(observed: Observed, mode: str, options: dict[str, Any])
         (parent,) = (span for span in parents if is_child(observed.span(inner), span))
         assert parent.name == ("attempt" if "retry" in options else task)
     assert (observed.span("select").attributes or {})["rows"] == 3
+
+
+@pytest.mark.parametrize("options", [{}, {"timeout": 10}, {"retry": 2}])
+def test_inside_a_running_loop(observed: Observed, mode: str, options: dict[str, Any]) -> None:
+    """Inside a running event loop a coroutine's spans and baggage are where they belong."""
+    tracer = observed.provider.get_tracer("test")
+
+    @action(**options)
+    async def fetch() -> object:
+        with tracer.start_as_current_span("get"):
+            await asyncio.sleep(0)
+        return baggage.get_baggage("tenant")
+
+    async def serve() -> Manager:
+        context.attach(baggage.set_baggage("tenant", "acme"))
+        with tracer.start_as_current_span("request"):
+            return observed.run(fetch, mode=mode)
+
+    manager = asyncio.run(serve())
+    parent = observed.span("attempt" if "retry" in options else "task fetch")
+    assert is_child(observed.span("get"), parent)
+    assert is_child(observed.span("workflow billing"), observed.span("request"))
+    assert manager.tasks[0].current_context.storage == "acme"
 
 
 def test_current_span_in_a_step(observed: Observed, mode: str) -> None:

@@ -152,7 +152,12 @@ def _normal(name: str) -> str:
 
 def test_entry_points_name_the_telemetry_providers(project: dict[str, Any]) -> None:
     """`dotflow.providers` finds the telemetry providers by their names of 1.x."""
-    names = ["TracerOpenTelemetry", "MetricsPrometheus", "LogStructlog"]
+    names = [
+        "TracerOpenTelemetry",
+        "MetricsPrometheus",
+        "MetricsOpenTelemetry",
+        "LogStructlog",
+    ]
     group = project["project"]["entry-points"]["dotflow.providers"]
     assert group == {name: f"dotflow_otel:{name}" for name in names}
 

@@ -28,6 +28,7 @@ from dotflow_otel.log_entry import RecordEntry
 from dotflow_otel.log_relay import LogRelay
 from dotflow_otel.plain import plain
 from dotflow_otel.relay import Relay
+from dotflow_otel.span_maker import SpanMaker
 from dotflow_otel.span_record import record_of, scope_of
 
 
@@ -77,7 +78,7 @@ def test_a_span_comes_back_as_it_was() -> None:
     (made,) = exporter.get_finished_spans()
     exporter.clear()
     record = record_of(made, scope_of(made))
-    handover_of(provider.get_tracer("dotflow_otel")).hand_over([record], trace.Context())
+    handover_of(SpanMaker(provider.get_tracer("dotflow_otel"))).hand_over([record], trace.Context())
     (handed,) = exporter.get_finished_spans()
     assert handed.to_json() == made.to_json()
     assert handed.instrumentation_scope == made.instrumentation_scope

@@ -7,6 +7,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, Tracer, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -149,8 +151,14 @@ LIMITS = SpanLimits(
 @pytest.mark.parametrize("use", [repr, everything, many, with_status, after_its_end])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"span_limits": LIMITS}, {"remote_parent": True}, {"sampler": ALWAYS_ON}],
-    ids=["default", "limits", "remote parent", "always on"],
+    [
+        {},
+        {"span_limits": LIMITS},
+        {"remote_parent": True},
+        {"sampler": ALWAYS_ON},
+        {"sampler": ParentBased(TraceIdRatioBased(1))},
+    ],
+    ids=["default", "limits", "remote parent", "always on", "ratio of traces"],
 )
 def test_like_the_sdks_own(options: dict[str, Any], use: Callable[[Span], object]) -> None:
     """What is exported of a span is what it would be had the SDK made it, whatever is done."""
@@ -322,6 +330,38 @@ def test_odd_values_are_left_to_the_sdk() -> None:
     assert not isinstance(made, FastSpan)
     traced.maker.end(made, LAST)
     assert dict(traced.ended().attributes or {}) == {"list": ("a",), "text": "t", **LAST}
+
+
+@pytest.mark.skipif(
+    "meter_provider" not in inspect.signature(TracerProvider).parameters,
+    reason="this release of the SDK does not count its spans",
+)
+def test_the_sdk_counts_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the SDK counts the spans that begin and that are live, these are counted as well."""
+    monkeypatch.setenv("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "true")
+    reader = InMemoryMetricReader()
+    traced = Traced(meter_provider=MeterProvider([reader], shutdown_on_exit=False))
+    assert type(traced.maker) is FastMaker
+
+    def counts() -> dict[str, list[tuple[dict[str, Any], float]]]:
+        told = json.loads(reader.get_metrics_data().to_json())  # type: ignore[union-attr]
+        return {
+            metric["name"]: [
+                (point["attributes"], point["value"]) for point in metric["data"]["data_points"]
+            ]
+            for scope in told["resource_metrics"][0]["scope_metrics"]
+            for metric in scope["metrics"]
+            if metric["name"].startswith("otel.sdk.span.")
+        }
+
+    sampled = {"otel.span.sampling_result": "RECORD_AND_SAMPLE"}
+    begun = [({"otel.span.parent.origin": "none", **sampled}, 1)]
+    assert counts() == {"otel.sdk.span.started": begun, "otel.sdk.span.live": [(sampled, 1)]}
+    made = traced.maker.start("t", traced.run, traced.context, {})
+    begun.append(({"otel.span.parent.origin": "local", **sampled}, 1))
+    assert counts() == {"otel.sdk.span.started": begun, "otel.sdk.span.live": [(sampled, 2)]}
+    traced.maker.end(made, {})
+    assert counts() == {"otel.sdk.span.started": begun, "otel.sdk.span.live": [(sampled, 1)]}
 
 
 def test_disabled_sdk(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from urllib.request import Request, urlopen
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from dotflow.core.exception import DotflowError, InvalidOption
 from dotflow.core.run import Run
-from dotflow_otel import MetricsPrometheus, serve_metrics
+from dotflow_otel import CannotListen, MetricsPrometheus, serve_metrics
 
 
 def scrape(url: str, accept: str) -> str:
@@ -37,3 +39,29 @@ def test_close_frees_the_port() -> None:
     server.close()
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", server.port), 1)
+
+
+def test_an_occupied_port() -> None:
+    """A port that is taken is an OSError that names it, its address and what to do."""
+    with serve_metrics(0, registry=CollectorRegistry()) as server:
+        with pytest.raises(CannotListen) as raised:
+            serve_metrics(server.port, registry=CollectorRegistry())
+        told = str(raised.value)
+        assert isinstance(raised.value, OSError)
+        assert isinstance(raised.value, DotflowError)
+        assert raised.value.errno == errno.EADDRINUSE
+        assert f"on '127.0.0.1', port {server.port}: Address already in use." in told
+        assert "port 0 takes any that is free" in told
+
+
+def test_an_address_of_another_machine() -> None:
+    """An address that this machine does not have is such an error too."""
+    with pytest.raises(CannotListen, match=r"'192\.0\.2\.1', port 0"):
+        serve_metrics(0, "192.0.2.1", CollectorRegistry())
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_out_of_range(port: int) -> None:
+    """A number that is no port is an error that names it."""
+    with pytest.raises(InvalidOption, match=f"port={port} "):
+        serve_metrics(port, registry=CollectorRegistry())

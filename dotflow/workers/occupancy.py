@@ -1,0 +1,81 @@
+"""How many workers of a pool live and run attempts, told to all who use it or have used it."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    Tell = Callable[[int, int], object]
+    Live = Callable[[], int]
+
+
+class Occupancy:
+    """Tells each run that shares a pool of the use of the whole pool.
+
+    A run that has ended is told on, until no worker is busy: what it was told last must not
+    stand for ever when the others, which may tell somebody else, end after it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._users: list[User] = []
+
+    def join(self, jobs: Collection[object]) -> User:
+        """Give a new user of the pool; `jobs` are the attempts that it has running."""
+        user = User(jobs)
+        with self._lock:
+            self._users.append(user)
+        return user
+
+    def publish(self, live: Live) -> None:
+        """Tell everybody to whom it is news; `live` gives how many workers live."""
+        for user in tuple(self._users):
+            user.hear(lambda: (live(), self.busy()))
+        if any(user.is_done for user in tuple(self._users)):
+            with self._lock:
+                self._users = [user for user in self._users if not user.is_done]
+
+    def busy(self) -> int:
+        """Tell how many attempts run, of all users."""
+        return sum(len(user.jobs) for user in tuple(self._users))
+
+
+class User:
+    """A run that uses a pool, or has used it.
+
+    It is told in whichever thread there is news, by one of them at a time.
+
+    Attributes:
+        jobs: The attempts that it has running.
+        tell: Told how many workers live and how many are busy, if anybody is.
+        has_left: Whether the run has ended.
+        is_done: Whether it has ended and nobody was busy any more: it is told nothing then.
+    """
+
+    def __init__(self, jobs: Collection[object]) -> None:
+        self.jobs = jobs
+        self.tell: Tell | None = None
+        self.has_left = False
+        self.is_done = False
+        self._lock = Lock()
+        self._has_news = False
+        self._told: tuple[int, int] | None = None
+
+    def hear(self, counts: Callable[[], tuple[int, int]]) -> None:
+        """Tell the run how it is now, unless it knows."""
+        # Who comes while another tells leaves it to that one: so nobody waits for a slow
+        # listener, and what is told last is what is so.
+        self._has_news = True
+        while self._has_news and self._lock.acquire(blocking=False):
+            try:
+                self._has_news = False
+                now = counts()
+                if self.tell is not None and now != self._told and not self.is_done:
+                    self.tell(*now)
+                    self._told = now
+                self.is_done = self.has_left and not now[1]
+            finally:
+                self._lock.release()

@@ -1,0 +1,95 @@
+"""The gauges of the workers, where several runs share them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from dotflow import Config, Context, DotFlow, action
+from dotflow.providers import ExecutorLocal
+from dotflow.testing import Recording
+from dotflow_otel import MetricsPrometheus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dotflow import Task
+
+
+@action(timeout=20)
+def until(initial_context: Context) -> None:
+    """Run until a file is there."""
+    while not Path(initial_context.storage).exists():
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def executor() -> Iterator[ExecutorLocal]:
+    """Give two workers."""
+    made = ExecutorLocal(workers=2)
+    yield made
+    made.close()
+
+
+class SharingRun:
+    """A run in a thread, whose one step ends when it is told to."""
+
+    def __init__(self, registry: CollectorRegistry, executor: ExecutorLocal, end: Path) -> None:
+        self.registry = registry
+        self._end = end
+        quiet = Recording().providers
+        metrics = MetricsPrometheus(registry)
+        config = Config(executor=executor, metrics=metrics, log=quiet["log"])
+        self._flow = DotFlow(config=config)
+        self._flow.task.add(until, initial_context=str(end), callback=self._note)
+        self._thread = threading.Thread(target=self._flow.start, kwargs={"mode": "parallel"})
+        self._thread.start()
+
+    def _note(self, task: Task) -> None:
+        assert task.failure is None
+
+    def workers(self) -> tuple[float | None, float | None]:
+        """Give the gauges: live workers, busy workers."""
+        value = self.registry.get_sample_value
+        return value("dotflow_workers"), value("dotflow_workers_busy")
+
+    def wait_for_busy(self, busy: int) -> None:
+        """Wait until the gauge tells of so many busy workers."""
+        until_then = time.monotonic() + 10
+        while self.workers()[1] != busy:
+            assert time.monotonic() < until_then, self.workers()
+            time.sleep(0.005)
+
+    def end(self) -> None:
+        """Have the step end, and wait for the run."""
+        self._end.touch()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("first_ends_first", [True, False])
+def test_no_worker_is_busy_in_the_end(
+    shared: bool, first_ends_first: bool, executor: ExecutorLocal, tmp_path: Path
+) -> None:
+    """After two runs on one pool no gauge tells of a busy worker, whoever ended first.
+
+    Neither does that of a run that ended before the other, in a registry of its own.
+    """
+    registry = CollectorRegistry()
+    first = SharingRun(registry, executor, tmp_path / "first")
+    first.wait_for_busy(1)
+    other = registry if shared else CollectorRegistry()
+    second = SharingRun(other, executor, tmp_path / "second")
+    for run in (first, second):
+        run.wait_for_busy(2)
+    one, another = (first, second) if first_ends_first else (second, first)
+    one.end()
+    assert one.workers() == another.workers() == (2, 1)
+    another.end()
+    assert one.workers() == another.workers() == (2, 0)

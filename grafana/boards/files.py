@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from boards import fleet, overview, workflow
+from boards.drawing import drawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +18,8 @@ FOLDER: Final = Path(__file__).resolve().parents[1]
 def texts() -> dict[Path, str]:
     """Give what must stand in each file."""
     boards = [each.board().build() for each in (overview, workflow, fleet)]
-    return {FOLDER / "dashboards" / f"{board['uid']}.json": _text(board) for board in boards}
+    found = {FOLDER / "dashboards" / f"{board['uid']}.json": _text(board) for board in boards}
+    return found | {FOLDER / "pictures" / f"{board['uid']}.svg": drawn(board) for board in boards}
 
 
 def write() -> Iterator[Path]:

@@ -22,8 +22,8 @@ def success(queries: Queries, *by: str) -> str:
 
 def failed_share(queries: Queries, *by: str, window: str = RATE) -> str:
     """Give the share of failed runs among those that ended in each window."""
-    failed = queries.rate(names.WORKFLOW_FAILED, *by, window=window)
-    return share(failed, queries.rate(names.WORKFLOW_COMPLETED, *by, window=window))
+    failed = queries.counted(names.WORKFLOW_FAILED, *by, window=window)
+    return share(failed, queries.counted(names.WORKFLOW_COMPLETED, *by, window=window))
 
 
 def outcomes(queries: Queries) -> Panels:

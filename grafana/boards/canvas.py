@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from typing import TYPE_CHECKING, Final
-from xml.etree import ElementTree as Xml
+from xml.etree import ElementTree as ET
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,16 +26,16 @@ class Canvas:
 
     def __init__(self, width: float, label: str) -> None:
         self._width = width
-        self._root = Xml.Element("svg", xmlns="http://www.w3.org/2000/svg", role="img")
-        Xml.SubElement(self._root, "title").text = label
-        self._paper = Xml.SubElement(self._root, "rect", width="100%", height="100%")
+        self._root = ET.Element("svg", xmlns="http://www.w3.org/2000/svg", role="img")
+        ET.SubElement(self._root, "title").text = label
+        self._paper = ET.SubElement(self._root, "rect", width="100%", height="100%")
 
     def box(self, at: Place, fill: str, stroke: str = "none", radius: float = 4) -> None:
         """Draw a box."""
         x, y, width, height = at
         places = {"x": x, "y": y, "width": width, "height": height, "rx": radius}
         attributes = {name: f"{value:g}" for name, value in places.items()}
-        Xml.SubElement(self._root, "rect", attributes, fill=fill, stroke=stroke)
+        ET.SubElement(self._root, "rect", attributes, fill=fill, stroke=stroke)
 
     def text(
         self,
@@ -55,14 +55,14 @@ class Canvas:
             style["font-weight"] = "600"
         if anchor != "start":
             style["text-anchor"] = anchor
-        element = Xml.SubElement(self._root, "text", {"x": f"{x:g}", "y": f"{y:g}", **style})
+        element = ET.SubElement(self._root, "text", {"x": f"{x:g}", "y": f"{y:g}", **style})
         element.text = text
 
     def path(self, points: str, at: tuple[float, float], color: str) -> None:
         """Draw a line or shape whose path begins at a point of its own."""
         x, y = at
         attributes = {"d": points, "transform": f"translate({x:g} {y:g})", "stroke": color}
-        shape = Xml.SubElement(self._root, "path", attributes, fill="none")
+        shape = ET.SubElement(self._root, "path", attributes, fill="none")
         shape.set("stroke-width", "1.6")
         shape.set("stroke-linejoin", "round")
 
@@ -71,8 +71,8 @@ class Canvas:
         self._root.set("viewBox", f"0 0 {self._width:g} {height:g}")
         self._root.set("width", f"{self._width:g}")
         self._paper.set("fill", paper)
-        Xml.indent(self._root, "")
-        return Xml.tostring(self._root, encoding="unicode") + "\n"
+        ET.indent(self._root, "")
+        return ET.tostring(self._root, encoding="unicode") + "\n"
 
 
 # Left, top, width and height in pixels.

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from boards.canvas import MONO, Canvas, fitted, width_of
 from boards.icons import ICONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from boards.canvas import Place
 
-_COLUMN: Final = 60.0
+_COLUMN: Final = 46.0
 _ROW: Final = 34.0
 _GAP: Final = 8.0
 _MARGIN: Final = 16.0
@@ -27,6 +28,16 @@ _INK: Final = "#24292e"
 _SOFT: Final = "#5d6773"
 _CODE: Final = "#3d5a80"
 _ACCENT: Final = "#e8590c"
+
+# What the variables pick out of a metric's series, and what stands for it in a drawing.
+_MATCHERS: Final = re.compile(r'(?<=\w)\{(?:\w+=~?"\$\w+",?)+\}')
+_SHORT: Final = "{…}"
+
+# Likewise for the increase of a counter with what its series began with.
+_COUNTED: Final = re.compile(r'increase\((\w+\{…\}\[[^]]+\])\) or label_replace\(.*?, "", ""\)')
+
+# A panel with no room for more shows its queries, not its description.
+_FEW_LINES: Final = 6
 
 _KINDS: Final = {
     "bargauge": "bars",
@@ -48,7 +59,10 @@ def drawn(board: dict[str, Any]) -> str:
         place = _place(panel["gridPos"])
         _draw_row(canvas, panel, place) if panel["type"] == "row" else _draw(canvas, panel, place)
         bottom = max(bottom, place[1] + place[3])
-    note = f"Drawn from {board['uid']}.json: a plan of the board, not a screenshot of Grafana."
+    note = (
+        f"Drawn from {board['uid']}.json: a plan of the board, not a screenshot of Grafana. "
+        f"{_SHORT}: what the variables pick; counted(): see README.md."
+    )
     canvas.text((_WIDTH / 2, bottom + 30), note, _SOFT, 13, anchor="middle")
     return canvas.to_svg(bottom + 48, _PAPER)
 
@@ -70,7 +84,7 @@ def _draw_head(canvas: Canvas, board: dict[str, Any]) -> None:
     canvas.text((left, 36), board["title"], _INK, 21, bold=True)
     canvas.text((left, 58), board["description"], _SOFT, 13)
     for variable in board["templating"]["list"]:
-        text = f"{variable['label']}  {_value(variable)}"
+        text = f"{variable['label']}: {_value(variable)}"
         width = width_of(text, 12) + 20
         canvas.box((left, 70, width, 24), _PANEL, _EDGE)
         canvas.text((left + 10, 86), text, _INK, 12)
@@ -78,7 +92,7 @@ def _draw_head(canvas: Canvas, board: dict[str, Any]) -> None:
 
 
 def _value(variable: dict[str, Any]) -> str:
-    current = variable.get("current", {}).get("text", "▾")
+    current = variable.get("current", {}).get("text", "pick one")
     return ", ".join(current) if isinstance(current, list) else str(current)
 
 
@@ -102,35 +116,35 @@ def _draw(canvas: Canvas, panel: dict[str, Any], place: Place) -> None:
 
 def _draw_texts(canvas: Canvas, panel: dict[str, Any], place: Place) -> None:
     left, top, width, height = place
-    room = int((height - 6) // 15)
-    wide = width > 4 * _COLUMN
-    told = (
-        fitted(
-            panel["description"],
-            width,
-            12,
-            3,
-        )
-        if wide
-        else ()
-    )
+    room = int((height - 4) // 15)
+    told = fitted(panel["description"], width, 12, 3) if room > _FEW_LINES else ()
     for line in told:
         canvas.text((left, top), line, _INK, 12)
         top += 16
-    room -= len(told)
-    each = max(1, room // len(panel["targets"]))
-    for target in panel["targets"][:room]:
-        for line in fitted(_asked(target), width, 11, each, MONO):
-            canvas.text((left, top + 2), line, _CODE, 11, font=MONO)
-            top += 15
+    for line in _lines(_asked(panel), width, room - len(told)):
+        canvas.text((left, top + 2), line, _CODE, 11, font=MONO)
+        top += 15
 
 
-def _asked(target: dict[str, Any]) -> str:
-    if "expr" in target:
-        legend = target.get("legendFormat", "__auto")
-        named = "" if legend.startswith("__") else f"{legend}: "
-        return f"{named}{target['expr']}"
-    words = [
-        f"{name}={target[name]}" for name in ("service", "operation", "tags") if name in target
-    ]
-    return f"traces: {', '.join(words)}"
+def _lines(queries: Sequence[str], width: float, room: int) -> Iterator[str]:
+    # Each query gets as many lines as are left for it when all others get one.
+    for number, query in enumerate(queries, start=1):
+        lines = fitted(query, width, 11, room - (len(queries) - number), MONO)
+        yield from lines
+        room -= len(lines)
+
+
+def _asked(panel: dict[str, Any]) -> list[str]:
+    names: dict[str, str] = {}
+    for transformation in panel.get("transformations", ()):
+        names |= transformation["options"].get("renameByName", {})
+    return [_query(target, names) for target in panel["targets"]]
+
+
+def _query(target: dict[str, Any], names: Mapping[str, str]) -> str:
+    if "expr" not in target:
+        words = ("service", "operation", "tags")
+        return f"traces: {', '.join(f'{word}={target[word]}' for word in words if word in target)}"
+    legend = names.get(f"Value #{target['refId']}") or target.get("legendFormat", "__auto")
+    query = _COUNTED.sub(r"counted(\1)", _MATCHERS.sub(_SHORT, target["expr"]))
+    return query if legend.startswith("__") else f"{legend}: {query}"

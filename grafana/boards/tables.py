@@ -57,8 +57,7 @@ def rows(
         panel.with_target(targets.as_table(column.query, ref))
         panel.override_by_name(column.title, _look_of(column))
     for title in keys.values():
-        of_link = [link.build() for link in drill]
-        panel.override_by_name(title, [setting("links", of_link), setting("unit", TEXT)])
+        panel.override_by_name(title, [_linked(drill), setting("unit", TEXT)])
     order = {name: place for place, name in enumerate(names)}
     renamed = {"excludeByName": {"Time": True}, "indexByName": order, "renameByName": names}
     panel.with_transformation(DataTransformerConfig("merge", options={}))
@@ -77,8 +76,13 @@ def traces(about: About, service: str, operation: str, tags: str = "") -> table.
     """
     panel = dressed(table.Panel(), about, data_source(TRACES))
     panel.with_target(targets.Traces(service, operation, tags))
-    to_trace = setting("links", [links.to_trace("${__value.raw}").build()])
+    to_trace = _linked([links.to_trace("${__value.raw}")])
     return panel.override_by_regexp("(?i)trace ?id", [to_trace]).no_value("no trace")
+
+
+def _linked(drill: Sequence[DashboardLink]) -> DynamicConfigValue:
+    built = [link.build() for link in drill]
+    return setting("links", [{"title": link.title, "url": link.url} for link in built])
 
 
 def _look_of(column: Column) -> list[DynamicConfigValue]:

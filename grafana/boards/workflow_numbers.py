@@ -96,7 +96,7 @@ def runs() -> Panels:
         NUMBER,
     )
     since = About(
-        "Since last success",
+        "Last success",
         "How long ago a run last completed. Longer than its period: are runs failing, or is "
         "none started?",
         SECONDS,

@@ -65,6 +65,10 @@ check: $(VENV)/.dev ## Run the gates that run no code: style, types, import cont
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+.PHONY: check-rules
+check-rules: $(VENV)/.dev ## Check and test the rules for Prometheus, or those of ARGS (needs promtool)
+	@$(BIN)/python grafana/check_rules.py $(ARGS)
+
 .PHONY: format
 format: $(VENV)/.dev ## Repair style where it can be repaired
 	$(BIN)/ruff check --fix .

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
-import weakref
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
+
+from dotflow_otel.forks import call_in_forked_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,8 +32,7 @@ class BoundedCall:
         self._function = function
         self._name = name
         self._start()
-        restart = weakref.WeakMethod(self._start)
-        os.register_at_fork(after_in_child=lambda: _call(restart()))
+        call_in_forked_child(self._start)
 
     def _start(self) -> None:
         # Anew in a forked child: it has none of its parent's threads.
@@ -42,10 +41,18 @@ class BoundedCall:
         work = _Work(self._function, self._asked, self._ended)
         Thread(target=work, name=self._name, daemon=True).start()
 
+    def ask(self) -> None:
+        """Have the call made, at the first time; do not wait."""
+        self._asked.set()
+
+    def wait(self, timeout: float) -> bool:
+        """Tell whether the call, once asked for, ended within `timeout` seconds."""
+        return self._ended.wait(max(timeout, 0.0))
+
     def call(self, timeout: float) -> bool:
         """Make the call, at the first time; tell whether it ended within `timeout` seconds."""
-        self._asked.set()
-        return self._ended.wait(timeout)
+        self.ask()
+        return self.wait(timeout)
 
 
 class _Work:
@@ -63,8 +70,3 @@ class _Work:
             _logger.exception("telemetry could not be delivered")
         finally:
             self._ended.set()
-
-
-def _call(function: Callable[[], object] | None) -> None:
-    if function is not None:
-        function()

@@ -68,6 +68,8 @@ class OtelInstruments:
                 self._sums[metric] = meter.create_up_down_counter(*about)
             else:
                 self._gauges[metric] = meter.create_gauge(*about)
+            if metric.kind == names.GAUGE and not metric.labels:
+                self.gauge(metric)
 
     def counter(self, metric: Metric, *values: str) -> Add:
         """Give a series of a counter, which is there from now on: at 0."""

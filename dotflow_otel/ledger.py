@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.metrics import Metrics
 from dotflow_otel import conventions as names
+from dotflow_otel.drops import tally
 from dotflow_otel.span_ids import exemplar_of_run, exemplar_of_task
 from dotflow_otel.told import ToldRuns
 
@@ -76,6 +77,7 @@ class LedgerMetrics(Metrics):
         series.runs.end(run.id)
         status = names.FAILED if run.failed else names.COMPLETED
         series.took(status)(run.duration or 0.0, exemplar)
+        tally.tell()
 
     # --- tasks ------------------------------------------------------------------------
 
@@ -142,13 +144,16 @@ class LedgerMetrics(Metrics):
         """Count an error that a provider raised."""
         self._book.count(names.TELEMETRY_ERRORS, provider, hook)
 
-    def telemetry_dropped(self, signal: str) -> None:
-        """Count a span, metric or log record that could not be delivered.
+    def telemetry_dropped(self, signal: str, count: int = 1) -> None:
+        """Count spans, points of metrics or log records that could not be delivered.
+
+        What `setup` sends is counted without this, when a run ends.
 
         Args:
             signal: `traces`, `metrics` or `logs`.
+            count: How many.
         """
-        self._book.count(names.TELEMETRY_DROPPED, signal)
+        self._book.count_dropped(signal, count)
 
 
 def _error_type(task: Task) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from logging import ERROR, INFO, WARNING
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +11,9 @@ from dotflow.abc.log import LEVELS, Log
 from dotflow.core.failure import Failure
 from dotflow.core.types.status import TypeStatus
 from dotflow.settings import Settings
+from dotflow_otel import events
 from dotflow_otel.conventions import LOGGER, SPAN_ID, TRACE_ID
+from dotflow_otel.drops import LOGS, tally
 from dotflow_otel.each import for_each
 from dotflow_otel.log_context import BoundIds, TraceContextFilter, add_run_context, bound_values
 from dotflow_otel.log_lines import completed_line, head_of, started_line
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LogStructlog", "TraceContextFilter", "add_run_context"]
 
-_logger: Final = logging.getLogger("dotflow_otel")
-
 _LEVEL_NAMES: Final = {number: name.lower() for name, number in LEVELS.items()}
 
 _EVENTS: Final = {
@@ -55,6 +54,8 @@ class LogStructlog(Log):
     An application that has configured structlog itself keeps its configuration: the events
     go to `structlog.get_logger("dotflow")`, and of the arguments here `level` alone counts.
     Otherwise they are written here, and structlog's configuration stays untouched.
+
+    Where `setup` exports log records, the events are exported as well.
 
     While a step runs, `workflow_id`, `workflow`, `task_id`, `task`, `trace_id` and `span_id`
     are bound in `structlog.contextvars`. The step's own records carry them with
@@ -156,13 +157,12 @@ class LogStructlog(Log):
         if recorded is None:
             return
         for_each(lambda entry: entry.replay(), recorded.entries)
-        if recorded.dropped:
-            _logger.warning("%d log records of a worker were dropped", recorded.dropped)
+        tally.add(LOGS, recorded.dropped)
 
     def _tell(self, level: int, event: str, task: Task) -> None:
         note = self._note_of(task)
         line_of = _LINES.get(event)
-        if line_of is not None and not structlog.is_configured() and self._output.takes_json():
+        if line_of is not None and self._writes_json():
             now = self._output.now()
             self._output.write_line(line_of(now, note.head, task, ids_of_task(task)))
             return
@@ -188,7 +188,19 @@ class LogStructlog(Log):
         run = task.run
         return (run and self._runs.get(run.id)) or _RunNote(run, task.workflow_id)
 
+    def _writes_json(self) -> bool:
+        exported_or_theirs = events.sinks or structlog.is_configured()
+        return not exported_or_theirs and self._output.takes_json()
+
     def _emit(self, level: int, event: str, fields: dict[str, Any]) -> None:
+        if not events.sinks:
+            self._emit_line(level, event, fields)
+            return
+        with events.as_line():
+            self._emit_line(level, event, fields)
+        events.export(level, event, fields)
+
+    def _emit_line(self, level: int, event: str, fields: dict[str, Any]) -> None:
         if structlog.is_configured():
             getattr(structlog.get_logger(LOGGER), _LEVEL_NAMES[level])(event, **fields)
         else:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import logging
+from typing import TYPE_CHECKING, Any, Final
 
+from opentelemetry import metrics
+
+import dotflow_otel
 from dotflow.core.config import Config
+from dotflow_otel.bounded import TIMEOUT
 from dotflow_otel.conventions import BUCKETS
+from dotflow_otel.exporters import METRICS, metric_exporter_names
 from dotflow_otel.log import LogStructlog
 from dotflow_otel.metrics import MetricsPrometheus
-from dotflow_otel.sdk import TIMEOUT, setup
+from dotflow_otel.sdk import setup
 from dotflow_otel.tracer import TracerOpenTelemetry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from prometheus_client import CollectorRegistry
+
+    from dotflow.abc.metrics import Metrics
+
+_logger: Final = logging.getLogger("dotflow_otel")
 
 
 def observe(
@@ -24,28 +34,55 @@ def observe(
     buckets: Sequence[float] = BUCKETS,
     level: str = "INFO",
     timeout: float = TIMEOUT,
+    logs: bool | None = None,
     **providers: Any,
 ) -> Config:
     """Set OpenTelemetry up as `setup` does, and give a configuration that observes runs.
 
+    Metrics are Prometheus' unless `OTEL_METRICS_EXPORTER` says otherwise: `otlp` or another
+    exporter sends them away in its place, `none` keeps none.
+
     Args:
-        service_name: The `service.name` of all spans; it stands over `OTEL_SERVICE_NAME`.
-        registry: Where the metrics are registered; None: prometheus-client's own.
+        service_name: The `service.name` of all telemetry; it stands over `OTEL_SERVICE_NAME`.
+        registry: Where Prometheus' metrics are registered; None: prometheus-client's own.
         buckets: The upper bounds of the histograms, in seconds.
         level: The lowest level that is logged.
-        timeout: Seconds that the exit may wait for the backend.
+        timeout: Seconds that the exit may wait for the backend, for all signals together.
+        logs: Whether log records are exported, as in `setup`.
         **providers: Further slots of `Config`, such as `storage`; `tracer`, `metrics` and
             `log` take the place of ours.
 
     Raises:
-        InvalidOption: The buckets do not rise.
+        InvalidOption: The buckets do not rise, or the timeout is no number of seconds.
         ModuleNotFound: A library of `dotflow[otel]` is not installed.
         NotCallableObject: A provider is no instance of its slot's interface.
     """
-    setup(service_name, timeout=timeout)
-    ours = {
-        "tracer": TracerOpenTelemetry(),
-        "metrics": MetricsPrometheus(registry, buckets=buckets),
-        "log": LogStructlog(level),
-    }
+    setup(service_name, timeout=timeout, logs=logs, buckets=buckets)
+    if "metrics" not in providers:
+        providers["metrics"] = _metrics(registry, buckets)
+    ours = {"tracer": TracerOpenTelemetry(), "log": LogStructlog(level)}
     return Config(**{**ours, **providers})
+
+
+def _metrics(registry: CollectorRegistry | None, buckets: Sequence[float]) -> Metrics | None:
+    named, sent_by = METRICS.named(), metric_exporter_names()
+    if named == ["none"]:
+        return None
+    if not sent_by or not _has_meters():
+        return MetricsPrometheus(registry, buckets=buckets)
+    if len(sent_by) < len(named):
+        _logger.warning(
+            "%s=%s: metrics are exported, and not offered to Prometheus as well",
+            METRICS.variable,
+            ",".join(named),
+        )
+    provider = metrics.get_meter_provider()
+    made: Metrics = dotflow_otel.MetricsOpenTelemetry(meter_provider=provider, buckets=buckets)
+    return made
+
+
+def _has_meters() -> bool:
+    # Here, because most programs do without that half of the SDK.
+    from dotflow_otel.meter import is_unset  # noqa: PLC0415
+
+    return not is_unset()

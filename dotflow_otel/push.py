@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
+from urllib.error import HTTPError
 
 from prometheus_client import pushadd_to_gateway
 from prometheus_client.exposition import default_handler
@@ -108,6 +109,8 @@ class _Call:
             self._function(*self._args)
         except Exception as error:  # noqa: BLE001 - raised in the thread that waits
             self.error = error
+            if isinstance(error, HTTPError):
+                error.close()  # it holds the connection
 
     def ended_within(self, seconds: float) -> bool:
         self._thread.join(seconds)

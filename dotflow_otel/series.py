@@ -6,6 +6,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from dotflow_otel import conventions as names
+from dotflow_otel.drops import tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,6 +143,7 @@ class SeriesBook:
         self._tasks: dict[tuple[str, str], TaskSeries] = {}
         self._workflows: dict[tuple[str, str], WorkflowSeries] = {}
         self._runs: dict[str, RunsInProgress] = {}
+        tally.watch(self.count_dropped)
 
     def of_task(self, workflow: str, task: str) -> TaskSeries:
         """Give the series of a task."""
@@ -152,11 +154,15 @@ class SeriesBook:
         """Give the series of a workflow in a mode."""
         return self._workflows.get((workflow, mode)) or self._find_workflow(workflow, mode)
 
-    def count(self, metric: Metric, *values: str) -> None:
-        """Count one on a series that is seldom needed."""
+    def count_dropped(self, signal: str, count: int) -> None:
+        """Count telemetry that was dropped."""
+        self.count(names.TELEMETRY_DROPPED, signal, amount=count)
+
+    def count(self, metric: Metric, *values: str, amount: int = 1) -> None:
+        """Count on a series that is seldom needed."""
         labels = zip(metric.labels, values, strict=True)
         bounded = [self._labels.bounded(label, value) for label, value in labels]
-        self.instruments.counter(metric, *bounded)(1)
+        self.instruments.counter(metric, *bounded)(amount)
 
     def _find_task(self, workflow: str, task: str) -> TaskSeries:
         bounded = self._labels.bounded

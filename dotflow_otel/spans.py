@@ -11,6 +11,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from dotflow_otel import conventions as names
 from dotflow_otel import span_ids
 from dotflow_otel.code import step_attributes
+from dotflow_otel.drops import TRACES, tally
 from dotflow_otel.failures import description_of, mark_failed
 from dotflow_otel.method_scope import MethodScope
 from dotflow_otel.span_ids import SpanIds
@@ -211,6 +212,8 @@ class TaskSpan:
         if remote is None:
             return
         span_ids.end_attempt(self._task)
+        if recorded is not None:
+            tally.add(TRACES, recorded[-1])
         spans = remote.finished(outcome, failure, recorded, self._task.queue_duration)
         self.run.handover.hand_over(spans, self.run.context)
 

@@ -6,7 +6,6 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
-from opentelemetry.context import get_current
 from opentelemetry.trace import SpanKind, set_span_in_context
 
 from dotflow.abc.tracer import Tracer
@@ -14,7 +13,9 @@ from dotflow.core.failure import Failure
 from dotflow.core.types.status import TypeStatus
 from dotflow_otel import conventions as names
 from dotflow_otel import span_ids
+from dotflow_otel.drops import tally
 from dotflow_otel.failures import mark_failed
+from dotflow_otel.parent import parent_context
 from dotflow_otel.spans import AttemptScope, RunSpan, TaskSpan, link_to, traceparent
 from dotflow_otel.told import ToldRuns
 
@@ -32,7 +33,8 @@ _STATUSES: Final = {TypeStatus.COMPLETED: names.COMPLETED, TypeStatus.FAILED: na
 class TracerOpenTelemetry(Tracer):
     """Makes OpenTelemetry spans of runs, tasks and attempts.
 
-    The caller's current span is the parent of the workflow's span. The task's span, or the
+    The caller's current span is the parent of the workflow's span; without one, the span that
+    `TRACEPARENT` told `setup` of. The task's span, or the
     attempt's where a task may have several, is current while the step runs.
 
     Args:
@@ -88,7 +90,7 @@ class TracerOpenTelemetry(Tracer):
 
     def run_started(self, run: Run) -> None:
         """Begin the workflow's span, below the caller's current one."""
-        parent = get_current()
+        parent = parent_context()
         tracer = self._tracer()
         shared = {names.WORKFLOW_ID: str(run.workflow_id), names.WORKFLOW_NAME: run.name}
         span = tracer.start_span(
@@ -115,6 +117,7 @@ class TracerOpenTelemetry(Tracer):
             _tell_why(state, run)
         span.end()
         span_ids.end_run(run.id)
+        tally.tell()
 
     def _end_left_over(self, run: RunSpan) -> None:
         # An interruption can come between a task's span and the task's own beginning.
@@ -171,7 +174,7 @@ class TracerOpenTelemetry(Tracer):
 
     def _unknown_run(self, task: Task) -> RunSpan:
         # A Manager without a config has providers for its tasks but none for the run.
-        parent = get_current()
+        parent = parent_context()
         shared = {names.WORKFLOW_ID: str(task.workflow_id)}
         if task.run is not None:
             shared[names.WORKFLOW_NAME] = task.run.name

@@ -108,12 +108,12 @@ def telemetry(peers: Peers, pairs: int) -> Iterator[Row]:
 
 def otlp(peers: Peers, pairs: int) -> Iterator[Row]:
     """A run whose spans go to a collector that is down or silent, beside a healthy one."""
-    modes = {"refused": "nobody listens", "silent": "nobody answers"}
+    modes = {"absent": "nobody listens", "silent": "nobody answers"}
     for mode, what in modes.items():
         figures = in_turn(
             pairs,
-            partial(workload, peers.telemetry, "otlp.py", mode, 2000),
-            partial(workload, peers.telemetry, "otlp.py", "healthy", 2000),
+            partial(workload, peers.telemetry, "otlp.py", mode, 2000, 9),
+            partial(workload, peers.telemetry, "otlp.py", "healthy", 2000, 9),
         )
         spent, ended = medians(*figures, "run"), medians(*figures, "exit")
         yield Row(f"run over OTLP, {what}, beside a healthy one", "us/task", spent, 1.05)

@@ -24,6 +24,8 @@ HERE = Path(__file__).resolve().parent
         (["dispatch.py", "10", "2"], {"run", "without"}),
         (["parallel.py", "4"], {"first", "second"}),
         (["parallel_unguarded.py", "4"], {"first", "second"}),
+        (["otlp.py", "healthy", "4", "1"], {"run", "exit"}),
+        (["otlp.py", "healthy", "4", "1", "grpc"], {"run", "exit"}),
     ],
 )
 def test_workload_tells_its_figures(arguments: list[str], figures: set[str]) -> None:

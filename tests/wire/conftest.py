@@ -10,6 +10,7 @@ import pytest
 from needed import tool
 from wire.receivers import ElasticReceiver, OwnReceiver
 from wire.sender import Wire
+from wire.signals import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,11 +38,23 @@ def elastic_receiver() -> Iterator[ElasticReceiver]:
         yield receiver
 
 
-@pytest.fixture(scope="module", params=WIRES)
+@pytest.fixture(scope="session", params=WIRES)
 def wire(request: pytest.FixtureRequest) -> Wire:
     """Give each receiver with each protocol in turn."""
     receiver, _, protocol = request.param.partition("-")
     return Wire(request.getfixturevalue(f"{receiver}_receiver"), protocol)
+
+
+@pytest.fixture(scope="session", params=["sequential", "parallel"])
+def signals(wire: Wire, request: pytest.FixtureRequest) -> Signals:
+    """Run a program that sends all signals, in this process and in workers."""
+    # Metrics are sent often, so that there are several requests of them.
+    variables = {
+        "OTEL_METRICS_EXPORTER": "otlp",
+        "OTEL_LOGS_EXPORTER": "otlp",
+        "OTEL_METRIC_EXPORT_INTERVAL": "100",
+    }
+    return Signals.of(request.param, wire.run("signals.py", request.param, **variables))
 
 
 @pytest.fixture(params=PROTOCOLS)

@@ -10,7 +10,7 @@ import pytest
 from opentelemetry.metrics import Counter
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 from wire.points import Family, families_of, latest
-from wire.spans import Node, roots, string
+from wire.spans import Node, string
 
 import dotflow
 from dotflow_otel import conventions
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
         ExportMetricsServiceRequest,
     )
-    from wire.sender import Wire
+    from wire.signals import Signals
 
 TABLE = {metric.otel_name: metric for metric in conventions.METRICS}
 SECONDS = 1_000_000_000  # in nanoseconds
@@ -45,19 +45,13 @@ class Story(NamedTuple):
         return self.metrics[f"dotflow.{name}"].value(workflow="orders", **labels)
 
 
-@pytest.fixture(scope="module", params=["sequential", "parallel"])
-def story(wire: Wire, request: pytest.FixtureRequest) -> Story:
-    """Run the program once for each receiver, protocol and place of the steps."""
-    done = wire.run(
-        "signals.py",
-        request.param,
-        OTEL_METRICS_EXPORTER="otlp",
-        OTEL_METRIC_EXPORT_INTERVAL="100",
-    )
-    began, ended = map(int, done.printed.split())
-    (root,) = roots(done.sent.traces)
-    mode = "sequential_group" if request.param == "sequential" else "parallel"
-    return Story(mode, began, ended, root, done.sent.metrics, latest(done.sent.metrics))
+@pytest.fixture(scope="module")
+def story(signals: Signals) -> Story:
+    """Give what a program has sent to each receiver, by each protocol, of each kind of run."""
+    # Two groups, one after another: the mode says so.
+    mode = "parallel" if signals.mode == "parallel" else "sequential_group"
+    metrics = signals.sent.metrics
+    return Story(mode, signals.began, signals.ended, signals.root, metrics, latest(metrics))
 
 
 def test_metrics_are_those_of_the_table(story: Story) -> None:

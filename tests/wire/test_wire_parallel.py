@@ -226,7 +226,7 @@ def test_times(story: Story) -> None:
     assert min(took) >= 0.3 * SECONDS - CLOCKS
 
 
-def test_nothing_is_sent_of_an_unsampled_run(wire: Wire, tmp_path: Path) -> None:
+def test_nothing_is_sent_of_an_unsampled_run(own: Wire, tmp_path: Path) -> None:
     """Where the run is not sampled, neither are its workers' spans."""
-    done = wire.run("workers.py", tmp_path, OTEL_TRACES_SAMPLER="always_off")
+    done = own.run("workers.py", tmp_path, OTEL_TRACES_SAMPLER="always_off")
     assert done.sent.traces == []

@@ -67,9 +67,9 @@ def test_resource_from_variables(wire: Wire) -> None:
     assert expected.items() <= root.resource.items()
 
 
-def test_several_requests(wire: Wire) -> None:
+def test_several_requests(own: Wire) -> None:
     """Spans that do not fit into one request are spread over several, each in one of them."""
-    done = wire.run("few.py", 5, OTEL_BSP_MAX_EXPORT_BATCH_SIZE="1")
+    done = own.run("few.py", 5, OTEL_BSP_MAX_EXPORT_BATCH_SIZE="1")
     assert len(done.sent.traces) == 4
     (root,) = roots(done.sent.traces)
     assert root.outline() == FEW

@@ -33,6 +33,7 @@ def python(source: str) -> str:
     ("name", "own"),
     [
         ("LogStructlog", "structlog"),
+        ("MetricsOpenTelemetry", "opentelemetry"),
         ("MetricsPrometheus", "prometheus_client"),
         ("TracerOpenTelemetry", "opentelemetry"),
     ],
@@ -54,6 +55,9 @@ def test_a_provider_imports_its_own_library(name: str, own: str) -> None:
         ("LogStructlog", "structlog"),
         ("MetricsPrometheus", "prometheus_client"),
         ("TracerOpenTelemetry", "opentelemetry"),
+        ("MetricsOpenTelemetry", "opentelemetry"),
+        ("metrics_app", "prometheus_client"),
+        ("push_metrics", "prometheus_client"),
         ("serve_metrics", "prometheus_client"),
         ("setup", "opentelemetry"),
         ("observe", "structlog"),

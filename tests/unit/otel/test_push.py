@@ -65,7 +65,9 @@ class Receiver:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}
+        )
         self._thread.start()
 
     def close(self) -> None:
@@ -129,9 +131,9 @@ def test_push(receiver: Receiver, registry: CollectorRegistry) -> None:
 
 def test_grouping_key(receiver: Receiver, registry: CollectorRegistry) -> None:
     """Further labels tell the jobs apart; an address may be a URL."""
-    key = {"instance": "eu-1", "shop": "a b"}
+    key = {"instance": "eu-1", "shop": "a/b"}
     push_metrics(f"http://{receiver.address}/", "nightly", registry, grouping_key=key)
-    assert receiver.pushes[0].path == "/metrics/job/nightly/instance/eu-1/shop@base64/YSBi"
+    assert receiver.pushes[0].path == "/metrics/job/nightly/instance/eu-1/shop@base64/YS9i"
 
 
 def test_default_registry(receiver: Receiver) -> None:

@@ -14,11 +14,14 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
 
+from dotflow.core.exception import InvalidOption
+from dotflow_otel import setup
 from dotflow_otel.bounded import BoundedCall
 
 if TYPE_CHECKING:
@@ -232,6 +235,14 @@ def test_the_applications_provider_stays() -> None:
         """,
     )
     assert done.stdout.split() == ["True", "None", "True"]
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan"), "5", None])
+def test_timeout_that_is_none(timeout: float) -> None:
+    """A timeout that is no number of seconds is an error, before anything is set up."""
+    with pytest.raises(InvalidOption, match="timeout="):
+        setup("billing", timeout=timeout)
+    assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 def test_disabled() -> None:

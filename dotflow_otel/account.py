@@ -1,0 +1,91 @@
+"""What becomes of the items of one pipeline: queued, on their way, delivered or dropped."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+from dotflow_otel.drops import tally
+from dotflow_otel.forks import call_in_forked_child
+
+if TYPE_CHECKING:
+    from dotflow_otel.drops import DropTally
+
+# So many items that matter more than others fit in where the queue is full.
+RESERVE: Final = 64
+
+
+class Account:
+    """Follows the items of a batch processor from its queue to the exporter's answer.
+
+    The SDK tells of none of this. The queue is bounded here, so that every item that does not
+    fit in is seen: the processor's own is never full.
+
+    Args:
+        signal: `traces`, `logs` or `metrics`.
+        limit: How many items may be queued; metrics are not queued.
+        drops: Where the dropped ones are counted.
+    """
+
+    def __init__(self, signal: str, limit: int = 0, drops: DropTally = tally) -> None:
+        self._signal = signal
+        self._limit = limit
+        self._drops = drops
+        self._begin()
+        call_in_forked_child(self._begin)
+
+    def _begin(self) -> None:
+        # Anew in a forked child: what is queued there, its parent delivers.
+        self._lock = Lock()
+        self._queued = 0
+        self._on_their_way = 0
+        self._closed = False
+        self._abandoned = False
+
+    def admit(self, *, matters: bool = False) -> bool:
+        """Queue one item; where there is no room for it, or no more, count it as dropped.
+
+        Args:
+            matters: Whether it may take the room that is kept for such.
+        """
+        with self._lock:
+            room = self._limit + (RESERVE if matters else 0) - self._queued
+            if room > 0 and not self._closed:
+                self._queued += 1
+                return True
+        self._drops.add(self._signal, 1)
+        return False
+
+    def send(self, count: int, *, queued: bool = True) -> None:
+        """Take in that items are given to the exporter.
+
+        Args:
+            count: How many.
+            queued: Whether they were queued before.
+        """
+        with self._lock:
+            if not self._abandoned:
+                self._queued -= count if queued else 0
+                self._on_their_way += count
+
+    def answered(self, count: int, *, delivered: bool) -> None:
+        """Take in what the exporter says of items that it was given."""
+        with self._lock:
+            if self._abandoned:
+                return
+            self._on_their_way -= count
+        if not delivered:
+            self._drops.add(self._signal, count)
+
+    def close(self) -> None:
+        """Queue nothing any more."""
+        self._closed = True
+
+    def abandon(self) -> None:
+        """Count as dropped what is neither delivered nor dropped; later answers do not count."""
+        with self._lock:
+            if self._abandoned:
+                return
+            self._abandoned = self._closed = True
+            left = self._queued + self._on_their_way
+        self._drops.add(self._signal, left)

@@ -1,0 +1,45 @@
+"""Where the events of `LogStructlog` go beside its lines: nowhere, unless `setup` says.
+
+It knows no telemetry library, so that logs need none but structlog.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    # Is given the level of an event, its name and its fields.
+    Sink = Callable[[int, str, Mapping[str, Any]], None]
+
+# What takes the events; as global as the provider of loggers that they go to.
+sinks: Final[list[Sink]] = []
+
+_is_line: Final[ContextVar[bool]] = ContextVar("dotflow_event_is_line", default=False)
+
+
+@contextmanager
+def as_line() -> Iterator[None]:
+    """Mark records of the standard library as the lines of an event, which has a way of its own.
+
+    An application can have configured structlog so that events become such records.
+    """
+    token = _is_line.set(True)
+    try:
+        yield
+    finally:
+        _is_line.reset(token)
+
+
+def is_line() -> bool:
+    """Tell whether this code writes the line of an event."""
+    return _is_line.get()
+
+
+def export(level: int, event: str, fields: Mapping[str, Any]) -> None:
+    """Hand an event over."""
+    for sink in sinks:
+        sink(level, event, fields)

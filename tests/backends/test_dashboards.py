@@ -54,8 +54,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
 
 
 def _scraped(prometheus: Prometheus, rounds: int) -> None:
-    # All failures of some rounds are in a scrape, and one more came after it.
-    prometheus.awaited(f'sum(dotflow_telemetry_errors_total{{provider="notify"}}) >= {rounds}')
+    # A scrape has the last that a round counts, and one more came after it.
+    prometheus.awaited(f"dotflow_telemetry_dropped_total >= {rounds}")
     scrapes = f'count_over_time(dotflow_workers{{job="{JOB}"}}[1h])'
     (before,) = prometheus.awaited(scrapes)
     prometheus.awaited(f"{scrapes} > {before.value + 1}")

@@ -49,7 +49,7 @@ def rows(
         drill: Links from the labels' columns.
         first: The title of the column by which rows are sorted, the highest first.
     """
-    panel = dressed(table.Panel(), about, data_source(METRICS)).no_value("0")
+    panel = dressed(table.Panel(), about, data_source(METRICS))
     names = dict(keys)
     for number, column in enumerate(columns):
         ref = chr(ord("A") + number)
@@ -86,8 +86,10 @@ def _linked(drill: Sequence[DashboardLink]) -> DynamicConfigValue:
 
 
 def _look_of(column: Column) -> list[DynamicConfigValue]:
-    look = [setting("unit", column.unit)]
-    if column.unit == COUNT:
+    # A counter that has no series yet has counted nothing; a ratio of nothing is none.
+    counts = column.unit == COUNT
+    look = [setting("unit", column.unit), setting("noValue", "0" if counts else "none")]
+    if counts:
         look.append(setting("decimals", 0))
     if column.steps:
         look.append(setting("thresholds", thresholds(column.steps).build()))

@@ -80,6 +80,14 @@ bench: $(BENCH)/here/.made $(BENCH)/peer/.made $(BENCH)/telemetry/.made ## Measu
 		--here $(BENCH)/here/bin/python --peer $(BENCH)/peer/bin/python \
 		--telemetry $(BENCH)/telemetry/bin/python $(ARGS)
 
+.PHONY: dashboards
+dashboards: $(VENV)/.dev ## Build the Grafana boards' JSON, and the drawings of it
+	@PYTHONPATH=grafana $(BIN)/python -m boards
+
+.PHONY: pictures
+pictures: dashboards ## Draw the boards, and take a picture of Prometheus (needs it and Chromium)
+	@PYTHONPATH=tests/helpers:examples $(BIN)/python tests/pictures/take.py
+
 .PHONY: constraints
 constraints: export PIP_CONSTRAINT :=
 constraints: export PIP_BUILD_CONSTRAINT :=

@@ -1,0 +1,14 @@
+"""A sign for each kind of panel, as paths in a square of 18 pixels."""
+
+from __future__ import annotations
+
+from typing import Final
+
+ICONS: Final = {
+    "bargauge": "M1 3h16v3H1z M1 8h11v3H1z M1 13h6v3H1z",
+    "heatmap": "M1 1h16v16H1z M1 6.3h16 M1 11.6h16 M6.3 1v16 M11.6 1v16 M6.3 8.5h5.3",
+    "logs": "M1 3h16 M1 7h11 M1 11h16 M1 15h8",
+    "stat": "M4 5l3-2v12 M11 3h4v5.5h-4z M11 15h4v-6.5",
+    "table": "M1 2h16v14H1z M1 6.5h16 M1 11.2h16 M7 2v14",
+    "timeseries": "M1 1v16h16 M3.5 12.5l4-5 3.5 3 5.5-7.5",
+}

@@ -253,5 +253,8 @@ TASK_EVENTS: Final = (
     "task.skipped",
 )
 
+# When a step in a worker logged an event of structlog: UTC, ISO 8601.
+LOGGED_AT: Final = "logged_at"
+
 # What is bound while a step runs.
 BOUND: Final[tuple[str, ...]] = ("workflow_id", "workflow", "task_id", "task", TRACE_ID, SPAN_ID)

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    # Is given the level of an event, its name and its fields.
-    Sink = Callable[[int, str, Mapping[str, Any]], None]
+    from dotflow_otel.span_ids import SpanIds
+
+    # Is given the level of an event, its name, its fields and the ids of its span.
+    Sink = Callable[[int, str, Mapping[str, Any], SpanIds | None], None]
 
 # What takes the events; as global as the provider of loggers that they go to.
 sinks: Final[list[Sink]] = []
@@ -39,7 +41,7 @@ def is_line() -> bool:
     return _is_line.get()
 
 
-def export(level: int, event: str, fields: Mapping[str, Any]) -> None:
+def export(level: int, event: str, fields: Mapping[str, Any], ids: SpanIds | None) -> None:
     """Hand an event over."""
     for sink in sinks:
-        sink(level, event, fields)
+        sink(level, event, fields, ids)

@@ -18,7 +18,7 @@ from dotflow_otel.each import for_each
 from dotflow_otel.log_context import BoundIds, TraceContextFilter, add_run_context, bound_values
 from dotflow_otel.log_lines import completed_line, head_of, started_line
 from dotflow_otel.log_output import LogOutput
-from dotflow_otel.log_relay import levels_here
+from dotflow_otel.log_relay import is_configured, levels_here
 from dotflow_otel.process import this_process
 from dotflow_otel.remote_log import RemoteLog
 from dotflow_otel.span_ids import ids_of_run, ids_of_task
@@ -111,7 +111,7 @@ class LogStructlog(Log):
         """Write `workflow.started`."""
         note = self._runs[run.id] = _RunNote(run)
         if self._level <= INFO:
-            self._emit(INFO, "workflow.started", note.fields())
+            self._emit(INFO, "workflow.started", note.fields(), ids_of_run(run))
 
     def run_finished(self, run: Run) -> None:
         """Write `workflow.completed` or `workflow.failed`."""
@@ -124,7 +124,8 @@ class LogStructlog(Log):
         failure = note.failure or (run.error and Failure.of(run.error))
         if run.failed and failure:
             fields["error_type"], fields["error"] = failure.error_type, failure.message
-        self._emit(level, "workflow.failed" if run.failed else "workflow.completed", fields)
+        event = "workflow.failed" if run.failed else "workflow.completed"
+        self._emit(level, event, fields, ids_of_run(run))
 
     def task_restored(self, task: Task) -> None:
         """Write `task.restored`."""
@@ -156,7 +157,7 @@ class LogStructlog(Log):
         """Have what the step logged in a worker handled as the application logs."""
         if recorded is None:
             return
-        for_each(lambda entry: entry.replay(), recorded.entries)
+        for_each(lambda entry: entry.replay(), recorded.items)
         tally.add(LOGS, recorded.dropped)
 
     def _tell(self, level: int, event: str, task: Task) -> None:
@@ -181,7 +182,7 @@ class LogStructlog(Log):
             fields["duration"] = task.duration
             _add_error(fields, task)
             note.failure = note.failure or task.failure
-        self._emit(level, event, fields)
+        self._emit(level, event, fields, ids_of_task(task))
 
     def _note_of(self, task: Task) -> _RunNote:
         # A Manager without a config tells its tasks' providers of no run.
@@ -189,19 +190,21 @@ class LogStructlog(Log):
         return (run and self._runs.get(run.id)) or _RunNote(run, task.workflow_id)
 
     def _writes_json(self) -> bool:
-        exported_or_theirs = events.sinks or structlog.is_configured()
+        exported_or_theirs = events.sinks or is_configured()
         return not exported_or_theirs and self._output.takes_json()
 
-    def _emit(self, level: int, event: str, fields: dict[str, Any]) -> None:
+    def _emit(
+        self, level: int, event: str, fields: dict[str, Any], ids: SpanIds | None = None
+    ) -> None:
         if not events.sinks:
             self._emit_line(level, event, fields)
             return
         with events.as_line():
             self._emit_line(level, event, fields)
-        events.export(level, event, fields)
+        events.export(level, event, fields, ids)
 
     def _emit_line(self, level: int, event: str, fields: dict[str, Any]) -> None:
-        if structlog.is_configured():
+        if is_configured():
             getattr(structlog.get_logger(LOGGER), _LEVEL_NAMES[level])(event, **fields)
         else:
             self._output.write(_LEVEL_NAMES[level], event, fields)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 
+from dotflow_otel.conventions import LOGGED_AT
 from dotflow_otel.log_context import run_context
 from dotflow_otel.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# What of a record is not sent: the text stands for these.
-_IN_THE_TEXT: Final = ("args", "exc_info", "msg", "message")
+# What of a record is not sent: the text stands for these. structlog keeps the logger itself
+# in a record that it hands to the standard library.
+_NOT_SENT: Final = frozenset({"args", "exc_info", "msg", "message", "_logger"})
+_STRUCTLOGS: Final = "_logger"
 _format: Final = logging.Formatter().formatException
 
 
@@ -25,34 +29,53 @@ class RecordEntry(NamedTuple):
 
     Attributes:
         fields: Of the record; its text is made already.
+        is_structlogs: Whether it holds an event of structlog.
+        handled_by: The names of the loggers whose handlers had it in the worker.
         span: The ids and flags of the span that was current, if any.
     """
 
     fields: dict[str, Any]
+    is_structlogs: bool
+    handled_by: Sequence[str]
     span: tuple[int, int, int] | None
 
     @classmethod
     def of(cls, record: logging.LogRecord) -> RecordEntry:
         """Make one of a record."""
-        fields = {
-            name: plain(value)
-            for name, value in record.__dict__.items()
-            if name not in _IN_THE_TEXT
-        }
-        fields["msg"] = record.getMessage()
+        told = record.__dict__
+        fields = {name: plain(value) for name, value in told.items() if name not in _NOT_SENT}
+        # An event of structlog is a dictionary that its formatter makes a text of.
+        is_event = isinstance(record.msg, dict)
+        fields["msg"] = plain(record.msg) if is_event else record.getMessage()
         for name, value in run_context().items():
             fields.setdefault(name, value)
         if record.exc_info and not record.exc_text:
             fields["exc_text"] = _format(record.exc_info)
-        return cls(fields, _current_span())
+        return cls(fields, _STRUCTLOGS in told, _handled_by(record.name), _current_span())
 
     def replay(self) -> None:
         """Have the record handled as this process logs."""
         record = logging.makeLogRecord(self.fields)
+        record.levelname = logging.getLevelName(record.levelno)
         logger = logging.getLogger(record.name)
+        if self.is_structlogs:
+            record.__dict__[_STRUCTLOGS] = logger
         if logger.isEnabledFor(record.levelno):
             with _within(self.span):
-                logger.handle(record)
+                self._handle(logger, record)
+
+    def _handle(self, logger: logging.Logger, record: logging.LogRecord) -> None:
+        if not self.handled_by:
+            logger.handle(record)
+            return
+        # The module of a step adds its handlers in the worker as it does here.
+        if logger.disabled or not logger.filter(record):
+            return
+        for each in _on_the_way_up(logger):
+            handlers = () if each.name in self.handled_by else each.handlers
+            for handler in handlers:
+                if record.levelno >= handler.level:
+                    handler.handle(record)
 
 
 class EventEntry(NamedTuple):
@@ -61,7 +84,7 @@ class EventEntry(NamedTuple):
     Attributes:
         logger: What `structlog.get_logger` was given.
         method: The method that was called.
-        fields: The event, and what was bound.
+        fields: The event, what was bound, and when it was logged.
         span: The ids and flags of the span that was current, if any.
     """
 
@@ -73,7 +96,9 @@ class EventEntry(NamedTuple):
     @classmethod
     def of(cls, logger: Sequence[Any], method: str, event: dict[str, Any]) -> EventEntry:
         """Make one of an event."""
-        return cls(plain(logger), method, plain(event), _current_span())
+        # The application's processors put their own time into it, when they get it.
+        fields = {LOGGED_AT: datetime.now(UTC).isoformat(), **plain(event)}
+        return cls(plain(logger), method, fields, _current_span())
 
     def replay(self) -> None:
         """Log the event as this process logs."""
@@ -85,14 +110,32 @@ class EventEntry(NamedTuple):
 Entry = RecordEntry | EventEntry
 
 
+def _handled_by(name: str) -> list[str]:
+    return [each.name for each in _on_the_way_up(logging.getLogger(name)) if _has_handlers(each)]
+
+
+def _has_handlers(logger: logging.Logger) -> bool:
+    # The root logger's is the relay itself.
+    return logger.parent is not None and any(
+        not isinstance(each, logging.NullHandler) for each in logger.handlers
+    )
+
+
+def _on_the_way_up(logger: logging.Logger) -> Iterator[logging.Logger]:
+    each: logging.Logger | None = logger
+    while each is not None:
+        yield each
+        each = each.parent if each.propagate else None
+
+
 def _current_span() -> tuple[int, int, int] | None:
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None:
         return None
     context = trace.get_current_span().get_span_context()
-    return (
-        (context.trace_id, context.span_id, int(context.trace_flags)) if context.is_valid else None
-    )
+    if not context.is_valid:
+        return None
+    return context.trace_id, context.span_id, int(context.trace_flags)
 
 
 @contextmanager
@@ -104,8 +147,6 @@ def _within(ids: tuple[int, int, int] | None) -> Iterator[None]:
     from opentelemetry import trace  # noqa: PLC0415 - where there is a span it is there
 
     trace_id, span_id, flags = ids
-    context = trace.SpanContext(
-        trace_id, span_id, is_remote=True, trace_flags=trace.TraceFlags(flags)
-    )
+    context = trace.SpanContext(trace_id, span_id, True, trace.TraceFlags(flags))
     with trace.use_span(trace.NonRecordingSpan(context)):
         yield

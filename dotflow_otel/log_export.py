@@ -95,11 +95,12 @@ class EventExporter:
     def __init__(self, writer: LogWriter) -> None:
         self._writer = writer
 
-    def export(self, level: int, event: str, fields: Mapping[str, Any]) -> None:
-        """Export an event."""
+    def export(
+        self, level: int, event: str, fields: Mapping[str, Any], ids: SpanIds | None
+    ) -> None:
+        """Export an event that belongs to a span, if it does."""
         attributes: Attributes = {"event.name": event, **_without_ids(fields)}
         now = time_ns()
-        ids = _ids_of(fields)
         self._writer.write(names.LOGGER, level, event, attributes, time_ns=now, ids=ids)
 
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections import deque
 from functools import cache
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from structlog.contextvars import merge_contextvars
 from structlog.processors import StackInfoRenderer, format_exc_info
 
+from dotflow_otel.backlog import Backlog
 from dotflow_otel.log_entry import EventEntry, RecordEntry
 
 if TYPE_CHECKING:
@@ -26,24 +25,19 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict, WrappedLogger
 
+    from dotflow_otel.backlog import Taken
     from dotflow_otel.log_entry import Entry
 
-# A step that logs without end must not fill the memory: so many entries wait for the next
-# outcome, and the rest is counted.
-_MOST: Final = 100_000
+_logger: Final = logging.getLogger("dotflow_otel")
+
 _ROOT: Final = ""
-
-
-class TakenEntries(NamedTuple):
-    """What was logged since the last time.
-
-    Attributes:
-        entries: The records and events, in order.
-        dropped: How many there was no room for.
-    """
-
-    entries: Sequence[Entry]
-    dropped: int
+_METHODS: Final = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.CRITICAL,
+}
 
 
 def levels_here() -> bytes:
@@ -54,61 +48,77 @@ def levels_here() -> bytes:
         for name, logger in loggers
         if isinstance(logger, logging.Logger) and logger.level
     }
-    return pickle.dumps((logging.root.manager.disable, {_ROOT: logging.root.level, **levels}))
+    levels = {_ROOT: logging.root.level, **levels}
+    return pickle.dumps((logging.root.manager.disable, levels, _structlog_level()))
+
+
+def _structlog_level() -> int:
+    # Its filtering loggers have methods that do nothing below their level, all the same one.
+    wrapper = structlog.get_config()["wrapper_class"]
+    nothing = getattr(structlog.make_filtering_bound_logger(logging.CRITICAL), "debug", None)
+    for method, level in _METHODS.items():
+        if getattr(wrapper, method, None) is not nothing:
+            return level
+    return logging.CRITICAL
+
+
+def is_configured() -> bool:
+    """Tell whether the application, or its worker's owner, has configured structlog."""
+    if not structlog.is_configured():
+        return False
+    factory = structlog.get_config()["logger_factory"]
+    return not isinstance(factory, _RelayLoggers)
 
 
 class LogRelay:
     """Keeps what steps log in this process.
 
     Args:
-        most: How many entries may wait to be taken.
+        backlog: Where it waits to be taken.
     """
 
-    def __init__(self, most: int = _MOST) -> None:
-        self._most = most
-        self._lock = Lock()
-        self._entries: deque[Entry] = deque()
-        self._dropped = 0
+    def __init__(self, backlog: Backlog[Entry] | None = None) -> None:
+        self._backlog: Backlog[Entry] = backlog or Backlog()
         self._handler = _Handler(self)
         self._levels = b""
         self._set: dict[str, int] = {}
 
     def begin(self, levels: bytes) -> None:
         """Keep what is logged from now on, at the levels that the application has set."""
-        if self._handler not in logging.root.handlers and not logging.root.handlers:
+        if not logging.root.handlers:
             logging.root.addHandler(self._handler)
-        if self._handler in logging.root.handlers and levels != self._levels:
+        is_new = levels != self._levels
+        if self._handler in logging.root.handlers and is_new:
             self._apply(levels)
-        if not structlog.is_configured():
-            structlog.configure(
-                processors=[merge_contextvars, StackInfoRenderer(), format_exc_info, _sent],
-                logger_factory=lambda *args: _RelayLogger(self, args),
-            )
+        if not structlog.is_configured() or (is_new and not is_configured()):
+            self._configure_structlog(levels)
+        self._levels = levels
+
+    def _configure_structlog(self, levels: bytes) -> None:
+        _, _, level = _read(levels)
+        structlog.configure(
+            processors=[merge_contextvars, StackInfoRenderer(), format_exc_info, _sent],
+            wrapper_class=structlog.make_filtering_bound_logger(level),
+            logger_factory=_RelayLoggers(self),
+        )
 
     def _apply(self, levels: bytes) -> None:
-        disabled, wanted = pickle.loads(levels)  # noqa: S301 - from the run, as the step itself
+        disabled, wanted, _ = _read(levels)
         logging.disable(disabled)
         for name in self._set.keys() - wanted.keys():
             logging.getLogger(name).setLevel(logging.NOTSET)
         for name, level in wanted.items():
             logging.getLogger(name).setLevel(level)
-        self._set, self._levels = wanted, levels
+        self._set = wanted
 
     def keep(self, entry: Entry) -> None:
         """Keep one record or event."""
-        with self._lock:
-            if len(self._entries) < self._most:
-                self._entries.append(entry)
-            else:
-                self._dropped += 1
+        self._backlog.put(entry)
 
-    def take(self) -> TakenEntries | None:
+    def take(self) -> Taken[Entry] | None:
         """Give what was logged, if anything, and forget it."""
-        with self._lock:
-            taken = TakenEntries(tuple(self._entries), self._dropped)
-            self._entries.clear()
-            self._dropped = 0
-        return taken if taken.entries or taken.dropped else None
+        taken = self._backlog.take()
+        return taken if taken.items or taken.dropped else None
 
 
 @cache
@@ -129,8 +139,18 @@ class _Handler(logging.Handler):
             self.handleError(record)
 
 
+class _RelayLoggers:
+    """Makes what structlog's loggers call in the end."""
+
+    def __init__(self, relay: LogRelay) -> None:
+        self._relay = relay
+
+    def __call__(self, *args: Any) -> _RelayLogger:
+        return _RelayLogger(self._relay, args)
+
+
 class _RelayLogger:
-    """What structlog's loggers call in the end, whatever the method."""
+    """Keeps an event, whatever the method."""
 
     def __init__(self, relay: LogRelay, args: Sequence[Any]) -> None:
         self._relay = relay
@@ -139,7 +159,19 @@ class _RelayLogger:
     def __getattr__(self, method: str) -> Any:
         if method.startswith("__"):
             raise AttributeError(method)
-        return lambda event: self._relay.keep(EventEntry.of(self._args, method, event))
+        return lambda event: self._keep(method, event)
+
+    def _keep(self, method: str, event: dict[str, Any]) -> None:
+        try:
+            self._relay.keep(EventEntry.of(self._args, method, event))
+        except Exception:
+            # To the root logger's handlers, which is the relay as well: the step goes on.
+            _logger.exception("an event of structlog could not be sent to the run")
+
+
+def _read(levels: bytes) -> tuple[int, dict[str, int], int]:
+    told: tuple[int, dict[str, int], int] = pickle.loads(levels)  # noqa: S301 - from the run
+    return told
 
 
 def _sent(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> tuple[Any, Any]:

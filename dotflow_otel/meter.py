@@ -11,11 +11,10 @@ from opentelemetry.sdk.metrics.export import (
     MetricExportResult,
     PeriodicExportingMetricReader,
 )
-from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 
-from dotflow_otel import conventions as names
 from dotflow_otel.account import Account
 from dotflow_otel.drops import METRICS
+from dotflow_otel.meter_provider import histogram_views
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,20 +37,11 @@ def set_provider(
     if not counting:
         return None, ()
     readers = [PeriodicExportingMetricReader(exporter) for exporter in counting]
-    provider = MeterProvider(readers, resource, shutdown_on_exit=False, views=_views(buckets))
+    provider = MeterProvider(
+        readers, resource, shutdown_on_exit=False, views=histogram_views(buckets)
+    )
     metrics.set_meter_provider(provider)
     return provider, [exporter.account for exporter in counting]
-
-
-def _views(buckets: Sequence[float]) -> list[View]:
-    return [
-        View(
-            instrument_name=metric.otel_name,
-            aggregation=ExplicitBucketHistogramAggregation(tuple(buckets)),
-        )
-        for metric in names.METRICS
-        if metric.kind == names.HISTOGRAM
-    ]
 
 
 def is_unset() -> bool:

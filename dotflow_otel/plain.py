@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
-_PLAIN: Final = (str, int, float, bool, bytes, type(None))
+_PLAIN: Final = frozenset({str, int, float, bool, bytes, type(None)})
 _KINDS: Final[dict[type, Any]] = {str: str.__str__, int: int, float: float, bytes: bytes}
 
+# Deeper, and after so many, a value is told by its text: it may have no end.
+_DEPTH: Final = 8
+_MOST: Final = 1000
 
-def plain(value: Any) -> Any:
-    """Give a value that is made of plain ones: itself where it is, else its text."""
+
+def plain(value: Any, depth: int = _DEPTH) -> Any:
+    """Give a value that is made of plain ones: itself where it is, else its text.
+
+    Lists, tuples and dictionaries are gone into; other containers are told by their text.
+    """
     if type(value) in _PLAIN:
         return value
     for kind, bare in _KINDS.items():
         if isinstance(value, kind):
             return bare(value)  # a member of an enumeration, say
+    is_small = depth > 0 and isinstance(value, (list, tuple, Mapping)) and len(value) <= _MOST
+    if not is_small:
+        return _text(value)
     if isinstance(value, Mapping):
-        return {str(key): plain(each) for key, each in value.items()}
-    if isinstance(value, Sequence):
-        return tuple(plain(each) for each in value)
-    return _text(value)
+        return {_text(key): plain(each, depth - 1) for key, each in value.items()}
+    items = [plain(each, depth - 1) for each in value]
+    return items if isinstance(value, list) else tuple(items)
 
 
 def _text(value: Any) -> str:
+    if type(value) is str:
+        return value
     try:
         return str(value)
     except Exception:  # noqa: BLE001 - of an object of the user's

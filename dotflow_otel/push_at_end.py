@@ -46,11 +46,11 @@ class PushAtEnd:
         """Push soon. Returns at once."""
         with self._changed:
             self._wanted = True
-            # In a forked copy of the process the thread is there, and dead.
-            if self._thread is not None and self._thread.is_alive():
+            if self._is_at_work():
                 return
-            self._thread = Thread(target=self._work, name="dotflow-push-at-end", daemon=True)
-            self._thread.start()
+            thread = Thread(target=self._work, name="dotflow-push-at-end", daemon=True)
+            thread.start()
+            self._thread = thread
             if not self._waits_at_exit:
                 self._waits_at_exit = True
                 atexit.register(_wait, weakref.ref(self))
@@ -63,7 +63,11 @@ class PushAtEnd:
         """
         seconds = self._gateway.timeout if timeout is None else timeout
         with self._changed:
-            return self._changed.wait_for(lambda: self._thread is None, seconds)
+            return self._changed.wait_for(lambda: not self._is_at_work(), seconds)
+
+    def _is_at_work(self) -> bool:
+        # In a forked copy of the process the thread is there, and dead.
+        return self._thread is not None and self._thread.is_alive()
 
     def _work(self) -> None:
         while self._takes_one():

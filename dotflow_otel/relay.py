@@ -8,10 +8,8 @@ that its owner configured) that one is used, and nothing is relayed.
 from __future__ import annotations
 
 import os
-from collections import deque
 from functools import cache
-from threading import Lock
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
 from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
@@ -19,6 +17,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
 
+from dotflow_otel.backlog import Backlog
 from dotflow_otel.span_record import record_of, scope_of
 
 if TYPE_CHECKING:
@@ -30,36 +29,23 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Link, SpanKind, TraceState
     from opentelemetry.util.types import Attributes
 
+    from dotflow_otel.backlog import Taken
     from dotflow_otel.span_record import SpanRecord
 
-# A step that opens spans without end must not fill the memory: so many wait for the next
-# outcome, and the rest is counted.
-_MOST: Final = 100_000
 _MOST_IN_A_SPAN: Final = 10_000
-
-
-class Taken(NamedTuple):
-    """What was recorded since the last time.
-
-    Attributes:
-        records: The finished spans, in the order of their ends.
-        dropped: How many there was no room for.
-    """
-
-    records: Sequence[SpanRecord]
-    dropped: int
 
 
 class Relay:
     """Records the spans that steps open in this process.
 
     Args:
-        most: How many finished spans may wait to be taken.
+        backlog: Where finished spans wait to be taken.
     """
 
-    def __init__(self, most: int = _MOST) -> None:
-        self._buffer = _Buffer(most)
+    def __init__(self, backlog: Backlog[SpanRecord] | None = None) -> None:
+        self._backlog: Backlog[SpanRecord] = backlog or Backlog()
         self._roots = _LikeTheRun()
+        self._has_looked = False
         # Whose spans they are, the application knows.
         self._provider = TracerProvider(
             ParentBased(self._roots),
@@ -67,7 +53,7 @@ class Relay:
             shutdown_on_exit=False,
             span_limits=worker_limits(),
         )
-        self._provider.add_span_processor(self._buffer)
+        self._provider.add_span_processor(_Recorder(self._backlog))
 
     def begin(self, *, sampled: bool) -> None:
         """Become the global provider where there is none, for a step of a run.
@@ -76,12 +62,16 @@ class Relay:
             sampled: What the run's sampler decided; spans without a parent follow it.
         """
         self._roots.sampled = sampled
+        if self._has_looked:
+            return
+        # It is set once in a process, and so looked for once.
+        self._has_looked = True
         if isinstance(_global_provider(), trace.ProxyTracerProvider):
             trace.set_tracer_provider(self._provider)
 
-    def take(self) -> Taken:
+    def take(self) -> Taken[SpanRecord]:
         """Give what was recorded, and forget it."""
-        return self._buffer.take()
+        return self._backlog.take()
 
 
 @cache
@@ -119,27 +109,12 @@ def _global_provider() -> trace.TracerProvider:
             os.environ[OTEL_PYTHON_TRACER_PROVIDER] = named
 
 
-class _Buffer(SpanProcessor):
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._lock = Lock()
-        self._records: deque[SpanRecord] = deque()
-        self._dropped = 0
+class _Recorder(SpanProcessor):
+    def __init__(self, backlog: Backlog[SpanRecord]) -> None:
+        self._backlog = backlog
 
     def on_end(self, span: ReadableSpan) -> None:
-        record = record_of(span, scope_of(span))
-        with self._lock:
-            if len(self._records) < self._most:
-                self._records.append(record)
-            else:
-                self._dropped += 1
-
-    def take(self) -> Taken:
-        with self._lock:
-            taken = Taken(tuple(self._records), self._dropped)
-            self._records.clear()
-            self._dropped = 0
-        return taken
+        self._backlog.put(record_of(span, scope_of(span)))
 
 
 class _LikeTheRun(Sampler):

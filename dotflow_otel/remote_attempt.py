@@ -49,8 +49,11 @@ class RemoteAttempts:
         above = run.get_span_context()
         self._shared = self._packed(above, int(above.trace_flags), recording=run.is_recording())
 
-    def _packed(self, above: SpanContext, flags: int, *, recording: bool) -> bytes:
-        state = PlainContext.of(above).state
+    def _packed(
+        self, above: SpanContext, flags: int, *, recording: bool, state: str | None = None
+    ) -> bytes:
+        if state is None:
+            state = PlainContext.of(above).state
         owner = this_process()
         shared = Shared(above.trace_id, flags, state, recording, self._baggage, owner)
         return shared.packed()
@@ -74,7 +77,9 @@ class RemoteAttempts:
         """Ask the application's sampler, as its tracer would."""
         above, tracer = task.get_span_context(), self._tracer
         flags = int(above.trace_flags)
-        if not isinstance(tracer, SdkTracer):
+        # A tracer of the SDK can be switched off, which has no public name.
+        is_enabled = getattr(tracer, "_is_enabled", None) or (lambda: True)
+        if not isinstance(tracer, SdkTracer) or not is_enabled():
             return self._packed(above, flags, recording=task.is_recording()), attributes
         result = tracer.sampler.should_sample(
             context, above.trace_id, names.ATTEMPT_SPAN, SpanKind.INTERNAL, attributes, ()
@@ -82,8 +87,9 @@ class RemoteAttempts:
         sampled = TraceFlags.SAMPLED if result.decision is Decision.RECORD_AND_SAMPLE else 0
         flags = (flags & ~TraceFlags.SAMPLED) | sampled
         recording = result.decision is not Decision.DROP
+        state = result.trace_state.to_header() if result.trace_state else ""
         told = {key: plain(value) for key, value in (result.attributes or {}).items()}
-        return self._packed(above, flags, recording=recording), told
+        return self._packed(above, flags, recording=recording, state=state), told
 
 
 class RemoteAttempt:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import TracebackType
 
-    from dotflow_otel.log_relay import TakenEntries
+    from dotflow_otel.backlog import Taken
+    from dotflow_otel.log_entry import Entry
 
 
 class RemoteLog:
@@ -37,9 +38,12 @@ class RemoteLog:
     def _is_away(self) -> bool:
         return self._sent[2] != this_process()
 
-    def __enter__(self) -> None:
+    def prepare(self) -> None:
+        """Have what the step logs kept here, where logging is not configured."""
         if self._is_away:
             log_relay_here().begin(self._sent[1])
+
+    def __enter__(self) -> None:
         self._bound.__enter__()
 
     def __exit__(
@@ -50,6 +54,6 @@ class RemoteLog:
     ) -> None:
         self._bound.__exit__(kind, error, traceback)
 
-    def collect(self) -> TakenEntries | None:
+    def collect(self) -> Taken[Entry] | None:
         """Give what was logged, called after the exit."""
         return log_relay_here().take() if self._is_away else None

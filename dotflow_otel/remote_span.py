@@ -18,7 +18,13 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Tracer, TracerProvider
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-from opentelemetry.trace import NonRecordingSpan, SpanContext, get_current_span, set_span_in_context
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    TraceFlags,
+    get_current_span,
+    set_span_in_context,
+)
 
 from dotflow_otel import conventions as names
 from dotflow_otel.given_span import GivenSpan
@@ -117,12 +123,16 @@ class RemoteSpan:
     def _is_away(self) -> bool:
         return unpacked(self._sent[0]).owner != this_process()
 
+    def prepare(self) -> None:
+        """Have the spans that the step opens recorded here, where nobody else has them."""
+        if self._is_away:
+            flags = TraceFlags(unpacked(self._sent[0]).flags)
+            relay_here().begin(sampled=flags.sampled)
+
     def __enter__(self) -> None:
         sent, parent_id, span_id, attributes = self._sent
         shared = unpacked(sent)
         context = shared.context(span_id, is_remote=False)
-        if self._is_away:
-            relay_here().begin(sampled=context.trace_flags.sampled)
         span: Span
         if shared.recording:
             parent = shared.context(parent_id, is_remote=True)

@@ -1,4 +1,4 @@
-"""Spans of the OpenTelemetry SDK at a quarter of what its `start_span` and `end` cost.
+"""Spans of the OpenTelemetry SDK at a third of what its `start_span` and `end` cost.
 
 A run makes a span for each of its tasks, all alike but for a few fields. So these are made
 from the fields of the run's own span, which the SDK made, instead of being worked out anew.
@@ -50,18 +50,20 @@ _PLAIN: Final = frozenset({str, int, float, bool})
 class FastSpan(SdkSpan):
     """A span of the SDK that its maker fills, in place of the constructor."""
 
+    _shared: tuple[Any, Any]
+
     def add_event(self, *args: Any, **kwargs: Any) -> None:
         """Add an event, as the SDK does."""
         with self._lock:
             # Until the first one, all spans of a run share an empty list.
-            if not self._events:
+            if self._events is self._shared[0]:
                 self._events = self._new_events()  # type: ignore[no-untyped-call] # the SDK's
         super().add_event(*args, **kwargs)
 
     def add_link(self, *args: Any, **kwargs: Any) -> None:
         """Add a link, as the SDK does."""
         with self._lock:
-            if not self._links:
+            if self._links is self._shared[1]:
                 self._links = self._new_links(())
         super().add_link(*args, **kwargs)
 
@@ -92,6 +94,7 @@ class FastMaker(SpanMaker):
             "_links": like._new_links(()),
             "_kind": SpanKind.INTERNAL,
         }
+        self._fields["_shared"] = self._fields["_events"], self._fields["_links"]
         self._kept = type(like._attributes)
         self._kept_fields = {**vars(like._attributes), "dropped": 0}
         self._room: int | None = like._attributes.maxlen

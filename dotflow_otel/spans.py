@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import attach, detach
@@ -16,6 +17,7 @@ from dotflow_otel.failures import description_of, mark_failed
 from dotflow_otel.method_scope import MethodScope
 from dotflow_otel.span_ids import SpanIds
 from dotflow_otel.span_maker import maker_of
+from dotflow_otel.travel import let_tracers_travel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,20 +53,6 @@ class RunSpan:
         failures: How many tasks failed.
     """
 
-    __slots__ = (
-        "_attempts",
-        "_by_step",
-        "_first",
-        "_handover",
-        "_shared",
-        "context",
-        "failures",
-        "ids",
-        "maker",
-        "span",
-        "tracer",
-    )
-
     def __init__(
         self,
         tracer: Tracer,
@@ -82,29 +70,24 @@ class RunSpan:
         self.ids = ids
         self.failures = 0
         self._first: tuple[str, Failure] | None = None
-        self._handover: Handover | None = None
-        self._attempts: RemoteAttempts | None = None
 
-    @property
+    @cached_property
     def handover(self) -> Handover:
         """What gives spans that were recorded elsewhere to the application's processors."""
-        if self._handover is None:
-            from dotflow_otel.handover import handover_of  # noqa: PLC0415 - for `parallel` only
+        from dotflow_otel.handover import handover_of  # noqa: PLC0415 - as above
 
-            self._handover = handover_of(self.maker)
-        return self._handover
+        return handover_of(self.maker)
 
-    @property
-    def attempts(self) -> RemoteAttempts:
-        """What begins the spans of attempts in workers."""
-        if self._attempts is None:
-            # Here, because they need the SDK, and are for `parallel` only.
+    @cached_property
+    def attempts(self) -> RemoteAttempts | None:
+        """What begins the spans of attempts in workers; None without the SDK."""
+        try:
+            # Here, because it needs the SDK, and is for `parallel` only.
             from dotflow_otel.remote_attempt import RemoteAttempts  # noqa: PLC0415
-            from dotflow_otel.travel import let_tracers_travel  # noqa: PLC0415
-
-            let_tracers_travel()
-            self._attempts = RemoteAttempts(self.maker, self.span, self.context)
-        return self._attempts
+        except ModuleNotFoundError:
+            return None
+        let_tracers_travel()
+        return RemoteAttempts(self.maker, self.span, self.context)
 
     def attributes_of(self, step: Action) -> Mapping[str, str | int | float]:
         """Give the attributes that all tasks of a step have in this run."""
@@ -183,21 +166,21 @@ class TaskSpan:
 
     def end_attempt(self, failure: Failure | None) -> None:
         """End the span of the attempt, if there is one."""
-        span, self._attempt = self._attempt, None
+        span = self._attempt
         if span is None:
             return
         if failure is not None:
             mark_failed(span, failure)
-        span.end()
+        self._attempt = None
         span_ids.end_attempt(self._task)
+        span.end()
 
     def begin_remote(self, number: int) -> RemoteScope | None:
         """Begin the span of an attempt in a worker; None where there is no trace."""
-        if not self.span.get_span_context().is_valid:
+        attempts = self.run.attempts if self.span.get_span_context().is_valid else None
+        if attempts is None:
             return None
-        remote = self._remote = self.run.attempts.begin(
-            self.span, self.context_with(self.span), number
-        )
+        remote = self._remote = attempts.begin(self.span, self.context_with(self.span), number)
         ids = self.run.ids
         if ids is not None:
             span_id = f"{remote.span_id:016x}"

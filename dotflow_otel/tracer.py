@@ -14,6 +14,7 @@ from dotflow.core.types.status import TypeStatus
 from dotflow_otel import conventions as names
 from dotflow_otel import span_ids
 from dotflow_otel.drops import tally
+from dotflow_otel.each import for_each
 from dotflow_otel.failures import mark_failed
 from dotflow_otel.parent import parent_context
 from dotflow_otel.spans import AttemptScope, RunSpan, TaskSpan, link_to, traceparent
@@ -107,22 +108,31 @@ class TracerOpenTelemetry(Tracer):
 
     def run_finished(self, run: Run) -> None:
         """End the workflow's span."""
-        state = self._runs.pop(run.id, None)
+        state = self._runs.get(run.id)
         if state is None:
             return
-        self._end_left_over(state)
-        span = state.span
-        span.set_attribute(names.WORKFLOW_STATUS, str(run.outcome))
-        if run.failed:
-            _tell_why(state, run)
-        span.end()
-        span_ids.end_run(run.id)
+        try:
+            self._end_left_over(state)
+        finally:
+            self._end_run(state, run)
         tally.tell()
 
+    def _end_run(self, state: RunSpan, run: Run) -> None:
+        span = state.span
+        try:
+            span.set_attribute(names.WORKFLOW_STATUS, str(run.outcome))
+            if run.failed:
+                _tell_why(state, run)
+            span.end()
+        finally:
+            self._runs.pop(run.id, None)
+            span_ids.end_run(run.id)
+
     def _end_left_over(self, run: RunSpan) -> None:
-        # An interruption can come between a task's span and the task's own beginning.
-        for task in [task for task, state in list(self._tasks.items()) if state.run is run]:
-            self.end_task(task)
+        # An interruption can come between a task's span and the task's own beginning, or
+        # while the one of them ends.
+        left = [task for task, state in list(self._tasks.items()) if state.run is run]
+        for_each(self.end_task, left)
 
     def run_carrier(self, run: Run) -> Mapping[str, str] | None:
         """Give the workflow's span in the headers of W3C Trace Context."""
@@ -144,9 +154,18 @@ class TracerOpenTelemetry(Tracer):
 
     def end_task(self, task: Task) -> None:
         """End the task's span."""
-        state = self._tasks.pop(task, None)
+        state = self._tasks.get(task)
         if state is None:
             return
+        try:
+            self._end(task, state)
+        except Exception:
+            self._forget(task)
+            raise
+        # Not where it is interrupted: the end of the run has another look at it.
+        self._forget(task)
+
+    def _end(self, task: Task, state: TaskSpan) -> None:
         failure = task.failure if task.status == TypeStatus.FAILED else None
         state.end_attempt(failure)
         state.end_remote(None, failure, None)
@@ -155,7 +174,12 @@ class TracerOpenTelemetry(Tracer):
             state.run.note(task.name, failure)
         status = _STATUSES.get(task.status, names.FAILED)
         last = {names.TASK_STATUS: status, names.TASK_ATTEMPTS: task.attempt}
-        state.run.maker.end(state.span, last)
+        if state.span.is_recording():
+            state.run.maker.end(state.span, last)
+
+    def _forget(self, task: Task) -> None:
+        self._tasks.pop(task, None)
+        span_ids.end_attempt(task)
         span_ids.end_task(task)
 
     def task_restored(self, task: Task) -> None:

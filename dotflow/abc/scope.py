@@ -43,7 +43,11 @@ class MethodScopes(Protocol):
 
 
 class RemoteScope(Scope, Protocol):
-    """A scope that travels to a worker: it must pickle, by reference to importable code."""
+    """A scope that travels to a worker: it must pickle, by reference to importable code.
+
+    It may have a method `prepare`, without arguments, which is called there before the step
+    is read.
+    """
 
     def collect(self) -> object:
         """Give what was recorded, called after the exit: a value that pickles, or None."""

@@ -142,16 +142,24 @@ class RunHooks:
 
     def __init__(self, config: Config | None) -> None:
         self._config = config
+        self._told: list[str] = []
 
     def run_started(self, run: Run) -> None:
         """Tell that a run begins."""
         for slot in ("tracer", "metrics", "log"):
+            # Noted before: who is interrupted while he is told is told of the end as well.
+            self._told.append(slot)
             self._call(slot, "run_started", run)
         self._tell_server(run, WorkflowStatus.IN_PROGRESS)
 
+    @property
+    def counts(self) -> bool:
+        """Whether the metrics know of the run, and so of its tasks."""
+        return "metrics" in self._told
+
     def run_finished(self, run: Run) -> None:
-        """Tell that a run has ended."""
-        for slot in ("tracer", "metrics", "log"):
+        """Tell that a run has ended, all who were told that it began."""
+        for slot in self._told:
             self._call(slot, "run_finished", run)
         self._tell_server(run, WorkflowStatus.FAILED if run.failed else WorkflowStatus.COMPLETED)
 

@@ -31,6 +31,20 @@ class GuardedScopes:
         self._entered: list[tuple[str, Scope]] = []
         self._inside = 0
 
+    def __bool__(self) -> bool:
+        return bool(self._scopes)
+
+    def prepare(self) -> None:
+        """Have the remote ones among the scopes set up what the step may look for."""
+        for slot, scope in self._scopes:
+            prepare = getattr(scope, "prepare", None)
+            if prepare is None:
+                continue
+            try:
+                prepare()
+            except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
+                self._report(slot, "prepare", error)
+
     def __enter__(self) -> None:
         for each in self._scopes:
             slot, scope = each

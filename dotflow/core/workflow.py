@@ -140,7 +140,11 @@ class Manager:
         self._clock = monotonic()
         for task in self.tasks:
             self._writer.adopt(task)
-        self._hooks.run_started(self._run)
+        try:
+            self._hooks.run_started(self._run)
+        except BaseException as error:
+            self._finish(error)
+            raise
 
     def _execute(self) -> None:
         try:
@@ -165,7 +169,7 @@ class Manager:
             run_chains_in_workers(self._engine, chains, executor, self._hooks.workers_changed)
 
     def _finish(self, error: BaseException | None) -> None:
-        for task in self.tasks:
+        for task in self.tasks if self._hooks.counts else ():
             if task.status == TypeStatus.NOT_STARTED:
                 self._writer.skip(task)
         failed = error is not None or self._has_failed_task()

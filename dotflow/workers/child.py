@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+from contextvars import copy_context
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -99,19 +100,22 @@ class _Child:
         began = monotonic()
         self._page.receive(number, began)
         try:
-            step = self._step(step_key, task_id, attempt, name)
             (initial, previous), timeout, remote = load(body, f"the input of step {name}")
+            scopes = _scopes_in(remote)
+            # Before the step is read: its modules may look for what a scope sets up.
+            scopes.prepare()
+            step = self._step(step_key, task_id, attempt, name)
         except PicklingFailed as error:
             self._send(number, _failed(error, began), name, {})
             return
         body.release()  # a large input is not held in its pickled form while the step runs
-        scopes = GuardedScopes(list(_scopes_in(remote).items()), _report) if remote else None
-        around = () if scopes is None else (scopes,)
+        around = (scopes,) if scopes else ()
         call = Attempt(step, name, task_id, initial, previous, timeout, around, attempt)
         self._page.begin(number, monotonic())
-        outcome = perform(call)
+        # In a context of its own: what a step binds is not there in the next one.
+        outcome = copy_context().run(perform, call)
         self._keep_for_retry(task_id, step, outcome)
-        self._send(number, outcome, name, {} if scopes is None else scopes.collect())
+        self._send(number, outcome, name, scopes.collect())
 
     def _step(self, key: int, task_id: str, attempt: int, name: str) -> Action:
         # Each task gets a step of its own, whichever worker it meets; its retries go on
@@ -157,11 +161,11 @@ def _report(slot: str, hook: str, error: Exception) -> None:
     )
 
 
-def _scopes_in(remote: bytes | None) -> dict[str, RemoteScope]:
+def _scopes_in(remote: bytes | None) -> GuardedScopes:
     scopes: dict[str, RemoteScope] | None = load_or_none(remote)
     if scopes is None and remote is not None:
         _logger.warning("the scopes of an attempt cannot be read; the step runs without them")
-    return scopes or {}
+    return GuardedScopes(list((scopes or {}).items()), _report)
 
 
 def _failed(error: Exception, began: float) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 # How far inside it is looked for: a value may be deep, and the first names tell most.
 _DEPTH: Final = 8
 
+# And how long: the run waits.
+_SECONDS: Final = 0.2
+
 
 def culprit(value: Any, travels: Callable[[Any], bool]) -> str | None:
     """Name the part of a value that cannot travel; None where it is the whole of it.
@@ -23,14 +27,19 @@ def culprit(value: Any, travels: Callable[[Any], bool]) -> str | None:
         travels: Tells whether a part of it can.
     """
     path: list[str] = []
+    until = monotonic() + _SECONDS
     for _ in range(_DEPTH):
-        found = next((each for each in _parts(value) if not travels(each[1])), None)
+        found = _first(value, lambda part: monotonic() < until and not travels(part))
         if found is None:
             break
         label, value = found
         if label:
             path.append(f"{label} ({_kind(value)})")
     return ", ".join(path) or None
+
+
+def _first(value: Any, stays: Callable[[Any], bool]) -> tuple[str, Any] | None:
+    return next((each for each in _parts(value) if stays(each[1])), None)
 
 
 def _kind(value: Any) -> str:

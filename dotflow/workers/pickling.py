@@ -36,8 +36,7 @@ def dump(value: Any, what: str, by_value: Sequence[ModuleType] = ()) -> bytes:
         PicklingFailed: It cannot travel; says what and why.
     """
     try:
-        data = _dump_by_reference(value, by_value)
-        return _dump_by_value(value, by_value) if data is None else data
+        return _dumped(value, by_value)
     except Exception as error:
         part = culprit(value, lambda each: _travels(each, by_value))
         blamed = "" if part is None else f" because of {part}"
@@ -45,6 +44,11 @@ def dump(value: Any, what: str, by_value: Sequence[ModuleType] = ()) -> bytes:
             f"{what} cannot travel to another process{blamed}: {type(error).__name__}: {error}. "
             "Make it inside the step, or pass what it is made from."
         ) from error
+
+
+def _dumped(value: Any, by_value: Sequence[ModuleType]) -> bytes:
+    data = _dump_by_reference(value, by_value)
+    return _dump_by_value(value, by_value) if data is None else data
 
 
 def _travels(value: Any, by_value: Sequence[ModuleType]) -> bool:
@@ -98,8 +102,8 @@ def load(data: bytes | memoryview, what: str) -> Any:
 def dump_or_none(value: Any) -> bytes | None:
     """Pickle what is nice to have; None where it cannot travel."""
     try:
-        return dump(value, "it")
-    except PicklingFailed:
+        return _dumped(value, ())
+    except Exception:  # noqa: BLE001 - whatever it is, it does not travel
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import Lock
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from opentelemetry import trace
+from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
@@ -64,9 +66,15 @@ class SpanCollector(SpanProcessor):
 
 def provider_of(processor: SpanProcessor) -> TracerProvider:
     """Make a provider that samples everything, whatever OTEL_* variables say."""
-    provider = TracerProvider(
-        sampler=ALWAYS_ON, resource=Resource.get_empty(), shutdown_on_exit=False
-    )
+    # A provider that is made where this says "true" makes nothing for ever.
+    disabled = os.environ.pop(OTEL_SDK_DISABLED, None)
+    try:
+        provider = TracerProvider(
+            sampler=ALWAYS_ON, resource=Resource.get_empty(), shutdown_on_exit=False
+        )
+    finally:
+        if disabled is not None:
+            os.environ[OTEL_SDK_DISABLED] = disabled
     provider.add_span_processor(processor)
     return provider
 

@@ -17,6 +17,8 @@ from dotflow_otel.testing.failures import block, facts, near, or_list
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from dotflow_otel.span_ids import SpanIds
+
 _IN_LISTS: Final = ("workflow", "task", "group", "attempt", "error_type")
 
 
@@ -72,10 +74,12 @@ class LogRecorder(LogStructlog):
     def __init__(self, sink: LogSink, level: str = "INFO") -> None:
         super().__init__(level, format="json", stream=sink)  # type: ignore[arg-type]
 
-    def _emit(self, level: int, event: str, fields: dict[str, Any]) -> None:
+    def _emit(
+        self, level: int, event: str, fields: dict[str, Any], ids: SpanIds | None = None
+    ) -> None:
         self._output.write(getLevelName(level).lower(), event, fields)
         if structlog.is_configured():
-            super()._emit(level, event, fields)
+            super()._emit(level, event, fields, ids)
 
 
 class EventReader:

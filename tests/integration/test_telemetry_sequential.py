@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import sys
@@ -14,6 +15,7 @@ import pytest
 import structlog
 from observed import Observed, is_child, span_id
 from opentelemetry import baggage, context, trace
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
@@ -553,16 +555,16 @@ def test_exemplars(observed: Observed, mode: str) -> None:
     """Durations and failures carry the ids of their own spans, shown as OpenMetrics."""
     observed.run(ok, fails, mode=mode)
     text = generate_latest(observed.registry).decode()
-    for name, where in (
-        ("task ok", 'dotflow_task_duration_seconds_bucket{le="0.005",status="completed"'),
-        ("task fails", 'dotflow_task_failed_total{error_type="ValueError"'),
-        ("workflow billing", "dotflow_workflow_failed_total{"),
+    for name, family in (
+        ("task ok", "dotflow_task_duration_seconds_bucket"),
+        ("task fails", "dotflow_task_failed_total"),
+        ("workflow billing", "dotflow_workflow_failed_total"),
     ):
-        (line,) = (line for line in text.splitlines() if line.startswith(where))
         span = observed.span(name)
         assert span.context is not None
-        assert f'span_id="{span.context.span_id:016x}"' in line
-        assert f'trace_id="{span.context.trace_id:032x}"' in line
+        ids = f'span_id="{span.context.span_id:016x}",trace_id="{span.context.trace_id:032x}"'
+        (line,) = (line for line in text.splitlines() if line.startswith(family) and ids in line)
+        assert f'task="{name.removeprefix("task ")}"' in line or name.startswith("workflow")
 
 
 # --- logs -------------------------------------------------------------------------------
@@ -712,3 +714,61 @@ def test_stderr_is_the_default_stream(capsys: pytest.CaptureFixture[str]) -> Non
     assert captured.out == ""
     events = [json.loads(line)["event"] for line in captured.err.splitlines()]
     assert events == ["workflow.started", "task.started", "task.completed", "workflow.completed"]
+
+
+# --- interruptions ----------------------------------------------------------------------
+
+
+class Raising(SpanProcessor):
+    """Raises once, at the end of the span of a name."""
+
+    def __init__(self, name: str, error: BaseException) -> None:
+        self.name = name
+        self.error: BaseException | None = error
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if span.name == self.name and self.error is not None:
+            error, self.error = self.error, None
+            raise error
+
+
+@pytest.mark.parametrize("name", ["task load", "attempt", "workflow billing"])
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_processor_that_raises_leaves_nothing(
+    observed: Observed, name: str, error: type[BaseException]
+) -> None:
+    """What raises where a span ends leaves neither an open span nor anything kept of the task."""
+    observed.provider.add_span_processor(Raising(name, error()))
+    with contextlib.suppress(KeyboardInterrupt):
+        observed.run(ok, {"step": flaky(1), "name": "load"})
+    names = sorted(span.name for span in observed.spans)
+    expected = ["attempt", "attempt", "task load", "task ok", "workflow billing"]
+    if name == "attempt" and error is KeyboardInterrupt:
+        expected.remove("attempt")  # the first one's end was interrupted: there is no second
+    assert names == expected
+    assert all(span.end_time for span in observed.spans)
+
+
+@pytest.mark.parametrize("slot", ["tracer", "metrics", "log"])
+def test_interrupted_at_its_start(
+    observed: Observed, slot: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is interrupted while it is announced ends for all who were told of it."""
+    provider = getattr(observed.config, slot)
+    started = provider.run_started
+
+    def interrupted(run: Any) -> None:
+        started(run)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(provider, "run_started", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        observed.run(ok)
+    assert [span.name for span in observed.spans] == ["workflow billing"]
+    began = observed.total("dotflow_workflow_started_total")
+    assert began == (0 if slot == "tracer" else 1)
+    assert observed.total("dotflow_workflow_failed_total") == began
+    assert observed.total("dotflow_workflow_in_progress") == 0
+    assert observed.total("dotflow_task_skipped_total") == began
+    ended = [line["event"] for line in observed.lines if line["event"] == "workflow.failed"]
+    assert len(ended) == (1 if slot == "log" else 0)

@@ -24,8 +24,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-import dotflow_otel
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -642,26 +640,36 @@ def test_the_applications_logger_provider_stays(collector: Collector) -> None:
 
 
 def test_metrics(collector: Collector) -> None:
-    """`OTEL_METRICS_EXPORTER=otlp` sets a provider up that sends at exit, with our buckets."""
-    python(
+    """With `otlp`, `observe` sends the metrics of runs at exit, in place of Prometheus'."""
+    done = python(
         """if True:
-        from dotflow_otel import setup
+        from dotflow import DotFlow, action
+        from dotflow_otel import observe, setup
         from opentelemetry import metrics
-        telemetry = setup("billing", buckets=(0.5, 2))
-        assert metrics.get_meter_provider() is telemetry.meter_provider
-        meter = metrics.get_meter("t")
-        meter.create_histogram("dotflow.task.duration").record(1.0)
+
+        @action
+        def ok():
+            return 1
+
+        config = observe("billing", level="ERROR", buckets=(0.5, 2))
+        flow = DotFlow(config=config, name="etl")
+        flow.task.add([ok, ok])
+        flow.start()
+        assert metrics.get_meter_provider() is setup().meter_provider
+        print(type(config.metrics).__name__)
         """,
         OTEL_METRICS_EXPORTER="otlp",
+        OTEL_TRACES_EXPORTER="none",
         OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
     )
+    assert done.stdout.strip() == "MetricsOpenTelemetry"
     (request,) = collector.sent("metrics")
     assert request.path == "/v1/metrics"
     (of_resource,) = request.message.resource_metrics
     assert attributes(of_resource.resource)["service.name"] == "billing"
-    (metric,) = of_resource.scope_metrics[0].metrics
-    (point,) = metric.histogram.data_points
-    assert (list(point.explicit_bounds), list(point.bucket_counts)) == ([0.5, 2], [0, 1, 0])
+    sent = {metric.name: metric for metric in of_resource.scope_metrics[0].metrics}
+    (point,) = sent["dotflow.task.duration"].histogram.data_points
+    assert (list(point.explicit_bounds), list(point.bucket_counts)) == ([0.5, 2], [2, 0, 0])
 
 
 @pytest.mark.parametrize(
@@ -693,27 +701,6 @@ def test_the_applications_meter_provider_stays() -> None:
         OTEL_METRICS_EXPORTER="otlp",
     )
     assert done.stdout.split() == ["None", "True"]
-
-
-@pytest.mark.skipif(
-    "MetricsOpenTelemetry" not in dotflow_otel._PLACES, reason="needs MetricsOpenTelemetry"
-)
-def test_metrics_of_a_run(collector: Collector) -> None:
-    """With `otlp`, `observe` sends the metrics of runs away in place of Prometheus'."""
-    done = observed(
-        collector,
-        "run(ok)\nprint(type(config.metrics).__name__)",
-        OTEL_METRICS_EXPORTER="otlp",
-    )
-    assert done.stdout.strip() == "MetricsOpenTelemetry"
-    sent = [
-        metric.name
-        for request in collector.sent("metrics")
-        for of_resource in request.message.resource_metrics
-        for of_scope in of_resource.scope_metrics
-        for metric in of_scope.metrics
-    ]
-    assert "dotflow.task.duration" in sent
 
 
 # --- processes ------------------------------------------------------------------------------

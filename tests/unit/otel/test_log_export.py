@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from dotflow_otel import events
 from dotflow_otel.log_export import EventExporter, RecordExporter
 from dotflow_otel.log_pipeline import severity_of
+from dotflow_otel.span_ids import SpanIds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,12 +126,14 @@ def test_events(writer: Writer) -> None:
     """An event's name is the message; its fields are attributes, its ids those of the record."""
     ids = {"trace_id": TRACE_ID, "span_id": SPAN_ID}
     fields = {"task": "load", "duration": 0.5, "error": None, **ids}
-    EventExporter(writer).export(logging.INFO, "task.completed", fields)  # type: ignore[arg-type]
+    sampled = SpanIds(TRACE_ID, SPAN_ID, sampled=True)
+    exporter = EventExporter(writer)  # type: ignore[arg-type]
+    exporter.export(logging.INFO, "task.completed", fields, sampled)
     written = only(writer)
     assert (written["logger"], written["body"]) == ("dotflow", "task.completed")
     expected = {"event.name": "task.completed", "task": "load", "duration": 0.5}
     assert written["attributes"] == expected
-    assert written["ids"].trace_id == TRACE_ID
+    assert written["ids"] is sampled
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import enum
 import logging
+import os
 import subprocess
 import sys
+import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry import trace
@@ -22,6 +25,7 @@ from opentelemetry.trace import (
     TraceState,
 )
 
+from dotflow_otel.backlog import Backlog
 from dotflow_otel.each import for_each
 from dotflow_otel.handover import handover_of
 from dotflow_otel.log_entry import RecordEntry
@@ -30,6 +34,9 @@ from dotflow_otel.plain import plain
 from dotflow_otel.relay import Relay
 from dotflow_otel.span_maker import SpanMaker
 from dotflow_otel.span_record import record_of, scope_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Colour(enum.StrEnum):
@@ -51,7 +58,9 @@ class Nameless:
         (b"x", b"x"),
         (None, None),
         (Colour.RED, "red"),
-        ([1, {"a": {2}}], (1, {"a": "{2}"})),
+        ([1, ({"a": {2}},)], [1, ({"a": "{2}"},)]),
+        (range(10**9), "range(0, 1000000000)"),
+        (bytearray(b"ab"), "bytearray(b'ab')"),
         (Nameless(), "<Nameless without a text>"),
     ],
 )
@@ -88,25 +97,50 @@ def test_a_span_comes_back_as_it_was() -> None:
 
 def test_relay_is_bounded() -> None:
     """Spans beyond what there is room for are counted, and what was taken is forgotten."""
-    relay = Relay(most=2)
+    relay = Relay(Backlog(most=2))
     tracer = relay._provider.get_tracer("lib")
     for _ in range(5):
         tracer.start_span("select").end()
     taken = relay.take()
-    assert ([record.name for record in taken.records], taken.dropped) == (["select"] * 2, 3)
+    assert ([record.name for record in taken.items], taken.dropped) == (["select"] * 2, 3)
     assert relay.take() == ((), 0)
 
 
 def test_log_relay_is_bounded() -> None:
     """So are log records."""
-    relay = LogRelay(most=1)
+    relay = LogRelay(Backlog(most=1))
     record = logging.makeLogRecord({"msg": "hello"})
     for _ in range(3):
         relay.keep(RecordEntry.of(record))
     taken = relay.take()
     assert taken is not None
-    assert (len(taken.entries), taken.dropped) == (1, 2)
+    assert (len(taken.items), taken.dropped) == (1, 2)
     assert relay.take() is None
+
+
+def test_backlog_is_bounded_in_bytes() -> None:
+    """What waits is bounded in size as well; a small item still fits after a large one."""
+    backlog: Backlog[Any] = Backlog(most_bytes=1000)
+    for item in ("x" * 600, {"a": ["y" * 600]}, ("z",)):
+        backlog.put(item)
+    assert backlog.take() == (("x" * 600, ("z",)), 1)
+    backlog.put("x" * 600)
+    assert backlog.take().dropped == 0
+
+
+def test_backlog_is_taken_while_something_comes() -> None:
+    """What comes while it is taken, in the same thread, as from a finalizer, does not hang."""
+    backlog: Backlog[str] = Backlog()
+
+    def put_inside() -> None:
+        with backlog._lock:
+            backlog.put("inside")
+
+    thread = threading.Thread(target=put_inside, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert backlog.take().items == ("inside",)
 
 
 _IN_A_WORKER = """
@@ -117,7 +151,7 @@ from dotflow_otel.relay import Relay
 relay = Relay()
 relay.begin(sampled=True)
 trace.get_tracer("lib").start_span("select").end()
-print(len(relay.take().records), type(trace.get_tracer_provider()).__module__)
+print(len(relay.take().items), type(trace.get_tracer_provider()).__module__)
 """
 
 
@@ -165,3 +199,42 @@ def test_logging_that_is_configured_stays(monkeypatch: pytest.MonkeyPatch) -> No
     relay = LogRelay()
     relay.begin(b"")
     assert logging.root.handlers == [handler]
+
+
+_HOLDS_A_TRACER = """
+from opentelemetry import trace
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from dotflow import Config, DotFlow, action
+from dotflow.providers import LogDefault
+from dotflow_otel import TracerOpenTelemetry
+
+tracer = trace.get_tracer("mine")
+exporter = InMemorySpanExporter()
+trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(exporter))
+
+@action
+def held():
+    with tracer.start_as_current_span("select"):
+        return 1
+
+flow = DotFlow(config=Config(tracer=TracerOpenTelemetry(), log=LogDefault(level="ERROR")), name="x")
+flow.task.add(held)
+flow.start(mode="parallel")
+print(sorted(span.name for span in exporter.get_finished_spans()))
+"""
+
+
+def test_a_provider_that_a_variable_names(tmp_path: Path) -> None:
+    """Where a variable has the API make a provider, spans of workers come back all the same."""
+    (tmp_path / "program.py").write_text(_HOLDS_A_TRACER)
+    done = subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=tmp_path,
+        env={**os.environ, "OTEL_PYTHON_TRACER_PROVIDER": "sdk_tracer_provider"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == "['attempt', 'select', 'task held', 'workflow x']"

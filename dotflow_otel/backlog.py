@@ -1,0 +1,77 @@
+"""What waits in a worker for the next outcome: so much, and no more."""
+
+from __future__ import annotations
+
+from threading import RLock
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+_Item = TypeVar("_Item")
+
+# A step that logs or opens spans without end must not fill the memory, nor keep the run busy
+# with reading what comes back.
+_MOST: Final = 100_000
+_MOST_BYTES: Final = 1 << 24
+
+# What an item takes besides its texts, about.
+_FRAME: Final = 64
+
+
+class Taken(NamedTuple, Generic[_Item]):
+    """What came since the last time.
+
+    Attributes:
+        items: In order.
+        dropped: How many there was no room for.
+    """
+
+    items: tuple[_Item, ...]
+    dropped: int
+
+
+class Backlog(Generic[_Item]):
+    """Keeps items until they are taken, and counts those that there is no room for.
+
+    Args:
+        most: How many it has room for.
+        most_bytes: How large they may be together, about.
+    """
+
+    def __init__(self, most: int = _MOST, most_bytes: int = _MOST_BYTES) -> None:
+        self._most = most
+        self._most_bytes = most_bytes
+        # One that its owner can take again: a finalizer that logs may run in between.
+        self._lock = RLock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._items: list[_Item] = []
+        self._bytes = 0
+        self._dropped = 0
+
+    def put(self, item: _Item) -> None:
+        """Keep an item, or count it."""
+        size = size_of(item)
+        with self._lock:
+            if len(self._items) < self._most and self._bytes + size <= self._most_bytes:
+                self._items.append(item)
+                self._bytes += size
+            else:
+                self._dropped += 1
+
+    def take(self) -> Taken[_Item]:
+        """Give what came, and forget it."""
+        with self._lock:
+            items, dropped = self._items, self._dropped
+            self._begin()
+        return Taken(tuple(items), dropped)
+
+
+def size_of(value: Any) -> int:
+    """Tell about how many bytes a plain value takes."""
+    if isinstance(value, (str, bytes)):
+        return _FRAME + len(value)
+    if isinstance(value, dict):
+        return _FRAME + sum(size_of(key) + size_of(each) for key, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return _FRAME + sum(map(size_of, value))
+    return _FRAME

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from boards.files import write
+from boards.files import FOLDER, write
 
 if __name__ == "__main__":
     for file in write():
-        print(file)
+        print(file.relative_to(FOLDER.parent))

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from boards.canvas import MONO, Canvas, fitted, width_of
-from boards.icons import ICONS
+from boards.icons import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -39,14 +39,6 @@ _COUNTED: Final = re.compile(r'increase\((\w+\{…\}\[[^]]+\])\) or label_replac
 # A panel with no room for more shows its queries, not its description.
 _FEW_LINES: Final = 6
 
-_KINDS: Final = {
-    "bargauge": "bars",
-    "heatmap": "heatmap",
-    "logs": "log lines",
-    "stat": "number",
-    "table": "table",
-    "timeseries": "graph",
-}
 _UNITS: Final = {"s": "seconds", "percentunit": "percent", "short": "count", "string": "text"}
 
 
@@ -106,10 +98,11 @@ def _draw_row(canvas: Canvas, row: dict[str, Any], place: Place) -> None:
 def _draw(canvas: Canvas, panel: dict[str, Any], place: Place) -> None:
     left, top, width, height = place
     canvas.box(place, _PANEL, _EDGE)
-    canvas.path(ICONS[panel["type"]], (left + width - _PAD - 18, top + 10), _ACCENT)
+    kind = kind_of(panel["type"])
+    canvas.path(kind.sign, (left + width - _PAD - 18, top + 10), _ACCENT)
     canvas.text((left + _PAD, top + 22), panel["title"], _INK, 14, bold=True)
     unit = panel["fieldConfig"]["defaults"]["unit"]
-    told = f"{_KINDS[panel['type']]}, {_UNITS.get(unit, unit)}"
+    told = f"{kind.name}, {_UNITS.get(unit, unit)}"
     canvas.text((left + _PAD, top + 39), told, _SOFT, 12)
     _draw_texts(canvas, panel, (left + _PAD, top + 58, width - 2 * _PAD, height - 58))
 

@@ -58,51 +58,59 @@ def board() -> Board:
     )
 
 
+_STARTED: Final = About(
+    "Runs started",
+    "Runs that began in the time shown. None, where some are due: look at the scheduler, "
+    "then whether Prometheus reaches the service (Status, Targets).",
+    COUNT,
+    NUMBER,
+)
+_COMPLETED: Final = About(
+    "Runs completed", "Runs that ended well in the time shown.", COUNT, NUMBER
+)
+_FAILED: Final = About(
+    "Runs failed",
+    "Runs with a failed task. Look below which workflow they are of, and open it.",
+    COUNT,
+    NUMBER,
+    BAD_FROM_ONE,
+)
+_RATIO: Final = About(
+    "Success ratio",
+    "Completed among all runs that ended in the time shown. Below 99 %: find the workflow "
+    "in the table below.",
+    SHARE,
+    NUMBER,
+    SUCCESS,
+)
+
+
 def _numbers() -> Panels:
-    started = About(
-        "Runs started",
-        "Runs that began in the time shown. None, where some are due: look at the scheduler, "
-        "then whether Prometheus reaches the service (Status, Targets).",
-        COUNT,
-        NUMBER,
-    )
-    completed = About("Runs completed", "Runs that ended well in the time shown.", COUNT, NUMBER)
-    failed = About(
-        "Runs failed",
-        "Runs with a failed task. Look below which workflow they are of, and open it.",
-        COUNT,
-        NUMBER,
-        BAD_FROM_ONE,
-    )
-    ratio = About(
-        "Success ratio",
-        "Completed among all runs that ended in the time shown. Below 99 %: find the workflow "
-        "in the table below.",
-        SHARE,
-        NUMBER,
-        SUCCESS,
-    )
     return [
-        number(started, _q.counted(names.WORKFLOW_STARTED)),
-        number(completed, _q.counted(names.WORKFLOW_COMPLETED)),
-        number(failed, _q.counted(names.WORKFLOW_FAILED)),
-        number(ratio, success(_q), without="no run ended"),
+        number(_STARTED, _q.counted(names.WORKFLOW_STARTED)),
+        number(_COMPLETED, _q.counted(names.WORKFLOW_COMPLETED)),
+        number(_FAILED, _q.counted(names.WORKFLOW_FAILED)),
+        number(_RATIO, success(_q), without="no run ended"),
         *_now(),
     ]
 
 
+_RUNNING: Final = About(
+    "In progress", "Runs that go on at the end of the time shown.", COUNT, NUMBER
+)
+_OLDEST: Final = About(
+    "Oldest run",
+    "How long the oldest run in progress has been going. Longer than its workflow ever "
+    "took: look in its trace which task it waits in, and give that task a timeout.",
+    SECONDS,
+    NUMBER,
+)
+
+
 def _now() -> Panels:
-    running = About("In progress", "Runs that go on at the end of the time shown.", COUNT, NUMBER)
-    oldest = About(
-        "Oldest run",
-        "How long the oldest run in progress has been going. Longer than its workflow ever "
-        "took: look in its trace which task it waits in, and give that task a timeout.",
-        SECONDS,
-        NUMBER,
-    )
     return [
-        number(running, _q.total(names.WORKFLOW_IN_PROGRESS)),
-        number(oldest, _q.age(names.WORKFLOW_OLDEST_START, of="min"), without="none runs"),
+        number(_RUNNING, _q.total(names.WORKFLOW_IN_PROGRESS)),
+        number(_OLDEST, _q.age(names.WORKFLOW_OLDEST_START, of="min"), without="none runs"),
     ]
 
 

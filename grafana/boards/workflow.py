@@ -70,7 +70,10 @@ def _traces() -> Panels:
 def _logs() -> Panels:
     description = (
         "Events of dotflow and what steps log, newest first; `trace_id` leads to the trace. "
-        "Needs a Loki that the service's JSON lines go to, with the label `service_name`."
+        "Needs a Loki with the service's JSON lines, or with its logs over OTLP, and the label "
+        "`service_name`."
     )
-    query = '{service_name="$job"} | json | workflow=`$workflow`'
+    # What came over OTLP is no JSON, but has the field already.
+    parsed = "json | drop __error__, __error_details__"
+    query = f'{{service_name="$job"}} | {parsed} | workflow=`$workflow`'
     return [log_lines("Logs", description, query)]

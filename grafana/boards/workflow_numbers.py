@@ -72,44 +72,46 @@ _OF_TASKS: Final = {
 }
 
 
+_STARTED: Final = About("Runs started", "Runs that began in the time shown.", COUNT, NUMBER)
+_FAILED: Final = About(
+    "Runs failed",
+    "Runs with a failed task. Most failing tasks, below, tells which; failed traces tell why.",
+    COUNT,
+    NUMBER,
+    BAD_FROM_ONE,
+)
+_RATIO: Final = About(
+    "Success ratio",
+    "Completed among all runs that ended in the time shown.",
+    SHARE,
+    NUMBER,
+    SUCCESS,
+)
+_TOOK: Final = About(
+    "Duration, p95",
+    "All but one run in twenty took at most this. Grown: see which task is slowest now.",
+    SECONDS,
+    NUMBER,
+)
+_SINCE: Final = About(
+    "Last success",
+    "How long ago a run last completed. Longer than its period: are runs failing, or is "
+    "none started?",
+    SECONDS,
+    NUMBER,
+)
+_RUNNING: Final = About("In progress", "Runs that go on.", COUNT, NUMBER)
+
+
 def runs() -> Panels:
     """Tell of the runs in numbers."""
-    started = About("Runs started", "Runs that began in the time shown.", COUNT, NUMBER)
-    failed = About(
-        "Runs failed",
-        "Runs with a failed task. Most failing tasks, below, tells which; failed traces tell why.",
-        COUNT,
-        NUMBER,
-        BAD_FROM_ONE,
-    )
-    ratio = About(
-        "Success ratio",
-        "Completed among all runs that ended in the time shown.",
-        SHARE,
-        NUMBER,
-        SUCCESS,
-    )
-    took = About(
-        "Duration, p95",
-        "All but one run in twenty took at most this. Grown: see which task is slowest now.",
-        SECONDS,
-        NUMBER,
-    )
-    since = About(
-        "Last success",
-        "How long ago a run last completed. Longer than its period: are runs failing, or is "
-        "none started?",
-        SECONDS,
-        NUMBER,
-    )
-    running = About("In progress", "Runs that go on.", COUNT, NUMBER)
     return [
-        number(started, _q.counted(names.WORKFLOW_STARTED)),
-        number(failed, _q.counted(names.WORKFLOW_FAILED)),
-        number(ratio, success(_q), without="no run ended"),
-        number(took, _q.quantile_of_all(0.95, names.WORKFLOW_DURATION), without="no run ended"),
-        number(since, _q.age(names.WORKFLOW_LAST_SUCCESS), without="never"),
-        number(running, _q.total(names.WORKFLOW_IN_PROGRESS)),
+        number(_STARTED, _q.counted(names.WORKFLOW_STARTED)),
+        number(_FAILED, _q.counted(names.WORKFLOW_FAILED)),
+        number(_RATIO, success(_q), without="no run ended"),
+        number(_TOOK, _q.quantile_of_all(0.95, names.WORKFLOW_DURATION), without="no run ended"),
+        number(_SINCE, _q.age(names.WORKFLOW_LAST_SUCCESS), without="never"),
+        number(_RUNNING, _q.total(names.WORKFLOW_IN_PROGRESS)),
     ]
 
 

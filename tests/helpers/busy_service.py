@@ -82,7 +82,9 @@ class BusyService:
             "tracer": TracerOpenTelemetry(tracer_provider=provider),
             "metrics": self._metrics,
             "log": LogStructlog(output="file", path=folder / "service.log", format="json"),
+            "executor": ExecutorLocal(workers=2),
         }
+        self._inside.callback(self._providers["executor"].close)
         server = self._inside.enter_context(serve_metrics(0, registry=registry))
         self.url = server.url
 
@@ -117,7 +119,7 @@ class BusyService:
     def _flow(
         self, *steps: Any, workflow_id: str | None = None, initial_context: Any = None, **slots: Any
     ) -> DotFlow:
-        config = Config(**self._providers, executor=ExecutorLocal(workers=2), **slots)
+        config = Config(**self._providers, **slots)
         flow = DotFlow(config=config, name=WORKFLOW, workflow_id=workflow_id)
         for step in steps:
             flow.task.add(step, initial_context=initial_context)

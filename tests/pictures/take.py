@@ -63,7 +63,7 @@ def main() -> None:
             run_for(SECONDS, registry)
             page = urlencode({f"g0.{name}": value for name, value in GRAPH.items()})
             photograph(chromium, f"{prometheus.url}/graph?{page}")
-    except pytest.skip.Exception as missing:
+    except (pytest.skip.Exception, pytest.fail.Exception) as missing:
         sys.exit(f"no picture: {missing}")
 
 

@@ -15,7 +15,10 @@ from grafana_board import BOARDS, panels, queries, read
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from boards.canvas import fitted, width_of
+from boards.drawing import drawn
 from boards.files import FOLDER, texts, write
+from dotflow.core.exception import InvalidOption
 from dotflow_otel.conventions import HISTOGRAM, METRICS
 
 if TYPE_CHECKING:
@@ -289,3 +292,39 @@ def test_a_drawing_shows_every_panel(uid: str) -> None:
     for panel in panels(read(uid)):
         assert panel["title"] in written
     assert any("not a screenshot of Grafana" in (line or "") for line in written)
+
+
+def test_a_drawing_of_an_unknown_kind_is_refused() -> None:
+    """A new kind of panel needs a sign: the message says where."""
+    board = read("dotflow-overview")
+    board["panels"][1]["type"] = "piechart"
+    with pytest.raises(InvalidOption, match=r"panel='piechart' .*boards/icons\.py"):
+        drawn(board)
+
+
+def test_long_texts_are_cut() -> None:
+    """A text that does not fit ends with dots, and no line is wider than its place."""
+    lines = fitted("how long the oldest run in progress has been going " * 5, 200, 12, 3)
+    assert len(lines) == 3
+    assert lines[-1].endswith(" …")
+    assert all(width_of(line, 12) <= 200 for line in lines)
+    assert fitted("no room", 200, 12, 0) == ()
+
+
+def test_what_the_readme_names_is_there() -> None:
+    """Pictures, links and make targets of the boards' README are there."""
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert len(links) >= len(BOARDS)
+    assert [link for link in links if not (FOLDER / link).exists()] == []
+    makefile = (FOLDER.parent / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    assert set(re.findall(r"(?:^ *|`)make ([a-z-]+)", text, re.MULTILINE)) <= targets
+    assert all(f"`{uid}`" in text for uid in BOARDS)
+
+
+def test_the_picture_of_prometheus_is_modest() -> None:
+    """It is a PNG that a README can load."""
+    picture = (FOLDER / "pictures" / "prometheus.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) < 150_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from dotflow_otel.bounded import TIMEOUT, BoundedCall
 from dotflow_otel.drops import tally
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
     from dotflow_otel.sdk.account import Account
+
+
+# How much of the time that an exit may take is for delivering.
+_SHARE: Final = 0.9
 
 
 class Part(Protocol):
@@ -66,7 +70,7 @@ class Telemetry:
             accounts: Of the pipelines among them, to be closed when the time is up.
         """
         if parts and not self._ends:
-            atexit.register(self.shutdown)
+            atexit.register(self._exit)
         self._parts += parts
         self._accounts += accounts
         self._ends += [BoundedCall(part.shutdown, "dotflow-telemetry-end") for part in parts]
@@ -94,9 +98,15 @@ class Telemetry:
         Args:
             timeout: Seconds; None: what `setup` was given.
         """
-        atexit.unregister(self.shutdown)
         seconds = self._timeout if timeout is None else timeout
-        ended = self._call(self._ends, seconds)
+        return self._shut_down(seconds, self._call(self._ends, seconds))
+
+    def _exit(self) -> None:
+        # The rest of the time is for the interpreter, whose exit is bounded as a whole.
+        self._shut_down(self._timeout, self._call(self._ends, self._timeout * _SHARE))
+
+    def _shut_down(self, seconds: float, ended: bool) -> bool:
+        atexit.unregister(self._exit)
         for account in self._accounts:
             account.abandon()
         late = not ended and not self._is_over

@@ -10,24 +10,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
-    from dotflow_otel.app import MetricsApp as MetricsApp
-    from dotflow_otel.app import metrics_app as metrics_app
-    from dotflow_otel.errors import CannotListen as CannotListen
-    from dotflow_otel.errors import PushFailed as PushFailed
-    from dotflow_otel.log import LogStructlog as LogStructlog
     from dotflow_otel.log_context import TraceContextFilter as TraceContextFilter
     from dotflow_otel.log_context import add_run_context as add_run_context
-    from dotflow_otel.meter_provider import histogram_views as histogram_views
-    from dotflow_otel.metrics import MetricsPrometheus as MetricsPrometheus
-    from dotflow_otel.metrics_otel import MetricsOpenTelemetry as MetricsOpenTelemetry
-    from dotflow_otel.multiprocess import worker_exited as worker_exited
+    from dotflow_otel.logs.log import LogStructlog as LogStructlog
+    from dotflow_otel.metrics.app import MetricsApp as MetricsApp
+    from dotflow_otel.metrics.app import metrics_app as metrics_app
+    from dotflow_otel.metrics.errors import CannotListen as CannotListen
+    from dotflow_otel.metrics.errors import PushFailed as PushFailed
+    from dotflow_otel.metrics.meter_provider import histogram_views as histogram_views
+    from dotflow_otel.metrics.multiprocess import worker_exited as worker_exited
+    from dotflow_otel.metrics.otel import MetricsOpenTelemetry as MetricsOpenTelemetry
+    from dotflow_otel.metrics.prometheus import MetricsPrometheus as MetricsPrometheus
+    from dotflow_otel.metrics.push import PushGateway as PushGateway
+    from dotflow_otel.metrics.push import push_metrics as push_metrics
+    from dotflow_otel.metrics.serve import MetricsServer as MetricsServer
+    from dotflow_otel.metrics.serve import serve_metrics as serve_metrics
     from dotflow_otel.observing import observe as observe
-    from dotflow_otel.push import PushGateway as PushGateway
-    from dotflow_otel.push import push_metrics as push_metrics
-    from dotflow_otel.sdk import Telemetry as Telemetry
-    from dotflow_otel.sdk import setup as setup
-    from dotflow_otel.serve import MetricsServer as MetricsServer
-    from dotflow_otel.serve import serve_metrics as serve_metrics
+    from dotflow_otel.sdk.setting_up import Telemetry as Telemetry
+    from dotflow_otel.sdk.setting_up import setup as setup
     from dotflow_otel.testing import Exemplar as Exemplar
     from dotflow_otel.testing import LogEvent as LogEvent
     from dotflow_otel.testing import MetricsSnapshot as MetricsSnapshot
@@ -36,37 +36,37 @@ if TYPE_CHECKING:
     from dotflow_otel.testing import SpanEvent as SpanEvent
     from dotflow_otel.testing import SpanLink as SpanLink
     from dotflow_otel.testing import record_telemetry as record_telemetry
-    from dotflow_otel.tracer import TracerOpenTelemetry as TracerOpenTelemetry
+    from dotflow_otel.traces.tracer import TracerOpenTelemetry as TracerOpenTelemetry
 
 # No module has the name of what it gives: importing it would put it in that one's place.
 _PLACES: Final = {
-    "CannotListen": "errors",
+    "CannotListen": "metrics.errors",
     "Exemplar": "testing",
     "LogEvent": "testing",
-    "LogStructlog": "log",
-    "MetricsApp": "app",
-    "MetricsOpenTelemetry": "metrics_otel",
-    "MetricsPrometheus": "metrics",
-    "MetricsServer": "serve",
+    "LogStructlog": "logs.log",
+    "MetricsApp": "metrics.app",
+    "MetricsOpenTelemetry": "metrics.otel",
+    "MetricsPrometheus": "metrics.prometheus",
+    "MetricsServer": "metrics.serve",
     "MetricsSnapshot": "testing",
-    "PushFailed": "errors",
-    "PushGateway": "push",
+    "PushFailed": "metrics.errors",
+    "PushGateway": "metrics.push",
     "RecordedSpan": "testing",
     "RecordedTelemetry": "testing",
     "SpanEvent": "testing",
     "SpanLink": "testing",
-    "Telemetry": "sdk",
+    "Telemetry": "sdk.setting_up",
     "TraceContextFilter": "log_context",
-    "TracerOpenTelemetry": "tracer",
+    "TracerOpenTelemetry": "traces.tracer",
     "add_run_context": "log_context",
-    "histogram_views": "meter_provider",
-    "metrics_app": "app",
+    "histogram_views": "metrics.meter_provider",
+    "metrics_app": "metrics.app",
     "observe": "observing",
-    "push_metrics": "push",
+    "push_metrics": "metrics.push",
     "record_telemetry": "testing",
-    "serve_metrics": "serve",
-    "setup": "sdk",
-    "worker_exited": "multiprocess",
+    "serve_metrics": "metrics.serve",
+    "setup": "sdk.setting_up",
+    "worker_exited": "metrics.multiprocess",
 }
 _LIBRARIES: Final = ("opentelemetry", "prometheus_client", "structlog")
 _EXTRA: Final = "dotflow[otel]"

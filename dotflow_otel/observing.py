@@ -11,11 +11,11 @@ import dotflow_otel
 from dotflow.core.config import Config
 from dotflow_otel.bounded import TIMEOUT
 from dotflow_otel.conventions import BUCKETS
-from dotflow_otel.exporters import METRICS, metric_exporter_names
-from dotflow_otel.log import LogStructlog
-from dotflow_otel.metrics import MetricsPrometheus
-from dotflow_otel.sdk import setup
-from dotflow_otel.tracer import TracerOpenTelemetry
+from dotflow_otel.logs.log import LogStructlog
+from dotflow_otel.metrics.prometheus import MetricsPrometheus
+from dotflow_otel.sdk.exporters import METRICS, metric_exporter_names
+from dotflow_otel.sdk.setting_up import setup
+from dotflow_otel.traces.tracer import TracerOpenTelemetry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,6 +83,6 @@ def _metrics(registry: CollectorRegistry | None, buckets: Sequence[float]) -> Me
 
 def _has_meters() -> bool:
     # Here, because most programs do without that half of the SDK.
-    from dotflow_otel.meter import is_unset  # noqa: PLC0415
+    from dotflow_otel.sdk.meter import is_unset  # noqa: PLC0415
 
     return not is_unset()

@@ -7,7 +7,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from dotflow.core.config import Config
-from dotflow_otel.metrics import MetricsPrometheus
+from dotflow_otel.metrics.prometheus import MetricsPrometheus
 from dotflow_otel.observing import observe
 from dotflow_otel.testing.balance import imbalance
 from dotflow_otel.testing.collector import global_spans_to
@@ -15,7 +15,7 @@ from dotflow_otel.testing.events import EventReader, LogRecorder
 from dotflow_otel.testing.numbers import MetricsReader
 from dotflow_otel.testing.samples import Samples
 from dotflow_otel.testing.span_reader import SpanReader
-from dotflow_otel.tracer import TracerOpenTelemetry
+from dotflow_otel.traces.tracer import TracerOpenTelemetry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from dotflow_otel import MetricsPrometheus
-from dotflow_otel.account import RESERVE, Account
 from dotflow_otel.drops import DropTally, tally
+from dotflow_otel.sdk.account import RESERVE, Account
 
 if TYPE_CHECKING:
     from collections.abc import Callable

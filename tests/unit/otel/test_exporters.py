@@ -12,8 +12,8 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
-from dotflow_otel import exporters
-from dotflow_otel.exporters import span_exporters
+from dotflow_otel.sdk import exporters
+from dotflow_otel.sdk.exporters import span_exporters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -95,7 +95,7 @@ def test_unknown_name() -> None:
 def test_setup_stays_a_function() -> None:
     """Importing the package's modules, in any order, hides none of its names."""
     source = (
-        "import dotflow_otel.sdk, dotflow_otel.observing, dotflow_otel.tracer;"
+        "import dotflow_otel.sdk.setting_up, dotflow_otel.observing, dotflow_otel.traces.tracer;"
         "from dotflow_otel import observe, setup; print(callable(setup), callable(observe))"
     )
     assert python(source) == "True True"

@@ -41,8 +41,8 @@ from dotflow_otel import (
     TracerOpenTelemetry,
     conventions,
     histogram_views,
-    instruments_otel,
 )
+from dotflow_otel.metrics import instruments_otel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -19,9 +19,9 @@ from prometheus_client import CollectorRegistry
 
 from dotflow import Config, DotFlow, action
 from dotflow_otel import LogStructlog, MetricsPrometheus, Telemetry, TracerOpenTelemetry
-from dotflow_otel.account import RESERVE
 from dotflow_otel.drops import tally
-from dotflow_otel.pipeline import SpanPipeline
+from dotflow_otel.sdk.account import RESERVE
+from dotflow_otel.sdk.span_pipeline import SpanPipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -25,15 +25,15 @@ from opentelemetry.trace import (
     TraceState,
 )
 
-from dotflow_otel.backlog import Backlog
 from dotflow_otel.each import for_each
-from dotflow_otel.handover import handover_of
-from dotflow_otel.log_entry import RecordEntry
-from dotflow_otel.log_relay import LogRelay
 from dotflow_otel.plain import plain
-from dotflow_otel.relay import Relay
-from dotflow_otel.span_maker import SpanMaker
-from dotflow_otel.span_record import record_of, scope_of
+from dotflow_otel.relay.backlog import Backlog
+from dotflow_otel.relay.handover import handover_of
+from dotflow_otel.relay.log_entry import RecordEntry
+from dotflow_otel.relay.log_relay import LogRelay
+from dotflow_otel.relay.span_relay import Relay
+from dotflow_otel.spans.maker import SpanMaker
+from dotflow_otel.spans.record import record_of, scope_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,7 +147,7 @@ _IN_A_WORKER = """
 import os, sys
 from opentelemetry import trace
 {before}
-from dotflow_otel.relay import Relay
+from dotflow_otel.relay.span_relay import Relay
 relay = Relay()
 relay.begin(sampled=True)
 trace.get_tracer("lib").start_span("select").end()

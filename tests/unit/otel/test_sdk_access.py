@@ -34,8 +34,8 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from dotflow_otel.sdk_access import FastMaker, FastSpan
-from dotflow_otel.span_maker import SpanMaker, maker_of
+from dotflow_otel.spans.maker import SpanMaker, maker_of
+from dotflow_otel.spans.sdk_access import FastMaker, FastSpan
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from dotflow_otel.variables import setting, valid_variables
+from dotflow_otel.sdk.variables import setting, valid_variables
 
 
 @pytest.mark.parametrize(

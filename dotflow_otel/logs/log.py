@@ -1,0 +1,261 @@
+"""Logs: one event a line, with the ids of its run, task and trace."""
+
+from __future__ import annotations
+
+from logging import ERROR, INFO, WARNING
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from dotflow.abc.log import LEVELS, Log
+from dotflow.core.failure import Failure
+from dotflow.core.types.status import TypeStatus
+from dotflow.settings import Settings
+from dotflow_otel.conventions import LOGGER, SPAN_ID, TRACE_ID
+from dotflow_otel.drops import LOGS, tally
+from dotflow_otel.each import for_each
+from dotflow_otel.log_context import BoundIds, TraceContextFilter, add_run_context, bound_values
+from dotflow_otel.logs import events
+from dotflow_otel.logs.lines import completed_line, head_of, started_line
+from dotflow_otel.logs.output import LogOutput
+from dotflow_otel.relay.log_relay import is_configured, levels_here
+from dotflow_otel.relay.process import this_process
+from dotflow_otel.relay.remote_log import RemoteLog
+from dotflow_otel.span_ids import ids_of_run, ids_of_task
+
+if TYPE_CHECKING:
+    import os
+    from typing import TextIO
+
+    from dotflow.abc.scope import RemoteScope, Scope
+    from dotflow.core.attempt import Outcome
+    from dotflow.core.run import Run
+    from dotflow.core.task import Task
+    from dotflow_otel.span_ids import SpanIds
+
+__all__ = ["LogStructlog", "TraceContextFilter", "add_run_context"]
+
+_LEVEL_NAMES: Final = {number: name.lower() for name, number in LEVELS.items()}
+
+_EVENTS: Final = {
+    TypeStatus.IN_PROGRESS: "task.started",
+    TypeStatus.COMPLETED: "task.completed",
+    TypeStatus.RETRY: "task.retried",
+    TypeStatus.FAILED: "task.failed",
+}
+
+# The events that every task has: most of all lines.
+_LINES: Final = {"task.started": started_line, "task.completed": completed_line}
+
+
+class LogStructlog(Log):
+    """Writes events with structlog: as JSON, or in colours where a person looks on.
+
+    An application that has configured structlog itself keeps its configuration: the events
+    go to `structlog.get_logger("dotflow")`, and of the arguments here `level` alone counts.
+    Otherwise they are written here, and structlog's configuration stays untouched.
+
+    Where `setup` exports log records, the events are exported as well.
+
+    While a step runs, `workflow_id`, `workflow`, `task_id`, `task`, `trace_id` and `span_id`
+    are bound in `structlog.contextvars`. The step's own records carry them with
+    `structlog.contextvars.merge_contextvars` or `add_run_context` among the processors of
+    structlog, and with `TraceContextFilter` on a handler of the standard library.
+
+    Results, inputs and contexts are never written; the message and the traceback of an
+    error are.
+
+    Args:
+        level: The lowest level that is written: `DEBUG`, `INFO`, `WARNING` or `ERROR`, in
+            any case. An unknown one means `INFO`.
+        output: `console` (stderr), `file` or `both`.
+        path: The file, which is appended to; made with its folders at the first line.
+        format: `json`, one object a line, or `simple`, for people; None: `simple` on a
+            terminal, else `json`.
+        stream: Stands for stderr.
+
+    Raises:
+        InvalidOption: `output` or `format` is none of these.
+        ModuleNotFound: structlog is not installed.
+    """
+
+    def __init__(
+        self,
+        level: str = "INFO",
+        output: str = "console",
+        path: str | os.PathLike[str] = Settings.LOG_PATH,
+        format: str | None = None,  # noqa: A002 - the name of 1.x
+        *,
+        stream: TextIO | None = None,
+    ) -> None:
+        self._level = LEVELS.get(str(level).upper(), INFO)
+        self._output = LogOutput(output, path, format, stream)
+        self._runs: dict[str, _RunNote] = {}
+
+    def close(self) -> None:
+        """Close the file, if there is one. A later line opens it again."""
+        self._output.close()
+
+    def _write(self, level: int, facts: Any) -> None:
+        task = facts.get("task")
+        if task is None:
+            fields = {name: value for name, value in facts.items() if name != "event"}
+            self._emit(level, str(facts.get("event", "message")), fields)
+            return
+        event = _EVENTS.get(task.status)
+        # A task that was only added has not begun: that is no event.
+        if event is not None:
+            self._tell(level, event, task)
+
+    def run_started(self, run: Run) -> None:
+        """Write `workflow.started`."""
+        note = self._runs[run.id] = _RunNote(run)
+        if self._level <= INFO:
+            self._emit(INFO, "workflow.started", note.fields(), ids_of_run(run))
+
+    def run_finished(self, run: Run) -> None:
+        """Write `workflow.completed` or `workflow.failed`."""
+        note = self._runs.pop(run.id, None) or _RunNote(run)
+        level = ERROR if run.failed else INFO
+        if self._level > level:
+            return
+        fields = note.fields()
+        fields["duration"] = run.duration or 0.0
+        failure = note.failure or (run.error and Failure.of(run.error))
+        if run.failed and failure:
+            fields["error_type"], fields["error"] = failure.error_type, failure.message
+        event = "workflow.failed" if run.failed else "workflow.completed"
+        self._emit(level, event, fields, ids_of_run(run))
+
+    def task_restored(self, task: Task) -> None:
+        """Write `task.restored`."""
+        if self._level <= INFO:
+            self._tell(INFO, "task.restored", task)
+
+    def task_skipped(self, task: Task) -> None:
+        """Write `task.skipped`."""
+        if self._level <= WARNING:
+            self._tell(WARNING, "task.skipped", task)
+
+    def attempt_scope(self, task: Task, attempt: int) -> Scope | None:  # noqa: ARG002
+        """Give what binds the ids while the step runs."""
+        return BoundIds(task, self._note_of(task).workflow_id)
+
+    def remote_scope(self, task: Task, attempt: int) -> RemoteScope | None:  # noqa: ARG002
+        """Give what binds the ids in a worker, and keeps what the step logs there."""
+        note = self._note_of(task)
+        ids = bound_values(task, note.workflow_id)
+        return RemoteLog(ids, note.levels, this_process())
+
+    def attempt_finished(
+        self,
+        task: Task,  # noqa: ARG002 - the signature of the interface
+        attempt: int,  # noqa: ARG002
+        outcome: Outcome,  # noqa: ARG002
+        recorded: Any,
+    ) -> None:
+        """Have what the step logged in a worker handled as the application logs."""
+        if recorded is None:
+            return
+        for_each(lambda entry: entry.replay(), recorded.items)
+        tally.add(LOGS, recorded.dropped)
+
+    def _tell(self, level: int, event: str, task: Task) -> None:
+        note = self._note_of(task)
+        line_of = _LINES.get(event)
+        if line_of is not None and self._writes_json():
+            now = self._output.now()
+            self._output.write_line(line_of(now, note.head, task, ids_of_task(task)))
+            return
+        fields = _task_fields(task, note.workflow_id)
+        if event == "task.started":
+            fields["attempt"] = task.attempt
+        elif event == "task.completed":
+            fields["attempt"] = task.attempt
+            fields["duration"] = task.duration
+        elif event == "task.retried":
+            # The one that failed: the task counts the next one already.
+            fields["attempt"] = task.retry_count
+            _add_error(fields, task)
+        elif event == "task.failed":
+            fields["attempt"] = task.attempt
+            fields["duration"] = task.duration
+            _add_error(fields, task)
+            note.failure = note.failure or task.failure
+        self._emit(level, event, fields, ids_of_task(task))
+
+    def _note_of(self, task: Task) -> _RunNote:
+        # A Manager without a config tells its tasks' providers of no run.
+        run = task.run
+        return (run and self._runs.get(run.id)) or _RunNote(run, task.workflow_id)
+
+    def _writes_json(self) -> bool:
+        exported_or_theirs = events.sinks or is_configured()
+        return not exported_or_theirs and self._output.takes_json()
+
+    def _emit(
+        self, level: int, event: str, fields: dict[str, Any], ids: SpanIds | None = None
+    ) -> None:
+        if not events.sinks:
+            self._emit_line(level, event, fields)
+            return
+        with events.as_line():
+            self._emit_line(level, event, fields)
+        events.export(level, event, fields, ids)
+
+    def _emit_line(self, level: int, event: str, fields: dict[str, Any]) -> None:
+        if is_configured():
+            getattr(structlog.get_logger(LOGGER), _LEVEL_NAMES[level])(event, **fields)
+        else:
+            self._output.write(_LEVEL_NAMES[level], event, fields)
+
+
+class _RunNote:
+    """A run that goes on: texts of it, made once, and its first failed task's failure."""
+
+    __slots__ = ("_levels", "_run", "failure", "head", "workflow_id")
+
+    def __init__(self, run: Run | None, workflow_id: object = None) -> None:
+        self._run = run
+        self.workflow_id = str(workflow_id if run is None else run.workflow_id)
+        self.head = head_of(self.workflow_id, "" if run is None else run.name)
+        self.failure: Failure | None = None
+        self._levels: bytes | None = None
+
+    @property
+    def levels(self) -> bytes:
+        """The levels of logging, for the run's workers."""
+        if self._levels is None:
+            self._levels = levels_here()
+        return self._levels
+
+    def fields(self) -> dict[str, Any]:
+        fields: dict[str, Any] = {"workflow_id": self.workflow_id}
+        if self._run is None:
+            return fields
+        fields["workflow"] = self._run.name
+        return _with_ids(fields, ids_of_run(self._run))
+
+
+def _task_fields(task: Task, workflow_id: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "workflow_id": workflow_id,
+        "workflow": "" if task.run is None else task.run.name,
+        "task_id": task.task_id,
+        "task": task.name,
+        "group": task.group_name,
+    }
+    return _with_ids(fields, ids_of_task(task))
+
+
+def _with_ids(fields: dict[str, Any], ids: SpanIds | None) -> dict[str, Any]:
+    if ids is not None:
+        fields[TRACE_ID], fields[SPAN_ID] = ids.trace_id, ids.span_id
+    return fields
+
+
+def _add_error(fields: dict[str, Any], task: Task) -> None:
+    failure = task.failure
+    if failure is not None:
+        fields["error_type"], fields["error"] = failure.error_type, failure.message
+        fields["exception"] = failure.traceback

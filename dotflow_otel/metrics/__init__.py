@@ -1,0 +1,1 @@
+"""Counts and durations, for Prometheus and for OpenTelemetry."""

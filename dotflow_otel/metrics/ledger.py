@@ -1,0 +1,166 @@
+"""What is counted at which moment: the same for every backend."""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from dotflow.abc.metrics import Metrics
+from dotflow_otel import conventions as names
+from dotflow_otel.drops import tally
+from dotflow_otel.span_ids import exemplar_of_run, exemplar_of_task
+from dotflow_otel.told import ToldRuns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dotflow.core.run import Run
+    from dotflow.core.task import Task
+    from dotflow_otel.metrics.series import SeriesBook, TaskSeries
+
+# What a task is counted under whose run has no record.
+_UNNAMED: Final = "workflow"
+
+
+class LedgerMetrics(Metrics):
+    """Counts so that the ledger balances: what started has completed, failed or goes on.
+
+    Args:
+        find_book: Gives the series of the backend; called when they are first needed.
+    """
+
+    def __init__(self, find_book: Callable[[], SeriesBook]) -> None:
+        self._find_book = find_book
+        self._told = ToldRuns()
+
+    @cached_property
+    def _book(self) -> SeriesBook:
+        return self._find_book()
+
+    # --- runs -------------------------------------------------------------------------
+
+    def workflow_started(self, workflow_id: Any, **kwargs: Any) -> None:
+        """A run begins that has no record. Keyword: `mode`."""
+        self.run_started(self._told.start(workflow_id, **kwargs))
+
+    def workflow_completed(self, workflow_id: Any, duration: float) -> None:
+        """A run that has no record ended well after `duration` seconds."""
+        self._told_finish(workflow_id, duration, failed=False)
+
+    def workflow_failed(self, workflow_id: Any, duration: float) -> None:
+        """A run that has no record failed after `duration` seconds."""
+        self._told_finish(workflow_id, duration, failed=True)
+
+    def _told_finish(self, workflow_id: Any, duration: float, *, failed: bool) -> None:
+        run = self._told.finish(workflow_id, duration=duration, failed=failed)
+        if run is not None:
+            self.run_finished(run)
+
+    def run_started(self, run: Run) -> None:
+        """Count a run that begins."""
+        series = self._book.of_workflow(run.name, run.mode)
+        series.started(1)
+        series.in_progress.inc()
+        series.runs.begin(run.id, run.started_at)
+
+    def run_finished(self, run: Run) -> None:
+        """Count a run that has ended."""
+        series = self._book.of_workflow(run.name, run.mode)
+        exemplar = exemplar_of_run(run)
+        if run.failed:
+            series.failed(1, exemplar)
+        else:
+            series.completed(1)
+            series.last_success().set(time.time())
+        series.in_progress.dec()
+        series.runs.end(run.id)
+        status = names.FAILED if run.failed else names.COMPLETED
+        series.took(status)(run.duration or 0.0, exemplar)
+        tally.tell()
+
+    # --- tasks ------------------------------------------------------------------------
+
+    def task_started(self, task: Task) -> None:
+        """Count a task that begins."""
+        series = self._series(task)
+        series.started(1)
+        series.begin()
+
+    def task_completed(self, task: Task) -> None:
+        """Count a task that ran and completed."""
+        series = self._series(task)
+        series.completed(1)
+        series.end()
+        series.took(names.COMPLETED)(task.duration or 0.0, exemplar_of_task(task))
+        if task.queue_duration is not None:
+            _queued(series, task, after=0)
+
+    def task_failed(self, task: Task) -> None:
+        """Count a task that failed for good."""
+        series = self._series(task)
+        exemplar = exemplar_of_task(task)
+        series.by_error(names.TASK_FAILED, _error_type(task))(1, exemplar)
+        series.end()
+        series.took(names.FAILED)(task.duration or 0.0, exemplar)
+        if task.queue_duration is not None:
+            _queued(series, task, after=0)
+
+    def task_retried(self, task: Task) -> None:
+        """Count an attempt that failed and is followed by another."""
+        series = self._series(task)
+        series.by_error(names.TASK_RETRIED, _error_type(task))(1, exemplar_of_task(task))
+        if task.queue_duration is not None:
+            _queued(series, task, after=1)
+
+    def task_restored(self, task: Task) -> None:
+        """Count a task that was taken from its checkpoint."""
+        self._series(task).restored(1)
+
+    def task_skipped(self, task: Task) -> None:
+        """Count a task that did not run."""
+        self._series(task).skipped(1)
+
+    def task_timed_out(self, task: Task) -> None:
+        """Count an attempt that hit the timeout."""
+        self._series(task).timed_out(1, exemplar_of_task(task))
+
+    def _series(self, task: Task) -> TaskSeries:
+        workflow = _UNNAMED if task.run is None else task.run.name
+        return self._book.of_task(workflow, task.name)
+
+    # --- workers and telemetry --------------------------------------------------------
+
+    def worker_lost(self, task: Task) -> None:
+        """Count an attempt whose worker died."""
+        self._series(task).worker_lost(1, exemplar_of_task(task))
+
+    def workers_changed(self, workers: int, busy: int) -> None:
+        """Note how many workers live, and how many run a step."""
+        self._book.instruments.gauge(names.WORKERS).set(workers)
+        self._book.instruments.gauge(names.WORKERS_BUSY).set(busy)
+
+    def telemetry_error(self, provider: str, hook: str) -> None:
+        """Count an error that a provider raised."""
+        self._book.count(names.TELEMETRY_ERRORS, provider, hook)
+
+    def telemetry_dropped(self, signal: str, count: int = 1) -> None:
+        """Count spans, points of metrics or log records that could not be delivered.
+
+        What `setup` sends is counted without this, when a run ends.
+
+        Args:
+            signal: `traces`, `metrics` or `logs`.
+            count: How many.
+        """
+        self._book.count_dropped(signal, count)
+
+
+def _error_type(task: Task) -> str:
+    return "" if task.failure is None else task.failure.error_type
+
+
+def _queued(series: TaskSeries, task: Task, *, after: int) -> None:
+    # The wait of a task is that of its first attempt, told when that has ended.
+    if task.retry_count == after and task.queue_duration is not None:
+        series.queued(task.queue_duration, exemplar_of_task(task))

@@ -1,0 +1,99 @@
+"""A meter provider of our own for one reader, never set globally, and ended in time."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader
+from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+
+from dotflow.core.exception import InvalidOption
+from dotflow_otel import conventions as names
+from dotflow_otel.bounded import TIMEOUT, BoundedCall
+from dotflow_otel.metrics.instruments_otel import ADVISES_BUCKETS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_logger: Final = logging.getLogger("dotflow_otel")
+
+
+class OwnMeterProvider:
+    """Makes a meter provider, and ends it: at exit by itself, or on call.
+
+    Args:
+        reader: What takes the metrics out.
+        service_name: The `service.name` of its resource; it stands over the variables.
+        buckets: The upper bounds of our histograms, in seconds.
+        timeout: Seconds that flushing and ending may take, whatever the backend does.
+
+    Raises:
+        InvalidOption: The reader is none.
+    """
+
+    def __init__(
+        self,
+        reader: MetricReader,
+        service_name: str | None = None,
+        buckets: Sequence[float] = names.BUCKETS,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        if not isinstance(reader, MetricReader):
+            raise InvalidOption("reader", reader, "give a metric reader of the OpenTelemetry SDK")
+        named = {} if service_name is None else {SERVICE_NAME: service_name}
+        # Its own handler at exit would wait for a backend that does not answer.
+        self.provider: Final = MeterProvider(
+            [reader],
+            Resource.create(named),
+            shutdown_on_exit=False,
+            views=histogram_views(buckets),
+        )
+        self._timeout = timeout
+        self._end = BoundedCall(self.provider.shutdown, "dotflow-metrics-end")
+        self._ended = False
+        atexit.register(self.shutdown)
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Hand what was measured to the backend; tell whether that ended in time.
+
+        Args:
+            timeout: Seconds; None: what was given at first.
+        """
+        if self._ended:
+            return True
+        flushing = BoundedCall(self.provider.force_flush, "dotflow-metrics-flush")
+        return flushing.call(self._timeout if timeout is None else timeout)
+
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """Flush, and end for good; tell whether that ended in time.
+
+        Args:
+            timeout: Seconds; None: what was given at first.
+        """
+        atexit.unregister(self.shutdown)
+        self._ended = True
+        seconds = self._timeout if timeout is None else timeout
+        ended = self._end.call(seconds)
+        if not ended:
+            _logger.warning("metrics were not delivered within %g s; the rest is dropped", seconds)
+        return ended
+
+
+def histogram_views(buckets: Sequence[float] = names.BUCKETS) -> list[View]:
+    """Give the views that a meter provider needs for our buckets, in seconds.
+
+    There are none where the API is new enough for the instruments themselves to ask for their
+    buckets.
+    """
+    if ADVISES_BUCKETS:
+        return []
+    aggregation = ExplicitBucketHistogramAggregation(tuple(buckets))
+    return [
+        View(instrument_name=metric.otel_name, aggregation=aggregation)
+        for metric in names.METRICS
+        if metric.kind == names.HISTOGRAM
+    ]

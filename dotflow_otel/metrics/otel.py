@@ -1,0 +1,118 @@
+"""Metrics over OpenTelemetry, for those who push."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
+
+from opentelemetry.metrics import MeterProvider, get_meter_provider
+
+from dotflow.core.exception import InvalidOption
+from dotflow_otel import conventions as names
+from dotflow_otel.bounded import TIMEOUT
+from dotflow_otel.metrics.checks import check_buckets, check_max_label_values, check_timeout
+from dotflow_otel.metrics.instruments_otel import OtelInstruments
+from dotflow_otel.metrics.labels import BoundedLabels
+from dotflow_otel.metrics.ledger import LedgerMetrics
+from dotflow_otel.metrics.series import SeriesBook
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.sdk.metrics.export import MetricReader
+
+    from dotflow_otel.metrics.meter_provider import OwnMeterProvider
+
+
+class MetricsOpenTelemetry(LedgerMetrics):
+    """Counts and measures runs, tasks and workers, with OpenTelemetry's instruments.
+
+    They are those of `MetricsPrometheus`, and so are their names once a backend has turned
+    them into Prometheus' (`dotflow.task.duration` in `s` into `dotflow_task_duration_seconds`).
+    Histograms and counters of failures carry the ids of a sampled span as exemplars, with the
+    OpenTelemetry SDK from 1.28 on. Instances on one provider share their instruments, whose
+    buckets and bounds are those of the first.
+
+    Args:
+        reader: Takes the metrics out, such as a `PeriodicExportingMetricReader`. A meter
+            provider is made for it, and flushed and ended at exit; it is never the global one.
+        meter_provider: Makes the instruments, in place of that; the application's, which
+            ends it. With neither, OpenTelemetry's global one when a run first starts.
+        service_name: The `service.name` that is told with the metrics of `reader`; it stands
+            over `OTEL_SERVICE_NAME`. Another provider has a name of its own.
+        buckets: The upper bounds of the histograms, in seconds, rising; from 5 ms to 1 h
+            unless given. Where the API is too old for an instrument to ask for them, a provider
+            of the application needs the views of `histogram_views(buckets)`.
+        max_label_values: How many values each label may have; further ones become `other`.
+        timeout: Seconds that flushing and ending may take, whatever the backend does.
+
+    Raises:
+        InvalidOption: Both a reader and a provider are given, the reader is none, the buckets
+            do not rise, or a number is too small.
+        ModuleNotFound: OpenTelemetry is not installed.
+    """
+
+    def __init__(
+        self,
+        reader: MetricReader | None = None,
+        *,
+        meter_provider: MeterProvider | None = None,
+        service_name: str | None = None,
+        buckets: Sequence[float] = names.BUCKETS,
+        max_label_values: int = names.MAX_LABEL_VALUES,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        check_buckets(buckets)
+        check_max_label_values(max_label_values)
+        check_timeout(timeout)
+        self._own: OwnMeterProvider | None = None
+        if reader is not None:
+            if meter_provider is not None:
+                raise InvalidOption("meter_provider", meter_provider, "give it or a reader")
+            # Here, because the SDK is needed in this case only.
+            from dotflow_otel.metrics.meter_provider import OwnMeterProvider  # noqa: PLC0415
+
+            self._own = OwnMeterProvider(reader, service_name, buckets, timeout)
+            meter_provider = self._own.provider
+        super().__init__(lambda: _book_of(meter_provider, buckets, max_label_values))
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Hand what was measured to the reader's backend; tell whether that ended in time.
+
+        A provider of the application is left alone.
+
+        Args:
+            timeout: Seconds; None: what the constructor was given.
+        """
+        return self._own is None or self._own.flush(timeout)
+
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """Flush, and end the reader for good; tell whether that ended in time.
+
+        A provider of the application is left alone.
+
+        Args:
+            timeout: Seconds; None: what the constructor was given.
+        """
+        return self._own is None or self._own.shutdown(timeout)
+
+
+_books: WeakKeyDictionary[MeterProvider, SeriesBook] = WeakKeyDictionary()
+_lock: Final = Lock()
+
+
+def _book_of(
+    provider: MeterProvider | None, buckets: Sequence[float], max_label_values: int
+) -> SeriesBook:
+    from dotflow import __version__  # noqa: PLC0415 - the package imports its providers
+
+    if provider is None:
+        provider = get_meter_provider()
+    with _lock:
+        found = _books.get(provider)
+        if found is None:
+            meter = provider.get_meter(names.SCOPE, __version__)
+            instruments = OtelInstruments(meter, buckets)
+            found = _books[provider] = SeriesBook(instruments, BoundedLabels(max_label_values))
+        return found

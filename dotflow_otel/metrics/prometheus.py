@@ -1,0 +1,134 @@
+"""Metrics for Prometheus."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+from dotflow_otel import conventions as names
+from dotflow_otel.metrics.checks import check_buckets, check_max_label_values
+from dotflow_otel.metrics.labels import BoundedLabels
+from dotflow_otel.metrics.ledger import LedgerMetrics
+from dotflow_otel.metrics.multiprocess import check_folder
+from dotflow_otel.metrics.push_at_end import PushAtEnd
+from dotflow_otel.metrics.series import SeriesBook
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TypeVar
+
+    from dotflow.core.run import Run
+    from dotflow_otel.conventions import Metric
+    from dotflow_otel.metrics.instruments import Add, GaugeSeries, Observe
+    from dotflow_otel.metrics.push import PushGateway
+
+    _Collector = TypeVar("_Collector", Counter, Gauge, Histogram)
+
+
+class MetricsPrometheus(LedgerMetrics):
+    """Counts and measures runs, tasks and workers, for Prometheus to scrape.
+
+    Instances on one registry share their metrics, whose buckets and bounds are those of the
+    first. Histograms and counters of failures carry the ids of a sampled span as exemplars,
+    which a scrape shows that asks for OpenMetrics; prometheus-client has none in its
+    multiprocess mode, and the text format of the Pushgateway has none either.
+
+    Args:
+        registry: Where the metrics are registered; None: prometheus-client's own.
+        buckets: The upper bounds of the histograms, in seconds, rising; from 5 ms to 1 h
+            unless given.
+        max_label_values: How many values each label may have; further ones become `other`.
+        push_to: Where the registry's metrics are pushed at the end of each run, for jobs that
+            end before a scrape; None: nowhere. No run waits for it, only the exit of the
+            interpreter; a push that fails is logged and counted.
+
+    Raises:
+        InvalidOption: The buckets do not rise, no label value is allowed, or the folder of
+            prometheus-client's multiprocess mode is not there.
+        ModuleNotFound: prometheus-client is not installed.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry | None = None,
+        *,
+        buckets: Sequence[float] = names.BUCKETS,
+        max_label_values: int = names.MAX_LABEL_VALUES,
+        push_to: PushGateway | None = None,
+    ) -> None:
+        check_buckets(buckets)
+        check_max_label_values(max_label_values)
+        check_folder()
+        self.registry: Final = REGISTRY if registry is None else registry
+        book = _book_of(self.registry, buckets, max_label_values)
+        super().__init__(lambda: book)
+        self._pushing: PushAtEnd | None = None
+        if push_to is not None:
+            self._pushing = PushAtEnd(push_to, self.registry, self._count_failed_push)
+
+    def run_finished(self, run: Run) -> None:
+        """Count a run that has ended, and have the metrics pushed if they are to be."""
+        super().run_finished(run)
+        if self._pushing is not None:
+            self._pushing.ask()
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until what is to be pushed has been, or has failed; tell whether it is so.
+
+        Args:
+            timeout: Seconds; None: those that one push may take.
+        """
+        return self._pushing is None or self._pushing.wait(timeout)
+
+    def _count_failed_push(self) -> None:
+        self.telemetry_error(type(self).__name__, "push")
+
+
+class _PrometheusInstruments:
+    """The table of metrics as collectors of one registry."""
+
+    def __init__(self, registry: CollectorRegistry, buckets: Sequence[float]) -> None:
+        self._counters: dict[Metric, Counter] = {}
+        self._gauges: dict[Metric, Gauge] = {}
+        self._histograms: dict[Metric, Histogram] = {}
+        for metric in names.METRICS:
+            about = metric.name, metric.help, metric.labels
+            if metric.kind == names.COUNTER:
+                self._counters[metric] = Counter(*about, registry=registry)
+            elif metric.kind == names.GAUGE:
+                gauge = Gauge(*about, registry=registry, multiprocess_mode=metric.across)
+                self._gauges[metric] = gauge
+            else:
+                histogram = Histogram(*about, registry=registry, buckets=buckets)
+                self._histograms[metric] = histogram
+
+    def counter(self, metric: Metric, *values: str) -> Add:
+        return _child(self._counters[metric], values).inc
+
+    def gauge(self, metric: Metric, *values: str) -> GaugeSeries:
+        return _child(self._gauges[metric], values)
+
+    def histogram(self, metric: Metric, *values: str) -> Observe:
+        return _child(self._histograms[metric], values).observe
+
+
+def _child(collector: _Collector, values: tuple[str, ...]) -> _Collector:
+    return collector.labels(*values) if values else collector
+
+
+_books: WeakKeyDictionary[CollectorRegistry, SeriesBook] = WeakKeyDictionary()
+_lock: Final = Lock()
+
+
+def _book_of(
+    registry: CollectorRegistry, buckets: Sequence[float], max_label_values: int
+) -> SeriesBook:
+    with _lock:
+        found = _books.get(registry)
+        if found is None:
+            instruments = _PrometheusInstruments(registry, buckets)
+            found = _books[registry] = SeriesBook(instruments, BoundedLabels(max_label_values))
+        return found

@@ -1,0 +1,154 @@
+"""Pushes metrics to a Pushgateway, for jobs that end before anybody could scrape them."""
+
+from __future__ import annotations
+
+import re
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Final
+from urllib.error import HTTPError
+
+from prometheus_client import pushadd_to_gateway
+from prometheus_client.exposition import default_handler
+
+from dotflow.core.exception import InvalidOption
+from dotflow_otel.bounded import TIMEOUT
+from dotflow_otel.metrics.checks import check_timeout
+from dotflow_otel.metrics.errors import PushFailed
+from dotflow_otel.metrics.multiprocess import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from prometheus_client import CollectorRegistry
+
+    Handler = Callable[..., Callable[[], None]]
+
+_NO_KEY: Final[dict[str, str]] = {}
+_USER: Final = re.compile(r"^(\w+://)?[^/@]*@")
+
+
+class PushGateway:
+    """Where metrics are pushed, and as whose.
+
+    Args:
+        address: Of the Pushgateway: `host:9091`, or a URL.
+        job: The label `job` of all that is pushed.
+        grouping_key: Further labels that tell this job's metrics from those of others, such
+            as `{"instance": "eu-1"}`.
+        timeout: Seconds that a push may take, whatever the Pushgateway does.
+        handler: Sends the request, in place of prometheus-client's `default_handler`; for
+            one that asks for a password, see `prometheus_client.exposition`.
+
+    Raises:
+        InvalidOption: The address or the job is empty, the address has a password in it, or
+            the timeout is not above 0.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        job: str,
+        *,
+        grouping_key: Mapping[str, str] = _NO_KEY,
+        timeout: float = TIMEOUT,
+        handler: Handler = default_handler,
+    ) -> None:
+        _check(address, job)
+        check_timeout(timeout)
+        self.address: Final = address
+        self.job: Final = job
+        self.timeout: Final = timeout
+        self._grouping_key = dict(grouping_key)
+        self._handler = handler
+
+    def push(self, registry: CollectorRegistry | None = None) -> None:
+        """Push what a registry has; see `push_metrics`.
+
+        Raises:
+            InvalidOption: The folder of the multiprocess mode is not there.
+            PushFailed: The metrics did not arrive in time.
+        """
+        call = _Call(self._send, shown(registry))
+        if not call.ended_within(self.timeout):
+            raise PushFailed(self.address, self.job, f"no answer within {self.timeout:g} s")
+        if call.error is not None:
+            raise PushFailed(self.address, self.job, call.error) from call.error
+
+    def _send(self, registry: CollectorRegistry) -> None:
+        pushadd_to_gateway(
+            self.address, self.job, registry, self._grouping_key, self.timeout, self._handler
+        )
+
+
+def _check(address: str, job: str) -> None:
+    if not address.strip():
+        raise InvalidOption("gateway", address, "give 'host:9091' or a URL")
+    if _USER.match(address):
+        # Nor could it be sent so; and messages name the address.
+        shown_address = _USER.sub(r"\1...@", address)
+        raise InvalidOption("gateway", shown_address, "leave user and password to a handler")
+    if not job:
+        raise InvalidOption("job", job, "name the job")
+
+
+class _Call:
+    # The timeout of a request is that of each of its parts; this is one for all of it, the
+    # look-up of the host's name included.
+    def __init__(self, function: Callable[..., object], *args: Any) -> None:
+        self.error: Exception | None = None
+        self._function = function
+        self._args = args
+        self._thread = Thread(target=self._work, name="dotflow-push", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._work()  # the interpreter is at its end, and starts no thread any more
+
+    def _work(self) -> None:
+        try:
+            self._function(*self._args)
+        except Exception as error:  # noqa: BLE001 - raised in the thread that waits
+            self.error = error
+            if isinstance(error, HTTPError):
+                error.close()  # it holds the connection
+
+    def ended_within(self, seconds: float) -> bool:
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+
+def push_metrics(
+    gateway: str,
+    job: str,
+    registry: CollectorRegistry | None = None,
+    *,
+    grouping_key: Mapping[str, str] = _NO_KEY,
+    timeout: float = TIMEOUT,
+    handler: Handler = default_handler,
+) -> None:
+    """Push metrics to a Pushgateway, now.
+
+    Pushed metrics take the place of those of the same name, job and grouping key. Those that
+    this process does not have stay: after a run that failed, the Pushgateway still tells when
+    one last succeeded. Its format has no exemplars. In prometheus-client's multiprocess mode
+    the metrics are those of all processes.
+
+    To push at the end of each run, give the metrics a `PushGateway`:
+    `MetricsPrometheus(push_to=PushGateway("localhost:9091", job="nightly"))`.
+
+    Args:
+        gateway: The address of the Pushgateway: `host:9091`, or a URL.
+        job: The label `job` of all that is pushed.
+        registry: Whose metrics; None: prometheus-client's own.
+        grouping_key: Further labels that tell this job's metrics from those of others.
+        timeout: Seconds that it may take, whatever the Pushgateway does.
+        handler: Sends the request, in place of prometheus-client's `default_handler`.
+
+    Raises:
+        InvalidOption: The gateway or the job is empty, the timeout is not above 0, or the
+            folder of the multiprocess mode is not there.
+        ModuleNotFound: prometheus-client is not installed.
+        PushFailed: The metrics did not arrive in time; an `OSError`.
+    """
+    target = PushGateway(gateway, job, grouping_key=grouping_key, timeout=timeout, handler=handler)
+    target.push(registry)

@@ -1,0 +1,99 @@
+"""Pushes the metrics at the end of each run, without holding the run up."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import weakref
+from threading import Condition, Thread
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prometheus_client import CollectorRegistry
+
+    from dotflow_otel.metrics.push import PushGateway
+
+_logger: Final = logging.getLogger("dotflow_otel")
+
+
+class PushAtEnd:
+    """Pushes when asked to, in a thread that lives as long as there is something to push.
+
+    Runs that end while a push is under way share the next one: it holds what all of them have
+    counted. The exit of the interpreter waits for it, as long as one push may take.
+
+    Args:
+        gateway: Where to.
+        registry: What.
+        on_error: Called for each push that failed.
+    """
+
+    def __init__(
+        self, gateway: PushGateway, registry: CollectorRegistry, on_error: Callable[[], object]
+    ) -> None:
+        self._gateway = gateway
+        self._registry = registry
+        self._on_error = on_error
+        self._changed = Condition()
+        self._wanted = False
+        self._thread: Thread | None = None
+        self._waits_at_exit = False
+        self._failing = False
+
+    def ask(self) -> None:
+        """Push soon. Returns at once."""
+        with self._changed:
+            self._wanted = True
+            if self._is_at_work():
+                return
+            thread = Thread(target=self._work, name="dotflow-push-at-end", daemon=True)
+            thread.start()
+            self._thread = thread
+            if not self._waits_at_exit:
+                self._waits_at_exit = True
+                atexit.register(_wait, weakref.ref(self))
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until all that was asked for is pushed, or given up; tell whether it is.
+
+        Args:
+            timeout: Seconds; None: those of one push.
+        """
+        seconds = self._gateway.timeout if timeout is None else timeout
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._is_at_work(), seconds)
+
+    def _is_at_work(self) -> bool:
+        # In a forked copy of the process the thread is there, and dead.
+        return self._thread is not None and self._thread.is_alive()
+
+    def _work(self) -> None:
+        while self._takes_one():
+            self._push()
+
+    def _takes_one(self) -> bool:
+        with self._changed:
+            wanted, self._wanted = self._wanted, False
+            if not wanted:
+                self._thread = None
+                self._changed.notify_all()
+            return wanted
+
+    def _push(self) -> None:
+        try:
+            self._gateway.push(self._registry)
+        except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
+            if not self._failing:
+                _logger.warning("%s Further failures are only counted.", error)
+            self._failing = True
+            self._on_error()
+        else:
+            self._failing = False
+
+
+def _wait(ref: weakref.ref[PushAtEnd]) -> None:
+    pusher = ref()
+    if pusher is not None:
+        pusher.wait()

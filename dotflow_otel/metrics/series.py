@@ -1,0 +1,189 @@
+"""The series of each workflow and task, looked up once and kept."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from dotflow_otel import conventions as names
+from dotflow_otel.drops import tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dotflow_otel.conventions import Metric
+    from dotflow_otel.metrics.instruments import Add, GaugeSeries, Instruments, Observe
+    from dotflow_otel.metrics.labels import BoundedLabels
+
+
+class TaskSeries:
+    """The series of one task of one workflow. Counters without more labels begin at 0."""
+
+    __slots__ = (
+        "_by_error",
+        "_instruments",
+        "_key",
+        "_labels",
+        "_queued",
+        "_took",
+        "begin",
+        "completed",
+        "end",
+        "restored",
+        "skipped",
+        "started",
+        "timed_out",
+        "worker_lost",
+    )
+
+    def __init__(
+        self, instruments: Instruments, labels: BoundedLabels, key: tuple[str, str]
+    ) -> None:
+        self._instruments = instruments
+        self._labels = labels
+        self._key = key
+        self._by_error: dict[tuple[Metric, str], Add] = {}
+        self._took: dict[str, Observe] = {}
+        self._queued: Observe | None = None
+        self.started = instruments.counter(names.TASK_STARTED, *key)
+        self.completed = instruments.counter(names.TASK_COMPLETED, *key)
+        self.restored = instruments.counter(names.TASK_RESTORED_TOTAL, *key)
+        self.skipped = instruments.counter(names.TASK_SKIPPED, *key)
+        self.timed_out = instruments.counter(names.TASK_TIMED_OUT, *key)
+        self.worker_lost = instruments.counter(names.WORKER_LOST, *key)
+        in_progress = instruments.gauge(names.TASK_IN_PROGRESS, *key)
+        self.begin = in_progress.inc
+        self.end = in_progress.dec
+
+    def by_error(self, metric: Metric, error_type: str) -> Add:
+        """Give the series of a counter for one type of error."""
+        found = self._by_error.get((metric, error_type))
+        if found is None:
+            value = self._labels.bounded("error_type", error_type)
+            found = self._instruments.counter(metric, *self._key, value)
+            if value == error_type:
+                self._by_error[metric, error_type] = found
+        return found
+
+    def took(self, status: str) -> Observe:
+        """Give the series of durations for `completed` or `failed`."""
+        found = self._took.get(status)
+        if found is None:
+            found = self._instruments.histogram(names.TASK_DURATION, *self._key, status)
+            self._took[status] = found
+        return found
+
+    @property
+    def queued(self) -> Observe:
+        """The series of waits for a worker."""
+        if self._queued is None:
+            self._queued = self._instruments.histogram(names.TASK_QUEUE, *self._key)
+        return self._queued
+
+
+class WorkflowSeries:
+    """The series of one workflow in one mode."""
+
+    __slots__ = ("completed", "failed", "in_progress", "last_success", "runs", "started", "took")
+
+    def __init__(
+        self, instruments: Instruments, key: tuple[str, str], runs: RunsInProgress
+    ) -> None:
+        workflow, _ = key
+        self.runs = runs
+        self.started = instruments.counter(names.WORKFLOW_STARTED, *key)
+        self.completed = instruments.counter(names.WORKFLOW_COMPLETED, *key)
+        self.failed = instruments.counter(names.WORKFLOW_FAILED, *key)
+        self.in_progress = instruments.gauge(names.WORKFLOW_IN_PROGRESS, *key)
+        # Not looked up before there is a success: a gauge at 0 would tell of one in 1970.
+        self.last_success: Callable[[], GaugeSeries] = lambda: instruments.gauge(
+            names.WORKFLOW_LAST_SUCCESS, workflow
+        )
+        self.took: Callable[[str], Observe] = lambda status: instruments.histogram(
+            names.WORKFLOW_DURATION, *key, status
+        )
+
+
+class RunsInProgress:
+    """The runs of one workflow that go on, and the gauge of the oldest one's start."""
+
+    def __init__(self, instruments: Instruments, workflow: str) -> None:
+        self._lock = Lock()
+        self._starts: dict[str, float] = {}
+        self._gauge = instruments.gauge(names.WORKFLOW_OLDEST_START, workflow)
+
+    def begin(self, run_id: str, started_at: float) -> None:
+        """Take in that a run begins."""
+        with self._lock:
+            self._starts[run_id] = started_at
+            self._tell()
+
+    def end(self, run_id: str) -> None:
+        """Take in that a run has ended."""
+        with self._lock:
+            self._starts.pop(run_id, None)
+            self._tell()
+
+    def _tell(self) -> None:
+        self._gauge.set(min(self._starts.values(), default=0.0))
+
+
+class SeriesBook:
+    """Finds the series of a workflow or a task by its names. One for each backend.
+
+    Args:
+        instruments: The backend.
+        labels: The bounds of the label values.
+    """
+
+    def __init__(self, instruments: Instruments, labels: BoundedLabels) -> None:
+        self.instruments = instruments
+        self._labels = labels
+        self._lock = Lock()
+        self._tasks: dict[tuple[str, str], TaskSeries] = {}
+        self._workflows: dict[tuple[str, str], WorkflowSeries] = {}
+        self._runs: dict[str, RunsInProgress] = {}
+        tally.watch(self.count_dropped)
+
+    def of_task(self, workflow: str, task: str) -> TaskSeries:
+        """Give the series of a task."""
+        # The names that passed the bounds are the keys, so this is bounded as well.
+        return self._tasks.get((workflow, task)) or self._find_task(workflow, task)
+
+    def of_workflow(self, workflow: str, mode: str) -> WorkflowSeries:
+        """Give the series of a workflow in a mode."""
+        return self._workflows.get((workflow, mode)) or self._find_workflow(workflow, mode)
+
+    def count_dropped(self, signal: str, count: int) -> None:
+        """Count telemetry that was dropped."""
+        self.count(names.TELEMETRY_DROPPED, signal, amount=count)
+
+    def count(self, metric: Metric, *values: str, amount: int = 1) -> None:
+        """Count on a series that is seldom needed."""
+        labels = zip(metric.labels, values, strict=True)
+        bounded = [self._labels.bounded(label, value) for label, value in labels]
+        self.instruments.counter(metric, *bounded)(amount)
+
+    def _find_task(self, workflow: str, task: str) -> TaskSeries:
+        bounded = self._labels.bounded
+        key = bounded("workflow", workflow), bounded("task", task)
+        with self._lock:
+            found = self._tasks.get(key)
+            if found is None:
+                found = self._tasks[key] = TaskSeries(self.instruments, self._labels, key)
+        return found
+
+    def _find_workflow(self, workflow: str, mode: str) -> WorkflowSeries:
+        key = self._labels.bounded("workflow", workflow), self._labels.bounded("mode", mode)
+        with self._lock:
+            found = self._workflows.get(key)
+            if found is None:
+                runs = self._runs_of(key[0])
+                found = self._workflows[key] = WorkflowSeries(self.instruments, key, runs)
+        return found
+
+    def _runs_of(self, workflow: str) -> RunsInProgress:
+        found = self._runs.get(workflow)
+        if found is None:
+            found = self._runs[workflow] = RunsInProgress(self.instruments, workflow)
+        return found

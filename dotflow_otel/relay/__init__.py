@@ -1,0 +1,1 @@
+"""What steps record in workers, on its way back to the run."""

@@ -1,0 +1,190 @@
+"""An attempt in a worker, as the run that owns it sees its span."""
+
+from __future__ import annotations
+
+import time
+from time import monotonic, time_ns
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import baggage
+from opentelemetry.sdk.trace import Tracer as SdkTracer
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.trace import SpanKind, StatusCode, TraceFlags
+
+from dotflow_otel import conventions as names
+from dotflow_otel.plain import plain
+from dotflow_otel.relay.process import this_process
+from dotflow_otel.relay.remote_span import RemoteSpan, Returned, Shared, unpacked
+from dotflow_otel.spans.failures import description_of, exception_attributes
+from dotflow_otel.spans.record import EventRecord, PlainContext, SpanRecord
+from dotflow_otel.spans.sdk_access import FastMaker
+from dotflow_otel.spans.sdk_tracer import is_switched_on
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span, SpanContext
+
+    from dotflow.core.attempt import Outcome
+    from dotflow.core.failure import Failure
+    from dotflow_otel.spans.maker import SpanMaker
+
+
+class RemoteAttempts:
+    """Begins the spans of a run's attempts in workers.
+
+    Args:
+        maker: Makes the run's spans.
+        run: The run's span.
+        context: The run's context, with the caller's baggage.
+    """
+
+    def __init__(self, maker: SpanMaker, run: Span, context: Context) -> None:
+        tracer = self._tracer = maker.tracer
+        # Where it is one of these, the sampler lets everything through below a sampled span.
+        self._has_a_say = not isinstance(maker, FastMaker)
+        self._ids = tracer.id_generator if isinstance(tracer, SdkTracer) else RandomIdGenerator()
+        self._baggage = {name: plain(entry) for name, entry in baggage.get_all(context).items()}
+        above = run.get_span_context()
+        self._shared = self._packed(above, int(above.trace_flags), recording=run.is_recording())
+
+    def _packed(
+        self, above: SpanContext, flags: int, *, recording: bool, state: str | None = None
+    ) -> bytes:
+        if state is None:
+            state = PlainContext.of(above).state
+        owner = this_process()
+        shared = Shared(above.trace_id, flags, state, recording, self._baggage, owner)
+        return shared.packed()
+
+    def begin(self, task: Span, context: Context, number: int) -> RemoteAttempt:
+        """Begin the span of an attempt.
+
+        Args:
+            task: The task's span.
+            context: The run's context with that as the current span.
+            number: The number of the attempt, from 1.
+        """
+        shared, attributes = self._shared, {names.ATTEMPT_NUMBER: number}
+        if self._has_a_say:
+            shared, attributes = self._decided(task, context, attributes)
+        return RemoteAttempt(shared, _id_of(task), self._ids.generate_span_id(), attributes)
+
+    def _decided(
+        self, task: Span, context: Context, attributes: dict[str, Any]
+    ) -> tuple[bytes, dict[str, Any]]:
+        """Ask the application's sampler, as its tracer would."""
+        above, tracer = task.get_span_context(), self._tracer
+        flags = int(above.trace_flags)
+        if not isinstance(tracer, SdkTracer) or not is_switched_on(tracer):
+            return self._packed(above, flags, recording=task.is_recording()), attributes
+        result = tracer.sampler.should_sample(
+            context, above.trace_id, names.ATTEMPT_SPAN, SpanKind.INTERNAL, attributes, ()
+        )
+        sampled = TraceFlags.SAMPLED if result.decision is Decision.RECORD_AND_SAMPLE else 0
+        flags = (flags & ~TraceFlags.SAMPLED) | sampled
+        recording = result.decision is not Decision.DROP
+        state = result.trace_state.to_header() if result.trace_state else ""
+        told = {key: plain(value) for key, value in (result.attributes or {}).items()}
+        return self._packed(above, flags, recording=recording, state=state), told
+
+
+class RemoteAttempt:
+    """Tells the whole story of an attempt's span in the end, whatever the worker sent.
+
+    Args:
+        shared: What it has in common with the run's other attempts, packed.
+        parent_id: The id of the task's span.
+        span_id: The span's own.
+        attributes: What the span begins with.
+    """
+
+    __slots__ = ("_attributes", "_began", "_parent_id", "_shared", "span_id")
+
+    def __init__(
+        self, shared: bytes, parent_id: int, span_id: int, attributes: dict[str, Any]
+    ) -> None:
+        self._began = time_ns()
+        self._shared = shared
+        self._parent_id = parent_id
+        self._attributes = attributes
+        self.span_id = span_id
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the span is exported."""
+        return bool(unpacked(self._shared).flags & TraceFlags.SAMPLED)
+
+    def scope(self) -> RemoteSpan:
+        """Give what goes along to the worker."""
+        return RemoteSpan(self._shared, self._parent_id, self.span_id, self._attributes)
+
+    def finished(
+        self,
+        outcome: Outcome | None,
+        failure: Failure | None,
+        recorded: tuple[Any, ...] | None,
+        queued: float | None,
+    ) -> Sequence[SpanRecord]:
+        """Give all spans of the attempt, in the order of their ends; its own is the last.
+
+        Args:
+            outcome: How it ended, and when; None: it was still running when the run ended.
+            failure: How it failed, if it did.
+            recorded: What the worker sent; None: it died, or could not send.
+            queued: Seconds that the attempt waited for its worker.
+        """
+        returned = Returned(None, None, (), 0) if recorded is None else Returned(*recorded)
+        below = sorted(returned.below, key=lambda record: record.ended)
+        if not unpacked(self._shared).recording:
+            return below
+        own = returned.own or self._made(*(returned.times or self._times(outcome)))
+        return [*below, _told(own, self._facts(outcome, queued), failure)]
+
+    def _times(self, outcome: Outcome | None) -> tuple[int, int]:
+        # Nothing came back: the run tells what it knows.
+        if outcome is None:
+            return self._began, time_ns()
+        offset = time.time() - monotonic()
+        started = int((outcome.started + offset) * 1e9)
+        return started, max(started, int((outcome.ended + offset) * 1e9))
+
+    def _made(self, started: int, ended: int) -> SpanRecord:
+        shared = unpacked(self._shared)
+        return SpanRecord(
+            names.ATTEMPT_SPAN,
+            SpanKind.INTERNAL.value,
+            PlainContext(shared.trace_id, self.span_id, False, shared.flags, shared.state),
+            PlainContext(shared.trace_id, self._parent_id, True, shared.flags, shared.state),
+            started,
+            ended,
+            (StatusCode.UNSET.value, None),
+            self._attributes,
+        )
+
+    def _facts(self, outcome: Outcome | None, queued: float | None) -> Mapping[str, Any]:
+        facts: dict[str, Any] = {}
+        if queued is not None:
+            facts[names.TASK_QUEUE_DURATION] = queued
+        if outcome is not None and outcome.pid is not None:
+            facts[names.PROCESS_PID] = outcome.pid
+            facts[names.HOST_NAME] = outcome.host or ""
+        return facts
+
+
+def _told(span: SpanRecord, facts: Mapping[str, Any], failure: Failure | None) -> SpanRecord:
+    attributes = {**span.attributes, **facts}
+    if failure is None:
+        return span._replace(attributes=attributes)
+    attributes[names.ERROR_TYPE] = failure.error_type
+    told = EventRecord(names.EXCEPTION_EVENT, span.ended, dict(exception_attributes(failure)))
+    status = span.status
+    if status[0] != StatusCode.OK.value:  # which a step may set, and which stands
+        status = StatusCode.ERROR.value, description_of(failure)
+    return span._replace(attributes=attributes, events=[*span.events, told], status=status)
+
+
+def _id_of(span: Span) -> int:
+    return span.get_span_context().span_id

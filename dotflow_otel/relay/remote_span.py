@@ -1,0 +1,226 @@
+"""The span of an attempt in a worker: sent along with it, and returned with its outcome.
+
+Each attempt pays for what is sent and returned, so both are small: what is the same for a
+whole run goes as one piece of bytes, which a worker reads once, and of a span to which the
+step added nothing only its two times come back.
+"""
+
+from __future__ import annotations
+
+import pickle
+from functools import cache, lru_cache
+from time import time_ns
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from opentelemetry import baggage
+from opentelemetry.context import attach, detach, get_current
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, Tracer, TracerProvider
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    TraceFlags,
+    get_current_span,
+    set_span_in_context,
+)
+
+from dotflow_otel import conventions as names
+from dotflow_otel.relay.process import this_process
+from dotflow_otel.relay.span_relay import relay_here, worker_limits
+from dotflow_otel.spans.given import GivenSpan
+from dotflow_otel.spans.method_scope import MethodScope
+from dotflow_otel.spans.record import PlainContext, SpanRecord, record_of
+from dotflow_otel.spans.sdk_access import FastMaker, fast_maker
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextvars import Token
+    from types import TracebackType
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span
+
+    from dotflow.core.action import Action
+
+_ids = RandomIdGenerator()
+
+
+class Shared(NamedTuple):
+    """What the attempts of a run have in common.
+
+    Attributes:
+        trace_id: Of their spans.
+        flags: Of their spans.
+        state: Of their spans, as in the W3C header.
+        recording: Whether their spans are recorded.
+        baggage: The entries of the caller's baggage.
+        owner: Tells the process that owns the run.
+    """
+
+    trace_id: int
+    flags: int
+    state: str
+    recording: bool
+    baggage: Mapping[str, Any]
+    owner: tuple[int, bytes]
+
+    def packed(self) -> bytes:
+        """Give it as bytes, to be sent."""
+        return pickle.dumps(tuple(self))
+
+    def context(self, span_id: int, *, is_remote: bool) -> SpanContext:
+        """Give the context of one of the spans."""
+        plain = PlainContext(self.trace_id, span_id, is_remote, self.flags, self.state)
+        return plain.restored()
+
+
+@lru_cache(maxsize=64)
+def unpacked(shared: bytes) -> Shared:
+    """Read what was packed: once for a run."""
+    return Shared(*pickle.loads(shared))  # noqa: S301 - from the run, as the step itself
+
+
+class Returned(NamedTuple):
+    """What returns with an outcome.
+
+    Attributes:
+        times: When the attempt's span began and ended, where the step added nothing to it.
+        own: The attempt's span, where it did.
+        below: The spans that the step opened and those of its methods.
+        dropped: How many more there were than the worker had room for.
+    """
+
+    times: tuple[int, int] | None
+    own: SpanRecord | None
+    below: Sequence[SpanRecord]
+    dropped: int
+
+
+class RemoteSpan:
+    """Makes the span of an attempt, and makes it the current one, where the attempt runs.
+
+    Args:
+        shared: What it has in common with the run's other attempts.
+        parent_id: The id of the task's span.
+        span_id: Its own id, which the run has chosen.
+        attributes: What it begins with.
+    """
+
+    def __init__(
+        self, shared: bytes, parent_id: int, span_id: int, attributes: dict[str, Any]
+    ) -> None:
+        self._sent = shared, parent_id, span_id, attributes
+        self._span: ReadableSpan | None = None
+        self._methods: list[ReadableSpan] = []
+        self._token: Token[Context] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemoteSpan, self._sent
+
+    @property
+    def _is_away(self) -> bool:
+        return unpacked(self._sent[0]).owner != this_process()
+
+    def prepare(self) -> None:
+        """Have the spans that the step opens recorded here, where nobody else has them."""
+        if self._is_away:
+            flags = TraceFlags(unpacked(self._sent[0]).flags)
+            relay_here().begin(sampled=flags.sampled)
+
+    def __enter__(self) -> None:
+        sent, parent_id, span_id, attributes = self._sent
+        shared = unpacked(sent)
+        context = shared.context(span_id, is_remote=False)
+        span: Span
+        if shared.recording:
+            parent = shared.context(parent_id, is_remote=True)
+            span = self._span = _started(names.ATTEMPT_SPAN, context, parent, dict(attributes))
+        else:
+            span = NonRecordingSpan(context)
+        current = get_current()
+        for name, value in shared.baggage.items():
+            current = baggage.set_baggage(name, value, current)
+        self._token = attach(set_span_in_context(span, current))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            detach(self._token)
+        if self._span is not None:
+            self._span.end()  # type: ignore[attr-defined] # read and written, as the SDK's are
+
+    def method_scope(self, action: Action, attempt: int | None) -> MethodScope | None:
+        """Give what makes a span of a method of a class step, or of a try of it."""
+        return None if self._span is None else MethodScope(self._start_below, action, attempt)
+
+    def _start_below(self, name: str, attributes: Mapping[str, Any]) -> Span:
+        parent = get_current_span().get_span_context()
+        own = SpanContext(
+            parent.trace_id,
+            _ids.generate_span_id(),
+            is_remote=False,
+            trace_flags=parent.trace_flags,
+            trace_state=parent.trace_state,
+        )
+        span = _started(name, own, parent, dict(attributes))
+        self._methods.append(span)
+        return span
+
+    def collect(self) -> tuple[Any, ...] | None:
+        """Give the fields of `Returned`, called after the exit; None for nothing."""
+        records, dropped = relay_here().take() if self._is_away else ((), 0)
+        # A method's span is open where its thread was abandoned.
+        methods = [record_of(span, None) for span in self._methods if span.end_time is not None]
+        below = (*records, *methods)
+        span = self._span
+        if span is None:
+            return (None, None, below, dropped) if below or dropped else None
+        if self._is_untouched(span):
+            return (span.start_time, span.end_time), None, below, dropped
+        return None, record_of(span, None), below, dropped
+
+    def _is_untouched(self, span: ReadableSpan) -> bool:
+        return (
+            span.attributes == self._sent[3]
+            and not span.events
+            and not span.links
+            and span.status.is_unset
+            and span.name == names.ATTEMPT_SPAN
+        )
+
+
+def _started(
+    name: str, own: SpanContext, parent: SpanContext, attributes: dict[str, Any]
+) -> GivenSpan | Any:
+    tracer, maker = _makers()
+    made = maker and maker.given(name, own, parent, None, attributes, time_ns())
+    if made is not None:
+        return made
+    span = GivenSpan(
+        name,
+        own,
+        parent,
+        resource=tracer.resource,
+        attributes=attributes,
+        limits=worker_limits(),
+    )
+    span.start()
+    return span
+
+
+@cache
+def _makers() -> tuple[Tracer, FastMaker | None]:
+    # Nothing is exported from here, so there is no processor, nor a resource.
+    provider = TracerProvider(
+        ALWAYS_ON, Resource.get_empty(), shutdown_on_exit=False, span_limits=worker_limits()
+    )
+    tracer = provider.get_tracer(names.SCOPE)
+    if not isinstance(tracer, Tracer):
+        raise TypeError(f"the SDK gave a {type(tracer).__name__} where it should give a Tracer")
+    return tracer, fast_maker(tracer, tracer.start_span(names.ATTEMPT_SPAN))

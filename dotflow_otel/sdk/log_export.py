@@ -1,0 +1,145 @@
+"""Hands log records to OpenTelemetry: those of the standard library, and our events."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from time import time_ns
+from typing import TYPE_CHECKING, Any, Final
+
+from dotflow_otel import conventions as names
+from dotflow_otel.log_context import run_context
+from dotflow_otel.logs import events
+from dotflow_otel.sdk.log_pipeline import current_span_ids, is_exporting
+from dotflow_otel.span_ids import SpanIds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dotflow_otel.sdk.log_pipeline import LogWriter
+
+    Attributes = dict[str, str | bool | int | float]
+
+# Their records tell of exports: to export those would never end.
+_EXPORTING: Final = ("opentelemetry", "grpc")
+
+# What every record has; the rest was given by `extra` or set by filters.
+_STANDARD: Final = {*vars(logging.makeLogRecord({})), "message", "asctime"}
+
+
+def export_records(writer: LogWriter) -> None:
+    """Export the records that reach the root logger, and the events of `LogStructlog`.
+
+    No logger's level changes, nor does what other handlers do.
+    """
+    logging.getLogger().addHandler(RecordExporter(writer))
+    events.sinks.append(EventExporter(writer).export)
+
+
+class RecordExporter(logging.Handler):
+    """Exports records of the standard library, with the ids of the step that wrote them.
+
+    Args:
+        writer: Where the records go.
+    """
+
+    def __init__(self, writer: LogWriter) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Export a record."""
+        self._show_last_resort(record)
+        if is_exporting() or events.is_line() or record.name.split(".")[0] in _EXPORTING:
+            return
+        try:
+            self._export(record)
+        except Exception:  # noqa: BLE001 - the way of the standard library
+            self.handleError(record)
+
+    def _export(self, record: logging.LogRecord) -> None:
+        bound = run_context()
+        found = {name: getattr(record, name, None) or bound.get(name) for name in names.BOUND}
+        own = _ids_of(found)
+        current = current_span_ids()
+        same = current is not None and own is not None and current.span_id == own.span_id
+        self._writer.write(
+            record.name,
+            record.levelno,
+            record.getMessage(),
+            {**_extra(record), **_without_ids(found), **_origin(record), **_exception(record)},
+            time_ns=int(record.created * 1e9),
+            ids=current if same else own,
+        )
+
+    def _show_last_resort(self, record: logging.LogRecord) -> None:
+        # A program that has configured no logging sees its warnings on stderr as before.
+        shown = logging.lastResort
+        if shown is None or record.levelno < shown.level:
+            return
+        logger: logging.Logger | None = logging.getLogger(record.name)
+        while logger is not None:
+            if any(handler is not self for handler in logger.handlers):
+                return
+            logger = logger.parent
+        shown.handle(record)
+
+
+class EventExporter:
+    """Exports the events of `LogStructlog`: the name as the message, the fields as attributes.
+
+    Args:
+        writer: Where the records go.
+    """
+
+    def __init__(self, writer: LogWriter) -> None:
+        self._writer = writer
+
+    def export(
+        self, level: int, event: str, fields: Mapping[str, Any], ids: SpanIds | None
+    ) -> None:
+        """Export an event that belongs to a span, if it does."""
+        attributes: Attributes = {"event.name": event, **_without_ids(fields)}
+        now = time_ns()
+        self._writer.write(names.LOGGER, level, event, attributes, time_ns=now, ids=ids)
+
+
+def _ids_of(fields: Mapping[str, Any]) -> SpanIds | None:
+    trace_id, span_id = fields.get(names.TRACE_ID), fields.get(names.SPAN_ID)
+    if not trace_id or not span_id:
+        return None
+    # Texts do not tell whether the span is sampled.
+    return SpanIds(trace_id, span_id, sampled=False)
+
+
+def _without_ids(fields: Mapping[str, Any]) -> Attributes:
+    return {
+        name: value if isinstance(value, (str, bool, int, float)) else str(value)
+        for name, value in fields.items()
+        if value is not None and name not in {names.TRACE_ID, names.SPAN_ID}
+    }
+
+
+def _extra(record: logging.LogRecord) -> Attributes:
+    given = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    return _without_ids({name: value for name, value in given.items() if name not in names.BOUND})
+
+
+def _origin(record: logging.LogRecord) -> Attributes:
+    return {
+        names.CODE_FILE: record.pathname,
+        names.CODE_FUNCTION: record.funcName,
+        names.CODE_LINE: record.lineno,
+    }
+
+
+def _exception(record: logging.LogRecord) -> Attributes:
+    if not record.exc_info or record.exc_info[1] is None:
+        # What was raised in a worker comes as text alone.
+        return {names.EXCEPTION_STACKTRACE: record.exc_text} if record.exc_text else {}
+    error = record.exc_info[1]
+    return {
+        names.EXCEPTION_TYPE: type(error).__qualname__,
+        names.EXCEPTION_MESSAGE: str(error),
+        names.EXCEPTION_STACKTRACE: "".join(traceback.format_exception(error)),
+    }

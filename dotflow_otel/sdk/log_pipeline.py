@@ -1,0 +1,195 @@
+"""Log records for OTLP. The SDK's interface to logs is not settled: all of it is met here.
+
+Up to 1.38 the SDK has a record of its own, which carries its resource; since then the API has
+it. Processors are given what they process by `emit`, later by `on_emit`.
+"""
+
+from __future__ import annotations
+
+from inspect import signature
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+
+import opentelemetry._logs as api
+from opentelemetry import context as context_api
+from opentelemetry._logs import SeverityNumber
+from opentelemetry.sdk import _logs as sdk
+from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.trace import TraceFlags, get_current_span
+
+from dotflow_otel.drops import LOGS
+from dotflow_otel.sdk.account import Account
+from dotflow_otel.sdk.batching import Batching
+from dotflow_otel.span_ids import SpanIds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from opentelemetry.sdk.resources import Resource
+
+_Record: Final[Any] = getattr(sdk, "LogRecord", None) or api.LogRecord
+_TAKES: Final = frozenset(signature(_Record.__init__).parameters)
+
+# The severities of the standard library's levels, which others lie between.
+_SEVERITIES: Final = (
+    (50, SeverityNumber.FATAL, "FATAL"),
+    (40, SeverityNumber.ERROR, "ERROR"),
+    (30, SeverityNumber.WARN, "WARN"),
+    (20, SeverityNumber.INFO, "INFO"),
+    (10, SeverityNumber.DEBUG, "DEBUG"),
+)
+_LOWEST: Final = (SeverityNumber.TRACE, "TRACE")
+
+
+def set_provider(
+    resource: Resource, exporters: Iterable[Any]
+) -> tuple[LoggerProvider | None, Sequence[LogPipeline]]:
+    """Set a provider of loggers with a pipeline to each exporter; none where there is none."""
+    pipelines = [LogPipeline(exporter) for exporter in exporters]
+    if not pipelines:
+        return None, ()
+    provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
+    for pipeline in pipelines:
+        provider.add_log_record_processor(pipeline)
+    api.set_logger_provider(provider)
+    return provider, pipelines
+
+
+def is_unset() -> bool:
+    """Tell whether the application has set no provider of loggers."""
+    from opentelemetry._logs._internal import ProxyLoggerProvider  # noqa: PLC0415 - private
+
+    return isinstance(api.get_logger_provider(), ProxyLoggerProvider)
+
+
+def is_exporting() -> bool:
+    """Tell whether this code runs in an export, whose own records must not be exported."""
+    return bool(context_api.get_value("suppress_instrumentation"))
+
+
+class LogWriter:
+    """Writes records to a provider of loggers.
+
+    Args:
+        provider: The provider.
+        resource: What it was made with.
+    """
+
+    def __init__(self, provider: LoggerProvider, resource: Resource) -> None:
+        self._provider = provider
+        self._resource = resource
+
+    def write(
+        self,
+        logger: str,
+        level: int,
+        body: str,
+        attributes: Mapping[str, str | bool | int | float],
+        *,
+        time_ns: int,
+        ids: SpanIds | None,
+    ) -> None:
+        """Write one record.
+
+        Args:
+            logger: The name of the logger.
+            level: As in the standard library.
+            body: The message.
+            attributes: What else is told.
+            time_ns: When it happened, in nanoseconds since the epoch.
+            ids: Those of the span that it belongs to.
+        """
+        number, text = severity_of(level)
+        fields: dict[str, Any] = {
+            "timestamp": time_ns,
+            "observed_timestamp": time_ns,
+            "severity_number": number,
+            "severity_text": text,
+            "body": body,
+            "attributes": dict(attributes),
+        }
+        if "resource" in _TAKES:
+            fields["resource"] = self._resource
+        record = _Record(**fields)
+        # The context that the SDK would take them from is that of this call, not of the event.
+        record.trace_id = 0 if ids is None else int(ids.trace_id, 16)
+        record.span_id = 0 if ids is None else int(ids.span_id, 16)
+        record.trace_flags = TraceFlags(int(ids is not None and ids.sampled))
+        self._provider.get_logger(logger).emit(record)
+
+
+def severity_of(level: int) -> tuple[SeverityNumber, str]:
+    """Give the number and the name of a level's severity."""
+    for least, number, text in _SEVERITIES:
+        if level >= least:
+            return number, text
+    return _LOWEST
+
+
+def current_span_ids() -> SpanIds | None:
+    """Give the ids of the current span."""
+    return SpanIds.of(get_current_span().get_span_context())
+
+
+class LogPipeline(LogRecordProcessor):
+    """The SDK's batch processor, with its variables, and an account of its records.
+
+    Args:
+        exporter: Where the records go.
+    """
+
+    def __init__(self, exporter: Any) -> None:
+        batching = Batching.of("OTEL_BLRP", delay=1000)
+        self.account = Account(LOGS, batching.queue)
+        counting = _CountingLogExporter(exporter, self.account)
+        batches: Any = BatchLogRecordProcessor(counting, **batching.arguments())  # type: ignore[arg-type]
+        self._take = getattr(batches, "on_emit", None) or batches.emit
+        self._batches = batches
+        self._lock = Lock()
+        self._ended = False
+
+    def on_emit(self, log_record: Any) -> None:
+        """Queue a record."""
+        if self.account.admit():
+            self._take(log_record)
+
+    emit = on_emit
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Export what is queued."""
+        return self._ended or bool(self._batches.force_flush(timeout_millis))
+
+    def shutdown(self) -> None:
+        """Export what is queued, and end; at the first call."""
+        with self._lock:
+            first, self._ended = not self._ended, True
+        if first:
+            self.account.close()
+            self._batches.shutdown()
+
+
+class _CountingLogExporter:
+    # Of no class of the SDK: its name changed, and the processor asks for the methods alone.
+    def __init__(self, exporter: Any, account: Account) -> None:
+        self._exporter = exporter
+        self._account = account
+
+    def export(self, batch: Sequence[Any]) -> Any:
+        self._account.send(len(batch))
+        result = None
+        delivered = False
+        try:
+            result = self._exporter.export(batch)
+            # Two classes of results, one the other's successor, have this name.
+            delivered = getattr(result, "name", None) != "FAILURE"
+        finally:
+            self._account.answered(len(batch), delivered=delivered)
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        flush = getattr(self._exporter, "force_flush", None)
+        return True if flush is None else bool(flush(timeout_millis))

@@ -1,0 +1,91 @@
+"""From a span's end to its exporter, with an account of what is dropped on the way."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+from dotflow_otel.drops import TRACES
+from dotflow_otel.sdk.account import Account
+from dotflow_otel.sdk.batching import Batching
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+
+class SpanPipeline(SpanProcessor):
+    """The SDK's batch processor, with its variables, and an account of its spans.
+
+    A span that does not fit in the queue is dropped. The local root of a trace, which makes
+    the rest of it findable, still fits in where others do not.
+
+    Args:
+        exporter: Where the spans go.
+    """
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        batching = Batching.of("OTEL_BSP", delay=5000)
+        self.account = Account(TRACES, batching.queue)
+        self._batches = BatchSpanProcessor(
+            CountingSpanExporter(exporter, self.account), **batching.arguments()
+        )
+        self._lock = Lock()
+        self._ended = False
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue a span that is sampled."""
+        context = span.context
+        if context is None or not context.trace_flags.sampled:
+            return
+        parent = span.parent
+        if self.account.admit(matters=parent is None or parent.is_remote):
+            self._batches.on_end(span)
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Export what is queued."""
+        return self._ended or self._batches.force_flush(timeout_millis)
+
+    def shutdown(self) -> None:
+        """Export what is queued, and end; at the first call."""
+        with self._lock:
+            first, self._ended = not self._ended, True
+        if first:
+            self.account.close()
+            self._batches.shutdown()  # type: ignore[no-untyped-call]
+
+
+class CountingSpanExporter(SpanExporter):
+    """Tells an account what another exporter does.
+
+    Args:
+        exporter: The other one.
+        account: Of the processor that gives the spans.
+    """
+
+    def __init__(self, exporter: SpanExporter, account: Account) -> None:
+        self._exporter = exporter
+        self._account = account
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Export spans; they are dropped where that fails or raises."""
+        self._account.send(len(spans))
+        result = SpanExportResult.FAILURE
+        try:
+            result = self._exporter.export(spans)
+        finally:
+            delivered = result is not SpanExportResult.FAILURE
+            self._account.answered(len(spans), delivered=delivered)
+        return result
+
+    def shutdown(self) -> None:
+        """Shut the other one down."""
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Flush the other one."""
+        return self._exporter.force_flush(timeout_millis)

@@ -1,0 +1,112 @@
+"""What `setup` created, and how it ends in time."""
+
+from __future__ import annotations
+
+import atexit
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol
+
+from dotflow_otel.bounded import TIMEOUT, BoundedCall
+from dotflow_otel.drops import tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from opentelemetry.sdk._logs import LoggerProvider
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.trace import TracerProvider
+
+    from dotflow_otel.sdk.account import Account
+
+
+class Part(Protocol):
+    """Something that can be flushed and ended: a pipeline, a provider."""
+
+    def force_flush(self) -> object:
+        """Deliver what was recorded."""
+
+    def shutdown(self) -> object:
+        """Deliver what was recorded, and end."""
+
+
+class Telemetry:
+    """What `setup` created, to be flushed and ended: at exit by itself, or on call.
+
+    Where the application had set a provider there is nothing of ours to end; where it had set
+    all of them the methods do nothing.
+
+    Attributes:
+        provider: The provider of tracers that was created, if any.
+        meter_provider: That of meters.
+        logger_provider: That of loggers.
+    """
+
+    def __init__(self, timeout: float = TIMEOUT) -> None:
+        self.provider: TracerProvider | None = None
+        self.meter_provider: MeterProvider | None = None
+        self.logger_provider: LoggerProvider | None = None
+        self._timeout = timeout
+        self._parts: list[Part] = []
+        self._accounts: list[Account] = []
+        self._ends: list[BoundedCall] = []
+        self._is_over = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was created."""
+        return not self._parts
+
+    def add(self, parts: Sequence[Part], accounts: Sequence[Account]) -> None:
+        """Take in what is to be flushed and ended, from now on at exit as well.
+
+        All parts get the same time, so that one that hangs keeps no other from delivering.
+
+        Args:
+            parts: What has to be ended.
+            accounts: Of the pipelines among them, to be closed when the time is up.
+        """
+        if parts and not self._ends:
+            atexit.register(self.shutdown)
+        self._parts += parts
+        self._accounts += accounts
+        self._ends += [BoundedCall(part.shutdown, "dotflow-telemetry-end") for part in parts]
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Hand what was recorded to the exporters; tell whether that ended in time.
+
+        Args:
+            timeout: Seconds; None: what `setup` was given.
+        """
+        flushes = [self._flush_of(part) for part in self._parts]
+        ended = self._call(flushes, self._timeout if timeout is None else timeout)
+        tally.tell()
+        return ended
+
+    def _flush_of(self, part: Part) -> BoundedCall:
+        flush: Callable[[], object] = part.force_flush
+        return BoundedCall(flush, "dotflow-telemetry-flush")
+
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """Flush, and end for good; tell whether that ended in time.
+
+        What is not delivered by then is dropped, and a line in the log tells how much it was.
+
+        Args:
+            timeout: Seconds; None: what `setup` was given.
+        """
+        atexit.unregister(self.shutdown)
+        seconds = self._timeout if timeout is None else timeout
+        ended = self._call(self._ends, seconds)
+        for account in self._accounts:
+            account.abandon()
+        late = not ended and not self._is_over
+        self._is_over = True
+        why = f"telemetry was not delivered within {seconds:g} s and is dropped"
+        tally.tell(why if late else None)
+        return ended
+
+    def _call(self, calls: Sequence[BoundedCall], seconds: float) -> bool:
+        until = monotonic() + seconds
+        for call in calls:
+            call.ask()
+        return all(call.wait(until - monotonic()) for call in calls)

@@ -1,0 +1,1 @@
+"""How a span is made, and what is written into it."""

@@ -1,0 +1,263 @@
+"""The spans of a run while it goes on, and how a failure is written into one."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.context import attach, detach
+from opentelemetry.trace import Link, SpanKind, StatusCode, get_current_span, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from dotflow_otel import conventions as names
+from dotflow_otel import span_ids
+from dotflow_otel.drops import TRACES, tally
+from dotflow_otel.relay.travel import let_tracers_travel
+from dotflow_otel.span_ids import SpanIds
+from dotflow_otel.spans.code import step_attributes
+from dotflow_otel.spans.failures import description_of, mark_failed
+from dotflow_otel.spans.maker import maker_of
+from dotflow_otel.spans.method_scope import MethodScope
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextvars import Token
+    from types import TracebackType
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span, Tracer
+
+    from dotflow.abc.scope import RemoteScope
+    from dotflow.core.action import Action
+    from dotflow.core.attempt import Outcome
+    from dotflow.core.failure import Failure
+    from dotflow.core.task import Task
+    from dotflow_otel.relay.handover import Handover
+    from dotflow_otel.relay.remote_attempt import RemoteAttempt, RemoteAttempts
+
+_propagator = TraceContextTextMapPropagator()
+
+
+class RunSpan:
+    """A run's span, and what the spans below it share.
+
+    Args:
+        tracer: Made the span, and makes those below.
+        span: The span.
+        context: The caller's context, baggage and all, with the span as the current one.
+        shared: The attributes that tasks have from their run.
+        ids: The ids of the span.
+
+    Attributes:
+        maker: Makes the spans below at less cost.
+        failures: How many tasks failed.
+    """
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        span: Span,
+        context: Context,
+        shared: Mapping[str, str],
+        ids: SpanIds | None,
+    ) -> None:
+        self.tracer = tracer
+        self.maker = maker_of(tracer, span)
+        self.span = span
+        self.context = context
+        self._shared = shared
+        self._by_step: dict[Action, Mapping[str, str | int | float]] = {}
+        self.ids = ids
+        self.failures = 0
+        self._first: tuple[str, Failure] | None = None
+
+    @cached_property
+    def handover(self) -> Handover:
+        """What gives spans that were recorded elsewhere to the application's processors."""
+        from dotflow_otel.relay.handover import handover_of  # noqa: PLC0415 - as above
+
+        return handover_of(self.maker)
+
+    @cached_property
+    def attempts(self) -> RemoteAttempts | None:
+        """What begins the spans of attempts in workers; None without the SDK."""
+        try:
+            # Here, because it needs the SDK, and is for `parallel` only.
+            from dotflow_otel.relay.remote_attempt import RemoteAttempts  # noqa: PLC0415
+        except ModuleNotFoundError:
+            return None
+        let_tracers_travel()
+        return RemoteAttempts(self.maker, self.span, self.context)
+
+    def attributes_of(self, step: Action) -> Mapping[str, str | int | float]:
+        """Give the attributes that all tasks of a step have in this run."""
+        found = self._by_step.get(step)
+        if found is None:
+            found = self._by_step[step] = {**self._shared, **step_attributes(step)}
+        return found
+
+    def ids_of(self, span: Span) -> SpanIds | None:
+        """Give the ids of a span below this one."""
+        context = span.get_span_context()
+        if self.ids is None:
+            return SpanIds.of(context)
+        sampled = context.trace_flags.sampled
+        return SpanIds(self.ids.trace_id, f"{context.span_id:016x}", sampled=sampled)
+
+    def method_scope(self, action: Action, attempt: int | None) -> MethodScope:
+        """Give what makes a span of a method of a class step, or of a try of it."""
+        return MethodScope(self._start_below, action, attempt)
+
+    def _start_below(self, name: str, attributes: Mapping[str, Any]) -> Span:
+        return self.tracer.start_span(name, None, SpanKind.INTERNAL, attributes)
+
+    def note(self, task_name: str, failure: Failure) -> None:
+        """Take in that a task failed."""
+        self.failures += 1
+        if self._first is None:
+            self._first = task_name, failure
+
+    def mark_failed(self) -> None:
+        """Write into the span why the run failed: its first failed task."""
+        if self._first is None:
+            self.span.set_status(StatusCode.ERROR)
+            return
+        name, failure = self._first
+        more = f" ({self.failures} tasks failed)" if self.failures > 1 else ""
+        self.span.set_attribute(names.ERROR_TYPE, failure.error_type)
+        self.span.set_status(StatusCode.ERROR, f"task {name}: {description_of(failure)}{more}")
+
+
+class TaskSpan:
+    """A task's span. As a scope it makes that the current one.
+
+    Args:
+        task: The task.
+        run: The run's span.
+        span: The span.
+    """
+
+    __slots__ = ("_attempt", "_remote", "_task", "_token", "run", "span")
+
+    def __init__(self, task: Task, run: RunSpan, span: Span) -> None:
+        self._task = task
+        self.run = run
+        self.span = span
+        self._attempt: Span | None = None
+        self._remote: RemoteAttempt | None = None
+        self._token: Token[Context] | None = None
+
+    def context_with(self, span: Span) -> Context:
+        """Give the run's context with a span as the current one."""
+        return set_span_in_context(span, self.run.context)
+
+    def begin_attempt(self, number: int) -> Span:
+        """Begin the span of an attempt."""
+        self._attempt = self.run.maker.start(
+            names.ATTEMPT_SPAN,
+            self.span,
+            self.context_with(self.span),
+            {names.ATTEMPT_NUMBER: number},
+        )
+        ids = self.run.ids_of(self._attempt)
+        if ids is not None:
+            span_ids.put_attempt(self._task, ids)
+        return self._attempt
+
+    def end_attempt(self, failure: Failure | None) -> None:
+        """End the span of the attempt, if there is one."""
+        span = self._attempt
+        if span is None:
+            return
+        if failure is not None:
+            mark_failed(span, failure)
+        self._attempt = None
+        span_ids.end_attempt(self._task)
+        span.end()
+
+    def begin_remote(self, number: int) -> RemoteScope | None:
+        """Begin the span of an attempt in a worker; None where there is no trace."""
+        attempts = self.run.attempts if self.span.get_span_context().is_valid else None
+        if attempts is None:
+            return None
+        remote = self._remote = attempts.begin(self.span, self.context_with(self.span), number)
+        ids = self.run.ids
+        if ids is not None:
+            span_id = f"{remote.span_id:016x}"
+            span_ids.put_attempt(self._task, SpanIds(ids.trace_id, span_id, sampled=remote.sampled))
+        return remote.scope()
+
+    def end_remote(
+        self, outcome: Outcome | None, failure: Failure | None, recorded: tuple[Any, ...] | None
+    ) -> None:
+        """End the span of the attempt in a worker, if there is one, and those below it."""
+        remote, self._remote = self._remote, None
+        if remote is None:
+            return
+        span_ids.end_attempt(self._task)
+        if recorded is not None:
+            tally.add(TRACES, recorded[-1])
+        spans = remote.finished(outcome, failure, recorded, self._task.queue_duration)
+        self.run.handover.hand_over(spans, self.run.context)
+
+    def method_scope(self, action: Action, attempt: int | None) -> MethodScope:
+        """Give what makes a span of a method of a class step, or of a try of it."""
+        return self.run.method_scope(action, attempt)
+
+    def __enter__(self) -> None:
+        self._token = attach(self.context_with(self.span))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            detach(self._token)
+
+
+class AttemptScope:
+    """Begins the span of an attempt and makes it the current one.
+
+    The span is not ended here but when the outcome is known, with all that is to be told.
+    """
+
+    __slots__ = ("_number", "_task", "_token")
+
+    def __init__(self, task: TaskSpan, number: int) -> None:
+        self._task = task
+        self._number = number
+        self._token: Token[Context] | None = None
+
+    def __enter__(self) -> None:
+        span = self._task.begin_attempt(self._number)
+        self._token = attach(self._task.context_with(span))
+
+    def method_scope(self, action: Action, attempt: int | None) -> MethodScope:
+        """Give what makes a span of a method of a class step, or of a try of it."""
+        return self._task.method_scope(action, attempt)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            detach(self._token)
+
+
+def traceparent(context: Context) -> Mapping[str, str] | None:
+    """Give the current span of a context in the headers of W3C Trace Context."""
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier, context)
+    return carrier or None
+
+
+def link_to(carrier: Mapping[str, str] | None) -> Sequence[Link] | None:
+    """Give a link to the span that a carrier tells of, if it tells of one."""
+    if not carrier:
+        return None
+    span_context = get_current_span(_propagator.extract(carrier)).get_span_context()
+    return [Link(span_context)] if span_context.is_valid else None

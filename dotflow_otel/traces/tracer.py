@@ -1,0 +1,255 @@
+"""Traces: a span for each run, task and attempt."""
+
+from __future__ import annotations
+
+from time import time_ns
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind, set_span_in_context
+
+from dotflow.abc.tracer import Tracer
+from dotflow.core.failure import Failure
+from dotflow.core.types.status import TypeStatus
+from dotflow_otel import conventions as names
+from dotflow_otel import span_ids
+from dotflow_otel.drops import tally
+from dotflow_otel.each import for_each
+from dotflow_otel.parent import parent_context
+from dotflow_otel.spans.failures import mark_failed
+from dotflow_otel.told import ToldRuns
+from dotflow_otel.traces.spans import AttemptScope, RunSpan, TaskSpan, link_to, traceparent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dotflow.abc.scope import RemoteScope, Scope
+    from dotflow.core.attempt import Outcome
+    from dotflow.core.run import Run
+    from dotflow.core.task import Task
+
+_STATUSES: Final = {TypeStatus.COMPLETED: names.COMPLETED, TypeStatus.FAILED: names.FAILED}
+
+
+class TracerOpenTelemetry(Tracer):
+    """Makes OpenTelemetry spans of runs, tasks and attempts.
+
+    The caller's current span is the parent of the workflow's span; without one, the span that
+    `TRACEPARENT` told `setup` of. The task's span, or the
+    attempt's where a task may have several, is current while the step runs.
+
+    Args:
+        service_name: Only where the application has set no tracer provider: one of the SDK
+            with this `service.name` is set, without an exporter. Add one with
+            `opentelemetry.trace.get_tracer_provider().add_span_processor(...)`.
+        tracer_provider: Makes the spans; None: what is OpenTelemetry's global one when a
+            run starts.
+
+    Raises:
+        ModuleNotFound: OpenTelemetry is not installed.
+    """
+
+    def __init__(
+        self,
+        service_name: str | None = None,
+        *,
+        tracer_provider: trace.TracerProvider | None = None,
+    ) -> None:
+        if service_name is not None and tracer_provider is None:
+            # Here, because the SDK is needed in this case only.
+            from dotflow_otel.sdk.setting_up import ensure_provider  # noqa: PLC0415
+
+            ensure_provider(service_name)
+        self._provider = tracer_provider
+        self._made_by: trace.TracerProvider | None = None
+        self._maker: trace.Tracer | None = None
+        self._runs: dict[str, RunSpan] = {}
+        self._tasks: dict[Task, TaskSpan] = {}
+        self._told = ToldRuns()
+
+    def _tracer(self) -> trace.Tracer:
+        provider = self._provider or trace.get_tracer_provider()
+        if self._maker is None or provider is not self._made_by:
+            from dotflow import __version__  # noqa: PLC0415 - the package imports its providers
+
+            self._maker = provider.get_tracer(names.SCOPE, __version__)
+            self._made_by = provider
+        return self._maker
+
+    # --- runs -------------------------------------------------------------------------
+
+    def start_workflow(self, workflow_id: Any, **kwargs: Any) -> None:
+        """A run begins that has no record. Keywords: `mode`, `tasks_count`."""
+        self.run_started(self._told.start(workflow_id, **kwargs))
+
+    def end_workflow(self, workflow_id: Any, **kwargs: Any) -> None:
+        """A run that has no record has ended. Keywords: `duration` in seconds, `failed`."""
+        duration, failed = kwargs.get("duration") or 0.0, bool(kwargs.get("failed"))
+        run = self._told.finish(workflow_id, duration=duration, failed=failed)
+        if run is not None:
+            self.run_finished(run)
+
+    def run_started(self, run: Run) -> None:
+        """Begin the workflow's span, below the caller's current one."""
+        parent = parent_context()
+        tracer = self._tracer()
+        shared = {names.WORKFLOW_ID: str(run.workflow_id), names.WORKFLOW_NAME: run.name}
+        span = tracer.start_span(
+            names.WORKFLOW_SPAN.format(run.name),
+            parent,
+            SpanKind.INTERNAL,
+            {**shared, names.WORKFLOW_MODE: run.mode, names.WORKFLOW_TASK_COUNT: run.task_count},
+            link_to(run.resumed_from),
+        )
+        ids = span_ids.SpanIds.of(span.get_span_context())
+        if ids is not None:
+            span_ids.put_run(run.id, ids)
+        self._runs[run.id] = RunSpan(tracer, span, set_span_in_context(span, parent), shared, ids)
+
+    def run_finished(self, run: Run) -> None:
+        """End the workflow's span."""
+        state = self._runs.get(run.id)
+        if state is None:
+            return
+        try:
+            self._end_left_over(state)
+        finally:
+            self._end_run(state, run)
+        tally.tell()
+
+    def _end_run(self, state: RunSpan, run: Run) -> None:
+        span = state.span
+        try:
+            span.set_attribute(names.WORKFLOW_STATUS, str(run.outcome))
+            if run.failed:
+                _tell_why(state, run)
+            span.end()
+        finally:
+            self._runs.pop(run.id, None)
+            span_ids.end_run(run.id)
+
+    def _end_left_over(self, run: RunSpan) -> None:
+        # An interruption can come between a task's span and the task's own beginning, or
+        # while the one of them ends.
+        left = [task for task, state in list(self._tasks.items()) if state.run is run]
+        for_each(self.end_task, left)
+
+    def run_carrier(self, run: Run) -> Mapping[str, str] | None:
+        """Give the workflow's span in the headers of W3C Trace Context."""
+        state = self._runs.get(run.id)
+        return None if state is None else traceparent(state.context)
+
+    # --- tasks ------------------------------------------------------------------------
+
+    def start_task(self, task: Task) -> None:
+        """Begin the task's span at the time when the task was ready."""
+        run = self._run_of(task)
+        span = self._begin(
+            task, run, None if task.ready_at is None else _nanoseconds(task.ready_at)
+        )
+        self._tasks[task] = TaskSpan(task, run, span)
+        ids = run.ids_of(span)
+        if ids is not None:
+            span_ids.put_task(task, ids)
+
+    def end_task(self, task: Task) -> None:
+        """End the task's span."""
+        state = self._tasks.get(task)
+        if state is None:
+            return
+        try:
+            self._end(task, state)
+        except Exception:
+            self._forget(task)
+            raise
+        # Not where it is interrupted: the end of the run has another look at it.
+        self._forget(task)
+
+    def _end(self, task: Task, state: TaskSpan) -> None:
+        failure = task.failure if task.status == TypeStatus.FAILED else None
+        state.end_attempt(failure)
+        state.end_remote(None, failure, None)
+        if failure is not None:
+            mark_failed(state.span, failure)
+            state.run.note(task.name, failure)
+        status = _STATUSES.get(task.status, names.FAILED)
+        last = {names.TASK_STATUS: status, names.TASK_ATTEMPTS: task.attempt}
+        if state.span.is_recording():
+            state.run.maker.end(state.span, last)
+
+    def _forget(self, task: Task) -> None:
+        self._tasks.pop(task, None)
+        span_ids.end_attempt(task)
+        span_ids.end_task(task)
+
+    def task_restored(self, task: Task) -> None:
+        """Make a short span, so that a task that did not run stays visible."""
+        run = self._run_of(task)
+        last = {
+            names.TASK_RESTORED: True,
+            names.TASK_STATUS: names.COMPLETED,
+            names.TASK_ATTEMPTS: 0,
+        }
+        run.maker.end(self._begin(task, run, None), last)
+
+    def _run_of(self, task: Task) -> RunSpan:
+        key = str(task.workflow_id) if task.run is None else task.run.id
+        return self._runs.get(key) or self._unknown_run(task)
+
+    def _unknown_run(self, task: Task) -> RunSpan:
+        # A Manager without a config has providers for its tasks but none for the run.
+        parent = parent_context()
+        shared = {names.WORKFLOW_ID: str(task.workflow_id)}
+        if task.run is not None:
+            shared[names.WORKFLOW_NAME] = task.run.name
+        return RunSpan(self._tracer(), trace.get_current_span(parent), parent, shared, None)
+
+    def _begin(self, task: Task, run: RunSpan, start_time: int | None) -> trace.Span:
+        attributes = {
+            **run.attributes_of(task.step),
+            names.TASK_ID: task.task_id,
+            names.TASK_NAME: task.name,
+            names.TASK_GROUP: task.group_name,
+            names.TASK_INDEX: task.index,
+        }
+        name = names.TASK_SPAN.format(task.name)
+        return run.maker.start(name, run.span, run.context, attributes, start_time)
+
+    # --- attempts ---------------------------------------------------------------------
+
+    def attempt_scope(self, task: Task, attempt: int) -> Scope | None:
+        """Give what makes the task's span current, or that of one of several attempts."""
+        state = self._tasks.get(task)
+        if state is None or task.step.policy.attempts == 1:
+            return state
+        return AttemptScope(state, attempt)
+
+    def remote_scope(self, task: Task, attempt: int) -> RemoteScope | None:
+        """Give what makes the span of an attempt in a worker."""
+        state = self._tasks.get(task)
+        return None if state is None else state.begin_remote(attempt)
+
+    def attempt_finished(
+        self,
+        task: Task,
+        attempt: int,  # noqa: ARG002 - the signature of the interface
+        outcome: Outcome,
+        recorded: Any,
+    ) -> None:
+        """End the attempt's span, if it has one of its own, and hand on what a worker recorded."""
+        state = self._tasks.get(task)
+        if state is not None:
+            state.end_attempt(outcome.failure)
+            state.end_remote(outcome, outcome.failure, recorded)
+
+
+def _nanoseconds(seconds: float) -> int:
+    # The clock that told it is not the span's: it must not lie ahead of that.
+    return min(int(seconds * 1e9), time_ns())
+
+
+def _tell_why(state: RunSpan, run: Run) -> None:
+    if state.failures or run.error is None:
+        state.mark_failed()
+    else:
+        mark_failed(state.span, Failure.of(run.error))

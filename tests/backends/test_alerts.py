@@ -35,7 +35,8 @@ def test_a_failing_workflow_notifies(tmp_path: Path, webhook: Webhook) -> None:
 
     The rules are the shipped ones, windows and all: a process whose first scrape shows three
     failed runs of three burns its budget in every window. Only what waits is shortened: the
-    interval of scrapes and evaluations, and `group_wait`.
+    interval of scrapes and evaluations, and `group_wait`. (The windows of days keep their own
+    interval, of minutes, so the alerts that need them come too late for this test.)
     """
     config = alertmanager_config(webhook.url)
     with (
@@ -52,7 +53,7 @@ def test_a_failing_workflow_notifies(tmp_path: Path, webhook: Webhook) -> None:
             for alert in received["alerts"]
             if alert["labels"]["alertname"] == "DotflowErrorBudgetGoneIn2Days"
         ]
-        # Which of them came first is a matter of milliseconds; the slower say nothing more.
+        # The slower alert fires as well, but says nothing more, and is not sent.
         names = {alert["labels"]["alertname"] for alert in prometheus.alerts()}
 
     assert received["receiver"] == "webhook"
@@ -69,8 +70,10 @@ def test_a_failing_workflow_notifies(tmp_path: Path, webhook: Webhook) -> None:
     assert shown["dashboard_url"] == (
         "http://localhost:3000/d/dotflow-workflow?var-job=shop&var-workflow=billing+%26+tax"
     )
-    budget = {f"DotflowErrorBudgetGoneIn{days}Days" for days in (2, 5, 10, 30)}
-    assert names - {"DotflowWorkflowNeverCompleted"} == budget
+    assert names >= {"DotflowErrorBudgetGoneIn2Days", "DotflowErrorBudgetGoneIn5Days"}
+    assert [each["labels"]["alertname"] for each in received["alerts"]] == [
+        "DotflowErrorBudgetGoneIn2Days"
+    ]
 
 
 @pytest.fixture

@@ -24,7 +24,9 @@ class Pushgateway(Server):
     def __init__(self, folder: Path) -> None:
         # Debian's name, and that of the project's own archives.
         found = shutil.which("prometheus-pushgateway") or shutil.which("pushgateway")
-        super().__init__([tool("Pushgateway", found, PACKAGE), LISTEN], folder)
+        program = tool("Pushgateway", found, PACKAGE)
+        # Debian's keeps what was pushed in one file of the machine unless told otherwise.
+        super().__init__([program, LISTEN, "--persistence.file="], folder)
 
     def groups(self) -> list[dict[str, Any]]:
         """Give what was pushed, by job and grouping key."""

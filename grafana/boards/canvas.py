@@ -70,6 +70,7 @@ class Canvas:
         """Give the SVG, of a height in pixels and on paper of a colour."""
         self._root.set("viewBox", f"0 0 {self._width:g} {height:g}")
         self._root.set("width", f"{self._width:g}")
+        self._root.set("height", f"{height:g}")
         self._paper.set("fill", paper)
         ET.indent(self._root, "")
         return ET.tostring(self._root, encoding="unicode") + "\n"

@@ -54,7 +54,7 @@ test: check ## Run every gate: style, types, import contracts, tests with covera
 .PHONY: test-oldest
 test-oldest: $(OLDEST)/.made ## Test telemetry on the oldest libraries that pyproject.toml admits
 	$(OLDEST)/bin/python -m pytest tests/unit/otel tests/integration/test_telemetry*.py \
-		tests/wire tests/backends/test_scrape.py tests/backends/test_push.py
+		tests/integration/test_worker_logs.py tests/wire tests/backends/test_scrape.py tests/backends/test_push.py
 
 .PHONY: tools
 tools: $(TOOLS)/.made ## Install what some tests need beside Python packages (with npm)

@@ -67,7 +67,7 @@ def serve_metrics(
             not there.
         ModuleNotFound: prometheus-client is not installed.
     """
-    if not 0 <= port <= _LAST_PORT:
+    if not isinstance(port, int) or not 0 <= port <= _LAST_PORT:
         raise InvalidOption("port", port, f"give a number from 0 to {_LAST_PORT}")
     read = shown(registry)
     try:

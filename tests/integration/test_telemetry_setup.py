@@ -343,25 +343,30 @@ def test_values_that_are_wrong(collector: Collector) -> None:
 
 
 def test_exporters_that_are_wrong(collector: Collector) -> None:
-    """An unknown exporter or protocol of a signal is a warning; the other signals go on."""
+    """An unknown exporter or protocol is a line of warning; what is the default counts."""
     done = observed(
         collector,
-        "print(run(ok), type(config.metrics).__name__)",
+        """
+        logging.getLogger("app").warning("logged")
+        print(run(ok), type(config.metrics).__name__)
+        """,
         OTEL_TRACES_EXPORTER="pigeon,otlp",
         OTEL_LOGS_EXPORTER="otlp",
         OTEL_EXPORTER_OTLP_LOGS_PROTOCOL="smoke",
         OTEL_METRICS_EXPORTER="drum",
     )
     assert done.stdout.strip() == "['the result'] MetricsPrometheus"
-    for line in (
-        "spans are not exported to 'pigeon', which OTEL_* variables ask for",
-        "no exporter of spans is installed under the name 'pigeon'",
-        "OTLP over 'smoke' is not available: use one of http/protobuf, grpc",
-        "no exporter of metrics is installed under the name 'drum'",
+    exporters = "exporters that are installed, separated by commas, such as otlp,console"
+    for said, hint in (
+        ("OTEL_TRACES_EXPORTER='pigeon,otlp'", exporters),
+        ("OTEL_METRICS_EXPORTER='drum'", exporters),
+        ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL='smoke'", "http/protobuf or grpc"),
     ):
-        assert line in done.stderr
+        line = f"{said} is not valid, so its default counts: give {hint}"
+        assert done.stderr.count(line) == 1
+    assert "Traceback" not in done.stderr
     assert len(collector.spans) == 2
-    assert collector.records == []
+    assert "logged" in [record.body.string_value for _, record in collector.records]
 
 
 def test_disabled(collector: Collector) -> None:

@@ -65,3 +65,9 @@ def test_a_port_out_of_range(port: int) -> None:
     """A number that is no port is an error that names it."""
     with pytest.raises(InvalidOption, match=f"port={port} "):
         serve_metrics(port, registry=CollectorRegistry())
+
+
+def test_a_port_that_is_a_text() -> None:
+    """A port from an environment variable, not made a number, is a clear error."""
+    with pytest.raises(InvalidOption, match=r"^port='9464' is not valid: give a number"):
+        serve_metrics("9464")  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from dotflow.core.exception import InvalidOption
 from dotflow_otel import conventions as names
 from dotflow_otel.bounded import TIMEOUT, BoundedCall
+from dotflow_otel.metrics.anew import begin_anew_in_children
 from dotflow_otel.metrics.instruments_otel import ADVISES_BUCKETS
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class OwnMeterProvider:
             shutdown_on_exit=False,
             views=histogram_views(buckets),
         )
+        begin_anew_in_children(self.provider)
         self._timeout = timeout
         self._end = BoundedCall(self.provider.shutdown, "dotflow-metrics-end")
         self._ended = False

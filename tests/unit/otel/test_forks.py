@@ -263,7 +263,7 @@ def test_files_of_several_processes(tmp_path: Path) -> None:
         def show():
             environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "QUERY_STRING": ""}
             text = b"".join(metrics_app().wsgi(environ, lambda *answer: None)).decode()
-            print(*(line.split()[1] for line in text.splitlines() if line.startswith((
+            print(*(line.split()[1] for line in sorted(text.splitlines()) if line.startswith((
                 "dotflow_workflow_in_progress{", "dotflow_workflow_oldest_start"))))
 
         end, (read, write) = run("a", 100.0), os.pipe()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from dotflow_otel.bounded import TIMEOUT, BoundedCall
 from dotflow_otel.drops import tally
+from dotflow_otel.endings import at_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
     from dotflow_otel.sdk.account import Account
-
-
-# How much of the time that an exit may take is for delivering.
-_SHARE: Final = 0.9
 
 
 class Part(Protocol):
@@ -70,7 +66,7 @@ class Telemetry:
             accounts: Of the pipelines among them, to be closed when the time is up.
         """
         if parts and not self._ends:
-            atexit.register(self._exit)
+            at_exit.add(self)
         self._parts += parts
         self._accounts += accounts
         self._ends += [BoundedCall(part.shutdown, "dotflow-telemetry-end") for part in parts]
@@ -101,12 +97,22 @@ class Telemetry:
         seconds = self._timeout if timeout is None else timeout
         return self._shut_down(seconds, self._call(self._ends, seconds))
 
-    def _exit(self) -> None:
-        # The rest of the time is for the interpreter, whose exit is bounded as a whole.
-        self._shut_down(self._timeout, self._call(self._ends, self._timeout * _SHARE))
+    @property
+    def bound(self) -> float:
+        """Seconds that the exit may take for the backend."""
+        return self._timeout
+
+    def ask_to_end(self) -> None:
+        """Have all parts end; do not wait."""
+        for end in self._ends:
+            end.ask()
+
+    def end_within(self, seconds: float) -> bool:
+        """Wait for the end within the bound of an exit; tell whether that came in time."""
+        return self._shut_down(self._timeout, self._call(self._ends, seconds))
 
     def _shut_down(self, seconds: float, ended: bool) -> bool:
-        atexit.unregister(self._exit)
+        at_exit.remove(self)
         for account in self._accounts:
             account.abandon()
         late = not ended and not self._is_over

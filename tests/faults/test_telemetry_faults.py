@@ -223,6 +223,38 @@ def test_all_signals_share_the_bound(port: int, protocol: str) -> None:
 
 
 @pytest.mark.parametrize("port", ["silent"], indirect=True)
+def test_all_that_end_at_exit_share_the_bound(port: int) -> None:
+    """A collector, a Pushgateway and a reader's backend take the bound once, not one by one."""
+    process = child(
+        f"""
+        from dotflow_otel import MetricsOpenTelemetry, MetricsPrometheus, PushGateway, setup
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+        from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+        setup("billing", timeout=2)
+        run(step, metrics=MetricsOpenTelemetry(
+            PeriodicExportingMetricReader(OTLPMetricExporter()), timeout=2
+        ))
+        gateway = PushGateway("127.0.0.1:{port}", "nightly", timeout=2)
+        run(step, metrics=MetricsPrometheus(push_to=gateway))
+        print(time.time())
+        """,
+        port,
+        "http/protobuf",
+    )
+    _, errors, exit_seconds = ended(process)
+    assert process.returncode == 0, errors
+    # The three one after another would take 6 s.
+    assert exit_seconds < 2 + 1.5
+    for line in (
+        "telemetry was not delivered within 2 s and is dropped",
+        "metrics were not delivered within 2 s; the rest is dropped",
+        "The metrics of job 'nightly' ",
+    ):
+        assert line in errors
+    assert dropped(errors) == 4
+
+
+@pytest.mark.parametrize("port", ["silent"], indirect=True)
 def test_timeout_of_an_export(port: int) -> None:
     """`OTEL_EXPORTER_OTLP_TIMEOUT` ends an export that hangs, before the exit's bound does."""
     # Older exporters for gRPC begin such an export again, for a minute.

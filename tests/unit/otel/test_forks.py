@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 import textwrap
@@ -42,8 +44,12 @@ def forked(function: Callable[[], Any]) -> Any:
             os._exit(0)
     os.close(write)
     with os.fdopen(read) as answer:
-        text = answer.read()
-    os.waitpid(child, 0)
+        try:
+            assert select.select([answer], [], [], 20)[0], "the child hangs"
+            text = answer.read()
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
     return json.loads(text)
 
 

@@ -218,7 +218,8 @@ def test_all_signals_share_the_bound(port: int, protocol: str) -> None:
     assert process.returncode == 0, errors
     # Three exporters one after another would take 6 s.
     assert exit_seconds < 2 + 3
-    assert (dropped(errors), dropped(errors, "log record")) == (2 * 3, 1)
+    # The other record is the warning that the timeout of `run` comes too late.
+    assert (dropped(errors), dropped(errors, "log record")) == (2 * 3, 2)
     assert dropped(errors, "data point") >= 1
 
 

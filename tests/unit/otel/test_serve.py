@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from dotflow.core.exception import DotflowError, InvalidOption
 from dotflow.core.run import Run
 from dotflow_otel import CannotListen, MetricsPrometheus, serve_metrics
+from tests.unit.otel.test_forks import forked
 
 
 def scrape(url: str, accept: str) -> str:
@@ -39,6 +40,18 @@ def test_close_frees_the_port() -> None:
     server.close()
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", server.port), 1)
+
+
+def test_close_in_a_forked_child() -> None:
+    """A child, which has no thread of the server's, lets go of it; the parent's goes on."""
+    with serve_metrics(0, registry=CollectorRegistry()) as server:
+
+        def child() -> int:
+            server.close()
+            return server._server.socket.fileno()
+
+        assert forked(child) == -1
+        assert scrape(server.url, "application/openmetrics-text; version=1.0.0") == "# EOF\n"
 
 
 def test_an_occupied_port() -> None:

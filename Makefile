@@ -53,7 +53,8 @@ test: check ## Run every gate: style, types, import contracts, tests with covera
 
 .PHONY: test-oldest
 test-oldest: $(OLDEST)/.made ## Test telemetry on the oldest libraries that pyproject.toml admits
-	$(OLDEST)/bin/python -m pytest tests/unit/otel tests/integration/test_telemetry*.py tests/wire
+	$(OLDEST)/bin/python -m pytest tests/unit/otel tests/integration/test_telemetry*.py \
+		tests/integration/test_worker_logs.py tests/wire tests/backends/test_scrape.py tests/backends/test_push.py
 
 .PHONY: tools
 tools: $(TOOLS)/.made ## Install what some tests need beside Python packages (with npm)
@@ -65,6 +66,10 @@ check: $(VENV)/.dev ## Run the gates that run no code: style, types, import cont
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+.PHONY: check-rules
+check-rules: $(VENV)/.dev ## Check and test the rules for Prometheus, or those of ARGS (needs promtool)
+	@$(BIN)/python grafana/check_rules.py $(ARGS)
+
 .PHONY: format
 format: $(VENV)/.dev ## Repair style where it can be repaired
 	$(BIN)/ruff check --fix .
@@ -75,6 +80,14 @@ bench: $(BENCH)/here/.made $(BENCH)/peer/.made $(BENCH)/telemetry/.made ## Measu
 	@$(BENCH)/here/bin/python tests/benchmarks/run.py \
 		--here $(BENCH)/here/bin/python --peer $(BENCH)/peer/bin/python \
 		--telemetry $(BENCH)/telemetry/bin/python $(ARGS)
+
+.PHONY: dashboards
+dashboards: $(VENV)/.dev ## Build the Grafana boards' JSON, and the drawings of it
+	@PYTHONPATH=grafana $(BIN)/python -m boards
+
+.PHONY: pictures
+pictures: dashboards ## Draw the boards, and take a picture of Prometheus (needs it and Chromium)
+	@PYTHONPATH=tests/helpers:examples $(BIN)/python tests/pictures/take.py
 
 .PHONY: constraints
 constraints: export PIP_CONSTRAINT :=

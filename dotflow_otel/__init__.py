@@ -68,6 +68,9 @@ _PLACES: Final = {
     "setup": "sdk.setting_up",
     "worker_exited": "metrics.multiprocess",
 }
+# For those who import all of it; it then needs all of the libraries.
+__all__ = [*_PLACES]  # noqa: PLE0604 - names, all of them
+
 _LIBRARIES: Final = ("opentelemetry", "prometheus_client", "structlog")
 _EXTRA: Final = "dotflow[otel]"
 
@@ -89,7 +92,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PLACES})
+    return sorted({*(name for name in globals() if name[:2] == "__"), *_PLACES})
 
 
 def _absent(name: str, library: str) -> type:

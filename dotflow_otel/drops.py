@@ -7,7 +7,7 @@ can count what traces lost without importing those.
 from __future__ import annotations
 
 import logging
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Final
 from weakref import WeakMethod
 
@@ -43,7 +43,8 @@ class DropTally:
 
     def _begin(self) -> None:
         # Anew in a forked child: what its parent lost, its parent tells of.
-        self._lock = Lock()
+        # One that a signal handler or a finalizer that logs can take again.
+        self._lock = RLock()
         self._totals: dict[str, int] = {}
         self._untold: dict[str, int] = {}
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from difflib import get_close_matches
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import metrics
@@ -18,7 +20,7 @@ from dotflow_otel.sdk.setting_up import setup
 from dotflow_otel.traces.tracer import TracerOpenTelemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from prometheus_client import CollectorRegistry
 
@@ -56,12 +58,25 @@ def observe(
         InvalidOption: The buckets do not rise, or the timeout is no number of seconds.
         ModuleNotFound: A library of `dotflow[otel]` is not installed.
         NotCallableObject: A provider is no instance of its slot's interface.
+        TypeError: There is no such argument, nor such a slot.
     """
+    _check_slots(providers)
     setup(service_name, timeout=timeout, logs=logs, buckets=buckets)
     if "metrics" not in providers:
         providers["metrics"] = _metrics(registry, buckets)
     ours = {"tracer": TracerOpenTelemetry(), "log": LogStructlog(level)}
     return Config(**{**ours, **providers})
+
+
+def _check_slots(providers: Mapping[str, Any]) -> None:
+    slots = signature(Config).parameters.keys()
+    for name in providers:
+        if name not in slots:
+            known = [*signature(observe).parameters, *slots]
+            begins = [each for each in known if each.startswith(name)]
+            close = begins or get_close_matches(name, known, 1)
+            meant = f": is {close[0]} meant?" if close else ""
+            raise TypeError(f"observe() takes no argument {name!r}{meant}")
 
 
 def _metrics(registry: CollectorRegistry | None, buckets: Sequence[float]) -> Metrics | None:

@@ -39,3 +39,14 @@ def _text(value: Any) -> str:
         return str(value)
     except Exception:  # noqa: BLE001 - of an object of the user's
         return f"<{type(value).__qualname__} without a text>"
+
+
+def printable(text: str) -> str:
+    """Give a text that can be encoded: itself, or one in which what cannot is escaped.
+
+    Names of files that are no UTF-8 have lone surrogates, for which backends refuse all
+    that is sent along with them.
+    """
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -74,7 +74,7 @@ class Metrics(ABC):
 
     @noop
     def workers_changed(self, workers: int, busy: int) -> None:
-        """The number of live workers, or of those that run a step, has changed."""
+        """The number of live workers of this process, or of those that run a step, has changed."""
 
     @noop
     def telemetry_error(self, provider: str, hook: str) -> None:

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from dotflow.core.checkpoint import Checkpoints
 from dotflow.core.config import Config
+from dotflow.core.exception import InvalidOption
 from dotflow.core.hooks import call
 from dotflow.core.task import TaskBuilder
 from dotflow.core.workflow import Manager
@@ -32,11 +33,17 @@ class DotFlow:
 
     Attributes:
         task: The `TaskBuilder` with the queue.
+
+    Raises:
+        InvalidOption: `config` is no `Config`.
     """
 
     def __init__(
         self, config: Config | None = None, workflow_id: Any = None, name: str | None = None
     ) -> None:
+        if config is not None and not isinstance(config, Config):
+            hint = "give a Config, or what dotflow_otel.observe() returns"
+            raise InvalidOption("config", config, hint)
         given = workflow_id or os.environ.get("WORKFLOW_ID")
         self.config = Config() if config is None else config
         self.workflow_id: Any = given or uuid4()

@@ -100,12 +100,22 @@ class Hooks:
         return tuple(call for call in found if not is_noop(call[0]))
 
     def fire(self, calls: Calls, task: Task) -> None:
-        """Make the calls of one moment of a task, each guarded."""
+        """Make the calls of one moment of a task, each guarded.
+
+        Raises:
+            KeyboardInterrupt, SystemExit: One of them was interrupted; the others were made,
+                for what is counted must balance.
+        """
+        interruption: BaseException | None = None
         for function, slot, hook in calls:
             try:
                 function(task=task)
             except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
                 report(self._config, slot, hook, error)
+            except BaseException as error:  # noqa: BLE001 - raised below
+                interruption = interruption or error
+        if interruption is not None:
+            raise interruption
 
     def scopes(self, task: Task, attempt: int) -> Sequence[Scope]:
         """Give what is entered around an attempt in this process, guarded."""
@@ -158,10 +168,20 @@ class RunHooks:
         return "metrics" in self._told
 
     def run_finished(self, run: Run) -> None:
-        """Tell that a run has ended, all who were told that it began."""
+        """Tell that a run has ended, all who were told that it began.
+
+        Raises:
+            KeyboardInterrupt, SystemExit: One was interrupted; the others were told.
+        """
+        interruption: BaseException | None = None
         for slot in self._told:
-            self._call(slot, "run_finished", run)
+            try:
+                self._call(slot, "run_finished", run)
+            except BaseException as error:  # noqa: BLE001 - raised below
+                interruption = interruption or error
         self._tell_server(run, WorkflowStatus.FAILED if run.failed else WorkflowStatus.COMPLETED)
+        if interruption is not None:
+            raise interruption
 
     def _tell_server(self, run: Run, status: str) -> None:
         self._call("server", "update_workflow", workflow=run.workflow_id, status=status)

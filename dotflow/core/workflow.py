@@ -169,14 +169,26 @@ class Manager:
             run_chains_in_workers(self._engine, chains, executor, self._hooks.workers_changed)
 
     def _finish(self, error: BaseException | None) -> None:
-        for task in self.tasks if self._hooks.counts else ():
-            if task.status == TypeStatus.NOT_STARTED:
-                self._writer.skip(task)
+        interruption = self._tell_of_skipped()
+        error = error or interruption
         failed = error is not None or self._has_failed_task()
         duration = monotonic() - self._clock
         self._run = self._run.finished(duration, failed=failed, error=error)
         self._hooks.run_finished(self._run)
         (self.on_failure if failed else self.on_success)(tasks=list(self.tasks))
+        if interruption is not None:
+            raise interruption
+
+    def _tell_of_skipped(self) -> BaseException | None:
+        # An interruption here ends nothing any more: all are told, and then it is raised.
+        interruption: BaseException | None = None
+        for task in self.tasks if self._hooks.counts else ():
+            if task.status == TypeStatus.NOT_STARTED:
+                try:
+                    self._writer.skip(task)
+                except BaseException as error:  # noqa: BLE001 - raised by the caller
+                    interruption = interruption or error
+        return interruption
 
     def _has_failed_task(self) -> bool:
         return any(task.status == TypeStatus.FAILED for task in self.tasks)

@@ -1,9 +1,11 @@
-"""How many workers of a pool live and run attempts, told to all who use it or have used it."""
+"""How many workers live and run attempts, told to all who use or have used them, or watch."""
 
 from __future__ import annotations
 
+import logging
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from weakref import WeakMethod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -11,17 +13,31 @@ if TYPE_CHECKING:
     Tell = Callable[[int, int], object]
     Live = Callable[[], int]
 
+_logger: Final = logging.getLogger("dotflow")
+
 
 class Occupancy:
-    """Tells each run that shares a pool of the use of the whole pool.
+    """Tells each run that shares workers of the use of all of them.
 
     A run that has ended is told on, until no worker is busy: what it was told last must not
     stand for ever when the others, which may tell somebody else, end after it.
     """
 
     def __init__(self) -> None:
+        self._watchers: list[_Watcher] = []
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin with the watchers alone, as in a forked child: no run goes on there."""
         self._lock = Lock()
         self._users: list[User] = []
+        for watcher in self._watchers:
+            watcher.begin()
+
+    def watch(self, tell: Tell) -> None:
+        """Have a method told of every change, in any thread, for as long as its object lives."""
+        living = [each for each in self._watchers if each.lives()]
+        self._watchers = [*living, _Watcher(tell)]
 
     def join(self, jobs: Collection[object]) -> User:
         """Give a new user of the pool; `jobs` are the attempts that it has running."""
@@ -32,7 +48,7 @@ class Occupancy:
 
     def publish(self, live: Live) -> None:
         """Tell everybody to whom it is news; `live` gives how many workers live."""
-        for user in tuple(self._users):
+        for user in (*self._users, *(watcher.user for watcher in self._watchers)):
             user.hear(lambda: (live(), self.busy()))
         if any(user.is_done for user in tuple(self._users)):
             with self._lock:
@@ -79,3 +95,29 @@ class User:
                 self.is_done = self.has_left and not now[1]
             finally:
                 self._lock.release()
+
+
+class _Watcher:
+    # Never done; it lives as long as the object whose method is told.
+    def __init__(self, tell: Tell) -> None:
+        self._tell = WeakMethod(tell)
+        self.begin()
+
+    def begin(self) -> None:
+        self.user = User(())
+        self.user.tell = self._hear
+
+    def lives(self) -> bool:
+        return self._tell() is not None
+
+    def _hear(self, live: int, busy: int) -> None:
+        tell = self._tell()
+        if tell is not None:
+            try:
+                tell(live, busy)
+            except Exception:
+                _logger.exception("a watcher of workers raised; runs go on")
+
+
+# Of all pools of this process.
+everywhere: Final = Occupancy()

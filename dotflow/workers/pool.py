@@ -11,13 +11,15 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from dotflow.workers.occupancy import Occupancy
+from dotflow.workers.occupancy import everywhere
 from dotflow.workers.process import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Wake = Callable[[], None]
+
+_pools: Final[list[weakref.ref[Pool]]] = []
 
 _POLITE: Final = 1.0  # seconds that all workers together get to end by themselves
 
@@ -30,14 +32,10 @@ class Pool:
 
     Args:
         size: How many.
-
-    Attributes:
-        occupancy: Tells the runs that use it how many workers live and how many are busy.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.occupancy = Occupancy()
         self._lock = Lock()
         self._idle: list[Worker] = []
         self._lifeline: tuple[int, ...] = ()
@@ -47,6 +45,7 @@ class Pool:
         self._waiting: deque[Wake] = deque()
         self._promised: list[Wake] = []
         ref = weakref.ref(self)
+        _pools[:] = [*(each for each in _pools if each() is not None), ref]
         atexit.register(_close, ref)
         os.register_at_fork(after_in_child=partial(_forget, ref))
 
@@ -174,6 +173,7 @@ class Pool:
         until = monotonic() + _POLITE
         for worker in idle:
             worker.end(max(0.0, until - monotonic()))
+        everywhere.publish(live_workers)
 
     def __del__(self, close_descriptor: Callable[[int], None] = os.close) -> None:
         # Of a pool that was let go without a word: nobody has its workers by now. Modules
@@ -190,12 +190,18 @@ class Pool:
         for end in self._lifeline:
             os.close(end)
         self._lock = Lock()
-        self.occupancy = Occupancy()
+        everywhere.forget()
         self._lifeline = os.pipe()
         self._idle, self._lent = [], set()
         self._starting = 0
         self._waiting.clear()
         self._promised.clear()
+
+
+def live_workers() -> int:
+    """Tell how many workers live, of all pools of this process."""
+    pools = [each() for each in _pools]
+    return sum(pool.live() for pool in pools if pool is not None)
 
 
 def _close(ref: weakref.ref[Pool]) -> None:

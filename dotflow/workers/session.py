@@ -21,6 +21,7 @@ from dotflow.core.exception import PicklingFailed, WorkerLost
 from dotflow.core.failure import TIMEOUT, WORKER_LOST, Failure
 from dotflow.core.limit import limit_error
 from dotflow.workers.child import RUN, STEP, SURROUNDINGS
+from dotflow.workers.occupancy import everywhere
 from dotflow.workers.pickling import (
     dump,
     dump_or_none,
@@ -28,6 +29,7 @@ from dotflow.workers.pickling import (
     load,
     load_or_none,
 )
+from dotflow.workers.pool import live_workers
 from dotflow.workers.wire import Closed
 
 if TYPE_CHECKING:
@@ -88,8 +90,7 @@ class LocalSession(Session):
         self._must_look = False
         self._lacks_scopes = False
         self._host = socket.gethostname()
-        self._occupancy = pool.occupancy
-        self._user = self._occupancy.join(self._jobs)
+        self._user = everywhere.join(self._jobs)
 
     def has_room(self) -> bool:
         """Tell whether one more attempt may be submitted now."""
@@ -219,7 +220,7 @@ class LocalSession(Session):
         until = None if seconds is None else monotonic() + seconds
         if self._idle and not self._done:
             self._release_idle()
-        self._occupancy.publish(self._pool.live)
+        everywhere.publish(live_workers)
         while not self._done:
             for key, events in self._selector.select(self._patience(until)):
                 self._on_event(key.data, events)
@@ -378,7 +379,7 @@ class LocalSession(Session):
         for end in self._bell:
             end.close()
         self._user.has_left = True
-        self._occupancy.publish(self._pool.live)
+        everywhere.publish(live_workers)
 
 
 def _start_of(job: _Job, worker: Worker) -> float | None:

@@ -17,6 +17,7 @@ from opentelemetry.trace import (
 )
 
 from dotflow_otel import conventions as names
+from dotflow_otel.forks import call_in_forked_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -46,13 +47,15 @@ class OtelInstruments:
     Args:
         meter: Makes them.
         buckets: The upper bounds of the histograms, in seconds.
+        anew: Whether the meter begins at nothing in a forked child.
     """
 
-    def __init__(self, meter: api.Meter, buckets: Sequence[float]) -> None:
+    def __init__(self, meter: api.Meter, buckets: Sequence[float], *, anew: bool = False) -> None:
         self._counters: dict[Metric, api.Counter] = {}
         self._sums: dict[Metric, api.UpDownCounter] = {}
         self._gauges: dict[Metric, Any] = {}
         self._histograms: dict[Metric, api.Histogram] = {}
+        self._anew = anew
         self._lock = Lock()
         self._levels: dict[tuple[Metric, tuple[str, ...]], _Level] = {}
         advice: dict[str, Any] = {}
@@ -70,6 +73,12 @@ class OtelInstruments:
                 self._gauges[metric] = meter.create_gauge(*about)
             if metric.kind == names.GAUGE and not metric.labels:
                 self.gauge(metric)
+        call_in_forked_child(self._begin_in_child)
+
+    def _begin_in_child(self) -> None:
+        self._lock = Lock()
+        for level in self._levels.values():
+            level.begin_in_child(anew=self._anew)
 
     def counter(self, metric: Metric, *values: str) -> Add:
         """Give a series of a counter, which is there from now on: at 0."""
@@ -128,6 +137,11 @@ class _Level:
         self._adds = adds
         self._lock = Lock()
         self._value = 0.0
+
+    def begin_in_child(self, *, anew: bool) -> None:
+        self._lock = Lock()
+        if anew:
+            self._value = 0.0
 
     def inc(self, amount: float = 1, /) -> None:
         with self._lock:

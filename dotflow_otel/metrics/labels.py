@@ -7,6 +7,7 @@ from threading import Lock
 from typing import Final
 
 from dotflow_otel.conventions import MAX_LABEL_VALUES, OTHER
+from dotflow_otel.plain import printable
 
 _logger: Final = logging.getLogger("dotflow_otel")
 
@@ -29,6 +30,7 @@ class BoundedLabels:
 
     def bounded(self, label: str, value: str) -> str:
         """Give the value itself, or `other` where the label has enough of them."""
+        value = printable(value)
         seen = self._seen.get(label)
         if seen is not None and value in seen:
             return value

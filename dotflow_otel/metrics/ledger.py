@@ -137,8 +137,7 @@ class LedgerMetrics(Metrics):
 
     def workers_changed(self, workers: int, busy: int) -> None:
         """Note how many workers live, and how many run a step."""
-        self._book.instruments.gauge(names.WORKERS).set(workers)
-        self._book.instruments.gauge(names.WORKERS_BUSY).set(busy)
+        self._book.workers_changed(workers, busy)
 
     def telemetry_error(self, provider: str, hook: str) -> None:
         """Count an error that a provider raised."""

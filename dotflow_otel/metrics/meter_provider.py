@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +13,8 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from dotflow.core.exception import InvalidOption
 from dotflow_otel import conventions as names
 from dotflow_otel.bounded import TIMEOUT, BoundedCall
+from dotflow_otel.endings import at_exit
+from dotflow_otel.metrics.anew import begin_anew_in_children
 from dotflow_otel.metrics.instruments_otel import ADVISES_BUCKETS
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ _logger: Final = logging.getLogger("dotflow_otel")
 
 class OwnMeterProvider:
     """Makes a meter provider, and ends it: at exit by itself, or on call.
+
+    Attributes:
+        bound: Seconds that the exit may take for its sake.
 
     Args:
         reader: What takes the metrics out.
@@ -52,10 +56,11 @@ class OwnMeterProvider:
             shutdown_on_exit=False,
             views=histogram_views(buckets),
         )
-        self._timeout = timeout
+        begin_anew_in_children(self.provider)
+        self.bound: Final = timeout
         self._end = BoundedCall(self.provider.shutdown, "dotflow-metrics-end")
         self._ended = False
-        atexit.register(self.shutdown)
+        at_exit.add(self)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Hand what was measured to the backend; tell whether that ended in time.
@@ -66,7 +71,7 @@ class OwnMeterProvider:
         if self._ended:
             return True
         flushing = BoundedCall(self.provider.force_flush, "dotflow-metrics-flush")
-        return flushing.call(self._timeout if timeout is None else timeout)
+        return flushing.call(self.bound if timeout is None else timeout)
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Flush, and end for good; tell whether that ended in time.
@@ -74,12 +79,24 @@ class OwnMeterProvider:
         Args:
             timeout: Seconds; None: what was given at first.
         """
-        atexit.unregister(self.shutdown)
+        seconds = self.bound if timeout is None else timeout
+        self.ask_to_end()
+        return self._ended_within(seconds, seconds)
+
+    def ask_to_end(self) -> None:
+        """Have the provider end; do not wait."""
+        at_exit.remove(self)
         self._ended = True
-        seconds = self._timeout if timeout is None else timeout
-        ended = self._end.call(seconds)
+        self._end.ask()
+
+    def end_within(self, seconds: float) -> bool:
+        """Wait for the end within the bound of an exit; tell whether that came in time."""
+        return self._ended_within(seconds, self.bound)
+
+    def _ended_within(self, seconds: float, told: float) -> bool:
+        ended = self._end.wait(seconds)
         if not ended:
-            _logger.warning("metrics were not delivered within %g s; the rest is dropped", seconds)
+            _logger.warning("metrics were not delivered within %g s; the rest is dropped", told)
         return ended
 
 

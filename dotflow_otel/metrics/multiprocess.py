@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-from prometheus_client.registry import Collector
+from prometheus_client.registry import Collector, RestrictedRegistry
 
 from dotflow.core.exception import InvalidOption
 from dotflow_otel import conventions as names
@@ -68,9 +68,30 @@ def shown(registry: CollectorRegistry | None) -> CollectorRegistry:
     if not os.environ.get(FOLDER_VARIABLE):
         return own
     check_folder()
-    read = CollectorRegistry()
+    read = _Registry()
     read.register(_AcrossProcesses(None if own is REGISTRY else own))
     return read
+
+
+class _Registry(CollectorRegistry):
+    # The names in the files are known when they are read alone. A registry that is to give
+    # some of its metrics looks for them in collectors whose names it knows, as `name[]` asks.
+    def restricted_registry(self, names: Iterable[str]) -> RestrictedRegistry:
+        return _Restricted(names, self)
+
+
+class _Restricted(RestrictedRegistry):
+    def __init__(self, names: Iterable[str], registry: CollectorRegistry) -> None:
+        self._names = frozenset(names)
+        self._all = registry
+
+    def collect(self) -> Iterable[Family]:
+        for family in self._all.collect():
+            samples = [sample for sample in family.samples if sample.name in self._names]
+            if samples:
+                some = Family(family.name, family.documentation, family.type, family.unit)
+                some.samples = samples
+                yield some
 
 
 class _AcrossProcesses(Collector):

@@ -11,6 +11,7 @@ from opentelemetry.metrics import MeterProvider, get_meter_provider
 from dotflow.core.exception import InvalidOption
 from dotflow_otel import conventions as names
 from dotflow_otel.bounded import TIMEOUT
+from dotflow_otel.metrics.anew import begins_anew
 from dotflow_otel.metrics.checks import check_buckets, check_max_label_values, check_timeout
 from dotflow_otel.metrics.instruments_otel import OtelInstruments
 from dotflow_otel.metrics.labels import BoundedLabels
@@ -33,6 +34,11 @@ class MetricsOpenTelemetry(LedgerMetrics):
     Histograms and counters of failures carry the ids of a sampled span as exemplars, with the
     OpenTelemetry SDK from 1.28 on. Instances on one provider share their instruments, whose
     buckets and bounds are those of the first.
+
+    A forked child, such as a worker of gunicorn with `preload_app`, counts from nothing with the
+    provider of a `reader` or of `setup`. One that the application made goes on from what the
+    parent had counted: make such a provider after the fork, or the sum over the processes has
+    that once for each.
 
     Args:
         reader: Takes the metrics out, such as a `PeriodicExportingMetricReader`. A meter
@@ -113,6 +119,6 @@ def _book_of(
         found = _books.get(provider)
         if found is None:
             meter = provider.get_meter(names.SCOPE, __version__)
-            instruments = OtelInstruments(meter, buckets)
+            instruments = OtelInstruments(meter, buckets, anew=begins_anew(provider))
             found = _books[provider] = SeriesBook(instruments, BoundedLabels(max_label_values))
         return found

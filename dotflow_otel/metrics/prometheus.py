@@ -8,11 +8,13 @@ from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from dotflow.core.exception import InvalidOption
 from dotflow_otel import conventions as names
 from dotflow_otel.metrics.checks import check_buckets, check_max_label_values
 from dotflow_otel.metrics.labels import BoundedLabels
 from dotflow_otel.metrics.ledger import LedgerMetrics
 from dotflow_otel.metrics.multiprocess import check_folder
+from dotflow_otel.metrics.push import PushGateway
 from dotflow_otel.metrics.push_at_end import PushAtEnd
 from dotflow_otel.metrics.series import SeriesBook
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from dotflow.core.run import Run
     from dotflow_otel.conventions import Metric
     from dotflow_otel.metrics.instruments import Add, GaugeSeries, Observe
-    from dotflow_otel.metrics.push import PushGateway
 
     _Collector = TypeVar("_Collector", Counter, Gauge, Histogram)
 
@@ -46,8 +47,8 @@ class MetricsPrometheus(LedgerMetrics):
             interpreter; a push that fails is logged and counted.
 
     Raises:
-        InvalidOption: The buckets do not rise, no label value is allowed, or the folder of
-            prometheus-client's multiprocess mode is not there.
+        InvalidOption: The buckets do not rise, no label value is allowed, `push_to` is no
+            `PushGateway`, or the folder of prometheus-client's multiprocess mode is not there.
         ModuleNotFound: prometheus-client is not installed.
     """
 
@@ -67,6 +68,7 @@ class MetricsPrometheus(LedgerMetrics):
         super().__init__(lambda: book)
         self._pushing: PushAtEnd | None = None
         if push_to is not None:
+            _check_gateway(push_to)
             self._pushing = PushAtEnd(push_to, self.registry, self._count_failed_push)
 
     def run_finished(self, run: Run) -> None:
@@ -85,6 +87,12 @@ class MetricsPrometheus(LedgerMetrics):
 
     def _count_failed_push(self) -> None:
         self.telemetry_error(type(self).__name__, "push")
+
+
+def _check_gateway(push_to: object) -> None:
+    if not isinstance(push_to, PushGateway):
+        hint = 'give a PushGateway, such as PushGateway("localhost:9091", job="nightly")'
+        raise InvalidOption("push_to", push_to, hint)
 
 
 class _PrometheusInstruments:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     Handler = Callable[..., Callable[[], None]]
 
 _NO_KEY: Final[dict[str, str]] = {}
-_USER: Final = re.compile(r"^(\w+://)?[^/@]*@")
+_SCHEME: Final = re.compile(r"^[A-Za-z][\w+.-]*://")
+_AFTER_HOST: Final = re.compile(r"[/?#]")
 
 
 class PushGateway:
@@ -40,8 +41,8 @@ class PushGateway:
             one that asks for a password, see `prometheus_client.exposition`.
 
     Raises:
-        InvalidOption: The address or the job is empty, the address has a password in it, or
-            the timeout is not above 0.
+        InvalidOption: The address or the job is empty, the address has a user, a password or a
+            query in it, or the timeout is not above 0.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class PushGateway:
     ) -> None:
         _check(address, job)
         check_timeout(timeout)
-        self.address: Final = address
+        self.address: Final = address.strip()
         self.job: Final = job
         self.timeout: Final = timeout
         self._grouping_key = dict(grouping_key)
@@ -70,9 +71,9 @@ class PushGateway:
         """
         call = _Call(self._send, shown(registry))
         if not call.ended_within(self.timeout):
-            raise PushFailed(self.address, self.job, f"no answer within {self.timeout:g} s")
+            raise PushFailed(_shown(self.address), self.job, f"no answer within {self.timeout:g} s")
         if call.error is not None:
-            raise PushFailed(self.address, self.job, call.error) from call.error
+            raise PushFailed(_shown(self.address), self.job, call.error) from call.error
 
     def _send(self, registry: CollectorRegistry) -> None:
         pushadd_to_gateway(
@@ -83,12 +84,24 @@ class PushGateway:
 def _check(address: str, job: str) -> None:
     if not address.strip():
         raise InvalidOption("gateway", address, "give 'host:9091' or a URL")
-    if _USER.match(address):
-        # Nor could it be sent so; and messages name the address.
-        shown_address = _USER.sub(r"\1...@", address)
-        raise InvalidOption("gateway", shown_address, "leave user and password to a handler")
+    # Nor could any of it be sent so.
+    if "@" in address:
+        raise InvalidOption("gateway", _shown(address), "leave user and password to a handler")
+    if "?" in address or "#" in address:
+        raise InvalidOption("gateway", _shown(address), "leave out what follows '?' or '#'")
     if not job:
         raise InvalidOption("job", job, "name the job")
+
+
+def _shown(address: str) -> str:
+    address = address.strip()
+    # As in messages: the scheme, host and port. Wherever the rest is cut, it may be a secret.
+    found = _SCHEME.match(address)
+    scheme = "" if found is None else found.group()
+    user, at, place = address[len(scheme) :].rpartition("@")
+    if at and ("?" in user or "#" in user):
+        place = ""  # nobody knows whether that "@" ends a password or is in a query
+    return f"{scheme}{'...@' if at else ''}{_AFTER_HOST.split(place)[0]}"
 
 
 class _Call:

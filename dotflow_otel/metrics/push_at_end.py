@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
-import weakref
 from threading import Condition, Thread
 from typing import TYPE_CHECKING, Final
+
+from dotflow_otel.endings import at_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,6 @@ class PushAtEnd:
         self._changed = Condition()
         self._wanted = False
         self._thread: Thread | None = None
-        self._waits_at_exit = False
         self._failing = False
 
     def ask(self) -> None:
@@ -51,9 +50,8 @@ class PushAtEnd:
             thread = Thread(target=self._work, name="dotflow-push-at-end", daemon=True)
             thread.start()
             self._thread = thread
-            if not self._waits_at_exit:
-                self._waits_at_exit = True
-                atexit.register(_wait, weakref.ref(self))
+            at_exit.remove(self)
+            at_exit.add(self)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until all that was asked for is pushed, or given up; tell whether it is.
@@ -64,6 +62,23 @@ class PushAtEnd:
         seconds = self._gateway.timeout if timeout is None else timeout
         with self._changed:
             return self._changed.wait_for(lambda: not self._is_at_work(), seconds)
+
+    @property
+    def bound(self) -> float:
+        """Seconds that the exit may take for it."""
+        return self._gateway.timeout
+
+    def ask_to_end(self) -> None:
+        """Do nothing: it is at work, or has nothing to push."""
+
+    def end_within(self, seconds: float) -> None:
+        """Wait for the last push within the bound of an exit."""
+        if not self.wait(seconds):
+            _logger.warning(
+                "The metrics of job %r were not pushed within %g s, and the program ends.",
+                self._gateway.job,
+                self.bound,
+            )
 
     def _is_at_work(self) -> bool:
         # In a forked copy of the process the thread is there, and dead.
@@ -78,6 +93,7 @@ class PushAtEnd:
             wanted, self._wanted = self._wanted, False
             if not wanted:
                 self._thread = None
+                at_exit.remove(self)
                 self._changed.notify_all()
             return wanted
 
@@ -91,9 +107,3 @@ class PushAtEnd:
             self._on_error()
         else:
             self._failing = False
-
-
-def _wait(ref: weakref.ref[PushAtEnd]) -> None:
-    pusher = ref()
-    if pusher is not None:
-        pusher.wait()

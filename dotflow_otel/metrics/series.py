@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from dotflow.workers.occupancy import everywhere
 from dotflow_otel import conventions as names
 from dotflow_otel.drops import tally
+from dotflow_otel.forks import call_in_forked_child
+from dotflow_otel.metrics.oldest import RunsInProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
     from dotflow_otel.conventions import Metric
     from dotflow_otel.metrics.instruments import Add, GaugeSeries, Instruments, Observe
     from dotflow_otel.metrics.labels import BoundedLabels
+
+_OF_WORKERS: Final = (names.WORKERS, names.WORKERS_BUSY)
 
 
 class TaskSeries:
@@ -29,6 +34,7 @@ class TaskSeries:
         "begin",
         "completed",
         "end",
+        "in_progress",
         "restored",
         "skipped",
         "started",
@@ -51,9 +57,9 @@ class TaskSeries:
         self.skipped = instruments.counter(names.TASK_SKIPPED, *key)
         self.timed_out = instruments.counter(names.TASK_TIMED_OUT, *key)
         self.worker_lost = instruments.counter(names.WORKER_LOST, *key)
-        in_progress = instruments.gauge(names.TASK_IN_PROGRESS, *key)
-        self.begin = in_progress.inc
-        self.end = in_progress.dec
+        self.in_progress = instruments.gauge(names.TASK_IN_PROGRESS, *key)
+        self.begin = self.in_progress.inc
+        self.end = self.in_progress.dec
 
     def by_error(self, metric: Metric, error_type: str) -> Add:
         """Give the series of a counter for one type of error."""
@@ -104,30 +110,6 @@ class WorkflowSeries:
         )
 
 
-class RunsInProgress:
-    """The runs of one workflow that go on, and the gauge of the oldest one's start."""
-
-    def __init__(self, instruments: Instruments, workflow: str) -> None:
-        self._lock = Lock()
-        self._starts: dict[str, float] = {}
-        self._gauge = instruments.gauge(names.WORKFLOW_OLDEST_START, workflow)
-
-    def begin(self, run_id: str, started_at: float) -> None:
-        """Take in that a run begins."""
-        with self._lock:
-            self._starts[run_id] = started_at
-            self._tell()
-
-    def end(self, run_id: str) -> None:
-        """Take in that a run has ended."""
-        with self._lock:
-            self._starts.pop(run_id, None)
-            self._tell()
-
-    def _tell(self) -> None:
-        self._gauge.set(min(self._starts.values(), default=0.0))
-
-
 class SeriesBook:
     """Finds the series of a workflow or a task by its names. One for each backend.
 
@@ -139,11 +121,30 @@ class SeriesBook:
     def __init__(self, instruments: Instruments, labels: BoundedLabels) -> None:
         self.instruments = instruments
         self._labels = labels
+        self._inherited: list[GaugeSeries] = []
+        self._begin()
+        tally.watch(self.count_dropped)
+        everywhere.watch(self.workers_changed)
+        call_in_forked_child(self._begin_in_child)
+
+    def _begin(self) -> None:
         self._lock = Lock()
         self._tasks: dict[tuple[str, str], TaskSeries] = {}
         self._workflows: dict[tuple[str, str], WorkflowSeries] = {}
         self._runs: dict[str, RunsInProgress] = {}
-        tally.watch(self.count_dropped)
+
+    def _begin_in_child(self) -> None:
+        # What goes on in the parent does not go on here. The gauges are set when the first
+        # series is looked up again: a lock of theirs may have been held at the fork.
+        self._inherited += [series.in_progress for series in self._tasks.values()]
+        self._inherited += [series.in_progress for series in self._workflows.values()]
+        self._inherited += [runs.gauge for runs in self._runs.values()]
+        self._inherited += [self.instruments.gauge(each) for each in _OF_WORKERS]
+        self._begin()
+
+    def _let_go_inherited(self) -> None:
+        while self._inherited:
+            self._inherited.pop().set(0)
 
     def of_task(self, workflow: str, task: str) -> TaskSeries:
         """Give the series of a task."""
@@ -153,6 +154,13 @@ class SeriesBook:
     def of_workflow(self, workflow: str, mode: str) -> WorkflowSeries:
         """Give the series of a workflow in a mode."""
         return self._workflows.get((workflow, mode)) or self._find_workflow(workflow, mode)
+
+    def workers_changed(self, workers: int, busy: int) -> None:
+        """Set how many workers live, and how many run a step."""
+        with self._lock:
+            self._let_go_inherited()
+        for metric, value in zip(_OF_WORKERS, (workers, busy), strict=True):
+            self.instruments.gauge(metric).set(value)
 
     def count_dropped(self, signal: str, count: int) -> None:
         """Count telemetry that was dropped."""
@@ -168,6 +176,7 @@ class SeriesBook:
         bounded = self._labels.bounded
         key = bounded("workflow", workflow), bounded("task", task)
         with self._lock:
+            self._let_go_inherited()
             found = self._tasks.get(key)
             if found is None:
                 found = self._tasks[key] = TaskSeries(self.instruments, self._labels, key)
@@ -176,6 +185,7 @@ class SeriesBook:
     def _find_workflow(self, workflow: str, mode: str) -> WorkflowSeries:
         key = self._labels.bounded("workflow", workflow), self._labels.bounded("mode", mode)
         with self._lock:
+            self._let_go_inherited()
             found = self._workflows.get(key)
             if found is None:
                 runs = self._runs_of(key[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final, Self
 
 from prometheus_client import start_http_server
@@ -30,12 +31,19 @@ class MetricsServer:
     def __init__(self, server: WSGIServer, thread: Thread, addr: str) -> None:
         self._server = server
         self._thread = thread
+        self._pid = os.getpid()
         self.port: int = server.server_port
         host = f"[{addr}]" if ":" in addr else addr
         self.url = f"http://{host}:{self.port}/metrics"
 
     def close(self) -> None:
-        """Stop listening. Needless at exit: the server's thread keeps no program alive."""
+        """Stop listening. Needless at exit: the server's thread keeps no program alive.
+
+        In a forked child it lets go of the socket alone: the server is the parent's.
+        """
+        if os.getpid() != self._pid:
+            self._server.socket.close()
+            return
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -67,7 +75,7 @@ def serve_metrics(
             not there.
         ModuleNotFound: prometheus-client is not installed.
     """
-    if not 0 <= port <= _LAST_PORT:
+    if not isinstance(port, int) or not 0 <= port <= _LAST_PORT:
         raise InvalidOption("port", port, f"give a number from 0 to {_LAST_PORT}")
     read = shown(registry)
     try:

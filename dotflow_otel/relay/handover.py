@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from opentelemetry.sdk.trace import Event, SpanLimits
+from opentelemetry.sdk.trace import Event
 from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
@@ -19,6 +19,7 @@ from opentelemetry.trace import (
 from dotflow_otel.each import for_each
 from dotflow_otel.spans.given import GivenSpan
 from dotflow_otel.spans.sdk_access import FastMaker
+from dotflow_otel.spans.sdk_tracer import instrumentation_of, limits_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,9 +62,8 @@ class _ToProcessors:
     def __init__(self, tracer: SdkTracer, maker: FastMaker | None) -> None:
         self._tracer = tracer
         self._maker = maker
-        # The one thing of the tracer that has no public name.
-        self._limits = getattr(tracer, "_span_limits", None) or SpanLimits()
-        self._own_scope = getattr(tracer, "_instrumentation_scope", None)
+        self._limits = limits_of(tracer)
+        self._own_scope = instrumentation_of(tracer)
         self._scopes: dict[ScopeRecord, InstrumentationScope] = {}
 
     def hand_over(self, records: Iterable[SpanRecord], context: Context) -> None:

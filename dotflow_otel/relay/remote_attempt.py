@@ -19,6 +19,7 @@ from dotflow_otel.relay.remote_span import RemoteSpan, Returned, Shared, unpacke
 from dotflow_otel.spans.failures import description_of, exception_attributes
 from dotflow_otel.spans.record import EventRecord, PlainContext, SpanRecord
 from dotflow_otel.spans.sdk_access import FastMaker
+from dotflow_otel.spans.sdk_tracer import is_switched_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,9 +78,7 @@ class RemoteAttempts:
         """Ask the application's sampler, as its tracer would."""
         above, tracer = task.get_span_context(), self._tracer
         flags = int(above.trace_flags)
-        # A tracer of the SDK can be switched off, which has no public name.
-        is_enabled = getattr(tracer, "_is_enabled", None) or (lambda: True)
-        if not isinstance(tracer, SdkTracer) or not is_enabled():
+        if not isinstance(tracer, SdkTracer) or not is_switched_on(tracer):
             return self._packed(above, flags, recording=task.is_recording()), attributes
         result = tracer.sampler.should_sample(
             context, above.trace_id, names.ATTEMPT_SPAN, SpanKind.INTERNAL, attributes, ()

@@ -40,7 +40,10 @@ def _reduced_proxy(tracer: Any) -> tuple[Any, ...]:
 
 
 def _reduced_tracer(tracer: Any) -> tuple[Any, ...]:
-    scope = getattr(tracer, "_instrumentation_scope", None)
+    # Here, because the API alone can be installed.
+    from dotflow_otel.spans.sdk_tracer import instrumentation_of  # noqa: PLC0415
+
+    scope = instrumentation_of(tracer)
     if scope is None:
         return _tracer_again, ("", None, None)
     return _tracer_again, (scope.name, scope.version, scope.schema_url)

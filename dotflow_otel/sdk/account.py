@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Final
 
 from dotflow_otel.drops import tally
@@ -36,7 +36,8 @@ class Account:
 
     def _begin(self) -> None:
         # Anew in a forked child: what is queued there, its parent delivers.
-        self._lock = Lock()
+        # One that a signal handler or a finalizer that logs can take again.
+        self._lock = RLock()
         self._queued = 0
         self._on_their_way = 0
         self._closed = False

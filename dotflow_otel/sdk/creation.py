@@ -34,11 +34,37 @@ def create(
     The arguments are those of `setup`.
     """
     telemetry = Telemetry(timeout)
-    resource = _resource(service_name)
+    resource = telemetry.resource = _resource(service_name)
     _try(_add_traces, telemetry, resource)
+    _add_others(telemetry, resource, logs, buckets)
+    return telemetry
+
+
+def complete(
+    telemetry: Telemetry, timeout: float, *, logs: bool | None, buckets: Sequence[float]
+) -> None:
+    """Add to a provider without an exporter what the variables ask for.
+
+    The arguments are those of `setup`; the resource is the one that is there.
+    """
+    telemetry.bound, telemetry.is_silent = timeout, False
+    provider, resource = telemetry.provider, telemetry.resource
+    if provider is not None and resource is not None:
+        _try(_add_pipelines, telemetry, provider)
+        _add_others(telemetry, resource, logs, buckets)
+
+
+def complete_logs(telemetry: Telemetry) -> None:
+    """Export log records as well, where that was not asked for before."""
+    if telemetry.resource is not None:
+        _try(_add_logs, telemetry, telemetry.resource, True)
+
+
+def _add_others(
+    telemetry: Telemetry, resource: Resource, logs: bool | None, buckets: Sequence[float]
+) -> None:
     _try(_add_logs, telemetry, resource, logs)
     _try(_add_metrics, telemetry, resource, buckets)
-    return telemetry
 
 
 def _try(add: Callable[..., None], *arguments: object) -> None:
@@ -52,7 +78,9 @@ def create_silent(service_name: str) -> Telemetry:
     """Create and set a provider of tracers without an exporter."""
     telemetry = Telemetry(TIMEOUT)
     if _has_no_tracer_provider():
-        _set_tracer_provider(telemetry, _resource(service_name), ())
+        telemetry.resource = _resource(service_name)
+        telemetry.is_silent = True
+        _set_tracer_provider(telemetry, telemetry.resource)
     return telemetry
 
 
@@ -66,21 +94,24 @@ def _has_no_tracer_provider() -> bool:
 
 def _add_traces(telemetry: Telemetry, resource: Resource) -> None:
     if _has_no_tracer_provider():
-        pipelines = [SpanPipeline(exporter) for exporter in span_exporters()]
-        _set_tracer_provider(telemetry, resource, pipelines)
+        _add_pipelines(telemetry, _set_tracer_provider(telemetry, resource))
 
 
-def _set_tracer_provider(
-    telemetry: Telemetry, resource: Resource, pipelines: Sequence[SpanPipeline]
-) -> None:
+def _set_tracer_provider(telemetry: Telemetry, resource: Resource) -> TracerProvider:
     # Its own handler at exit would wait 30 s for a backend that does not answer.
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    for pipeline in pipelines:
-        provider.add_span_processor(pipeline)
     trace.set_tracer_provider(provider)
     telemetry.provider = provider
-    # The provider as well: the application may add processors to it.
-    telemetry.add([*pipelines, provider], [pipeline.account for pipeline in pipelines])
+    # Beside its pipelines: the application may add processors to it.
+    telemetry.add([provider], ())
+    return provider
+
+
+def _add_pipelines(telemetry: Telemetry, provider: TracerProvider) -> None:
+    pipelines = [SpanPipeline(exporter) for exporter in span_exporters()]
+    for pipeline in pipelines:
+        provider.add_span_processor(pipeline)
+    telemetry.add(pipelines, [pipeline.account for pipeline in pipelines])
 
 
 def _add_logs(telemetry: Telemetry, resource: Resource, wanted: bool | None) -> None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from dotflow_otel import conventions as names
 from dotflow_otel.log_context import run_context
 from dotflow_otel.logs import events
-from dotflow_otel.sdk.log_pipeline import current_span_ids, is_exporting
+from dotflow_otel.sdk.exporting import is_exporting
+from dotflow_otel.sdk.log_pipeline import current_span_ids
+from dotflow_otel.sdk.root_handler import add_to_root
 from dotflow_otel.span_ids import SpanIds
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def export_records(writer: LogWriter) -> None:
 
     No logger's level changes, nor does what other handlers do.
     """
-    logging.getLogger().addHandler(RecordExporter(writer))
+    add_to_root(RecordExporter(writer))
     events.sinks.append(EventExporter(writer).export)
 
 

@@ -11,7 +11,6 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 import opentelemetry._logs as api
-from opentelemetry import context as context_api
 from opentelemetry._logs import SeverityNumber
 from opentelemetry.sdk import _logs as sdk
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
@@ -19,8 +18,10 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.trace import TraceFlags, get_current_span
 
 from dotflow_otel.drops import LOGS
+from dotflow_otel.plain import printable
 from dotflow_otel.sdk.account import Account
 from dotflow_otel.sdk.batching import Batching
+from dotflow_otel.sdk.exporting import exporting
 from dotflow_otel.span_ids import SpanIds
 
 if TYPE_CHECKING:
@@ -63,11 +64,6 @@ def is_unset() -> bool:
     return isinstance(api.get_logger_provider(), ProxyLoggerProvider)
 
 
-def is_exporting() -> bool:
-    """Tell whether this code runs in an export, whose own records must not be exported."""
-    return bool(context_api.get_value("suppress_instrumentation"))
-
-
 class LogWriter:
     """Writes records to a provider of loggers.
 
@@ -79,6 +75,8 @@ class LogWriter:
     def __init__(self, provider: LoggerProvider, resource: Resource) -> None:
         self._provider = provider
         self._resource = resource
+        # Kept, because a look-up takes a lock that a signal handler's look-up would wait for.
+        self._loggers: dict[str, Any] = {}
 
     def write(
         self,
@@ -106,8 +104,8 @@ class LogWriter:
             "observed_timestamp": time_ns,
             "severity_number": number,
             "severity_text": text,
-            "body": body,
-            "attributes": dict(attributes),
+            "body": printable(body),
+            "attributes": {name: _printable(value) for name, value in attributes.items()},
         }
         if "resource" in _TAKES:
             fields["resource"] = self._resource
@@ -116,7 +114,17 @@ class LogWriter:
         record.trace_id = 0 if ids is None else int(ids.trace_id, 16)
         record.span_id = 0 if ids is None else int(ids.span_id, 16)
         record.trace_flags = TraceFlags(int(ids is not None and ids.sampled))
-        self._provider.get_logger(logger).emit(record)
+        self._logger(logger).emit(record)
+
+    def _logger(self, name: str) -> Any:
+        found = self._loggers.get(name)
+        if found is None:
+            found = self._loggers[name] = self._provider.get_logger(name)
+        return found
+
+
+def _printable(value: str | bool | float) -> str | bool | int | float:
+    return printable(value) if isinstance(value, str) else value
 
 
 def severity_of(level: int) -> tuple[SeverityNumber, str]:
@@ -180,7 +188,8 @@ class _CountingLogExporter:
         result = None
         delivered = False
         try:
-            result = self._exporter.export(batch)
+            with exporting():
+                result = self._exporter.export(batch)
             # Two classes of results, one the other's successor, have this name.
             delivered = getattr(result, "name", None) != "FAILURE"
         finally:

@@ -13,8 +13,10 @@ from opentelemetry.sdk.metrics.export import (
 )
 
 from dotflow_otel.drops import METRICS
+from dotflow_otel.metrics.anew import begin_anew_in_children
 from dotflow_otel.metrics.meter_provider import histogram_views
 from dotflow_otel.sdk.account import Account
+from dotflow_otel.sdk.exporting import exporting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,6 +42,7 @@ def set_provider(
     provider = MeterProvider(
         readers, resource, shutdown_on_exit=False, views=histogram_views(buckets)
     )
+    begin_anew_in_children(provider)
     metrics.set_meter_provider(provider)
     return provider, [exporter.account for exporter in counting]
 
@@ -75,7 +78,8 @@ class CountingMetricExporter(MetricExporter):
         self.account.send(count, queued=False)
         result = MetricExportResult.FAILURE
         try:
-            result = self._exporter.export(metrics_data, timeout_millis, **kwargs)
+            with exporting():
+                result = self._exporter.export(metrics_data, timeout_millis, **kwargs)
         finally:
             self.account.answered(count, delivered=result is not MetricExportResult.FAILURE)
         return result

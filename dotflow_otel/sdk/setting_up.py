@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
 from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
+from opentelemetry.sdk.resources import SERVICE_NAME
 
 from dotflow.core.exception import InvalidOption
 from dotflow_otel.bounded import TIMEOUT
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Telemetry", "setup"]
 
+_logger: Final = logging.getLogger("dotflow_otel")
 _lock: Final = Lock()
 
 _ours: Telemetry | None = None
@@ -34,6 +37,10 @@ def setup(
     buckets: Sequence[float] = BUCKETS,
 ) -> Telemetry:
     """Set the global providers up from the standard variables, once.
+
+    A later call gives what the first one made, and adds to it what that was not asked for:
+    with `logs=True` the log records, and after a `TracerOpenTelemetry(service_name=...)` all
+    that the variables name. Another name or timeout comes too late, and is warned of.
 
     Read are `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_EXPORTER`,
     `OTEL_LOGS_EXPORTER`, `OTEL_METRICS_EXPORTER`, `OTEL_EXPORTER_OTLP_*`,
@@ -66,6 +73,7 @@ def setup(
         if _is_disabled():
             return Telemetry(timeout)
         if _ours is not None and _is_current(_ours):
+            _add_missing(_ours, service_name, timeout, logs, buckets)
             return _ours
         with valid_variables():
             inherit(os.environ)
@@ -80,11 +88,51 @@ def ensure_provider(service_name: str) -> Telemetry:
         if _is_disabled():
             return Telemetry()
         if _ours is not None and _is_current(_ours):
+            _warn_of_name(_ours, service_name)
             return _ours
         with valid_variables():
             from dotflow_otel.sdk.creation import create_silent  # noqa: PLC0415 - as above
 
             return _kept(create_silent(service_name))
+
+
+def _add_missing(
+    telemetry: Telemetry,
+    service_name: str | None,
+    timeout: float,
+    logs: bool | None,
+    buckets: Sequence[float],
+) -> None:
+    _warn_of_name(telemetry, service_name)
+    if not telemetry.is_silent and timeout not in {TIMEOUT, telemetry.bound}:
+        _warn_of("timeout", timeout, telemetry.bound)
+    if telemetry.is_over:
+        return
+    from dotflow_otel.sdk import creation  # noqa: PLC0415 - as above
+
+    with valid_variables():
+        if telemetry.is_silent:
+            inherit(os.environ)
+            creation.complete(telemetry, timeout, logs=logs, buckets=buckets)
+        elif logs and telemetry.logger_provider is None:
+            creation.complete_logs(telemetry)
+
+
+def _warn_of_name(telemetry: Telemetry, service_name: str | None) -> None:
+    if telemetry.resource is not None and service_name is not None:
+        first = telemetry.resource.attributes[SERVICE_NAME]
+        if first != service_name:
+            _warn_of("service_name", service_name, first)
+
+
+def _warn_of(option: str, value: object, first: object) -> None:
+    _logger.warning(
+        "%s=%r comes too late: telemetry was set up with %r, which stays. Give it where it is "
+        "set up first",
+        option,
+        value,
+        first,
+    )
 
 
 def _kept(telemetry: Telemetry) -> Telemetry:

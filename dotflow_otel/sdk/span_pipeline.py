@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
+from dotflow_otel.conventions import ATTEMPT_SPAN
 from dotflow_otel.drops import TRACES
 from dotflow_otel.sdk.account import Account
 from dotflow_otel.sdk.batching import Batching
+from dotflow_otel.sdk.exporting import exporting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +45,9 @@ class SpanPipeline(SpanProcessor):
         if context is None or not context.trace_flags.sampled:
             return
         parent = span.parent
-        if self.account.admit(matters=parent is None or parent.is_remote):
+        # An attempt's parent is remote to its worker, but not to this process.
+        is_root = parent is None or (parent.is_remote and span.name != ATTEMPT_SPAN)
+        if self.account.admit(matters=is_root):
             self._batches.on_end(span)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -76,7 +80,8 @@ class CountingSpanExporter(SpanExporter):
         self._account.send(len(spans))
         result = SpanExportResult.FAILURE
         try:
-            result = self._exporter.export(spans)
+            with exporting():
+                result = self._exporter.export(spans)
         finally:
             delivered = result is not SpanExportResult.FAILURE
             self._account.answered(len(spans), delivered=delivered)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import atexit
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from dotflow_otel.bounded import TIMEOUT, BoundedCall
 from dotflow_otel.drops import tally
+from dotflow_otel.endings import at_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from opentelemetry.sdk._logs import LoggerProvider
     from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
 
     from dotflow_otel.sdk.account import Account
@@ -39,13 +40,19 @@ class Telemetry:
         provider: The provider of tracers that was created, if any.
         meter_provider: That of meters.
         logger_provider: That of loggers.
+        resource: Whose telemetry it is, if any provider was created.
+        bound: Seconds that the exit may take for the backend.
+        is_silent: Whether the provider of tracers was created for its name alone: what the
+            variables ask for has not been looked at.
     """
 
     def __init__(self, timeout: float = TIMEOUT) -> None:
         self.provider: TracerProvider | None = None
         self.meter_provider: MeterProvider | None = None
         self.logger_provider: LoggerProvider | None = None
-        self._timeout = timeout
+        self.resource: Resource | None = None
+        self.bound = timeout
+        self.is_silent = False
         self._parts: list[Part] = []
         self._accounts: list[Account] = []
         self._ends: list[BoundedCall] = []
@@ -55,6 +62,11 @@ class Telemetry:
     def is_empty(self) -> bool:
         """Whether nothing was created."""
         return not self._parts
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was ended."""
+        return self._is_over
 
     def add(self, parts: Sequence[Part], accounts: Sequence[Account]) -> None:
         """Take in what is to be flushed and ended, from now on at exit as well.
@@ -66,7 +78,7 @@ class Telemetry:
             accounts: Of the pipelines among them, to be closed when the time is up.
         """
         if parts and not self._ends:
-            atexit.register(self.shutdown)
+            at_exit.add(self)
         self._parts += parts
         self._accounts += accounts
         self._ends += [BoundedCall(part.shutdown, "dotflow-telemetry-end") for part in parts]
@@ -78,7 +90,7 @@ class Telemetry:
             timeout: Seconds; None: what `setup` was given.
         """
         flushes = [self._flush_of(part) for part in self._parts]
-        ended = self._call(flushes, self._timeout if timeout is None else timeout)
+        ended = self._call(flushes, self.bound if timeout is None else timeout)
         tally.tell()
         return ended
 
@@ -94,9 +106,20 @@ class Telemetry:
         Args:
             timeout: Seconds; None: what `setup` was given.
         """
-        atexit.unregister(self.shutdown)
-        seconds = self._timeout if timeout is None else timeout
-        ended = self._call(self._ends, seconds)
+        seconds = self.bound if timeout is None else timeout
+        return self._shut_down(seconds, self._call(self._ends, seconds))
+
+    def ask_to_end(self) -> None:
+        """Have all parts end; do not wait."""
+        for end in self._ends:
+            end.ask()
+
+    def end_within(self, seconds: float) -> bool:
+        """Wait for the end within the bound of an exit; tell whether that came in time."""
+        return self._shut_down(self.bound, self._call(self._ends, seconds))
+
+    def _shut_down(self, seconds: float, ended: bool) -> bool:
+        at_exit.remove(self)
         for account in self._accounts:
             account.abandon()
         late = not ended and not self._is_over

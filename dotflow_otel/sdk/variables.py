@@ -8,6 +8,7 @@ import os
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,6 +69,30 @@ _PROPAGATORS: Final = _Rule(
     "propagators that are installed, separated by commas, such as tracecontext,baggage",
 )
 _SIGNALS: Final = ("", "TRACES_", "LOGS_", "METRICS_")
+_PROTOCOLS: Final = ("http/protobuf", "grpc")
+_PROTOCOL: Final = _Rule(lambda text: text in _PROTOCOLS, " or ".join(_PROTOCOLS))
+
+
+def _exporters(signal: str, *known: str) -> _Rule:
+    def holds(text: str) -> bool:
+        names = {name.strip().lower() for name in text.split(",")}
+        unknown = ",".join(names - {"otlp", *known})
+        return _are_installed(f"opentelemetry_{signal}_exporter", unknown) if unknown else True
+
+    return _Rule(holds, "exporters that are installed, separated by commas, such as otlp,console")
+
+
+def _endpoint(signal: str) -> _Rule:
+    def holds(text: str) -> bool:
+        names = (f"OTEL_EXPORTER_OTLP_{signal}PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+        if "grpc" in [os.environ.get(name, "").strip() for name in names]:
+            return True  # which takes a host and port as well
+        url = urlsplit(text)
+        return url.scheme in ("http", "https") and bool(url.netloc)
+
+    return _Rule(holds, "a URL, such as http://localhost:4318")
+
+
 _BATCHING: Final = ("SCHEDULE_DELAY", "MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE", "EXPORT_TIMEOUT")
 
 _RULES: Final = {
@@ -82,6 +107,11 @@ _RULES: Final = {
     "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT": _LIMIT,
     "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT": _LIMIT,
     **{f"OTEL_EXPORTER_OTLP_{signal}TIMEOUT": _DURATION for signal in _SIGNALS},
+    **{f"OTEL_EXPORTER_OTLP_{signal}PROTOCOL": _PROTOCOL for signal in _SIGNALS},
+    **{f"OTEL_EXPORTER_OTLP_{signal}ENDPOINT": _endpoint(signal) for signal in _SIGNALS},
+    "OTEL_TRACES_EXPORTER": _exporters("traces"),
+    "OTEL_LOGS_EXPORTER": _exporters("logs"),
+    "OTEL_METRICS_EXPORTER": _exporters("metrics", "prometheus"),
     "OTEL_METRIC_EXPORT_INTERVAL": _DURATION,
     "OTEL_METRIC_EXPORT_TIMEOUT": _DURATION,
     "OTEL_TRACES_SAMPLER": _SAMPLER,

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow_otel.conventions import CODE_FILE, CODE_FUNCTION, CODE_LINE, TASK_TIMEOUT
+from dotflow_otel.plain import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,10 +32,10 @@ def _location(function: Any) -> dict[str, str | int | float]:
     name = getattr(function, "__qualname__", None)
     if not (isinstance(module, str) and isinstance(name, str)):
         return {}
-    location: dict[str, str | int | float] = {CODE_FUNCTION: f"{module}.{name}"}
+    location: dict[str, str | int | float] = {CODE_FUNCTION: printable(f"{module}.{name}")}
     file, line = _place_of_class(function) if isinstance(function, type) else _place(function)
     if file is not None:
-        location[CODE_FILE] = file
+        location[CODE_FILE] = printable(file)
     if line is not None:
         location[CODE_LINE] = line
     return location

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.trace import StatusCode
 
 from dotflow_otel import conventions as names
+from dotflow_otel.plain import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,11 +36,12 @@ def exception_attributes(failure: Failure) -> Mapping[str, str]:
     """Give the attributes of the event that tells of an exception."""
     return {
         names.EXCEPTION_TYPE: failure.exception_type,
-        names.EXCEPTION_MESSAGE: failure.message,
-        names.EXCEPTION_STACKTRACE: failure.traceback,
+        names.EXCEPTION_MESSAGE: printable(failure.message),
+        names.EXCEPTION_STACKTRACE: printable(failure.traceback),
     }
 
 
 def description_of(failure: Failure) -> str:
     """Give the description of the status of a span that failed."""
-    return f"{failure.name}: {failure.message}" if failure.message else failure.name
+    text = f"{failure.name}: {failure.message}" if failure.message else failure.name
+    return printable(text)

@@ -12,6 +12,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from dotflow_otel import conventions as names
 from dotflow_otel import span_ids
 from dotflow_otel.drops import TRACES, tally
+from dotflow_otel.plain import printable
 from dotflow_otel.relay.travel import let_tracers_travel
 from dotflow_otel.span_ids import SpanIds
 from dotflow_otel.spans.code import step_attributes
@@ -125,7 +126,8 @@ class RunSpan:
         name, failure = self._first
         more = f" ({self.failures} tasks failed)" if self.failures > 1 else ""
         self.span.set_attribute(names.ERROR_TYPE, failure.error_type)
-        self.span.set_status(StatusCode.ERROR, f"task {name}: {description_of(failure)}{more}")
+        description = f"task {printable(name)}: {description_of(failure)}{more}"
+        self.span.set_status(StatusCode.ERROR, description)
 
 
 class TaskSpan:

@@ -16,6 +16,7 @@ from dotflow_otel import span_ids
 from dotflow_otel.drops import tally
 from dotflow_otel.each import for_each
 from dotflow_otel.parent import parent_context
+from dotflow_otel.plain import printable
 from dotflow_otel.spans.failures import mark_failed
 from dotflow_otel.told import ToldRuns
 from dotflow_otel.traces.spans import AttemptScope, RunSpan, TaskSpan, link_to, traceparent
@@ -93,9 +94,10 @@ class TracerOpenTelemetry(Tracer):
         """Begin the workflow's span, below the caller's current one."""
         parent = parent_context()
         tracer = self._tracer()
-        shared = {names.WORKFLOW_ID: str(run.workflow_id), names.WORKFLOW_NAME: run.name}
+        name = printable(run.name)
+        shared = {names.WORKFLOW_ID: printable(str(run.workflow_id)), names.WORKFLOW_NAME: name}
         span = tracer.start_span(
-            names.WORKFLOW_SPAN.format(run.name),
+            names.WORKFLOW_SPAN.format(name),
             parent,
             SpanKind.INTERNAL,
             {**shared, names.WORKFLOW_MODE: run.mode, names.WORKFLOW_TASK_COUNT: run.task_count},
@@ -201,18 +203,18 @@ class TracerOpenTelemetry(Tracer):
         parent = parent_context()
         shared = {names.WORKFLOW_ID: str(task.workflow_id)}
         if task.run is not None:
-            shared[names.WORKFLOW_NAME] = task.run.name
+            shared[names.WORKFLOW_NAME] = printable(task.run.name)
         return RunSpan(self._tracer(), trace.get_current_span(parent), parent, shared, None)
 
     def _begin(self, task: Task, run: RunSpan, start_time: int | None) -> trace.Span:
         attributes = {
             **run.attributes_of(task.step),
             names.TASK_ID: task.task_id,
-            names.TASK_NAME: task.name,
-            names.TASK_GROUP: task.group_name,
+            names.TASK_NAME: printable(task.name),
+            names.TASK_GROUP: printable(task.group_name),
             names.TASK_INDEX: task.index,
         }
-        name = names.TASK_SPAN.format(task.name)
+        name = names.TASK_SPAN.format(attributes[names.TASK_NAME])
         return run.maker.start(name, run.span, run.context, attributes, start_time)
 
     # --- attempts ---------------------------------------------------------------------

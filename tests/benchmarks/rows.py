@@ -11,8 +11,8 @@ from processes import Pair, Peers, in_turn, medians, seconds, workload
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# Seconds: what an exit may wait for a backend, and what the interpreter takes itself.
-_EXIT = 5.5
+# Seconds: what an exit may take, whatever the backend does.
+_EXIT = 5.0
 
 
 class Row(NamedTuple):

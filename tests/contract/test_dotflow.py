@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from dotflow import Config, Context, DotFlow, Task, action
+from dotflow.core.exception import InvalidOption
 from dotflow.core.task import TaskBuilder
 from dotflow.core.workflow import Manager
 
@@ -296,3 +297,9 @@ def test_start_with_resume_after_a_failure_runs_again(
     assert flow.result_storage() == ["first", "second"]
     assert [task.status for task in flow.result_task()] == ["Completed", "Completed"]
     assert [len(task.errors) for task in flow.result_task()] == [0, 0]
+
+
+def test_config_that_is_none() -> None:
+    """A config that is no Config, as a function that was not called, is refused with its value."""
+    with pytest.raises(InvalidOption, match=r"^config=<function .*> is not valid: give a Config"):
+        DotFlow(config=lambda: None)  # type: ignore[arg-type]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -15,8 +14,8 @@ import pytest
 from observed import Observed
 
 from dotflow import Config, DotFlow, action
-from dotflow.core.exception import InvalidOption, ModuleNotFound, NotCallableObject
-from dotflow.providers import ExecutorDask, ExecutorFutures, ExecutorLocal
+from dotflow.core.exception import InvalidOption, NotCallableObject
+from dotflow.providers import ExecutorFutures, ExecutorLocal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,19 +137,26 @@ def test_a_large_result_arrives(executor: Any) -> None:
 
 
 def test_every_span_count_and_line_arrives_once(executor: Any) -> None:
-    """The task's span has one attempt below it, and the ledger one completed task each."""
+    """Each task has one span with one attempt, is counted once, and has its two lines."""
     observed = Observed()
     observed.config.executor = Config(executor=executor).executor
     flow = DotFlow(config=observed.config, name="work")
     for group in "abc":
         flow.task.add(one, group_name=group)
     flow.start(mode="parallel")
-    spans = observed.exporter.get_finished_spans()
+    spans = observed.spans
     tasks = {span.context.span_id for span in spans if span.name == "task one"}
     attempts = [span for span in spans if span.name == "attempt"]
     assert len(tasks) == len(attempts) == 3
+    assert len(spans) == len({span.context.span_id for span in spans}) == 7
     assert {span.parent.span_id for span in attempts} == tasks
     assert len({span.context.trace_id for span in spans}) == 1
+    labels = {"workflow": "work", "task": "one"}
+    assert observed.value("dotflow_task_started_total", **labels) == 3
+    assert observed.value("dotflow_task_completed_total", **labels) == 3
+    assert observed.total("dotflow_task_in_progress") == 0
+    events = sorted(line["event"] for line in observed.lines if line.get("task") == "one")
+    assert events == ["task.completed"] * 3 + ["task.started"] * 3
 
 
 def test_a_result_that_cannot_travel_is_an_error_of_processes_alone() -> None:
@@ -211,10 +217,3 @@ def test_what_is_no_executor_is_refused() -> None:
         Config(executor=4)  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match="in_flight=0"):
         ExecutorFutures(ThreadPoolExecutor(1), in_flight=0)
-
-
-def test_without_dask_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who asks for a cluster without `distributed` is told what to install."""
-    monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ModuleNotFound, match=r"dotflow\[dask\]"):
-        ExecutorDask()

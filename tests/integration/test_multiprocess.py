@@ -205,6 +205,26 @@ def test_a_registry_of_ones_own(processes: Callable[..., list[Process]]) -> None
     assert scrape().of("app_requests_total") == [2]
 
 
+def test_some_of_the_metrics(processes: Callable[..., list[Process]]) -> None:
+    """A scrape that asks for names gets the series of these, of all processes."""
+    first, second = processes(2)
+    first.tell("start a 100")
+    second.tell("start b 200")
+    second.tell("complete b")
+    with serve_metrics(0) as server:
+        seen = Scrape(
+            f"{server.url}?name[]=dotflow_workflow_started_total"
+            "&name[]=dotflow_workflow_duration_seconds_count&name[]=absent"
+        )
+        nothing = Scrape(f"{server.url}?name[]=absent")
+    assert {name for name, _ in seen.samples} == {
+        "dotflow_workflow_started_total",
+        "dotflow_workflow_duration_seconds_count",
+    }
+    assert seen.value("dotflow_workflow_started_total", **MODE) == 2
+    assert nothing.samples == {}
+
+
 @pytest.mark.parametrize("show", [metrics_app, MetricsPrometheus, lambda: serve_metrics(0)])
 def test_a_missing_folder(
     show: Callable[[], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from dotflow import Config, Context, DotFlow, action
 from dotflow.providers import ExecutorLocal
+from dotflow.providers.executor_local import shared_executor
 from dotflow.testing import Recording
 from dotflow_otel import MetricsPrometheus
 
@@ -30,7 +31,8 @@ def until(initial_context: Context) -> None:
 
 @pytest.fixture
 def executor() -> Iterator[ExecutorLocal]:
-    """Give two workers."""
+    """Give two workers, the only ones of this process."""
+    shared_executor().close()
     made = ExecutorLocal(workers=2)
     yield made
     made.close()
@@ -93,3 +95,30 @@ def test_no_worker_is_busy_in_the_end(
     assert one.workers() == another.workers() == (2, 1)
     another.end()
     assert one.workers() == another.workers() == (2, 0)
+
+
+def test_pools_are_added_up(executor: ExecutorLocal, tmp_path: Path) -> None:
+    """One registry shows the workers of all pools; the runs of each may end in any order."""
+    registry = CollectorRegistry()
+    own = ExecutorLocal(workers=1)
+    first = SharingRun(registry, executor, tmp_path / "first")
+    first.wait_for_busy(1)
+    second = SharingRun(registry, own, tmp_path / "second")
+    second.wait_for_busy(2)
+    assert first.workers() == (2, 2)
+    first.end()
+    assert first.workers() == (2, 1)
+    second.end()
+    assert first.workers() == (2, 0)
+    own.close()
+    assert first.workers() == (1, 0)
+
+
+def test_a_closed_pool_has_no_workers(executor: ExecutorLocal, tmp_path: Path) -> None:
+    """The gauge is back at 0 when the workers are ended, long after the runs."""
+    run = SharingRun(CollectorRegistry(), executor, tmp_path / "end")
+    run.wait_for_busy(1)
+    run.end()
+    assert run.workers() == (1, 0)
+    executor.close()
+    assert run.workers() == (0, 0)

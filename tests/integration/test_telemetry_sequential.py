@@ -15,6 +15,7 @@ import pytest
 import structlog
 from observed import Observed, is_child, span_id
 from opentelemetry import baggage, context, trace
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -714,6 +715,25 @@ def test_stderr_is_the_default_stream(capsys: pytest.CaptureFixture[str]) -> Non
     assert captured.out == ""
     events = [json.loads(line)["event"] for line in captured.err.splitlines()]
     assert events == ["workflow.started", "task.started", "task.completed", "workflow.completed"]
+
+
+def test_texts_that_cannot_be_encoded(observed: Observed, mode: str) -> None:
+    """Names and messages with lone surrogates are escaped; they spoil no batch and no scrape."""
+
+    @action
+    def reads() -> None:
+        raise ValueError("cannot read caf\udce9.csv")
+
+    observed.run({"step": reads, "name": "caf\udce9", "group_name": "g\udce9"}, mode=mode)
+    text = generate_latest(observed.registry).decode()
+    assert 'task="caf\\\\udce9"' in text
+    span = observed.span("task caf\\udce9")
+    assert span.status.description == "ValueError: cannot read caf\\udce9.csv"
+    assert (span.attributes or {})["dotflow.task.group"] == "g\\udce9"
+    for each in observed.spans:
+        each.to_json().encode()
+    assert encode_spans(observed.spans).SerializeToString()
+    assert observed.line("task.failed")["error"] == "cannot read caf\udce9.csv"
 
 
 # --- interruptions ----------------------------------------------------------------------

@@ -343,25 +343,30 @@ def test_values_that_are_wrong(collector: Collector) -> None:
 
 
 def test_exporters_that_are_wrong(collector: Collector) -> None:
-    """An unknown exporter or protocol of a signal is a warning; the other signals go on."""
+    """An unknown exporter or protocol is a line of warning; what is the default counts."""
     done = observed(
         collector,
-        "print(run(ok), type(config.metrics).__name__)",
+        """
+        logging.getLogger("app").warning("logged")
+        print(run(ok), type(config.metrics).__name__)
+        """,
         OTEL_TRACES_EXPORTER="pigeon,otlp",
         OTEL_LOGS_EXPORTER="otlp",
         OTEL_EXPORTER_OTLP_LOGS_PROTOCOL="smoke",
         OTEL_METRICS_EXPORTER="drum",
     )
     assert done.stdout.strip() == "['the result'] MetricsPrometheus"
-    for line in (
-        "spans are not exported to 'pigeon', which OTEL_* variables ask for",
-        "no exporter of spans is installed under the name 'pigeon'",
-        "OTLP over 'smoke' is not available: use one of http/protobuf, grpc",
-        "no exporter of metrics is installed under the name 'drum'",
+    exporters = "exporters that are installed, separated by commas, such as otlp,console"
+    for said, hint in (
+        ("OTEL_TRACES_EXPORTER='pigeon,otlp'", exporters),
+        ("OTEL_METRICS_EXPORTER='drum'", exporters),
+        ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL='smoke'", "http/protobuf or grpc"),
     ):
-        assert line in done.stderr
+        line = f"{said} is not valid, so its default counts: give {hint}"
+        assert done.stderr.count(line) == 1
+    assert "Traceback" not in done.stderr
     assert len(collector.spans) == 2
-    assert collector.records == []
+    assert "logged" in [record.body.string_value for _, record in collector.records]
 
 
 def test_disabled(collector: Collector) -> None:
@@ -530,7 +535,8 @@ def test_logs(collector: Collector) -> None:
     _, wrong = records["it went wrong"]
     told = attributes(wrong)
     assert (told["exception.type"], told["exception.message"]) == ("KeyError", "'k'")
-    assert told["exception.stacktrace"].endswith("in writes\nKeyError: 'k'\n")
+    assert "in writes\n" in told["exception.stacktrace"]
+    assert told["exception.stacktrace"].endswith("\nKeyError: 'k'\n")
     events = [(name, each) for name, each in collector.records if name == "dotflow"]
     assert [each.body.string_value for _, each in events] == [
         "workflow.started",
@@ -701,6 +707,86 @@ def test_the_applications_meter_provider_stays() -> None:
         OTEL_METRICS_EXPORTER="otlp",
     )
     assert done.stdout.split() == ["None", "True"]
+
+
+# --- a second set-up ------------------------------------------------------------------------
+
+
+def test_set_up_after_a_tracer_with_a_name(collector: Collector) -> None:
+    """After a provider for a name alone, `observe` adds all that the variables ask for."""
+    done = python(
+        """if True:
+        from dotflow import DotFlow, action
+        from dotflow_otel import TracerOpenTelemetry, observe, setup
+        from opentelemetry import trace
+        TracerOpenTelemetry(service_name="billing")
+        first = trace.get_tracer_provider()
+
+        @action
+        def ok():
+            return 1
+
+        flow = DotFlow(config=observe("billing", level="INFO", timeout=7), name="etl")
+        flow.task.add(ok)
+        flow.start()
+        telemetry = setup()
+        print(trace.get_tracer_provider() is first is telemetry.provider, telemetry.bound)
+        """,
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+        OTEL_LOGS_EXPORTER="otlp",
+        OTEL_METRICS_EXPORTER="otlp",
+        TRACEPARENT=TRACEPARENT,
+    )
+    assert done.stdout.split() == ["True", "7"]
+    assert "too late" not in done.stderr
+    assert [span.name for span in collector.spans] == ["task ok", "workflow etl"]
+    assert collector.span("workflow etl").parent_span_id.hex() == PARENT_ID
+    assert len(collector.records) == 4
+    assert len(collector.sent("metrics")) == 1
+    of_resource = collector.sent("metrics")[0].message.resource_metrics[0].resource
+    assert attributes(of_resource)["service.name"] == "billing"
+
+
+def test_logs_that_are_asked_for_later(collector: Collector) -> None:
+    """A later `logs=True` exports the log records; nothing is sent twice."""
+    done = python(
+        """if True:
+        import logging
+        from dotflow_otel import setup
+        from opentelemetry import trace
+        first = setup("billing")
+        assert setup("billing", logs=True) is first is setup(logs=True)
+        trace.get_tracer("t").start_span("one").end()
+        logging.getLogger("mine").error("two")
+        """,
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+    )
+    assert "too late" not in done.stderr
+    assert [span.name for span in collector.spans] == ["one"]
+    assert [name for name, _ in collector.records] == ["mine"]
+
+
+def test_arguments_that_come_too_late(collector: Collector) -> None:
+    """Another name or timeout than the first is one warning each, and the first one stays."""
+    done = python(
+        """if True:
+        from dotflow_otel import TracerOpenTelemetry, setup
+        telemetry = setup("billing", timeout=2)
+        setup()
+        setup("billing", timeout=2)
+        setup("shop", timeout=3)
+        TracerOpenTelemetry(service_name="till")
+        print(telemetry.bound, telemetry.provider.resource.attributes["service.name"])
+        """,
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+    )
+    assert done.stdout.split() == ["2", "billing"]
+    stays = "which stays. Give it where it is set up first"
+    assert done.stderr.splitlines() == [
+        f"service_name='shop' comes too late: telemetry was set up with 'billing', {stays}",
+        f"timeout=3 comes too late: telemetry was set up with 2, {stays}",
+        f"service_name='till' comes too late: telemetry was set up with 'billing', {stays}",
+    ]
 
 
 # --- processes ------------------------------------------------------------------------------

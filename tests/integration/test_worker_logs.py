@@ -183,10 +183,11 @@ def test_level_of_structlog(observed: Observed) -> None:
         return ""
 
     @action
-    def speaks() -> object:
+    def speaks() -> str:
         structlog.get_logger().debug("not wanted")
         structlog.get_logger().info("wanted")
-        return structlog.get_logger().is_enabled_for(logging.DEBUG)
+        wrapper: type = structlog.get_config()["wrapper_class"]
+        return wrapper.__name__
 
     structlog.configure(
         processors=[keep], wrapper_class=structlog.make_filtering_bound_logger(logging.INFO)
@@ -196,7 +197,7 @@ def test_level_of_structlog(observed: Observed) -> None:
     finally:
         structlog.reset_defaults()
     assert [event for event in seen if "wanted" in event] == ["wanted"]
-    assert manager.tasks[0].current_context.storage is False
+    assert manager.tasks[0].current_context.storage == "BoundLoggerFilteringAtInfo"
 
 
 def test_values_without_an_end(observed: Observed) -> None:

@@ -121,7 +121,7 @@ def test_pins_are_names_and_versions(name: str) -> None:
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     pins = [line for line in lines if not line.startswith("#")]
     assert pins
-    assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", pin)] == []
+    assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+==(\d+!)?[\w.]+", pin)] == []
 
 
 def test_every_dependency_is_pinned(project: dict[str, Any]) -> None:

@@ -51,10 +51,16 @@ def _labels(point: Any) -> Labels:
 
 
 def latest(requests: Sequence[ExportMetricsServiceRequest]) -> dict[str, Family]:
-    """Give the metrics of the last request, by their names."""
-    families = list(families_of(requests[-1:]))
-    found = {family.metric.name: family for family in families}
-    assert len(found) == len(families)
+    """Give each metric as it was sent last, by its name.
+
+    Older SDKs send a gauge when it was set since the last time, and not again.
+    """
+    found: dict[str, Family] = {}
+    for request in requests:
+        families = list(families_of([request]))
+        now = {family.metric.name: family for family in families}
+        assert len(now) == len(families)
+        found.update(now)
     return found
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import dotflow_otel
 from dotflow_otel import conventions as names
 
 WORKFLOW, TASK = ("workflow",), ("workflow", "task")
@@ -62,3 +65,14 @@ def test_buckets() -> None:
     """The buckets rise from 5 ms to 1 h."""
     assert tuple(sorted(set(names.BUCKETS))) == names.BUCKETS
     assert (names.BUCKETS[0], names.BUCKETS[-1]) == (0.005, 3600)
+
+
+def test_the_page_of_names() -> None:
+    """The page that users read has every metric with its type, labels and help, and every event."""
+    page = Path(dotflow_otel.__file__).with_name("README.md").read_text(encoding="utf-8")
+    for metric in names.METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels) or "none"
+        assert f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |\n" in page
+    assert page.count("| `dotflow_") == len(names.METRICS)
+    for event in (*names.WORKFLOW_EVENTS, *names.TASK_EVENTS):
+        assert f"`{event}`" in page

@@ -106,3 +106,11 @@ def test_stand_in_raises_at_construction() -> None:
     stand_in = dotflow_otel._absent("LogStructlog", "structlog")
     with pytest.raises(ModuleNotFound):
         stand_in(level="INFO")
+
+
+def test_a_star_import() -> None:
+    """A star import gives every public name, and `dir` tells them."""
+    found: dict[str, object] = {}
+    exec("from dotflow_otel import *", found)  # noqa: S102 - it is what is tested
+    assert {"observe", "TracerOpenTelemetry", "serve_metrics"} <= found.keys()
+    assert not {"Any", "import_module"} & set(dir(dotflow_otel))

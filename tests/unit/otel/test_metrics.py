@@ -208,3 +208,9 @@ def test_hostile_names(registry: CollectorRegistry) -> None:
     flow.task.add(step, name="x\ny")
     flow.start()
     assert b'task="x\\ny",workflow="a \\"b\\"\\n\\\\\xc3\xbc"' in generate_latest(registry)
+
+
+def test_a_gateway_that_is_none() -> None:
+    """The address of a Pushgateway alone says neither which job nor how; it is refused at once."""
+    with pytest.raises(InvalidOption, match=r"^push_to='localhost:9091' is not valid: give a Push"):
+        MetricsPrometheus(CollectorRegistry(), push_to="localhost:9091")  # type: ignore[arg-type]

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import SpanContext, TraceFlags
 from prometheus_client import CollectorRegistry
 
 from dotflow import Config, DotFlow, action
@@ -25,8 +26,6 @@ from dotflow_otel.sdk.span_pipeline import SpanPipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    from opentelemetry.sdk.trace import ReadableSpan
 
 TASKS = 1000
 SPANS = TASKS + 1
@@ -297,3 +296,18 @@ def test_a_batch_beyond_the_queue(
         SpanPipeline(InMemorySpanExporter()).shutdown()
     (line,) = lines(caplog)
     assert line.startswith("OTEL_BSP_MAX_EXPORT_BATCH_SIZE=9 is more than fits")
+
+
+def test_attempts_leave_room_for_roots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts in workers, whose parents are remote, do not take the room kept for roots."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "1")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1")
+    pipeline = SpanPipeline(Failing())
+    remote = SpanContext(5, 6, is_remote=True, trace_flags=TraceFlags(1))
+    own = SpanContext(5, 7, is_remote=False, trace_flags=TraceFlags(1))
+    admitted: list[str] = []
+    monkeypatch.setattr(pipeline._batches, "on_end", lambda span: admitted.append(span.name))
+    for name, parent in (("task", own), ("attempt", remote), ("request", remote)):
+        pipeline.on_end(ReadableSpan(name, own, parent))
+    pipeline.shutdown()
+    assert admitted == ["task", "request"]

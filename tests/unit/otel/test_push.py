@@ -194,6 +194,15 @@ def test_a_gateway_that_does_not_answer(receiver: Receiver, registry: CollectorR
         ({"gateway": "host:9091", "job": "a", "timeout": 0}, "timeout=0"),
         ({"gateway": "http://me:secret@host:9091", "job": "a"}, "gateway='http://...@host:9091'"),
         ({"gateway": "me:secret@host:9091", "job": "a"}, "gateway='...@host:9091'"),
+        (
+            {"gateway": "http://me:se/secret@host:9091/x", "job": "a"},
+            "gateway='http://...@host:9091'",
+        ),
+        ({"gateway": " http://me:secret@host:9091", "job": "a"}, "gateway='http://...@host:9091'"),
+        ({"gateway": "http://host:9091?token=secret", "job": "a"}, "gateway='http://host:9091'"),
+        ({"gateway": "http://host:9091/x#secret", "job": "a"}, "gateway='http://host:9091'"),
+        ({"gateway": "http://host?t=a@secret", "job": "a"}, "gateway='http://...@'"),
+        ({"gateway": "http://me:secret?secret@host", "job": "a"}, "gateway='http://...@'"),
     ],
 )
 def test_bad_options(options: dict[str, Any], named: str) -> None:
@@ -201,6 +210,14 @@ def test_bad_options(options: dict[str, Any], named: str) -> None:
     with pytest.raises(InvalidOption) as raised:
         push_metrics(**options)
     assert str(raised.value).startswith(named)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_failure_tells_no_path(nobody: str, registry: CollectorRegistry) -> None:
+    """A push that fails names the scheme, host and port: a path may hold a secret too."""
+    with pytest.raises(PushFailed) as raised:
+        push_metrics(f" http://{nobody}/secret/ ", "nightly", registry)
+    assert f"could not be pushed to 'http://{nobody}': " in str(raised.value)
     assert "secret" not in str(raised.value)
 
 

@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from dotflow.core.exception import InvalidOption
-from dotflow_otel import setup
+from dotflow_otel import observe, setup
 from dotflow_otel.bounded import BoundedCall
 
 if TYPE_CHECKING:
@@ -338,3 +338,9 @@ def test_a_call_that_raises(caplog: pytest.LogCaptureFixture) -> None:
     """A call that raises has ended, and is logged."""
     assert BoundedCall(lambda: 1 / 0, "test").call(10)
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_misspelt_argument() -> None:
+    """An argument that `observe` does not take is named, with the one that was meant."""
+    with pytest.raises(TypeError, match=r"^observe\(\) takes no argument 'service': is service_n"):
+        observe(service="billing")

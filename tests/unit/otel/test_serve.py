@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from dotflow.core.exception import DotflowError, InvalidOption
 from dotflow.core.run import Run
 from dotflow_otel import CannotListen, MetricsPrometheus, serve_metrics
+from tests.unit.otel.test_forks import forked
 
 
 def scrape(url: str, accept: str) -> str:
@@ -41,6 +42,18 @@ def test_close_frees_the_port() -> None:
         socket.create_connection(("127.0.0.1", server.port), 1)
 
 
+def test_close_in_a_forked_child() -> None:
+    """A child, which has no thread of the server's, lets go of it; the parent's goes on."""
+    with serve_metrics(0, registry=CollectorRegistry()) as server:
+
+        def child() -> int:
+            server.close()
+            return server._server.socket.fileno()
+
+        assert forked(child) == -1
+        assert scrape(server.url, "application/openmetrics-text; version=1.0.0") == "# EOF\n"
+
+
 def test_an_occupied_port() -> None:
     """A port that is taken is an OSError that names it, its address and what to do."""
     with serve_metrics(0, registry=CollectorRegistry()) as server:
@@ -65,3 +78,9 @@ def test_a_port_out_of_range(port: int) -> None:
     """A number that is no port is an error that names it."""
     with pytest.raises(InvalidOption, match=f"port={port} "):
         serve_metrics(port, registry=CollectorRegistry())
+
+
+def test_a_port_that_is_a_text() -> None:
+    """A port from an environment variable, not made a number, is a clear error."""
+    with pytest.raises(InvalidOption, match=r"^port='9464' is not valid: give a number"):
+        serve_metrics("9464")  # type: ignore[arg-type]

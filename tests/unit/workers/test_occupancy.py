@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dotflow.workers.occupancy import Occupancy
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def four() -> int:
@@ -97,3 +102,44 @@ def test_what_is_told_last_is_so() -> None:
     run.user.tell = hear_slowly
     run.begin(1)
     assert run.told == [(4, 1), (4, 0)]
+
+
+def test_a_watcher() -> None:
+    """A method that watches is told of all changes, before and after the runs, while it lives."""
+
+    class Watching:
+        def __init__(self) -> None:
+            self.told: list[tuple[int, int]] = []
+
+        def hear(self, live: int, busy: int) -> None:
+            self.told.append((live, busy))
+
+    occupancy = Occupancy()
+    watching, gone = Watching(), Watching()
+    for each in (watching, gone):
+        occupancy.watch(each.hear)
+    told = gone.told
+    del gone, each
+    run = Run(occupancy)
+    run.begin(1)
+    run.end(1)
+    run.leave()
+    occupancy.publish(lambda: 0)
+    assert watching.told == [(4, 1), (4, 0), (0, 0)]
+    assert run.told == [(4, 1), (4, 0)]
+    assert told == []
+
+
+def test_a_watcher_that_raises(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged; runs are told all the same."""
+
+    class Broken:
+        def hear(self, live: int, busy: int) -> None:
+            raise KeyError(live, busy)
+
+    occupancy, broken = Occupancy(), Broken()
+    occupancy.watch(broken.hear)
+    run = Run(occupancy)
+    run.begin(1)
+    assert run.told == [(4, 1)]
+    assert "a watcher of workers raised" in caplog.text

@@ -1,0 +1,35 @@
+"""Real backends, each in a folder of the test's own and ended with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from backends.prometheus import Prometheus
+from backends.pushgateway import Pushgateway
+from backends.webhook import Webhook
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path) -> Iterator[Prometheus]:
+    """Give a Prometheus that scrapes nothing yet."""
+    with Prometheus(tmp_path / "prometheus") as server:
+        yield server
+
+
+@pytest.fixture
+def pushgateway(tmp_path: Path) -> Iterator[Pushgateway]:
+    """Give an empty Pushgateway."""
+    with Pushgateway(tmp_path / "pushgateway") as server:
+        yield server
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    """Give a webhook that has received nothing."""
+    with Webhook() as receiver:
+        yield receiver

@@ -1,0 +1,127 @@
+"""Log records that are exported, beside what the application does with logging itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+# Exports to a list; what an exporter's own libraries log is logged here too.
+_SET_UP = """
+import json, logging, logging.config, sys
+from opentelemetry.sdk.resources import Resource
+from dotflow_otel.sdk.log_export import export_records
+from dotflow_otel.sdk.log_pipeline import LogWriter, set_provider
+
+class Exporter:
+    def __init__(self):
+        self.bodies = []
+    def export(self, batch):
+        logging.getLogger("urllib3.connectionpool").debug("connecting")
+        self.bodies += [getattr(each, "log_record", each).body for each in batch]
+    def shutdown(self):
+        pass
+    def force_flush(self, timeout_millis=0):
+        return True
+
+exporter = Exporter()
+resource = Resource.get_empty()
+provider, pipelines = set_provider(resource, [exporter])
+export_records(LogWriter(provider, resource))
+"""
+_TELL = """
+for pipeline in pipelines:
+    pipeline.shutdown()
+print(json.dumps(exporter.bodies))
+"""
+
+
+def exported(program: str) -> tuple[list[str], str]:
+    """Run a program with log export on; give the bodies that were exported, and its stderr."""
+    done = subprocess.run(
+        [sys.executable, "-c", _SET_UP + program + _TELL],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    bodies: list[str] = json.loads(done.stdout)
+    return bodies, done.stderr
+
+
+def test_what_an_export_logs_is_not_exported() -> None:
+    """The records of an exporter's own libraries, at DEBUG, cause no further export."""
+    program = """
+logging.root.setLevel(logging.DEBUG)
+logging.getLogger("app").debug("hello")
+for pipeline in pipelines:
+    pipeline.force_flush()
+logging.getLogger("urllib3.connectionpool").debug("of the application itself")
+"""
+    bodies, _ = exported(program)
+    assert bodies == ["hello", "of the application itself"]
+
+
+@pytest.mark.parametrize(
+    "configure",
+    [
+        "logging.basicConfig(format='app: %(message)s', level=logging.INFO)",
+        "logging.basicConfig(format='app: %(message)s', level=logging.INFO, force=True)",
+        """logging.config.dictConfig({
+            "version": 1,
+            "formatters": {"app": {"format": "app: %(message)s"}},
+            "handlers": {"app": {"class": "logging.StreamHandler", "formatter": "app"}},
+            "root": {"level": "INFO", "handlers": ["app"]},
+        })""",
+    ],
+)
+def test_logging_that_is_configured_later(configure: str) -> None:
+    """An application that configures logging after the set-up gets it, and exports go on."""
+    bodies, stderr = exported(configure + "\nlogging.getLogger('app').info('hello')\n")
+    assert bodies == ["hello"]
+    assert stderr == "app: hello\n"
+
+
+def test_a_text_that_cannot_be_encoded() -> None:
+    """A record with the name of a file that is no UTF-8 is exported with that escaped."""
+    program = "logging.getLogger('app').error('no \\udce9.csv', extra={'file': '\\udce9'})\n"
+    assert exported(program)[0] == ["no \\udce9.csv"]
+
+
+def test_a_signal_handler_that_logs() -> None:
+    """A record that comes while another is written, in the same thread, does not hang."""
+    from opentelemetry.sdk.resources import Resource
+
+    from dotflow_otel.sdk.account import Account
+    from dotflow_otel.sdk.log_pipeline import LogWriter
+
+    class Loggers:
+        def __init__(self) -> None:
+            self.asked: list[str] = []
+
+        def get_logger(self, name: str) -> Any:
+            self.asked.append(name)
+            return self
+
+        def emit(self, record: object) -> None:
+            """Take it."""
+
+    loggers = Loggers()
+    writer = LogWriter(loggers, Resource.get_empty())  # type: ignore[arg-type]
+    for _ in range(2):
+        writer.write("app", 20, "hello", {}, time_ns=1, ids=None)
+    assert loggers.asked == ["app"]
+    account = Account("logs", 5)
+
+    def admit_inside() -> None:
+        with account._lock:
+            account.admit()
+
+    thread = threading.Thread(target=admit_inside, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()

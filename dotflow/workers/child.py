@@ -10,20 +10,18 @@ import signal
 import socket
 import sys
 import threading
-from contextvars import copy_context
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from dotflow.core.attempt import Attempt, perform
+from dotflow.core.attempt import Attempt
 from dotflow.core.exception import PicklingFailed
-from dotflow.core.failure import ERROR, INTERRUPTED, Failure
-from dotflow.core.scopes import GuardedScopes
+from dotflow.core.failure import Failure
 from dotflow.workers.page import Page
-from dotflow.workers.pickling import dump, dump_or_none, load, load_or_none
+from dotflow.workers.performing import dumped_value, perform_apart, scopes_read
+from dotflow.workers.pickling import dump_or_none, load
 from dotflow.workers.wire import Closed, FrameReader, send
 
 if TYPE_CHECKING:
-    from dotflow.abc.scope import RemoteScope
     from dotflow.core.action import Action
     from dotflow.core.attempt import Outcome
 
@@ -101,19 +99,15 @@ class _Child:
         self._page.receive(number, began)
         try:
             (initial, previous), timeout, remote = load(body, f"the input of step {name}")
-            scopes = _scopes_in(remote)
-            # Before the step is read: its modules may look for what a scope sets up.
-            scopes.prepare()
+            scopes = scopes_read(remote)
             step = self._step(step_key, task_id, attempt, name)
         except PicklingFailed as error:
             self._send(number, _failed(error, began), name, {})
             return
         body.release()  # a large input is not held in its pickled form while the step runs
-        around = (scopes,) if scopes else ()
-        call = Attempt(step, name, task_id, initial, previous, timeout, around, attempt)
+        call = Attempt(step, name, task_id, initial, previous, timeout, number=attempt)
         self._page.begin(number, monotonic())
-        # In a context of its own: what a step binds is not there in the next one.
-        outcome = copy_context().run(perform, call)
+        outcome = perform_apart(call, scopes)
         self._keep_for_retry(task_id, step, outcome)
         self._send(number, outcome, name, scopes.collect())
 
@@ -136,45 +130,19 @@ class _Child:
                 stream.flush()
         if os.getpid() != self._pid:
             os._exit(0)  # a copy that the step forked: the outcome is the original's
-        body = b""
-        failure = outcome.failure
-        if failure is None:
-            try:
-                value = outcome.value
-                body = dump(value, f"the result of step {name} ({type(value).__qualname__})")
-            except PicklingFailed as error:
-                failure = Failure.of(error)
+        body, failure = dumped_value(outcome, name)
         head = (
             number,
-            None if failure is None else _plain(failure),
+            None if failure is None else tuple(failure._replace(exception=None)),
             outcome.started,
             outcome.ended,
             dump_or_none(recorded) if recorded else None,
             None if failure is None else dump_or_none(failure.exception),
         )
-        send(self._connection, pickle.dumps(head), body)
-
-
-def _report(slot: str, hook: str, error: Exception) -> None:
-    _logger.error(
-        "%s of the %s failed in a worker; the step is not affected", hook, slot, exc_info=error
-    )
-
-
-def _scopes_in(remote: bytes | None) -> GuardedScopes:
-    scopes: dict[str, RemoteScope] | None = load_or_none(remote)
-    if scopes is None and remote is not None:
-        _logger.warning("the scopes of an attempt cannot be read; the step runs without them")
-    return GuardedScopes(list((scopes or {}).items()), _report)
+        send(self._connection, pickle.dumps(head), body or b"")
 
 
 def _failed(error: Exception, began: float) -> Outcome:
     from dotflow.core.attempt import Outcome  # noqa: PLC0415 - only where something failed
 
     return Outcome(None, Failure.of(error), began, monotonic())
-
-
-def _plain(failure: Failure) -> tuple[Any, ...]:
-    # Here an interrupt is a failure like any other: nobody pressed Ctrl-C in a worker.
-    kind = ERROR if failure.kind == INTERRUPTED else failure.kind
-    return tuple(failure._replace(kind=kind, exception=None))

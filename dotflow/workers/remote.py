@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import sys
-from contextvars import copy_context
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dotflow.core.attempt import Attempt, Outcome, perform
+from dotflow.core.attempt import Attempt, Outcome
 from dotflow.core.exception import PicklingFailed
-from dotflow.core.failure import ERROR, INTERRUPTED, Failure
-from dotflow.core.scopes import GuardedScopes
+from dotflow.core.failure import Failure
+from dotflow.workers.performing import (
+    dumped_value,
+    failure_read,
+    not_interrupted,
+    perform_apart,
+    scopes_prepared,
+    scopes_read,
+)
 from dotflow.workers.pickling import dump, dump_or_none, is_found_elsewhere, load, load_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
-
-_logger = logging.getLogger("dotflow")
 
 
 class Parcel(NamedTuple):
@@ -65,28 +68,22 @@ def perform_packed(payload: bytes) -> Parcel:
     began = monotonic()
     step, given, remote, about = load(payload, "an attempt")
     name, task_id, timeout, number = about
-    scopes = GuardedScopes(list((load_or_none(remote) or {}).items()), _report)
-    # Before the step is read: its modules may look for what a scope sets up.
-    scopes.prepare()
+    scopes = scopes_read(remote)
     try:
         initial, previous = load(given, f"the input of step {name}")
         action = load(step, f"step {name}")
     except PicklingFailed as error:
         return _parcel(Outcome(None, Failure.of(error), began, monotonic()), name, {})
-    around = (scopes,) if scopes else ()
-    call = Attempt(action, name, task_id, initial, previous, timeout, around, number)
-    # In a context of its own: what a step binds is not there in the next one.
-    outcome = copy_context().run(perform, call)
+    call = Attempt(action, name, task_id, initial, previous, timeout, number=number)
+    outcome = perform_apart(call, scopes)
     return _parcel(outcome, name, scopes.collect())
 
 
 def perform_shared(attempt: Attempt) -> Outcome:
     """Perform an attempt in a thread of the owner's process, with its objects as they are."""
-    scopes = GuardedScopes(list(attempt.remote.items()), _report)
-    scopes.prepare()
-    call = attempt._replace(scopes=(scopes,) if scopes else ())
-    outcome = copy_context().run(perform, call)
-    failure = None if outcome.failure is None else _not_interrupted(outcome.failure)
+    scopes = scopes_prepared(attempt.remote)
+    outcome = perform_apart(attempt, scopes)
+    failure = None if outcome.failure is None else not_interrupted(outcome.failure)
     return outcome._replace(failure=failure, recorded=scopes.collect())
 
 
@@ -94,9 +91,7 @@ def unpacked(parcel: Parcel, name: str) -> Outcome:
     """Read what came back of an attempt."""
     value, failure = None, None
     if parcel.failure is not None:
-        raised = load_or_none(parcel.failure[-1])
-        exception = raised if isinstance(raised, BaseException) else None
-        failure = Failure(*parcel.failure)._replace(exception=exception)
+        failure = failure_read(parcel.failure, parcel.failure[-1])
     elif parcel.value is not None:
         try:
             value = load(parcel.value, f"the result of step {name}")
@@ -107,33 +102,15 @@ def unpacked(parcel: Parcel, name: str) -> Outcome:
 
 
 def _parcel(outcome: Outcome, name: str, recorded: dict[str, object]) -> Parcel:
-    value, failure = None, outcome.failure
-    if failure is None:
-        what = f"the result of step {name} ({type(outcome.value).__qualname__})"
-        try:
-            value = dump(outcome.value, what)
-        except PicklingFailed as error:
-            failure = Failure.of(error)
+    value, failure = dumped_value(outcome, name)
     told = None
     if failure is not None:
-        failure = _not_interrupted(failure)
         told = (*failure[:-1], dump_or_none(failure.exception))
     kept = dump_or_none(recorded) if recorded else None
     host = socket.gethostname()
     return Parcel(value, told, outcome.started, outcome.ended, kept, os.getpid(), host)
 
 
-def _not_interrupted(failure: Failure) -> Failure:
-    # Here an interrupt is a failure like any other: nobody pressed Ctrl-C in a worker.
-    return failure._replace(kind=ERROR) if failure.kind == INTERRUPTED else failure
-
-
 def _by_value(attempt: Attempt) -> Sequence[ModuleType]:
     module = getattr(attempt.step.func, "__module__", None) or "__main__"
     return () if is_found_elsewhere(module) else (sys.modules[module],)
-
-
-def _report(slot: str, hook: str, error: Exception) -> None:
-    _logger.error(
-        "%s of the %s failed in a worker; the step is not affected", hook, slot, exc_info=error
-    )

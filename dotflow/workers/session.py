@@ -22,6 +22,7 @@ from dotflow.core.failure import TIMEOUT, WORKER_LOST, Failure
 from dotflow.core.limit import limit_error
 from dotflow.workers.child import RUN, STEP, SURROUNDINGS
 from dotflow.workers.occupancy import everywhere
+from dotflow.workers.performing import failure_read
 from dotflow.workers.pickling import (
     dump,
     dump_or_none,
@@ -288,10 +289,7 @@ class LocalSession(Session):
             except PicklingFailed as error:
                 failure = Failure.of(error)
         else:
-            raised = load_or_none(exception)
-            failure = Failure(*failure)._replace(
-                exception=raised if isinstance(raised, BaseException) else None
-            )
+            failure = failure_read(failure, exception)
         scopes = load_or_none(recorded) or {}
         return Outcome(value, failure, started, ended, scopes, worker.pid, self._host)
 

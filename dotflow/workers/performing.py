@@ -1,0 +1,72 @@
+"""Performing an attempt away from its run: the same in our workers and in those of others."""
+
+from __future__ import annotations
+
+import logging
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from dotflow.core.attempt import perform
+from dotflow.core.exception import PicklingFailed
+from dotflow.core.failure import ERROR, INTERRUPTED, Failure
+from dotflow.core.scopes import GuardedScopes
+from dotflow.workers.pickling import dump, load_or_none
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dotflow.abc.scope import RemoteScope
+    from dotflow.core.attempt import Attempt, Outcome
+
+_logger = logging.getLogger("dotflow")
+
+
+def scopes_read(remote: bytes | None) -> GuardedScopes:
+    """Read the scopes that came along, and have them set up what the step may look for."""
+    scopes: dict[str, RemoteScope] | None = load_or_none(remote)
+    if scopes is None and remote is not None:
+        _logger.warning("the scopes of an attempt cannot be read; the step runs without them")
+    return scopes_prepared(scopes or {})
+
+
+def scopes_prepared(scopes: Mapping[str, RemoteScope]) -> GuardedScopes:
+    """Have scopes set up what the step may look for: before that is read, with its modules."""
+    guarded = GuardedScopes(list(scopes.items()), _report)
+    guarded.prepare()
+    return guarded
+
+
+def perform_apart(attempt: Attempt, scopes: GuardedScopes) -> Outcome:
+    """Perform an attempt in a context of its own: what a step binds is not there in the next."""
+    call = attempt._replace(scopes=(scopes,) if scopes else ())
+    return copy_context().run(perform, call)
+
+
+def dumped_value(outcome: Outcome, name: str) -> tuple[bytes | None, Failure | None]:
+    """Give the value of an outcome as it travels, or how the attempt failed, or that it cannot."""
+    if outcome.failure is not None:
+        return None, not_interrupted(outcome.failure)
+    try:
+        what = f"the result of step {name} ({type(outcome.value).__qualname__})"
+        return dump(outcome.value, what), None
+    except PicklingFailed as error:
+        return None, Failure.of(error)
+
+
+def not_interrupted(failure: Failure) -> Failure:
+    """Give an interrupt as a failure like any other: nobody pressed Ctrl-C in a worker."""
+    return failure._replace(kind=ERROR) if failure.kind == INTERRUPTED else failure
+
+
+def failure_read(fields: Sequence[Any], exception: bytes | None) -> Failure:
+    """Read how an attempt failed, with its exception where that could travel."""
+    raised = load_or_none(exception)
+    return Failure(*fields)._replace(
+        exception=raised if isinstance(raised, BaseException) else None
+    )
+
+
+def _report(slot: str, hook: str, error: Exception) -> None:
+    _logger.error(
+        "%s of the %s failed in a worker; the step is not affected", hook, slot, exc_info=error
+    )

@@ -10,10 +10,6 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _LENGTH = 26
@@ -35,25 +31,22 @@ def fresh_id() -> str:
     return _base32(milliseconds << 80 | int.from_bytes(os.urandom(10), "big"), _LENGTH)
 
 
-def _fresh_ids() -> Iterator[str]:
-    # Ids of one process differ in their last four characters, counted up, so that
-    # an id costs a look-up and not 26 divisions; each block starts from a new ULID.
-    while True:
-        prefix = fresh_id()[:-4]
-        for count in range(_BLOCK):
-            yield prefix + _PAIRS[count >> 10] + _PAIRS[count & 1023]
-
-
 class FreshIds:
-    """A source of unique ids, cheap to take from in any thread."""
+    """A source of unique ids, cheap to take from: in any thread, and in forked children."""
 
     def __init__(self) -> None:
-        self._blocks = itertools.count()
-        self._ids = _fresh_ids()
+        self._count = itertools.count()
+        self._prefixes: dict[tuple[int, int], str] = {}
 
     def take(self) -> str:
         """Give the next id."""
-        return next(self._ids)
+        # Ids of one process differ in their last four characters, counted up, so that an
+        # id costs two look-ups and not 26 divisions; each block starts from a new ULID.
+        # A counter and `setdefault` are each one step, so no two threads get one id.
+        block, place = divmod(next(self._count), _BLOCK)
+        key = (os.getpid(), block)
+        prefix = self._prefixes.get(key) or self._prefixes.setdefault(key, fresh_id()[:-4])
+        return prefix + _PAIRS[place >> 10] + _PAIRS[place & 1023]
 
 
 def derived_id(workflow_id: object, group: str, name: str, occurrence: int) -> str:

@@ -67,8 +67,12 @@ def _dump_by_reference(value: Any, by_value: Sequence[ModuleType]) -> bytes | No
         data = pickle.dumps(value, _PROTOCOL)
     except Exception:  # noqa: BLE001 - then by value, which tells the better error
         return None
-    names = (b"__main__", *(module.__name__.encode() for module in by_value))
-    return None if any(name in data for name in names) else data
+    if b"__main__" in data:
+        return None
+    for module in by_value:
+        if module.__name__.encode() in data:
+            return None
+    return data
 
 
 def _dump_by_value(value: Any, by_value: Sequence[ModuleType]) -> bytes:
@@ -107,7 +111,7 @@ def dump_or_none(value: Any) -> bytes | None:
         return None
 
 
-def load_or_none(data: bytes | None) -> Any:
+def load_or_none(data: bytes | memoryview | None) -> Any:
     """Unpickle what is nice to have; None where there is nothing or it cannot be read."""
     if data is None:
         return None

@@ -56,7 +56,8 @@ class Worker:
         self.connection = ours
         # Becomes readable when the process ends, also while a child of its holds the socket.
         self.death = _death_of(self.pid)
-        self.known_steps: set[int] = set()
+        # The keys of the steps and kits that it has.
+        self.known: set[int] = set()
         self.surroundings: object = None
         self._reader = FrameReader(ours)
         self._outbox: list[memoryview] = []

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import os
 import pickle
 import selectors
 import socket
 import sys
 from collections import deque
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -20,12 +20,12 @@ from dotflow.core.attempt import Outcome
 from dotflow.core.exception import PicklingFailed, WorkerLost
 from dotflow.core.failure import TIMEOUT, WORKER_LOST, Failure
 from dotflow.core.limit import limit_error
-from dotflow.workers.child import RUN, STEP, SURROUNDINGS
+from dotflow.workers.child import KIT, RUN, STEP, SURROUNDINGS
+from dotflow.workers.kits import Kits
 from dotflow.workers.occupancy import everywhere
 from dotflow.workers.performing import failure_read
 from dotflow.workers.pickling import (
     dump,
-    dump_or_none,
     is_found_elsewhere,
     load,
     load_or_none,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from dotflow.core.action import Action
     from dotflow.core.attempt import Attempt
+    from dotflow.workers.kits import Kit
     from dotflow.workers.pool import Pool
     from dotflow.workers.process import Worker
     from dotflow.workers.wire import Frame
@@ -52,10 +53,8 @@ _MOST_LOSSES: Final = 5
 # How often workers are looked at where the system does not tell of their death, in seconds.
 _LOOK: Final = 0.25
 
-_logger = logging.getLogger("dotflow")
-
 _numbers = itertools.count(1)
-_step_keys = itertools.count(1)
+_keys = itertools.count(1)
 
 
 class _Job(NamedTuple):
@@ -64,6 +63,7 @@ class _Job(NamedTuple):
     step_key: int
     body: bytes
     number: int
+    kits: Sequence[Kit]
     losses: int = 0
 
 
@@ -89,7 +89,7 @@ class LocalSession(Session):
         self._selector.register(self._bell[0], selectors.EVENT_READ, None)
         self._waits = False
         self._must_look = False
-        self._lacks_scopes = False
+        self._kits = Kits(partial(next, _keys))
         self._host = socket.gethostname()
         self._user = everywhere.join(self._jobs)
 
@@ -114,24 +114,23 @@ class LocalSession(Session):
 
     def _job(self, ticket: int, attempt: Attempt) -> _Job:
         step_key = self._step_key(attempt)
-        step = attempt.step
-        given = (
-            (attempt.initial, attempt.previous),
-            attempt.timeout if step.is_coroutine else 0,
-            self._scopes_of(attempt),
-        )
-        body = dump(given, f"the input of step {attempt.name}", self._modules)
-        return _Job(ticket, attempt, step_key, body, next(_numbers))
+        scopes, kits = self._kits.pack(attempt.remote) if attempt.remote else ((), ())
+        body = self._body(attempt, scopes)
+        return _Job(ticket, attempt, step_key, body, next(_numbers), kits)
 
-    def _scopes_of(self, attempt: Attempt) -> bytes | None:
-        # In a pickle of their own: what telemetry sends along cannot fail a step.
-        if not attempt.remote:
-            return None
-        scopes = dump_or_none(dict(attempt.remote))
-        if scopes is None and not self._lacks_scopes:
-            self._lacks_scopes = True
-            _logger.warning("the scopes of attempts cannot be pickled; steps run without them")
-        return scopes
+    def _body(self, attempt: Attempt, scopes: Sequence[object]) -> bytes:
+        contexts = attempt.initial, attempt.previous
+        timeout = attempt.timeout if attempt.step.is_coroutine else 0
+        what = f"the input of step {attempt.name}"
+        if scopes:
+            # What telemetry sends along cannot fail a step.
+            try:
+                return dump((contexts, timeout, scopes), what, self._modules)
+            except PicklingFailed:
+                data = dump((contexts, timeout, ()), what, self._modules)
+            self._kits.warn()
+            return data
+        return dump((contexts, timeout, ()), what, self._modules)
 
     @property
     def _modules(self) -> Sequence[ModuleType]:
@@ -146,7 +145,7 @@ class LocalSession(Session):
             if not is_found_elsewhere(module):
                 self._by_value[module] = sys.modules[module]
             data = dump(step, f"step {attempt.name}", self._modules)
-            found = self._steps[id(step)] = (step, next(_step_keys), data)
+            found = self._steps[id(step)] = (step, next(_keys), data)
         return found[1]
 
     # --- sending ----------------------------------------------------------------------
@@ -206,11 +205,16 @@ class LocalSession(Session):
 
     def _introduce(self, worker: Worker, job: _Job) -> None:
         if worker.surroundings is not self._surroundings:
-            worker.known_steps.clear()
+            worker.known.clear()
             worker.send(pickle.dumps((SURROUNDINGS,)), pickle.dumps(self._surroundings))
             worker.surroundings = self._surroundings
-        if job.step_key not in worker.known_steps:
-            worker.known_steps.add(job.step_key)
+        known = worker.known
+        for kit in job.kits:
+            if kit.key not in known:
+                known.add(kit.key)
+                worker.send(pickle.dumps((KIT, kit.key)), kit.data)
+        if job.step_key not in known:
+            known.add(job.step_key)
             data = self._steps[id(job.attempt.step)][2]
             worker.send(pickle.dumps((STEP, job.step_key)), data)
 
@@ -290,8 +294,9 @@ class LocalSession(Session):
                 failure = Failure.of(error)
         else:
             failure = failure_read(failure, exception)
-        scopes = load_or_none(recorded) or {}
-        return Outcome(value, failure, started, ended, scopes, worker.pid, self._host)
+        if type(recorded) is bytes:
+            recorded = load_or_none(recorded)
+        return Outcome(value, failure, started, ended, recorded or {}, worker.pid, self._host)
 
     # --- workers that end -------------------------------------------------------------
 

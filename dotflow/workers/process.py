@@ -9,13 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.workers.page import Page, make_page
 from dotflow.workers.wire import Closed, FrameReader, packed
 
 if TYPE_CHECKING:
-    from dotflow.workers.wire import Frame
+    from dotflow.workers.wire import Body, Frame
 
 _BOOT: Final = """\
 import sys
@@ -59,14 +60,14 @@ class Worker:
         self.known_steps: set[int] = set()
         self.surroundings: object = None
         self._reader = FrameReader(ours)
-        self._outbox: list[memoryview] = []
+        self._outbox: deque[memoryview] = deque()
 
     @property
     def wants_to_send(self) -> bool:
         """Whether something is left to be sent."""
         return bool(self._outbox)
 
-    def send(self, head: bytes, body: bytes = b"") -> None:
+    def send(self, head: bytes, body: Body = b"") -> None:
         """Send a message, now or as the worker takes it in.
 
         Raises:
@@ -85,7 +86,7 @@ class Worker:
             while self._outbox:
                 sent = self.connection.send(self._outbox[0])
                 if sent == len(self._outbox[0]):
-                    self._outbox.pop(0)
+                    self._outbox.popleft()
                 else:
                     self._outbox[0] = self._outbox[0][sent:]
         except BlockingIOError:

@@ -102,7 +102,8 @@ def unpacked(parcel: Parcel, name: str) -> Outcome:
 
 
 def _parcel(outcome: Outcome, name: str, recorded: dict[str, object]) -> Parcel:
-    value, failure = dumped_value(outcome, name)
+    pieces, failure = dumped_value(outcome, name)
+    value = None if pieces is None else b"".join(pieces)
     told = None
     if failure is not None:
         told = (*failure[:-1], dump_or_none(failure.exception))

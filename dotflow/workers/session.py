@@ -25,6 +25,7 @@ from dotflow.workers.occupancy import everywhere
 from dotflow.workers.performing import failure_read
 from dotflow.workers.pickling import (
     dump,
+    dump_in_pieces,
     dump_or_none,
     is_found_elsewhere,
     load,
@@ -62,7 +63,7 @@ class _Job(NamedTuple):
     ticket: int
     attempt: Attempt
     step_key: int
-    body: bytes
+    body: Sequence[bytes]
     number: int
     losses: int = 0
 
@@ -120,7 +121,7 @@ class LocalSession(Session):
             attempt.timeout if step.is_coroutine else 0,
             self._scopes_of(attempt),
         )
-        body = dump(given, f"the input of step {attempt.name}", self._modules)
+        body = dump_in_pieces(given, f"the input of step {attempt.name}", self._modules)
         return _Job(ticket, attempt, step_key, body, next(_numbers))
 
     def _scopes_of(self, attempt: Attempt) -> bytes | None:

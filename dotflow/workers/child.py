@@ -31,6 +31,9 @@ RUN: Final = "run"
 STEP: Final = "step"
 SURROUNDINGS: Final = "surroundings"
 
+# How many steps wait for a retry here; one more gets a fresh copy.
+_MOST_KEPT: Final = 1_000
+
 
 def main(connection: int, page: int, lifeline: int) -> None:
     """Serve until the owner closes the connection.
@@ -74,7 +77,10 @@ class _Child:
             number, step_key, task_id, attempt, name = details
             self._run(number, step_key, task_id, attempt, name, body)
         elif kind == STEP:
-            self._steps[details[0]] = bytes(body)
+            step_key, keeps_others = details
+            if not keeps_others:
+                self._steps.clear()
+            self._steps[step_key] = bytes(body)
         elif kind == SURROUNDINGS:
             self._move(*pickle.loads(body))  # noqa: S301 - from our own parent
 
@@ -108,7 +114,7 @@ class _Child:
         call = Attempt(step, name, task_id, initial, previous, timeout, number=attempt)
         self._page.begin(number, monotonic())
         outcome = perform_apart(call, scopes)
-        self._keep_for_retry(task_id, step, outcome)
+        self._keep_for_retry(call, outcome)
         self._send(number, outcome, name, scopes.collect())
 
     def _step(self, key: int, task_id: str, attempt: int, name: str) -> Action:
@@ -120,9 +126,12 @@ class _Child:
         step: Action = load(self._steps[key], f"step {name}")
         return step
 
-    def _keep_for_retry(self, task_id: str, step: Action, outcome: Outcome) -> None:
-        if outcome.failure is not None and step.policy.attempts > 1:
-            self._kept[task_id] = step
+    def _keep_for_retry(self, call: Attempt, outcome: Outcome) -> None:
+        if outcome.failure is None or call.number >= call.step.policy.attempts:
+            return
+        if len(self._kept) >= _MOST_KEPT:
+            del self._kept[next(iter(self._kept))]  # the oldest: its retry may be elsewhere
+        self._kept[call.task_id] = call.step
 
     def _send(self, number: int, outcome: Outcome, name: str, recorded: dict[str, object]) -> None:
         for stream in (sys.stdout, sys.stderr):

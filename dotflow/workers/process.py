@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.workers.page import Page, make_page
+from dotflow.workers.step_store import KnownSteps
 from dotflow.workers.wire import Closed, FrameReader, packed
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Worker:
         self.connection = ours
         # Becomes readable when the process ends, also while a child of its holds the socket.
         self.death = _death_of(self.pid)
-        self.known_steps: set[int] = set()
+        self.known_steps = KnownSteps()
         self.surroundings: object = None
         self._reader = FrameReader(ours)
         self._outbox: deque[memoryview] = deque()

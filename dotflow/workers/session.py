@@ -23,25 +23,18 @@ from dotflow.core.limit import limit_error
 from dotflow.workers.child import RUN, STEP, SURROUNDINGS
 from dotflow.workers.occupancy import everywhere
 from dotflow.workers.performing import failure_read
-from dotflow.workers.pickling import (
-    dump,
-    dump_in_pieces,
-    dump_or_none,
-    is_found_elsewhere,
-    load,
-    load_or_none,
-)
+from dotflow.workers.pickling import dump_in_pieces, dump_or_none, load, load_or_none
 from dotflow.workers.pool import live_workers
+from dotflow.workers.step_store import StepStore
 from dotflow.workers.wire import Closed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import ModuleType
 
-    from dotflow.core.action import Action
     from dotflow.core.attempt import Attempt
     from dotflow.workers.pool import Pool
     from dotflow.workers.process import Worker
+    from dotflow.workers.step_store import PickledStep
     from dotflow.workers.wire import Frame
 
 # A coroutine is cancelled in the worker and has this long for its clean-up, in seconds.
@@ -56,13 +49,12 @@ _LOOK: Final = 0.25
 _logger = logging.getLogger("dotflow")
 
 _numbers = itertools.count(1)
-_step_keys = itertools.count(1)
 
 
 class _Job(NamedTuple):
     ticket: int
     attempt: Attempt
-    step_key: int
+    step: PickledStep
     body: Sequence[bytes]
     number: int
     losses: int = 0
@@ -82,8 +74,7 @@ class LocalSession(Session):
         self._jobs: dict[Worker, _Job] = {}
         self._due: dict[Worker, float] = {}
         self._done: list[tuple[int, Outcome]] = []
-        self._steps: dict[int, tuple[Action, int, bytes]] = {}
-        self._by_value: dict[str, ModuleType] = {}
+        self._steps = StepStore()
         self._last_worker: dict[str, Worker] = {}
         self._surroundings = _surroundings()
         self._bell = socket.socketpair()
@@ -114,15 +105,15 @@ class LocalSession(Session):
         self._dispatch()
 
     def _job(self, ticket: int, attempt: Attempt) -> _Job:
-        step_key = self._step_key(attempt)
+        pickled_step = self._steps.of(attempt)
         step = attempt.step
         given = (
             (attempt.initial, attempt.previous),
             attempt.timeout if step.is_coroutine else 0,
             self._scopes_of(attempt),
         )
-        body = dump_in_pieces(given, f"the input of step {attempt.name}", self._modules)
-        return _Job(ticket, attempt, step_key, body, next(_numbers))
+        body = dump_in_pieces(given, f"the input of step {attempt.name}", self._steps.modules)
+        return _Job(ticket, attempt, pickled_step, body, next(_numbers))
 
     def _scopes_of(self, attempt: Attempt) -> bytes | None:
         # In a pickle of their own: what telemetry sends along cannot fail a step.
@@ -133,22 +124,6 @@ class LocalSession(Session):
             self._lacks_scopes = True
             _logger.warning("the scopes of attempts cannot be pickled; steps run without them")
         return scopes
-
-    @property
-    def _modules(self) -> Sequence[ModuleType]:
-        return tuple(self._by_value.values())
-
-    def _step_key(self, attempt: Attempt) -> int:
-        # A step is pickled once a run, and sent once to each worker.
-        step = attempt.step
-        found = self._steps.get(id(step))
-        if found is None:
-            module = getattr(step.func, "__module__", None) or ""
-            if not is_found_elsewhere(module):
-                self._by_value[module] = sys.modules[module]
-            data = dump(step, f"step {attempt.name}", self._modules)
-            found = self._steps[id(step)] = (step, next(_step_keys), data)
-        return found[1]
 
     # --- sending ----------------------------------------------------------------------
 
@@ -190,13 +165,15 @@ class LocalSession(Session):
     def _start(self, worker: Worker, job: _Job) -> None:
         attempt = job.attempt
         self._jobs[worker] = job
-        if attempt.step.policy.attempts > 1:
+        if attempt.number < attempt.step.policy.attempts:
             self._last_worker[attempt.task_id] = worker
+        elif attempt.number > 1:
+            self._last_worker.pop(attempt.task_id, None)
         if attempt.timeout:
             self._due[worker] = monotonic() + attempt.timeout
         try:
             self._introduce(worker, job)
-            head = (RUN, job.number, job.step_key, attempt.task_id, attempt.number, attempt.name)
+            head = (RUN, job.number, job.step.key, attempt.task_id, attempt.number, attempt.name)
             worker.send(pickle.dumps(head), job.body)
         except Closed:
             self._lost(worker)
@@ -207,13 +184,12 @@ class LocalSession(Session):
 
     def _introduce(self, worker: Worker, job: _Job) -> None:
         if worker.surroundings is not self._surroundings:
-            worker.known_steps.clear()
+            worker.known_steps.forget()
             worker.send(pickle.dumps((SURROUNDINGS,)), pickle.dumps(self._surroundings))
             worker.surroundings = self._surroundings
-        if job.step_key not in worker.known_steps:
-            worker.known_steps.add(job.step_key)
-            data = self._steps[id(job.attempt.step)][2]
-            worker.send(pickle.dumps((STEP, job.step_key)), data)
+        if job.step not in worker.known_steps:
+            keeps_others = worker.known_steps.add(job.step)
+            worker.send(pickle.dumps((STEP, job.step.key, keeps_others)), job.step.data)
 
     # --- waiting ----------------------------------------------------------------------
 
@@ -271,7 +247,10 @@ class LocalSession(Session):
     def _take_in(self, worker: Worker, frame: Frame) -> None:
         job = self._jobs.pop(worker)
         self._due.pop(worker, None)
-        self._done.append((job.ticket, self._outcome(worker, job, frame)))
+        outcome = self._outcome(worker, job, frame)
+        if outcome.failure is None:
+            self._last_worker.pop(job.attempt.task_id, None)
+        self._done.append((job.ticket, outcome))
         if self._pool.is_wanted(self._ring):
             # Runs that wait get their turn between two attempts of this one.
             self._release(worker)

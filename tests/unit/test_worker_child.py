@@ -40,7 +40,7 @@ class Wired:
 
     def run(self, step: Any, *, attempt: int = 1, task: str = "t", remote: Any = None) -> Any:
         """Run a step in the child; give the head and the body of its answer."""
-        self.tell(STEP, 1, body=dump(step, "step"))
+        self.tell(STEP, 1, True, body=dump(step, "step"))
         scopes = None if remote is None else dump(remote, "scopes")
         given = ((Context(1), Context(2)), 0, scopes)
         self.tell(RUN, 7, 1, task, attempt, "name", body=pickle.dumps(given))
@@ -168,7 +168,7 @@ def test_input_that_cannot_be_read(wired: Wired) -> None:
     @action
     def ok() -> None: ...
 
-    wired.tell(STEP, 1, body=dump(ok, "step"))
+    wired.tell(STEP, 1, True, body=dump(ok, "step"))
     wired.tell(RUN, 9, 1, "t", 1, "name", body=b"no pickle")
     head, _ = wired.reader.wait()
     number, failure, *_ = pickle.loads(head)

@@ -62,6 +62,7 @@ class StepStore:
         self._kept: dict[int, PickledStep] = {}
         self._room = Room()
         self._by_value: dict[str, ModuleType] = {}
+        self._looked_for: set[str] = set()
 
     @property
     def modules(self) -> Sequence[ModuleType]:
@@ -78,14 +79,19 @@ class StepStore:
 
     def _keep(self, attempt: Attempt) -> PickledStep:
         step = attempt.step
-        module = getattr(step.func, "__module__", None) or ""
-        if not is_found_elsewhere(module):
-            self._by_value[module] = sys.modules[module]
+        self._look_for(getattr(step.func, "__module__", None) or "")
         data = dump(step, f"step {attempt.name}", self.modules)
         if not self._room.takes(len(data)):
             self._kept.clear()
         kept = self._kept[id(step)] = PickledStep(step, next(_keys), data)
         return kept
+
+    def _look_for(self, module: str) -> None:
+        # Once: the search reads folders.
+        if module not in self._looked_for:
+            self._looked_for.add(module)
+            if not is_found_elsewhere(module):
+                self._by_value[module] = sys.modules[module]
 
 
 class KnownSteps:

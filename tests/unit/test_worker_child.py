@@ -261,3 +261,25 @@ def test_frames_that_arrive_together_and_apart() -> None:
         theirs.setblocking(False)
         assert reader.read() is None
     assert frames == [(b"one", b"1"), (b"two", b"2"), (b"head", large)]
+
+
+def test_steps_are_kept_until_there_is_no_room(wired: Wired) -> None:
+    """A step that comes alone has the others forgotten."""
+    for key, keeps_others in ((1, True), (2, True), (3, False), (4, True)):
+        wired.tell(STEP, key, keeps_others, body=b"step")
+    assert list(wired.child._steps) == [3, 4]
+
+
+def test_steps_that_wait_for_a_retry(wired: Wired, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only so many are kept, the last ones, and none whose last attempt has failed."""
+    monkeypatch.setattr("dotflow.workers.child._MOST_KEPT", 2)
+
+    @action(retry=2)
+    def failing() -> None:
+        raise ValueError("again")
+
+    for task in "abc":
+        wired.run(failing, task=task)
+    assert list(wired.child._kept) == ["b", "c"]
+    wired.run(failing, task="c", attempt=2)
+    assert list(wired.child._kept) == ["b"]

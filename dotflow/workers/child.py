@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dotflow.core.attempt import Attempt
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import Failure
+from dotflow.core.limit import is_abandoned
 from dotflow.workers.page import Page
 from dotflow.workers.performing import dumped_value, perform_apart, scopes_read
 from dotflow.workers.pickling import dump_or_none, load
@@ -147,6 +148,8 @@ class _Child:
             outcome.ended,
             dump_or_none(recorded) if recorded else None,
             None if failure is None else dump_or_none(failure.exception),
+            # Whether a coroutine goes on here that could not be cancelled.
+            failure is not None and is_abandoned(failure.exception),
         )
         send(self._connection, pickle.dumps(head), body or b"")
 

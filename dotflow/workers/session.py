@@ -247,29 +247,37 @@ class LocalSession(Session):
     def _take_in(self, worker: Worker, frame: Frame) -> None:
         job = self._jobs.pop(worker)
         self._due.pop(worker, None)
-        outcome = self._outcome(worker, job, frame)
+        head: tuple[Any, ...] = pickle.loads(frame.head)  # noqa: S301 - from our own child
+        *ended, is_spent = head
+        outcome = self._outcome(worker, job, ended, frame.body)
         if outcome.failure is None:
             self._last_worker.pop(job.attempt.task_id, None)
         self._done.append((job.ticket, outcome))
-        if self._pool.is_wanted(self._ring):
+        if is_spent:
+            self._drop(worker)
+        elif self._pool.is_wanted(self._ring):
             # Runs that wait get their turn between two attempts of this one.
             self._release(worker)
         else:
             self._idle.append(worker)
         self._dispatch()
 
-    def _outcome(self, worker: Worker, job: _Job, frame: Frame) -> Outcome:
-        head: tuple[Any, ...] = pickle.loads(frame.head)  # noqa: S301 - from our own child
-        _, failure, started, ended, recorded, exception = head
+    def _outcome(
+        self, worker: Worker, job: _Job, ended_as: Sequence[Any], body: memoryview
+    ) -> Outcome:
+        _, failure, started, ended, recorded, exception = ended_as
         value = None
         name = job.attempt.name
-        if failure is None:
+        if _is_late(job.attempt, ended - started):
+            # It would have been killed, had the run not been busy with other things.
+            failure, recorded = _timeout(job.attempt), None
+        elif failure is not None:
+            failure = failure_read(failure, exception)
+        else:
             try:
-                value = load(frame.body, f"the result of step {name}")
+                value = load(body, f"the result of step {name}")
             except PicklingFailed as error:
                 failure = Failure.of(error)
-        else:
-            failure = failure_read(failure, exception)
         scopes = load_or_none(recorded) or {}
         return Outcome(value, failure, started, ended, scopes, worker.pid, self._host)
 
@@ -292,9 +300,8 @@ class LocalSession(Session):
 
     def _time_out(self, worker: Worker, started: float) -> None:
         job = self._jobs[worker]
-        failure = Failure.of(limit_error(job.attempt.name, job.attempt.timeout), TIMEOUT)
         self._drop(worker)
-        self._give_up(job, failure, started, worker.pid)
+        self._give_up(job, _timeout(job.attempt), started, worker.pid)
 
     def _lost(self, worker: Worker) -> None:
         job = self._jobs.get(worker)
@@ -358,6 +365,15 @@ class LocalSession(Session):
             end.close()
         self._user.has_left = True
         everywhere.publish(live_workers)
+
+
+def _is_late(attempt: Attempt, lasted: float) -> bool:
+    # A coroutine is cancelled by its worker, which tells of it.
+    return 0 < attempt.timeout < lasted and not attempt.step.is_coroutine
+
+
+def _timeout(attempt: Attempt) -> Failure:
+    return Failure.of(limit_error(attempt.name, attempt.timeout), TIMEOUT)
 
 
 def _start_of(job: _Job, worker: Worker) -> float | None:

@@ -90,8 +90,8 @@ def test_step_runs_and_its_value_comes_back(wired: Wired) -> None:
     def both(initial_context: Context, previous_context: Context) -> int:
         return int(initial_context.storage) + int(previous_context.storage)
 
-    (number, failure, started, ended, recorded, error), body = wired.run(both)
-    assert (number, failure, recorded, error) == (7, None, None, None)
+    (number, failure, started, ended, recorded, error, is_spent), body = wired.run(both)
+    assert (number, failure, recorded, error, is_spent) == (7, None, None, None, False)
     assert started <= ended
     assert pickle.loads(body) == 3
 
@@ -118,7 +118,7 @@ def test_failure_comes_back_as_text_and_error(wired: Wired) -> None:
     def bad() -> None:
         raise KeyError("k")
 
-    (_, failure, _, _, _, error), body = wired.run(bad)
+    (_, failure, _, _, _, error, _), body = wired.run(bad)
     assert failure[:4] == ("error", "KeyError", "KeyError", "'k'")
     assert "raise KeyError" in failure[4]
     assert isinstance(pickle.loads(error), KeyError)
@@ -157,7 +157,7 @@ def test_error_that_cannot_travel(wired: Wired) -> None:
         error.lock = threading.Lock()  # type: ignore[attr-defined]
         raise error
 
-    (_, failure, _, _, _, error), _ = wired.run(holding)
+    (_, failure, _, _, _, error, _), _ = wired.run(holding)
     assert failure[1:4] == ("ValueError", "ValueError", "held")
     assert error is None
 
@@ -202,7 +202,7 @@ def test_scopes_record(wired: Wired) -> None:
     @action
     def ok() -> None: ...
 
-    (_, failure, _, _, recorded, _), _ = wired.run(ok, remote={"tracer": Boom("nowhere")})
+    (_, failure, _, _, recorded, *_), _ = wired.run(ok, remote={"tracer": Boom("nowhere")})
     assert failure is None
     assert pickle.loads(recorded) == {"tracer": ["recorded"]}
 
@@ -215,7 +215,7 @@ def test_broken_scope_does_no_harm(where: str, wired: Wired) -> None:
     def ok() -> int:
         return 5
 
-    (_, failure, _, _, recorded, _), body = wired.run(ok, remote={"log": Boom(where)})
+    (_, failure, _, _, recorded, *_), body = wired.run(ok, remote={"log": Boom(where)})
     assert (failure, pickle.loads(body)) == (None, 5)
     if where == "exit":
         assert pickle.loads(recorded) == {"log": ["recorded"]}

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _CLEAN_UP: Final = 0.25
 
 _MARK: Final = "__dotflow_limit__"
+_ABANDONED: Final = "__dotflow_abandoned__"
 
 _current: ContextVar[Limit | None] = ContextVar("dotflow_limit", default=None)
 
@@ -62,10 +63,12 @@ class Limit:
             self._done.set()
 
     def _give_up(self) -> None:
+        error = limit_error(self._name, self._seconds)
         if self._cancel is not None:
             self._cancel()
-            self._done.wait(_CLEAN_UP)
-        raise limit_error(self._name, self._seconds)
+        if self._cancel is None or not self._done.wait(_CLEAN_UP):
+            setattr(error, _ABANDONED, True)
+        raise error
 
 
 def current_limit() -> Limit | None:
@@ -83,3 +86,8 @@ def limit_error(name: str, seconds: float) -> TimeoutError:
 def is_limit_error(error: BaseException) -> bool:
     """Tell a limit's own error from a `TimeoutError` that a step raised."""
     return hasattr(error, _MARK)
+
+
+def is_abandoned(error: BaseException | None) -> bool:
+    """Tell whether this is a limit's error and the call that was late goes on all the same."""
+    return hasattr(error, _ABANDONED)

@@ -14,6 +14,7 @@ from dotflow.core.attempt import Attempt, Outcome
 from dotflow.core.exception import InvalidOption, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
 from dotflow.workers.remote import packed, perform_packed, perform_shared, unpacked
+from dotflow.workers.step_store import StepStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +65,7 @@ class _FuturesSession(Session):
         self._executor = executor
         self._in_flight = in_flight
         self._shares_memory = _shares_memory(executor)
+        self._steps = StepStore()
         self._jobs: dict[int, _Job] = {}
         self._failed: list[tuple[int, Outcome]] = []
         # What has ended, and when: put there by whichever thread ends it.
@@ -87,7 +89,7 @@ class _FuturesSession(Session):
     def _begin(self, attempt: Attempt) -> Future:
         if self._shares_memory:
             return self._executor.submit(perform_shared, attempt)
-        return self._executor.submit(perform_packed, packed(attempt))
+        return self._executor.submit(perform_packed, packed(attempt, self._steps))
 
     def wait(self, seconds: float | None) -> Sequence[tuple[int, Outcome]]:
         """Give outcomes with their tickets, waiting for the first one at most so long."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dotflow.core.attempt import Attempt
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import Failure
+from dotflow.core.limit import is_abandoned
 from dotflow.workers.kits import unpack
 from dotflow.workers.page import Page
 from dotflow.workers.performing import NO_SCOPES, dumped_value, perform_apart, scopes_prepared
@@ -32,6 +33,9 @@ RUN: Final = "run"
 STEP: Final = "step"
 KIT: Final = "kit"
 SURROUNDINGS: Final = "surroundings"
+
+# How many steps wait for a retry here; one more gets a fresh copy.
+_MOST_KEPT: Final = 1_000
 
 
 def main(connection: int, page: int, lifeline: int) -> None:
@@ -77,7 +81,10 @@ class _Child:
             number, step_key, task_id, attempt, name = details
             self._run(number, step_key, task_id, attempt, name, body)
         elif kind == STEP:
-            self._steps[details[0]] = bytes(body)
+            step_key, keeps_others = details
+            if not keeps_others:
+                self._steps.clear()
+            self._steps[step_key] = bytes(body)
         elif kind == KIT:
             self._kits[details[0]] = load_or_none(body)
         elif kind == SURROUNDINGS:
@@ -114,7 +121,7 @@ class _Child:
         call = Attempt(step, name, task_id, initial, previous, timeout, number=attempt)
         self._page.begin(number, monotonic())
         outcome = perform_apart(call, scopes)
-        self._keep_for_retry(task_id, step, outcome)
+        self._keep_for_retry(call, outcome)
         self._send(number, outcome, name, scopes.collect())
 
     def _step(self, key: int, task_id: str, attempt: int, name: str) -> Action:
@@ -126,9 +133,12 @@ class _Child:
         step: Action = load(self._steps[key], f"step {name}")
         return step
 
-    def _keep_for_retry(self, task_id: str, step: Action, outcome: Outcome) -> None:
-        if outcome.failure is not None and step.policy.attempts > 1:
-            self._kept[task_id] = step
+    def _keep_for_retry(self, call: Attempt, outcome: Outcome) -> None:
+        if outcome.failure is None or call.number >= call.step.policy.attempts:
+            return
+        if len(self._kept) >= _MOST_KEPT:
+            del self._kept[next(iter(self._kept))]  # the oldest: its retry may be elsewhere
+        self._kept[call.task_id] = call.step
 
     def _send(self, number: int, outcome: Outcome, name: str, recorded: dict[str, object]) -> None:
         for stream in (sys.stdout, sys.stderr):
@@ -144,6 +154,8 @@ class _Child:
             outcome.ended,
             _sendable(recorded) if recorded else None,
             None if failure is None else dump_or_none(failure.exception),
+            # Whether a coroutine goes on here that could not be cancelled.
+            failure is not None and is_abandoned(failure.exception),
         )
         send(self._connection, pickle.dumps(head), body or b"")
 

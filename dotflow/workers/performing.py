@@ -10,7 +10,7 @@ from dotflow.core.attempt import perform
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import ERROR, INTERRUPTED, Failure
 from dotflow.core.scopes import GuardedScopes
-from dotflow.workers.pickling import dump, load_or_none
+from dotflow.workers.pickling import dump_in_pieces, load_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,13 +52,13 @@ def perform_apart(attempt: Attempt, scopes: GuardedScopes) -> Outcome:
     return copy_context().run(perform, call)
 
 
-def dumped_value(outcome: Outcome, name: str) -> tuple[bytes | None, Failure | None]:
+def dumped_value(outcome: Outcome, name: str) -> tuple[Sequence[bytes] | None, Failure | None]:
     """Give the value of an outcome as it travels, or how the attempt failed, or that it cannot."""
     if outcome.failure is not None:
         return None, not_interrupted(outcome.failure)
     try:
         what = f"the result of step {name} ({type(outcome.value).__qualname__})"
-        return dump(outcome.value, what), None
+        return dump_in_pieces(outcome.value, what), None
     except PicklingFailed as error:
         return None, Failure.of(error)
 

@@ -13,19 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 from dotflow.core.exception import PicklingFailed
 from dotflow.workers.culprit import culprit
+from dotflow.workers.pieces import PROTOCOL, PickleFile, pickled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
-
-_PROTOCOL = pickle.HIGHEST_PROTOCOL
 
 # cloudpickle keeps which modules travel by value in a global of its own.
 _by_value_lock = Lock()
 
 
 def dump(value: Any, what: str, by_value: Sequence[ModuleType] = ()) -> bytes:
-    """Pickle a value for another process.
+    """Pickle a value for another process, in one piece; otherwise as `dump_in_pieces`."""
+    return b"".join(dump_in_pieces(value, what, by_value))
+
+
+def dump_in_pieces(value: Any, what: str, by_value: Sequence[ModuleType] = ()) -> Sequence[bytes]:
+    """Pickle a value for another process; large bytes and texts in it are not copied.
 
     Args:
         value: The value.
@@ -46,9 +50,9 @@ def dump(value: Any, what: str, by_value: Sequence[ModuleType] = ()) -> bytes:
         ) from error
 
 
-def _dumped(value: Any, by_value: Sequence[ModuleType]) -> bytes:
-    data = _dump_by_reference(value, by_value)
-    return _dump_by_value(value, by_value) if data is None else data
+def _dumped(value: Any, by_value: Sequence[ModuleType]) -> Sequence[bytes]:
+    pieces = _dump_by_reference(value, by_value)
+    return _dump_by_value(value, by_value) if pieces is None else pieces
 
 
 def _travels(value: Any, by_value: Sequence[ModuleType]) -> bool:
@@ -59,34 +63,31 @@ def _travels(value: Any, by_value: Sequence[ModuleType]) -> bool:
     return True
 
 
-def _dump_by_reference(value: Any, by_value: Sequence[ModuleType]) -> bytes | None:
+def _dump_by_reference(value: Any, by_value: Sequence[ModuleType]) -> Sequence[bytes] | None:
     # The plain pickler is many times as fast, but it refers to `__main__`, which the other
     # process does not have. Such a reference holds the module's name, so looking for the
-    # name finds every one; a text that holds it by chance only costs time.
+    # name finds every one, the first before much is done; a text that holds it by chance
+    # only costs time.
+    names = (b"__main__", *(module.__name__.encode() for module in by_value))
     try:
-        data = pickle.dumps(value, _PROTOCOL)
+        return pickled(value, names)
     except Exception:  # noqa: BLE001 - then by value, which tells the better error
         return None
-    if b"__main__" in data:
-        return None
-    for module in by_value:
-        if module.__name__.encode() in data:
-            return None
-    return data
 
 
-def _dump_by_value(value: Any, by_value: Sequence[ModuleType]) -> bytes:
+def _dump_by_value(value: Any, by_value: Sequence[ModuleType]) -> Sequence[bytes]:
     import cloudpickle  # noqa: PLC0415 - slow to import, and often not needed
 
+    file = PickleFile()
     with _by_value_lock:
         for module in by_value:
             cloudpickle.register_pickle_by_value(module)
         try:
-            data: bytes = cloudpickle.dumps(value, _PROTOCOL)
+            cloudpickle.dump(value, file, PROTOCOL)
         finally:
             for module in by_value:
                 cloudpickle.unregister_pickle_by_value(module)
-    return data
+    return file.pieces
 
 
 def load(data: bytes | memoryview, what: str) -> Any:
@@ -106,7 +107,7 @@ def load(data: bytes | memoryview, what: str) -> Any:
 def dump_or_none(value: Any) -> bytes | None:
     """Pickle what is nice to have; None where it cannot travel."""
     try:
-        return _dumped(value, ())
+        return b"".join(_dumped(value, ()))
     except Exception:  # noqa: BLE001 - whatever it is, it does not travel
         return None
 

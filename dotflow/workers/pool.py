@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import atexit
+import contextlib
 import os
 import weakref
 from collections import deque
@@ -178,10 +180,13 @@ class Pool:
     def __del__(self, close_descriptor: Callable[[int], None] = os.close) -> None:
         # Of a pool that was let go without a word: nobody has its workers by now. Modules
         # may be gone at the interpreter's exit, hence the default argument.
-        for worker in self._idle:
+        idle, self._idle = self._idle, []
+        for worker in idle:
             worker.kill()
         for end in self._lifeline:
             close_descriptor(end)
+        if idle:
+            _publish_elsewhere()
 
     def forget(self) -> None:
         """Start with nothing in a forked copy of the process."""
@@ -202,6 +207,13 @@ def live_workers() -> int:
     """Tell how many workers live, of all pools of this process."""
     pools = [each() for each in _pools]
     return sum(pool.live() for pool in pools if pool is not None)
+
+
+def _publish_elsewhere() -> None:
+    # Garbage is collected at any moment, also while this thread holds a lock of a listener's:
+    # another one tells them. Started without `threading`, whose own locks may be held as well.
+    with contextlib.suppress(RuntimeError):  # no threads at the interpreter's exit
+        _thread.start_new_thread(everywhere.publish, (live_workers,))
 
 
 def _close(ref: weakref.ref[Pool]) -> None:

@@ -9,13 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.workers.page import Page, make_page
+from dotflow.workers.step_store import KnownSteps
 from dotflow.workers.wire import Closed, FrameReader, packed
 
 if TYPE_CHECKING:
-    from dotflow.workers.wire import Frame
+    from dotflow.workers.wire import Body, Frame
 
 _BOOT: Final = """\
 import sys
@@ -56,18 +58,18 @@ class Worker:
         self.connection = ours
         # Becomes readable when the process ends, also while a child of its holds the socket.
         self.death = _death_of(self.pid)
-        # The keys of the steps and kits that it has.
-        self.known: set[int] = set()
+        self.known_steps = KnownSteps()
+        self.known_kits: set[int] = set()
         self.surroundings: object = None
         self._reader = FrameReader(ours)
-        self._outbox: list[memoryview] = []
+        self._outbox: deque[memoryview] = deque()
 
     @property
     def wants_to_send(self) -> bool:
         """Whether something is left to be sent."""
         return bool(self._outbox)
 
-    def send(self, head: bytes, body: bytes = b"") -> None:
+    def send(self, head: bytes, body: Body = b"") -> None:
         """Send a message, now or as the worker takes it in.
 
         Raises:
@@ -86,7 +88,7 @@ class Worker:
             while self._outbox:
                 sent = self.connection.send(self._outbox[0])
                 if sent == len(self._outbox[0]):
-                    self._outbox.pop(0)
+                    self._outbox.popleft()
                 else:
                     self._outbox[0] = self._outbox[0][sent:]
         except BlockingIOError:

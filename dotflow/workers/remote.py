@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,11 +18,10 @@ from dotflow.workers.performing import (
     scopes_prepared,
     scopes_read,
 )
-from dotflow.workers.pickling import dump, dump_or_none, is_found_elsewhere, load, load_or_none
+from dotflow.workers.pickling import dump, dump_or_none, load, load_or_none
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from types import ModuleType
+    from dotflow.workers.step_store import StepStore
 
 
 class Parcel(NamedTuple):
@@ -48,16 +46,15 @@ class Parcel(NamedTuple):
     host: str
 
 
-def packed(attempt: Attempt) -> bytes:
-    """Make what travels of an attempt.
+def packed(attempt: Attempt, steps: StepStore) -> bytes:
+    """Make what travels of an attempt; its step is pickled by `steps`.
 
     Raises:
         PicklingFailed: The step or a context of it cannot travel.
     """
-    by_value = _by_value(attempt)
-    step = dump(attempt.step, f"step {attempt.name}", by_value)
+    step = steps.of(attempt).data
     contexts = attempt.initial, attempt.previous
-    given = dump(contexts, f"the input of step {attempt.name}", by_value)
+    given = dump(contexts, f"the input of step {attempt.name}", steps.modules)
     remote = dump_or_none(dict(attempt.remote)) if attempt.remote else None
     about = attempt.name, attempt.task_id, attempt.timeout, attempt.number
     return dump((step, given, remote, about), f"step {attempt.name}")
@@ -102,15 +99,11 @@ def unpacked(parcel: Parcel, name: str) -> Outcome:
 
 
 def _parcel(outcome: Outcome, name: str, recorded: dict[str, object]) -> Parcel:
-    value, failure = dumped_value(outcome, name)
+    pieces, failure = dumped_value(outcome, name)
+    value = None if pieces is None else b"".join(pieces)
     told = None
     if failure is not None:
         told = (*failure[:-1], dump_or_none(failure.exception))
     kept = dump_or_none(recorded) if recorded else None
     host = socket.gethostname()
     return Parcel(value, told, outcome.started, outcome.ended, kept, os.getpid(), host)
-
-
-def _by_value(attempt: Attempt) -> Sequence[ModuleType]:
-    module = getattr(attempt.step.func, "__module__", None) or "__main__"
-    return () if is_found_elsewhere(module) else (sys.modules[module],)

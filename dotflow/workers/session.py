@@ -10,7 +10,6 @@ import selectors
 import socket
 import sys
 from collections import deque
-from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -24,24 +23,19 @@ from dotflow.workers.child import KIT, RUN, STEP, SURROUNDINGS
 from dotflow.workers.kits import Kits
 from dotflow.workers.occupancy import everywhere
 from dotflow.workers.performing import failure_read
-from dotflow.workers.pickling import (
-    dump,
-    is_found_elsewhere,
-    load,
-    load_or_none,
-)
+from dotflow.workers.pickling import dump_in_pieces, load, load_or_none
 from dotflow.workers.pool import live_workers
+from dotflow.workers.step_store import StepStore
 from dotflow.workers.wire import Closed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import ModuleType
 
-    from dotflow.core.action import Action
     from dotflow.core.attempt import Attempt
     from dotflow.workers.kits import Kit
     from dotflow.workers.pool import Pool
     from dotflow.workers.process import Worker
+    from dotflow.workers.step_store import PickledStep
     from dotflow.workers.wire import Frame
 
 # A coroutine is cancelled in the worker and has this long for its clean-up, in seconds.
@@ -54,14 +48,13 @@ _MOST_LOSSES: Final = 5
 _LOOK: Final = 0.25
 
 _numbers = itertools.count(1)
-_keys = itertools.count(1)
 
 
 class _Job(NamedTuple):
     ticket: int
     attempt: Attempt
-    step_key: int
-    body: bytes
+    step: PickledStep
+    body: Sequence[bytes]
     number: int
     kits: Sequence[Kit]
     losses: int = 0
@@ -81,15 +74,14 @@ class LocalSession(Session):
         self._jobs: dict[Worker, _Job] = {}
         self._due: dict[Worker, float] = {}
         self._done: list[tuple[int, Outcome]] = []
-        self._steps: dict[int, tuple[Action, int, bytes]] = {}
-        self._by_value: dict[str, ModuleType] = {}
+        self._steps = StepStore()
         self._last_worker: dict[str, Worker] = {}
         self._surroundings = _surroundings()
         self._bell = socket.socketpair()
         self._selector.register(self._bell[0], selectors.EVENT_READ, None)
         self._waits = False
         self._must_look = False
-        self._kits = Kits(partial(next, _keys))
+        self._kits = Kits()
         self._host = socket.gethostname()
         self._user = everywhere.join(self._jobs)
 
@@ -113,40 +105,23 @@ class LocalSession(Session):
         self._dispatch()
 
     def _job(self, ticket: int, attempt: Attempt) -> _Job:
-        step_key = self._step_key(attempt)
+        step = self._steps.of(attempt)
         scopes, kits = self._kits.pack(attempt.remote) if attempt.remote else ((), ())
-        body = self._body(attempt, scopes)
-        return _Job(ticket, attempt, step_key, body, next(_numbers), kits)
+        return _Job(ticket, attempt, step, self._body(attempt, scopes), next(_numbers), kits)
 
-    def _body(self, attempt: Attempt, scopes: Sequence[object]) -> bytes:
+    def _body(self, attempt: Attempt, scopes: Sequence[object]) -> Sequence[bytes]:
         contexts = attempt.initial, attempt.previous
         timeout = attempt.timeout if attempt.step.is_coroutine else 0
         what = f"the input of step {attempt.name}"
         if scopes:
             # What telemetry sends along cannot fail a step.
             try:
-                return dump((contexts, timeout, scopes), what, self._modules)
+                return dump_in_pieces((contexts, timeout, scopes), what, self._steps.modules)
             except PicklingFailed:
-                data = dump((contexts, timeout, ()), what, self._modules)
+                data = dump_in_pieces((contexts, timeout, ()), what, self._steps.modules)
             self._kits.warn()
             return data
-        return dump((contexts, timeout, ()), what, self._modules)
-
-    @property
-    def _modules(self) -> Sequence[ModuleType]:
-        return tuple(self._by_value.values())
-
-    def _step_key(self, attempt: Attempt) -> int:
-        # A step is pickled once a run, and sent once to each worker.
-        step = attempt.step
-        found = self._steps.get(id(step))
-        if found is None:
-            module = getattr(step.func, "__module__", None) or ""
-            if not is_found_elsewhere(module):
-                self._by_value[module] = sys.modules[module]
-            data = dump(step, f"step {attempt.name}", self._modules)
-            found = self._steps[id(step)] = (step, next(_keys), data)
-        return found[1]
+        return dump_in_pieces((contexts, timeout, ()), what, self._steps.modules)
 
     # --- sending ----------------------------------------------------------------------
 
@@ -188,13 +163,15 @@ class LocalSession(Session):
     def _start(self, worker: Worker, job: _Job) -> None:
         attempt = job.attempt
         self._jobs[worker] = job
-        if attempt.step.policy.attempts > 1:
+        if attempt.number < attempt.step.policy.attempts:
             self._last_worker[attempt.task_id] = worker
+        elif attempt.number > 1:
+            self._last_worker.pop(attempt.task_id, None)
         if attempt.timeout:
             self._due[worker] = monotonic() + attempt.timeout
         try:
             self._introduce(worker, job)
-            head = (RUN, job.number, job.step_key, attempt.task_id, attempt.number, attempt.name)
+            head = (RUN, job.number, job.step.key, attempt.task_id, attempt.number, attempt.name)
             worker.send(pickle.dumps(head), job.body)
         except Closed:
             self._lost(worker)
@@ -205,18 +182,17 @@ class LocalSession(Session):
 
     def _introduce(self, worker: Worker, job: _Job) -> None:
         if worker.surroundings is not self._surroundings:
-            worker.known.clear()
+            worker.known_steps.forget()
+            worker.known_kits.clear()
             worker.send(pickle.dumps((SURROUNDINGS,)), pickle.dumps(self._surroundings))
             worker.surroundings = self._surroundings
-        known = worker.known
         for kit in job.kits:
-            if kit.key not in known:
-                known.add(kit.key)
+            if kit.key not in worker.known_kits:
+                worker.known_kits.add(kit.key)
                 worker.send(pickle.dumps((KIT, kit.key)), kit.data)
-        if job.step_key not in known:
-            known.add(job.step_key)
-            data = self._steps[id(job.attempt.step)][2]
-            worker.send(pickle.dumps((STEP, job.step_key)), data)
+        if job.step not in worker.known_steps:
+            keeps_others = worker.known_steps.add(job.step)
+            worker.send(pickle.dumps((STEP, job.step.key, keeps_others)), job.step.data)
 
     # --- waiting ----------------------------------------------------------------------
 
@@ -274,26 +250,37 @@ class LocalSession(Session):
     def _take_in(self, worker: Worker, frame: Frame) -> None:
         job = self._jobs.pop(worker)
         self._due.pop(worker, None)
-        self._done.append((job.ticket, self._outcome(worker, job, frame)))
-        if self._pool.is_wanted(self._ring):
+        head: tuple[Any, ...] = pickle.loads(frame.head)  # noqa: S301 - from our own child
+        *ended, is_spent = head
+        outcome = self._outcome(worker, job, ended, frame.body)
+        if outcome.failure is None:
+            self._last_worker.pop(job.attempt.task_id, None)
+        self._done.append((job.ticket, outcome))
+        if is_spent:
+            self._drop(worker)
+        elif self._pool.is_wanted(self._ring):
             # Runs that wait get their turn between two attempts of this one.
             self._release(worker)
         else:
             self._idle.append(worker)
         self._dispatch()
 
-    def _outcome(self, worker: Worker, job: _Job, frame: Frame) -> Outcome:
-        head: tuple[Any, ...] = pickle.loads(frame.head)  # noqa: S301 - from our own child
-        _, failure, started, ended, recorded, exception = head
+    def _outcome(
+        self, worker: Worker, job: _Job, ended_as: Sequence[Any], body: memoryview
+    ) -> Outcome:
+        _, failure, started, ended, recorded, exception = ended_as
         value = None
         name = job.attempt.name
-        if failure is None:
+        if _is_late(job.attempt, ended - started):
+            # It would have been killed, had the run not been busy with other things.
+            failure, recorded = _timeout(job.attempt), None
+        elif failure is not None:
+            failure = failure_read(failure, exception)
+        else:
             try:
-                value = load(frame.body, f"the result of step {name}")
+                value = load(body, f"the result of step {name}")
             except PicklingFailed as error:
                 failure = Failure.of(error)
-        else:
-            failure = failure_read(failure, exception)
         if type(recorded) is bytes:
             recorded = load_or_none(recorded)
         return Outcome(value, failure, started, ended, recorded or {}, worker.pid, self._host)
@@ -317,9 +304,8 @@ class LocalSession(Session):
 
     def _time_out(self, worker: Worker, started: float) -> None:
         job = self._jobs[worker]
-        failure = Failure.of(limit_error(job.attempt.name, job.attempt.timeout), TIMEOUT)
         self._drop(worker)
-        self._give_up(job, failure, started, worker.pid)
+        self._give_up(job, _timeout(job.attempt), started, worker.pid)
 
     def _lost(self, worker: Worker) -> None:
         job = self._jobs.get(worker)
@@ -383,6 +369,15 @@ class LocalSession(Session):
             end.close()
         self._user.has_left = True
         everywhere.publish(live_workers)
+
+
+def _is_late(attempt: Attempt, lasted: float) -> bool:
+    # A coroutine is cancelled by its worker, which tells of it.
+    return 0 < attempt.timeout < lasted and not attempt.step.is_coroutine
+
+
+def _timeout(attempt: Attempt) -> Failure:
+    return Failure.of(limit_error(attempt.name, attempt.timeout), TIMEOUT)
 
 
 def _start_of(job: _Job, worker: Worker) -> float | None:

@@ -6,7 +6,10 @@ from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from socket import socket
+
+    Body = bytes | Sequence[bytes]
 
 _LENGTHS = Struct("!QQ")
 
@@ -25,15 +28,17 @@ class Closed(Exception):
     """The peer has closed the connection, or died."""
 
 
-def packed(head: bytes, body: bytes) -> list[bytes]:
-    """Give what is to be sent for a frame, in pieces."""
-    lengths = _LENGTHS.pack(len(head), len(body))
-    if len(body) <= _SMALL:
-        return [lengths + head + body]
-    return [lengths + head, body]
+def packed(head: bytes, body: Body) -> list[bytes]:
+    """Give what is to be sent for a frame, in pieces; so may the body be."""
+    pieces = (body,) if isinstance(body, bytes) else body
+    size = sum(map(len, pieces))
+    lengths = _LENGTHS.pack(len(head), size)
+    if size <= _SMALL:
+        return [b"".join((lengths, head, *pieces))]
+    return [lengths + head, *pieces]
 
 
-def send(connection: socket, head: bytes, body: bytes) -> None:
+def send(connection: socket, head: bytes, body: Body) -> None:
     """Send a frame over a blocking socket."""
     for piece in packed(head, body):
         connection.sendall(piece)

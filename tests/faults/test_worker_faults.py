@@ -17,6 +17,7 @@ from dotflow import Config, Context, DotFlow, action
 from dotflow.core.exception import InvalidOption
 from dotflow.providers import ExecutorLocal, LogDefault
 from dotflow.testing import Recording
+from dotflow.workers.process import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -152,6 +153,35 @@ def test_killed_while_a_large_result_crosses(executor: ExecutorLocal, tmp_path: 
     assert [task.status for task in flow.result_task()] == ["Failed", "Completed"]
     assert flow.result_task()[0].errors[0].exception == "WorkerLost"
     assert len(workers_of(executor)) >= 1
+
+
+def test_killed_while_a_large_context_crosses(
+    executor: ExecutorLocal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker killed in the middle of 300 MB had no attempt yet: another one gets it."""
+    send_more = Worker.send_more
+    killed: list[int] = []
+
+    def send_more_and_kill(worker: Worker) -> None:
+        send_more(worker)
+        if worker.wants_to_send and not killed:
+            os.kill(worker.pid, signal.SIGKILL)
+            killed.append(worker.pid)
+
+    @action
+    def measure(initial_context: Context) -> tuple[int, int]:
+        return os.getpid(), len(initial_context.storage)
+
+    workers_of(executor)
+    monkeypatch.setattr(Worker, "send_more", send_more_and_kill)
+    flow = flow_on(executor)
+    flow.task.add(measure, initial_context=bytes(300_000_000))
+    flow.start(mode="parallel")
+    (task,) = flow.result_task()
+    assert (task.status, task.errors) == ("Completed", [])
+    process, size = task.current_context.storage
+    assert len(killed) == 1
+    assert (process in killed, size) == (False, 300_000_000)
 
 
 def test_large_values_both_ways(executor: ExecutorLocal) -> None:

@@ -40,7 +40,7 @@ class Wired:
 
     def run(self, step: Any, *, attempt: int = 1, task: str = "t", remote: Any = None) -> Any:
         """Run a step in the child; give the head and the body of its answer."""
-        self.tell(STEP, 1, body=dump(step, "step"))
+        self.tell(STEP, 1, True, body=dump(step, "step"))
         scopes = [(slot, 0, dump(each, "scope")) for slot, each in (remote or {}).items()]
         given = ((Context(1), Context(2)), 0, scopes)
         self.tell(RUN, 7, 1, task, attempt, "name", body=pickle.dumps(given))
@@ -90,8 +90,8 @@ def test_step_runs_and_its_value_comes_back(wired: Wired) -> None:
     def both(initial_context: Context, previous_context: Context) -> int:
         return int(initial_context.storage) + int(previous_context.storage)
 
-    (number, failure, started, ended, recorded, error), body = wired.run(both)
-    assert (number, failure, recorded, error) == (7, None, None, None)
+    (number, failure, started, ended, recorded, error, is_spent), body = wired.run(both)
+    assert (number, failure, recorded, error, is_spent) == (7, None, None, None, False)
     assert started <= ended
     assert pickle.loads(body) == 3
 
@@ -118,7 +118,7 @@ def test_failure_comes_back_as_text_and_error(wired: Wired) -> None:
     def bad() -> None:
         raise KeyError("k")
 
-    (_, failure, _, _, _, error), body = wired.run(bad)
+    (_, failure, _, _, _, error, _), body = wired.run(bad)
     assert failure[:4] == ("error", "KeyError", "KeyError", "'k'")
     assert "raise KeyError" in failure[4]
     assert isinstance(pickle.loads(error), KeyError)
@@ -157,7 +157,7 @@ def test_error_that_cannot_travel(wired: Wired) -> None:
         error.lock = threading.Lock()  # type: ignore[attr-defined]
         raise error
 
-    (_, failure, _, _, _, error), _ = wired.run(holding)
+    (_, failure, _, _, _, error, _), _ = wired.run(holding)
     assert failure[1:4] == ("ValueError", "ValueError", "held")
     assert error is None
 
@@ -168,7 +168,7 @@ def test_input_that_cannot_be_read(wired: Wired) -> None:
     @action
     def ok() -> None: ...
 
-    wired.tell(STEP, 1, body=dump(ok, "step"))
+    wired.tell(STEP, 1, True, body=dump(ok, "step"))
     wired.tell(RUN, 9, 1, "t", 1, "name", body=b"no pickle")
     head, _ = wired.reader.wait()
     number, failure, *_ = pickle.loads(head)
@@ -202,7 +202,7 @@ def test_scopes_record(wired: Wired) -> None:
     @action
     def ok() -> None: ...
 
-    (_, failure, _, _, recorded, _), _ = wired.run(ok, remote={"tracer": Boom("nowhere")})
+    (_, failure, _, _, recorded, *_), _ = wired.run(ok, remote={"tracer": Boom("nowhere")})
     assert failure is None
     assert pickle.loads(recorded) == {"tracer": ["recorded"]}
 
@@ -215,7 +215,7 @@ def test_broken_scope_does_no_harm(where: str, wired: Wired) -> None:
     def ok() -> int:
         return 5
 
-    (_, failure, _, _, recorded, _), body = wired.run(ok, remote={"log": Boom(where)})
+    (_, failure, _, _, recorded, *_), body = wired.run(ok, remote={"log": Boom(where)})
     assert (failure, pickle.loads(body)) == (None, 5)
     if where == "exit":
         assert pickle.loads(recorded) == {"log": ["recorded"]}
@@ -261,3 +261,25 @@ def test_frames_that_arrive_together_and_apart() -> None:
         theirs.setblocking(False)
         assert reader.read() is None
     assert frames == [(b"one", b"1"), (b"two", b"2"), (b"head", large)]
+
+
+def test_steps_are_kept_until_there_is_no_room(wired: Wired) -> None:
+    """A step that comes alone has the others forgotten."""
+    for key, keeps_others in ((1, True), (2, True), (3, False), (4, True)):
+        wired.tell(STEP, key, keeps_others, body=b"step")
+    assert list(wired.child._steps) == [3, 4]
+
+
+def test_steps_that_wait_for_a_retry(wired: Wired, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only so many are kept, the last ones, and none whose last attempt has failed."""
+    monkeypatch.setattr("dotflow.workers.child._MOST_KEPT", 2)
+
+    @action(retry=2)
+    def failing() -> None:
+        raise ValueError("again")
+
+    for task in "abc":
+        wired.run(failing, task=task)
+    assert list(wired.child._kept) == ["b", "c"]
+    wired.run(failing, task="c", attempt=2)
+    assert list(wired.child._kept) == ["b"]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import signal
+import threading
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dotflow.workers import pool as pool_module
-from dotflow.workers.pool import Pool
+from dotflow.workers.occupancy import everywhere
+from dotflow.workers.pool import Pool, live_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -179,3 +184,41 @@ def test_a_pool_that_is_let_go() -> None:
     del pool
     with pytest.raises(ProcessLookupError):
         os.kill(worker.pid, 0)
+
+
+class Listener:
+    """Notes what it is told, with a lock that the thread which lets go of a pool may hold."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.told: SimpleQueue[tuple[int, int]] = SimpleQueue()
+
+    def hear(self, live: int, busy: int) -> None:
+        with self.lock:
+            self.told.put((live, busy))
+
+
+@pytest.mark.parametrize("held", ["nothing", "the listener's lock", "threading's lock"])
+def test_listeners_hear_of_a_pool_that_is_let_go(held: str) -> None:
+    """Its workers are taken off at once, in another thread: this one may hold any lock."""
+    gc.collect()  # of other tests' pools
+    everywhere.publish(live_workers)
+    listener = Listener()
+    everywhere.watch(listener.hear)
+    others = live_workers()
+    pool = Pool(2)
+    pool.give_back(_lent(pool.lease(_nobody)))
+    everywhere.publish(live_workers)
+    assert listener.told.get(timeout=5) == (others + 1, 0)
+    locks = {"the listener's lock": listener.lock, "threading's lock": threading._active_limbo_lock}
+    with locks.get(held, contextlib.nullcontext()):
+        del pool
+    assert listener.told.get(timeout=5) == (others, 0)
+
+
+def test_an_unused_pool_that_is_let_go_tells_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no news."""
+    told: list[object] = []
+    monkeypatch.setattr(pool_module, "_publish_elsewhere", lambda: told.append(1))
+    Pool(1)
+    assert told == []

@@ -127,3 +127,15 @@ def test_a_peer_that_resets(ends: tuple[socket.socket, socket.socket]) -> None:
     ends[0].close()  # a local socket tells of unread bytes by a reset
     with pytest.raises(Closed):
         FrameReader(ends[1]).wait()
+
+
+def test_a_body_in_pieces(ends: tuple[socket.socket, socket.socket]) -> None:
+    """It arrives as one; small pieces are joined, large ones not copied."""
+    large = bytes(LARGE)
+    assert len(packed(b"head", [b"one", b"two"])) == 1
+    assert any(piece is large for piece in packed(b"head", [b"one", large, b"two"]))
+    thread = Thread(target=send, args=(ends[0], b"head", [b"one", large, b"two"]))
+    thread.start()
+    head, body = FrameReader(ends[1]).wait()
+    thread.join(10)
+    assert (bytes(head), bytes(body)) == (b"head", b"one" + large + b"two")

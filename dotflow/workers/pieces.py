@@ -1,0 +1,75 @@
+"""The pickled form of a value in pieces, so that the large bytes and texts in it are not copied."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROTOCOL: Final = pickle.HIGHEST_PROTOCOL
+
+# From this size on a pickler gives bytes and texts to its file as they are, in a piece of their
+# own. All else comes in frames, which begin with one of these (the first has the protocol
+# before it) and so are told from such a piece.
+_OWN_PIECE: Final = 1 << 16
+_FRAME: Final = b"\x80\x95"
+
+# The one written in Python, which few interpreters use, sends the beginning of a frame ahead.
+_TELLS_FRAMES: Final = pickle.Pickler.__module__ == "_pickle"
+
+
+class Foreign(Exception):
+    """The pickled form refers to a module that the other process does not have."""
+
+
+class PickleFile:
+    """What a pickler writes to.
+
+    Args:
+        names: What the pickled form must not refer to: the names of modules, encoded.
+
+    Attributes:
+        pieces: What was written.
+    """
+
+    __slots__ = ("_names", "pieces")
+
+    def __init__(self, names: Sequence[bytes] = ()) -> None:
+        self._names = names
+        self.pieces: list[bytes] = []
+
+    def write(self, piece: bytes | bytearray | memoryview) -> None:
+        """Take the next piece.
+
+        Raises:
+            Foreign: It refers to one of the modules.
+        """
+        # What could change before it has been sent is copied.
+        data = piece if type(piece) is bytes else bytes(piece)
+        if len(data) < _OWN_PIECE or not _is_content(data):
+            for name in self._names:
+                if name in data:
+                    raise Foreign(name)
+        self.pieces.append(data)
+
+
+def _is_content(large: bytes) -> bool:
+    return _TELLS_FRAMES and large[0] not in _FRAME
+
+
+def pickled(value: Any, names: Sequence[bytes] = ()) -> Sequence[bytes]:
+    """Pickle a value.
+
+    Args:
+        value: The value.
+        names: As of `PickleFile`.
+
+    Raises:
+        Foreign: It refers to one of the modules.
+        Exception: Whatever a value raises that cannot be pickled.
+    """
+    file = PickleFile(names)
+    pickle.Pickler(file, PROTOCOL).dump(value)
+    return file.pieces

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -46,9 +46,21 @@ class RemoteScope(Scope, Protocol):
     """A scope that travels to a worker: it must pickle, by reference to importable code.
 
     It may have a method `prepare`, without arguments, which is called there before the step
-    is read.
+    is read. It may have attributes `kit` and `own`, as `RemoteKit` tells.
     """
 
     def collect(self) -> object:
         """Give what was recorded, called after the exit: a value that pickles, or None."""
+        ...
+
+
+class RemoteKit(Protocol):
+    """What the remote scopes of a run have in common, so that less is sent with each.
+
+    Where a scope has a `kit` that is not None, that is sent once to each worker, and with
+    each attempt only the scope's `own`: a tuple of plain values.
+    """
+
+    def scope(self, *own: Any) -> RemoteScope:
+        """Make the scope of an attempt, where it runs."""
         ...

@@ -69,6 +69,10 @@ class _Place:
     def task(self) -> Task:
         return self.chain[self.index]
 
+    @property
+    def is_last(self) -> bool:
+        return self.index + 1 == len(self.chain)
+
 
 class _Driver:
     def __init__(self, engine: Engine, chains: Sequence[Chain], session: Session) -> None:
@@ -89,7 +93,11 @@ class _Driver:
         self._fill()
         while self._running or self._delayed:
             for ticket, outcome in self._session.wait(self._patience()):
-                self._take_in(self._running.pop(ticket), outcome)
+                place = self._running.pop(ticket)
+                if place.is_last and outcome.failure is None:
+                    # Nothing becomes ready by it, so its worker need not wait until it is told.
+                    self._fill()
+                self._take_in(place, outcome)
             self._fill()
 
     def abort(self, error: BaseException) -> None:

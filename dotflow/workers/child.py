@@ -17,9 +17,10 @@ from dotflow.core.attempt import Attempt
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import Failure
 from dotflow.core.limit import is_abandoned
+from dotflow.workers.kits import unpack
 from dotflow.workers.page import Page
-from dotflow.workers.performing import dumped_value, perform_apart, scopes_read
-from dotflow.workers.pickling import dump_or_none, load
+from dotflow.workers.performing import NO_SCOPES, dumped_value, perform_apart, scopes_prepared
+from dotflow.workers.pickling import dump_or_none, load, load_or_none
 from dotflow.workers.wire import Closed, FrameReader, send
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _logger = logging.getLogger("dotflow")
 
 RUN: Final = "run"
 STEP: Final = "step"
+KIT: Final = "kit"
 SURROUNDINGS: Final = "surroundings"
 
 # How many steps wait for a retry here; one more gets a fresh copy.
@@ -68,6 +70,7 @@ class _Child:
         # Steps as they came, and those that are kept for a retry, by the task's id.
         self._steps: dict[int, bytes] = {}
         self._kept: dict[str, Action] = {}
+        self._kits: dict[int, Any] = {}
 
     def serve_one(self) -> None:
         head, body = self._reader.wait()
@@ -82,6 +85,8 @@ class _Child:
             if not keeps_others:
                 self._steps.clear()
             self._steps[step_key] = bytes(body)
+        elif kind == KIT:
+            self._kits[details[0]] = load_or_none(body)
         elif kind == SURROUNDINGS:
             self._move(*pickle.loads(body))  # noqa: S301 - from our own parent
 
@@ -91,6 +96,7 @@ class _Child:
         # A new run: nothing of the one before is needed any more.
         self._steps.clear()
         self._kept.clear()
+        self._kits.clear()
         with contextlib.suppress(OSError):  # the folder may be gone by now
             os.chdir(folder)
         if dict(os.environ) != environment:
@@ -105,8 +111,8 @@ class _Child:
         began = monotonic()
         self._page.receive(number, began)
         try:
-            (initial, previous), timeout, remote = load(body, f"the input of step {name}")
-            scopes = scopes_read(remote)
+            (initial, previous), timeout, sent = load(body, f"the input of step {name}")
+            scopes = scopes_prepared(unpack(sent, self._kits)) if sent else NO_SCOPES
             step = self._step(step_key, task_id, attempt, name)
         except PicklingFailed as error:
             self._send(number, _failed(error, began), name, {})
@@ -146,12 +152,18 @@ class _Child:
             None if failure is None else tuple(failure._replace(exception=None)),
             outcome.started,
             outcome.ended,
-            dump_or_none(recorded) if recorded else None,
+            _sendable(recorded) if recorded else None,
             None if failure is None else dump_or_none(failure.exception),
             # Whether a coroutine goes on here that could not be cancelled.
             failure is not None and is_abandoned(failure.exception),
         )
         send(self._connection, pickle.dumps(head), body or b"")
+
+
+def _sendable(recorded: dict[str, object]) -> dict[str, object] | bytes | None:
+    # Bytes need no pickle of their own, which keeps what cannot travel from failing the rest.
+    plain = all(type(each) is bytes for each in recorded.values())
+    return recorded if plain else dump_or_none(recorded)
 
 
 def _failed(error: Exception, began: float) -> Outcome:

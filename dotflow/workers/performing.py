@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.attempt import perform
 from dotflow.core.exception import PicklingFailed
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from dotflow.core.attempt import Attempt, Outcome
 
 _logger = logging.getLogger("dotflow")
+
+
+def _report(slot: str, hook: str, error: Exception) -> None:
+    _logger.error(
+        "%s of the %s failed in a worker; the step is not affected", hook, slot, exc_info=error
+    )
+
+
+# For an attempt without any. It has no state, so one does for all.
+NO_SCOPES: Final = GuardedScopes((), _report)
 
 
 def scopes_read(remote: bytes | None) -> GuardedScopes:
@@ -63,10 +73,4 @@ def failure_read(fields: Sequence[Any], exception: bytes | None) -> Failure:
     raised = load_or_none(exception)
     return Failure(*fields)._replace(
         exception=raised if isinstance(raised, BaseException) else None
-    )
-
-
-def _report(slot: str, hook: str, error: Exception) -> None:
-    _logger.error(
-        "%s of the %s failed in a worker; the step is not affected", hook, slot, exc_info=error
     )

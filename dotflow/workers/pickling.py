@@ -112,7 +112,7 @@ def dump_or_none(value: Any) -> bytes | None:
         return None
 
 
-def load_or_none(data: bytes | None) -> Any:
+def load_or_none(data: bytes | memoryview | None) -> Any:
     """Unpickle what is nice to have; None where there is nothing or it cannot be read."""
     if data is None:
         return None

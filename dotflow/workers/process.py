@@ -59,6 +59,7 @@ class Worker:
         # Becomes readable when the process ends, also while a child of its holds the socket.
         self.death = _death_of(self.pid)
         self.known_steps = KnownSteps()
+        self.known_kits: set[int] = set()
         self.surroundings: object = None
         self._reader = FrameReader(ours)
         self._outbox: deque[memoryview] = deque()

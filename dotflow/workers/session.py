@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import os
 import pickle
 import selectors
 import socket
 import sys
 from collections import deque
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -20,10 +20,11 @@ from dotflow.core.attempt import Outcome
 from dotflow.core.exception import PicklingFailed, WorkerLost
 from dotflow.core.failure import TIMEOUT, WORKER_LOST, Failure
 from dotflow.core.limit import limit_error
-from dotflow.workers.child import RUN, STEP, SURROUNDINGS
+from dotflow.workers.child import KIT, RUN, STEP, SURROUNDINGS
+from dotflow.workers.kits import Kits
 from dotflow.workers.occupancy import everywhere
 from dotflow.workers.performing import failure_read
-from dotflow.workers.pickling import dump_in_pieces, dump_or_none, load, load_or_none
+from dotflow.workers.pickling import dump_in_pieces, load, load_or_none
 from dotflow.workers.pool import live_workers
 from dotflow.workers.step_store import StepStore
 from dotflow.workers.wire import Closed
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from dotflow.core.attempt import Attempt
+    from dotflow.workers.kits import Kit
     from dotflow.workers.pool import Pool
     from dotflow.workers.process import Worker
     from dotflow.workers.step_store import PickledStep
@@ -46,9 +48,8 @@ _MOST_LOSSES: Final = 5
 # How often workers are looked at where the system does not tell of their death, in seconds.
 _LOOK: Final = 0.25
 
-_logger = logging.getLogger("dotflow")
-
 _numbers = itertools.count(1)
+_kit_keys = itertools.count(1)
 
 
 class _Job(NamedTuple):
@@ -57,6 +58,7 @@ class _Job(NamedTuple):
     step: PickledStep
     body: Sequence[bytes]
     number: int
+    kits: Sequence[Kit]
     losses: int = 0
 
 
@@ -81,7 +83,7 @@ class LocalSession(Session):
         self._selector.register(self._bell[0], selectors.EVENT_READ, None)
         self._waits = False
         self._must_look = False
-        self._lacks_scopes = False
+        self._kits = Kits(partial(next, _kit_keys))
         self._host = socket.gethostname()
         self._user = everywhere.join(self._jobs)
 
@@ -105,25 +107,24 @@ class LocalSession(Session):
         self._dispatch()
 
     def _job(self, ticket: int, attempt: Attempt) -> _Job:
-        pickled_step = self._steps.of(attempt)
-        step = attempt.step
-        given = (
-            (attempt.initial, attempt.previous),
-            attempt.timeout if step.is_coroutine else 0,
-            self._scopes_of(attempt),
-        )
-        body = dump_in_pieces(given, f"the input of step {attempt.name}", self._steps.modules)
-        return _Job(ticket, attempt, pickled_step, body, next(_numbers))
+        step = self._steps.of(attempt)
+        scopes, kits = self._kits.pack(attempt.remote) if attempt.remote else ((), ())
+        body = self._body(attempt, scopes)
+        return _Job(ticket, attempt, step, body, next(_numbers), kits)
 
-    def _scopes_of(self, attempt: Attempt) -> bytes | None:
-        # In a pickle of their own: what telemetry sends along cannot fail a step.
-        if not attempt.remote:
-            return None
-        scopes = dump_or_none(dict(attempt.remote))
-        if scopes is None and not self._lacks_scopes:
-            self._lacks_scopes = True
-            _logger.warning("the scopes of attempts cannot be pickled; steps run without them")
-        return scopes
+    def _body(self, attempt: Attempt, scopes: Sequence[object]) -> Sequence[bytes]:
+        contexts = attempt.initial, attempt.previous
+        timeout = attempt.timeout if attempt.step.is_coroutine else 0
+        what, modules = f"the input of step {attempt.name}", self._steps.modules
+        if scopes:
+            # What telemetry sends along cannot fail a step.
+            try:
+                return dump_in_pieces((contexts, timeout, scopes), what, modules)
+            except PicklingFailed:
+                pieces = dump_in_pieces((contexts, timeout, ()), what, modules)
+            self._kits.warn()
+            return pieces
+        return dump_in_pieces((contexts, timeout, ()), what, modules)
 
     # --- sending ----------------------------------------------------------------------
 
@@ -185,8 +186,13 @@ class LocalSession(Session):
     def _introduce(self, worker: Worker, job: _Job) -> None:
         if worker.surroundings is not self._surroundings:
             worker.known_steps.forget()
+            worker.known_kits.clear()
             worker.send(pickle.dumps((SURROUNDINGS,)), pickle.dumps(self._surroundings))
             worker.surroundings = self._surroundings
+        for kit in job.kits:
+            if kit.key not in worker.known_kits:
+                worker.known_kits.add(kit.key)
+                worker.send(pickle.dumps((KIT, kit.key)), kit.data)
         if job.step not in worker.known_steps:
             keeps_others = worker.known_steps.add(job.step)
             worker.send(pickle.dumps((STEP, job.step.key, keeps_others)), job.step.data)
@@ -278,8 +284,9 @@ class LocalSession(Session):
                 value = load(body, f"the result of step {name}")
             except PicklingFailed as error:
                 failure = Failure.of(error)
-        scopes = load_or_none(recorded) or {}
-        return Outcome(value, failure, started, ended, scopes, worker.pid, self._host)
+        if type(recorded) is bytes:
+            recorded = load_or_none(recorded)
+        return Outcome(value, failure, started, ended, recorded or {}, worker.pid, self._host)
 
     # --- workers that end -------------------------------------------------------------
 

@@ -92,9 +92,9 @@ class LedgerMetrics(Metrics):
         series = self._series(task)
         series.completed(1)
         series.end()
-        series.took(names.COMPLETED)(task.duration or 0.0, exemplar_of_task(task))
-        if task.queue_duration is not None:
-            _queued(series, task, after=0)
+        exemplar = exemplar_of_task(task)
+        series.took(names.COMPLETED)(task.duration or 0.0, exemplar)
+        _queued(series, task, exemplar, after=0)
 
     def task_failed(self, task: Task) -> None:
         """Count a task that failed for good."""
@@ -103,15 +103,14 @@ class LedgerMetrics(Metrics):
         series.by_error(names.TASK_FAILED, _error_type(task))(1, exemplar)
         series.end()
         series.took(names.FAILED)(task.duration or 0.0, exemplar)
-        if task.queue_duration is not None:
-            _queued(series, task, after=0)
+        _queued(series, task, exemplar, after=0)
 
     def task_retried(self, task: Task) -> None:
         """Count an attempt that failed and is followed by another."""
         series = self._series(task)
-        series.by_error(names.TASK_RETRIED, _error_type(task))(1, exemplar_of_task(task))
-        if task.queue_duration is not None:
-            _queued(series, task, after=1)
+        exemplar = exemplar_of_task(task)
+        series.by_error(names.TASK_RETRIED, _error_type(task))(1, exemplar)
+        _queued(series, task, exemplar, after=1)
 
     def task_restored(self, task: Task) -> None:
         """Count a task that was taken from its checkpoint."""
@@ -159,7 +158,7 @@ def _error_type(task: Task) -> str:
     return "" if task.failure is None else task.failure.error_type
 
 
-def _queued(series: TaskSeries, task: Task, *, after: int) -> None:
+def _queued(series: TaskSeries, task: Task, exemplar: dict[str, str] | None, *, after: int) -> None:
     # The wait of a task is that of its first attempt, told when that has ended.
-    if task.retry_count == after and task.queue_duration is not None:
-        series.queued(task.queue_duration, exemplar_of_task(task))
+    if task.queue_duration is not None and task.retry_count == after:
+        series.queued(task.queue_duration, exemplar)

@@ -28,6 +28,9 @@ class Taken(NamedTuple, Generic[_Item]):
     dropped: int
 
 
+_NOTHING: Final[Taken[Any]] = Taken((), 0)
+
+
 class Backlog(Generic[_Item]):
     """Keeps items until they are taken, and counts those that there is no room for.
 
@@ -60,6 +63,8 @@ class Backlog(Generic[_Item]):
 
     def take(self) -> Taken[_Item]:
         """Give what came, and forget it."""
+        if not (self._items or self._dropped):
+            return _NOTHING
         with self._lock:
             items, dropped = self._items, self._dropped
             self._begin()

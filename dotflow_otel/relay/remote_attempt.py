@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from time import monotonic, time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import baggage
 from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision
-from opentelemetry.trace import SpanKind, StatusCode, TraceFlags
+from opentelemetry.trace import SpanKind, StatusCode, TraceFlags, set_span_in_context
 
 from dotflow_otel import conventions as names
+from dotflow_otel.drops import TRACES, tally
 from dotflow_otel.plain import plain
 from dotflow_otel.relay.process import this_process
-from dotflow_otel.relay.remote_span import RemoteSpan, Returned, Shared, unpacked
+from dotflow_otel.relay.remote_span import RemoteSpan, RemoteSpans, Returned
 from dotflow_otel.spans.failures import description_of, exception_attributes
 from dotflow_otel.spans.record import EventRecord, PlainContext, SpanRecord
 from dotflow_otel.spans.sdk_access import FastMaker
@@ -29,7 +30,13 @@ if TYPE_CHECKING:
 
     from dotflow.core.attempt import Outcome
     from dotflow.core.failure import Failure
+    from dotflow_otel.relay.handover import Handover
     from dotflow_otel.spans.maker import SpanMaker
+
+# How many kinds of decisions of a sampler are kept.
+_MOST_KITS: Final = 64
+
+_NOTHING: Final = Returned(None, None, (), 0)
 
 
 class RemoteAttempts:
@@ -45,69 +52,78 @@ class RemoteAttempts:
         tracer = self._tracer = maker.tracer
         # Where it is one of these, the sampler lets everything through below a sampled span.
         self._has_a_say = not isinstance(maker, FastMaker)
-        self._ids = tracer.id_generator if isinstance(tracer, SdkTracer) else RandomIdGenerator()
+        ids = tracer.id_generator if isinstance(tracer, SdkTracer) else RandomIdGenerator()
+        self._new_id = ids.generate_span_id
         self._baggage = {name: plain(entry) for name, entry in baggage.get_all(context).items()}
-        above = run.get_span_context()
-        self._shared = self._packed(above, int(above.trace_flags), recording=run.is_recording())
+        self._kits: dict[tuple[int, bool, str], RemoteSpans] = {}
+        self._trace_id = run.get_span_context().trace_id
+        self._kit = self._kit_like(run)
 
-    def _packed(
-        self, above: SpanContext, flags: int, *, recording: bool, state: str | None = None
-    ) -> bytes:
-        if state is None:
-            state = PlainContext.of(above).state
-        owner = this_process()
-        shared = Shared(above.trace_id, flags, state, recording, self._baggage, owner)
-        return shared.packed()
+    def _kit_like(self, span: Span) -> RemoteSpans:
+        context = span.get_span_context()
+        state = PlainContext.of(context).state
+        return self._kit_of(int(context.trace_flags), state, recording=span.is_recording())
+
+    def _kit_of(self, flags: int, state: str, *, recording: bool) -> RemoteSpans:
+        found = self._kits.get((flags, recording, state))
+        if found is None:
+            found = RemoteSpans(
+                self._trace_id, flags, state, recording, self._baggage, this_process()
+            )
+            if len(self._kits) < _MOST_KITS:
+                self._kits[flags, recording, state] = found
+        return found
 
     def begin(self, task: Span, context: Context, number: int) -> RemoteAttempt:
         """Begin the span of an attempt.
 
         Args:
             task: The task's span.
-            context: The run's context with that as the current span.
+            context: The run's context.
             number: The number of the attempt, from 1.
         """
-        shared, attributes = self._shared, {names.ATTEMPT_NUMBER: number}
+        kit, attributes = self._kit, {names.ATTEMPT_NUMBER: number}
         if self._has_a_say:
-            shared, attributes = self._decided(task, context, attributes)
-        return RemoteAttempt(shared, _id_of(task), self._ids.generate_span_id(), attributes)
+            below = set_span_in_context(task, context)
+            kit, attributes = self._decided(task, below, attributes)
+        above = task.get_span_context().span_id
+        return RemoteAttempt(kit, above, self._new_id(), attributes)
 
     def _decided(
         self, task: Span, context: Context, attributes: dict[str, Any]
-    ) -> tuple[bytes, dict[str, Any]]:
+    ) -> tuple[RemoteSpans, dict[str, Any]]:
         """Ask the application's sampler, as its tracer would."""
         above, tracer = task.get_span_context(), self._tracer
-        flags = int(above.trace_flags)
         if not isinstance(tracer, SdkTracer) or not is_switched_on(tracer):
-            return self._packed(above, flags, recording=task.is_recording()), attributes
+            return self._kit_like(task), attributes
         result = tracer.sampler.should_sample(
             context, above.trace_id, names.ATTEMPT_SPAN, SpanKind.INTERNAL, attributes, ()
         )
         sampled = TraceFlags.SAMPLED if result.decision is Decision.RECORD_AND_SAMPLE else 0
-        flags = (flags & ~TraceFlags.SAMPLED) | sampled
+        flags = (int(above.trace_flags) & ~TraceFlags.SAMPLED) | sampled
         recording = result.decision is not Decision.DROP
         state = result.trace_state.to_header() if result.trace_state else ""
         told = {key: plain(value) for key, value in (result.attributes or {}).items()}
-        return self._packed(above, flags, recording=recording, state=state), told
+        return self._kit_of(flags, state, recording=recording), told
 
 
 class RemoteAttempt:
     """Tells the whole story of an attempt's span in the end, whatever the worker sent.
 
     Args:
-        shared: What it has in common with the run's other attempts, packed.
+        kit: What it has in common with the run's other attempts.
         parent_id: The id of the task's span.
         span_id: The span's own.
         attributes: What the span begins with.
     """
 
-    __slots__ = ("_attributes", "_began", "_parent_id", "_shared", "span_id")
+    __slots__ = ("_attributes", "_began", "_kit", "_parent_id", "span_id")
 
     def __init__(
-        self, shared: bytes, parent_id: int, span_id: int, attributes: dict[str, Any]
+        self, kit: RemoteSpans, parent_id: int, span_id: int, attributes: dict[str, Any]
     ) -> None:
         self._began = time_ns()
-        self._shared = shared
+        self._kit = kit
         self._parent_id = parent_id
         self._attributes = attributes
         self.span_id = span_id
@@ -115,30 +131,56 @@ class RemoteAttempt:
     @property
     def sampled(self) -> bool:
         """Whether the span is exported."""
-        return bool(unpacked(self._shared).flags & TraceFlags.SAMPLED)
+        return self._kit.flags.sampled
 
     def scope(self) -> RemoteSpan:
         """Give what goes along to the worker."""
-        return RemoteSpan(self._shared, self._parent_id, self.span_id, self._attributes)
+        return self._kit.scope(self._parent_id, self.span_id, self._attributes)
 
-    def finished(
+    def finish(
         self,
         outcome: Outcome | None,
         failure: Failure | None,
-        recorded: tuple[Any, ...] | None,
+        recorded: bytes | None,
         queued: float | None,
-    ) -> Sequence[SpanRecord]:
-        """Give all spans of the attempt, in the order of their ends; its own is the last.
+        handover: Handover,
+        context: Context,
+    ) -> None:
+        """End the span: hand it over, after those below it.
 
         Args:
             outcome: How it ended, and when; None: it was still running when the run ended.
             failure: How it failed, if it did.
             recorded: What the worker sent; None: it died, or could not send.
             queued: Seconds that the attempt waited for its worker.
+            handover: Takes the spans.
+            context: The run's.
         """
-        returned = Returned(None, None, (), 0) if recorded is None else Returned(*recorded)
+        returned = _NOTHING if recorded is None else Returned.unpacked(recorded)
+        tally.add(TRACES, returned.dropped)
+        is_plain = failure is None and self._kit.recording and not returned.below
+        if is_plain and returned.times is not None:
+            own, above = self._ids()
+            attributes = {**self._attributes, **self._facts(outcome, queued)}
+            name = names.ATTEMPT_SPAN
+            if handover.hand_over_plain(name, own, above, attributes, returned.times):
+                return
+        handover.hand_over(self._spans(outcome, failure, returned, queued), context)
+
+    def _ids(self) -> tuple[SpanContext, SpanContext]:
+        kit = self._kit
+        return kit.ids(self.span_id, is_remote=False), kit.ids(self._parent_id, is_remote=True)
+
+    def _spans(
+        self,
+        outcome: Outcome | None,
+        failure: Failure | None,
+        returned: Returned,
+        queued: float | None,
+    ) -> Sequence[SpanRecord]:
+        """Give all spans of the attempt, in the order of their ends; its own is the last."""
         below = sorted(returned.below, key=lambda record: record.ended)
-        if not unpacked(self._shared).recording:
+        if not self._kit.recording:
             return below
         own = returned.own or self._made(*(returned.times or self._times(outcome)))
         return [*below, _told(own, self._facts(outcome, queued), failure)]
@@ -152,12 +194,12 @@ class RemoteAttempt:
         return started, max(started, int((outcome.ended + offset) * 1e9))
 
     def _made(self, started: int, ended: int) -> SpanRecord:
-        shared = unpacked(self._shared)
+        own, above = self._ids()
         return SpanRecord(
             names.ATTEMPT_SPAN,
             SpanKind.INTERNAL.value,
-            PlainContext(shared.trace_id, self.span_id, False, shared.flags, shared.state),
-            PlainContext(shared.trace_id, self._parent_id, True, shared.flags, shared.state),
+            PlainContext.of(own),
+            PlainContext.of(above),
             started,
             ended,
             (StatusCode.UNSET.value, None),
@@ -184,7 +226,3 @@ def _told(span: SpanRecord, facts: Mapping[str, Any], failure: Failure | None) -
     if status[0] != StatusCode.OK.value:  # which a step may set, and which stands
         status = StatusCode.ERROR.value, description_of(failure)
     return span._replace(attributes=attributes, events=[*span.events, told], status=status)
-
-
-def _id_of(span: Span) -> int:
-    return span.get_span_context().span_id

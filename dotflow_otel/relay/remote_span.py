@@ -8,7 +8,8 @@ step added nothing only its two times come back.
 from __future__ import annotations
 
 import pickle
-from functools import cache, lru_cache
+from functools import cache
+from struct import Struct
 from time import time_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +23,7 @@ from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
     TraceFlags,
+    TraceState,
     get_current_span,
     set_span_in_context,
 )
@@ -31,8 +33,8 @@ from dotflow_otel.relay.process import this_process
 from dotflow_otel.relay.span_relay import relay_here, worker_limits
 from dotflow_otel.spans.given import GivenSpan
 from dotflow_otel.spans.method_scope import MethodScope
-from dotflow_otel.spans.record import PlainContext, SpanRecord, record_of
-from dotflow_otel.spans.sdk_access import FastMaker, fast_maker
+from dotflow_otel.spans.record import SpanRecord, record_of
+from dotflow_otel.spans.sdk_access import FastMaker, FastSpan, fast_maker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,11 +48,14 @@ if TYPE_CHECKING:
 
 _ids = RandomIdGenerator()
 
+# Two moments in nanoseconds since the epoch.
+_TIMES = Struct("=qq")
 
-class Shared(NamedTuple):
-    """What the attempts of a run have in common.
 
-    Attributes:
+class RemoteSpans:
+    """What the spans of a run's attempts in workers have in common: their kit.
+
+    Args:
         trace_id: Of their spans.
         flags: Of their spans.
         state: Of their spans, as in the W3C header.
@@ -59,27 +64,38 @@ class Shared(NamedTuple):
         owner: Tells the process that owns the run.
     """
 
-    trace_id: int
-    flags: int
-    state: str
-    recording: bool
-    baggage: Mapping[str, Any]
-    owner: tuple[int, bytes]
+    def __init__(
+        self,
+        trace_id: int,
+        flags: int,
+        state: str,
+        recording: bool,
+        baggage: Mapping[str, Any],
+        owner: tuple[int, bytes],
+    ) -> None:
+        self._sent = trace_id, flags, state, recording, baggage, owner
+        self.trace_id = trace_id
+        self.flags = TraceFlags(flags)
+        self.state = TraceState.from_header([state]) if state else TraceState.get_default()
+        self.recording = recording
+        self.baggage = baggage
+        self._owner = owner
 
-    def packed(self) -> bytes:
-        """Give it as bytes, to be sent."""
-        return pickle.dumps(tuple(self))
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemoteSpans, self._sent
 
-    def context(self, span_id: int, *, is_remote: bool) -> SpanContext:
+    @property
+    def is_away(self) -> bool:
+        """Whether this is another process than the run's."""
+        return self._owner != this_process()
+
+    def ids(self, span_id: int, *, is_remote: bool) -> SpanContext:
         """Give the context of one of the spans."""
-        plain = PlainContext(self.trace_id, span_id, is_remote, self.flags, self.state)
-        return plain.restored()
+        return SpanContext(self.trace_id, span_id, is_remote, self.flags, self.state)
 
-
-@lru_cache(maxsize=64)
-def unpacked(shared: bytes) -> Shared:
-    """Read what was packed: once for a run."""
-    return Shared(*pickle.loads(shared))  # noqa: S301 - from the run, as the step itself
+    def scope(self, parent_id: int, span_id: int, attributes: dict[str, Any]) -> RemoteSpan:
+        """Make the scope of an attempt: see `RemoteSpan`."""
+        return RemoteSpan(self, parent_id, span_id, attributes)
 
 
 class Returned(NamedTuple):
@@ -97,50 +113,59 @@ class Returned(NamedTuple):
     below: Sequence[SpanRecord]
     dropped: int
 
+    def packed(self) -> bytes:
+        """Give it as bytes, to be sent."""
+        if self.times is not None and not self.below and not self.dropped:
+            return _TIMES.pack(*self.times)
+        return pickle.dumps(tuple(self))
+
+    @classmethod
+    def unpacked(cls, sent: bytes) -> Returned:
+        """Read what was sent."""
+        if len(sent) == _TIMES.size:
+            return cls(_TIMES.unpack(sent), None, (), 0)
+        return cls(*pickle.loads(sent))  # noqa: S301 - from a worker, as the outcome itself
+
 
 class RemoteSpan:
     """Makes the span of an attempt, and makes it the current one, where the attempt runs.
 
     Args:
-        shared: What it has in common with the run's other attempts.
+        kit: What it has in common with the run's other attempts.
         parent_id: The id of the task's span.
         span_id: Its own id, which the run has chosen.
         attributes: What it begins with.
     """
 
     def __init__(
-        self, shared: bytes, parent_id: int, span_id: int, attributes: dict[str, Any]
+        self, kit: RemoteSpans, parent_id: int, span_id: int, attributes: dict[str, Any]
     ) -> None:
-        self._sent = shared, parent_id, span_id, attributes
+        self.kit = kit
+        self.own = parent_id, span_id, attributes
         self._span: ReadableSpan | None = None
         self._methods: list[ReadableSpan] = []
         self._token: Token[Context] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return RemoteSpan, self._sent
-
-    @property
-    def _is_away(self) -> bool:
-        return unpacked(self._sent[0]).owner != this_process()
+        return RemoteSpan, (self.kit, *self.own)
 
     def prepare(self) -> None:
         """Have the spans that the step opens recorded here, where nobody else has them."""
-        if self._is_away:
-            flags = TraceFlags(unpacked(self._sent[0]).flags)
-            relay_here().begin(sampled=flags.sampled)
+        if self.kit.is_away:
+            relay_here().begin(sampled=self.kit.flags.sampled)
 
     def __enter__(self) -> None:
-        sent, parent_id, span_id, attributes = self._sent
-        shared = unpacked(sent)
-        context = shared.context(span_id, is_remote=False)
+        kit = self.kit
+        parent_id, span_id, attributes = self.own
+        ids = kit.ids(span_id, is_remote=False)
         span: Span
-        if shared.recording:
-            parent = shared.context(parent_id, is_remote=True)
-            span = self._span = _started(names.ATTEMPT_SPAN, context, parent, dict(attributes))
+        if kit.recording:
+            parent = kit.ids(parent_id, is_remote=True)
+            span = self._span = _started(names.ATTEMPT_SPAN, ids, parent, dict(attributes))
         else:
-            span = NonRecordingSpan(context)
+            span = NonRecordingSpan(ids)
         current = get_current()
-        for name, value in shared.baggage.items():
+        for name, value in kit.baggage.items():
             current = baggage.set_baggage(name, value, current)
         self._token = attach(set_span_in_context(span, current))
 
@@ -152,8 +177,11 @@ class RemoteSpan:
     ) -> None:
         if self._token is not None:
             detach(self._token)
-        if self._span is not None:
-            self._span.end()  # type: ignore[attr-defined] # read and written, as the SDK's are
+        span = self._span
+        if type(span) is FastSpan:
+            span.end_quietly()
+        elif span is not None:
+            span.end()  # type: ignore[attr-defined] # read and written, as the SDK's are
 
     def method_scope(self, action: Action, attempt: int | None) -> MethodScope | None:
         """Give what makes a span of a method of a class step, or of a try of it."""
@@ -172,22 +200,25 @@ class RemoteSpan:
         self._methods.append(span)
         return span
 
-    def collect(self) -> tuple[Any, ...] | None:
-        """Give the fields of `Returned`, called after the exit; None for nothing."""
-        records, dropped = relay_here().take() if self._is_away else ((), 0)
+    def collect(self) -> bytes | None:
+        """Give what was recorded, as `Returned` packs it, called after the exit."""
+        records, dropped = relay_here().take() if self.kit.is_away else ((), 0)
         # A method's span is open where its thread was abandoned.
         methods = [record_of(span, None) for span in self._methods if span.end_time is not None]
         below = (*records, *methods)
         span = self._span
         if span is None:
-            return (None, None, below, dropped) if below or dropped else None
+            return Returned(None, None, below, dropped).packed() if below or dropped else None
         if self._is_untouched(span):
-            return (span.start_time, span.end_time), None, below, dropped
-        return None, record_of(span, None), below, dropped
+            times = span.start_time or 0, span.end_time or 0
+            return Returned(times, None, below, dropped).packed()
+        return Returned(None, record_of(span, None), below, dropped).packed()
 
     def _is_untouched(self, span: ReadableSpan) -> bool:
+        if type(span) is FastSpan:
+            return span.says_only(names.ATTEMPT_SPAN, self.own[2])
         return (
-            span.attributes == self._sent[3]
+            span.attributes == self.own[2]
             and not span.events
             and not span.links
             and span.status.is_unset

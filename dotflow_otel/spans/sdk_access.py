@@ -14,8 +14,15 @@ from threading import Lock
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
+from opentelemetry.sdk.trace import (
+    ConcurrentMultiSpanProcessor,
+    SpanProcessor,
+    SynchronousMultiSpanProcessor,
+)
 from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.sdk.trace import Tracer as SdkTracer
+from opentelemetry.sdk.trace.export import BatchSpanProcessor as Batch
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor as Simple
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, ParentBased
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
@@ -43,6 +50,14 @@ _ATTRIBUTES: Final = frozenset(
 )
 _MORE_ATTRIBUTES: Final = frozenset({"_extended_attributes"})
 
+# What does nothing, in the processors of the SDK, of the calls before a span's end.
+_IDLE: Final = {
+    call: {getattr(kind, call, None) for kind in (SpanProcessor, Batch, Simple)}
+    for call in ("on_start", "_on_ending")
+}
+
+_MULTI: Final = frozenset({SynchronousMultiSpanProcessor, ConcurrentMultiSpanProcessor})
+
 # The SDK takes values of these types as they are, where their length has no limit.
 _PLAIN: Final = frozenset({str, int, float, bool})
 
@@ -51,6 +66,7 @@ class FastSpan(SdkSpan):
     """A span of the SDK that its maker fills, in place of the constructor."""
 
     _shared: tuple[Any, Any]
+    _unset: Any
 
     def add_event(self, *args: Any, **kwargs: Any) -> None:
         """Add an event, as the SDK does."""
@@ -70,6 +86,24 @@ class FastSpan(SdkSpan):
     def _readable_span(self) -> FastSpan:
         # Processors may have the span itself: it has ended, and takes no more changes.
         return self
+
+    def end_quietly(self) -> None:
+        """End a span that no processor waits for, unless it has ended."""
+        with self._lock:
+            if self._end_time is None:
+                self._end_time = time_ns()
+
+    def says_only(self, name: str, attributes: Mapping[str, Any]) -> bool:
+        """Tell whether it has this name, these attributes, and nothing else."""
+        kept: Any = self._attributes
+        events, links = self._shared
+        return (
+            self._name == name
+            and kept._dict == attributes
+            and self._events is events
+            and self._links is links
+            and self._status is self._unset
+        )
 
 
 class FastMaker(SpanMaker):
@@ -95,6 +129,9 @@ class FastMaker(SpanMaker):
             "_kind": SpanKind.INTERNAL,
         }
         self._fields["_shared"] = self._fields["_events"], self._fields["_links"]
+        self._fields["_unset"] = self._fields["_status"]
+        self._seen: Any = None
+        self._hears_only_ends = False
         self._kept = type(like._attributes)
         self._kept_fields = {**vars(like._attributes), "dropped": 0}
         self._room: int | None = like._attributes.maxlen
@@ -149,10 +186,21 @@ class FastMaker(SpanMaker):
         attributes: dict[str, Any],
         start_time: int,
     ) -> FastSpan:
+        span = self._filled(name, own, above, attributes)
+        span._start_time = start_time
+        if self._count is not None:
+            span._record_end_metrics = self._count(above, Decision.RECORD_AND_SAMPLE)
+        if not self._hears_ends_alone():
+            self._processor.on_start(span, parent_context=context)
+        return span
+
+    def _filled(
+        self, name: str, own: SpanContext, above: SpanContext, attributes: dict[str, Any]
+    ) -> FastSpan:
         kept = object.__new__(self._kept)
         kept.__dict__ = {**self._kept_fields, "_dict": attributes, "_lock": Lock()}
         span = object.__new__(FastSpan)
-        # A copy and seven entries, where the constructor works out more than twenty.
+        # A copy and some entries, where the constructor works out more than twenty.
         span.__dict__ = {
             **self._fields,
             "_name": name,
@@ -160,12 +208,46 @@ class FastMaker(SpanMaker):
             "_context": own,
             "_attributes": kept,
             "_lock": Lock(),
-            "_start_time": start_time,
         }
-        if self._count is not None:
-            span._record_end_metrics = self._count(above, Decision.RECORD_AND_SAMPLE)
-        self._processor.on_start(span, parent_context=context)
         return span
+
+    def hand_over(
+        self,
+        name: str,
+        own: SpanContext,
+        above: SpanContext,
+        attributes: dict[str, Any],
+        times: tuple[int, int],
+    ) -> bool:
+        """Make a span that has ended, where no processor is to hear of its start.
+
+        Args:
+            name: Its name.
+            own: Its ids.
+            above: Those of its parent.
+            attributes: As in `start`.
+            times: When it began and ended, in nanoseconds since the epoch.
+
+        Returns:
+            Whether that was done.
+        """
+        if self._count is not None or not (self._takes(attributes) and self._hears_ends_alone()):
+            return False
+        span = self._filled(name, own, above, attributes)
+        span._start_time, span._end_time = times
+        kept: Any = span._attributes
+        kept._immutable = True  # as the SDK leaves it
+        self._processor.on_end(span)
+        return True
+
+    def _hears_ends_alone(self) -> bool:
+        # The application may add a processor at any time.
+        processors = getattr(self._processor, "_span_processors", None)
+        if processors is not self._seen:
+            self._seen = processors
+            known = type(self._processor) in _MULTI
+            self._hears_only_ends = known and all(map(_hears_ends_alone, processors or ()))
+        return self._hears_only_ends
 
     def end(self, span: Span, attributes: Mapping[str, Any]) -> None:
         """Set last attributes and end a span: see `SpanMaker.end`."""
@@ -173,14 +255,21 @@ class FastMaker(SpanMaker):
             super().end(span, attributes)
             return
         kept: Any = span._attributes
+        quiet = self._count is None and self._hears_ends_alone()
         with span._lock:
             fits = self._room is None or len(kept._dict) + len(attributes) <= self._room
             fits = fits and span._end_time is None
             if fits:
                 kept._dict.update(attributes)
+                if quiet:
+                    span._end_time = time_ns()
+                    kept._immutable = True  # as the SDK leaves it
         if not fits:
             span.set_attributes(attributes)
-        span.end()
+        if fits and quiet:
+            self._processor.on_end(span)
+        else:
+            span.end()
 
     def _takes(self, attributes: Mapping[str, Any]) -> bool:
         few = self._room is None or len(attributes) <= self._room
@@ -205,6 +294,15 @@ def _counter_of(tracer: SdkTracer) -> Callable[..., Callable[[], None]] | None:
     metrics: Any = getattr(tracer, "_tracer_metrics", None)
     counts = metrics is not None and type(metrics).__name__ != "NoOpTracerMetrics"
     return metrics.start_span if counts else None
+
+
+def _hears_ends_alone(processor: Any) -> bool:
+    """Tell whether a processor leaves the other calls at what does nothing."""
+    kind = type(processor)
+    own = getattr(processor, "__dict__", ())
+    return all(
+        call not in own and getattr(kind, call, None) in idle for call, idle in _IDLE.items()
+    )
 
 
 def _is_patched(tracer: SdkTracer) -> bool:

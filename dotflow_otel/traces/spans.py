@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.context import attach, detach
 from opentelemetry.trace import Link, SpanKind, StatusCode, get_current_span, set_span_in_context
@@ -11,7 +11,6 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from dotflow_otel import conventions as names
 from dotflow_otel import span_ids
-from dotflow_otel.drops import TRACES, tally
 from dotflow_otel.plain import printable
 from dotflow_otel.relay.travel import let_tracers_travel
 from dotflow_otel.span_ids import SpanIds
@@ -37,6 +36,18 @@ if TYPE_CHECKING:
     from dotflow_otel.relay.remote_attempt import RemoteAttempt, RemoteAttempts
 
 _propagator = TraceContextTextMapPropagator()
+
+
+class Likeness(NamedTuple):
+    """What the spans of like tasks have in common.
+
+    Attributes:
+        name: The name of the span.
+        attributes: Those that are the same.
+    """
+
+    name: str
+    attributes: Mapping[str, str | int | float]
 
 
 class RunSpan:
@@ -67,7 +78,7 @@ class RunSpan:
         self.span = span
         self.context = context
         self._shared = shared
-        self._by_step: dict[Action, Mapping[str, str | int | float]] = {}
+        self._like: dict[tuple[Action, str, str], Likeness] = {}
         self.ids = ids
         self.failures = 0
         self._first: tuple[str, Failure] | None = None
@@ -90,11 +101,19 @@ class RunSpan:
         let_tracers_travel()
         return RemoteAttempts(self.maker, self.span, self.context)
 
-    def attributes_of(self, step: Action) -> Mapping[str, str | int | float]:
-        """Give the attributes that all tasks of a step have in this run."""
-        found = self._by_step.get(step)
+    def likeness_of(self, task: Task) -> Likeness:
+        """Give what a task's span has in common with others of this run."""
+        key = task.step, task.name, task.group_name
+        found = self._like.get(key)
         if found is None:
-            found = self._by_step[step] = {**self._shared, **step_attributes(step)}
+            name = printable(task.name)
+            attributes = {
+                **self._shared,
+                **step_attributes(task.step),
+                names.TASK_NAME: name,
+                names.TASK_GROUP: printable(task.group_name),
+            }
+            found = self._like[key] = Likeness(names.TASK_SPAN.format(name), attributes)
         return found
 
     def ids_of(self, span: Span) -> SpanIds | None:
@@ -182,7 +201,7 @@ class TaskSpan:
         attempts = self.run.attempts if self.span.get_span_context().is_valid else None
         if attempts is None:
             return None
-        remote = self._remote = attempts.begin(self.span, self.context_with(self.span), number)
+        remote = self._remote = attempts.begin(self.span, self.run.context, number)
         ids = self.run.ids
         if ids is not None:
             span_id = f"{remote.span_id:016x}"
@@ -190,17 +209,15 @@ class TaskSpan:
         return remote.scope()
 
     def end_remote(
-        self, outcome: Outcome | None, failure: Failure | None, recorded: tuple[Any, ...] | None
+        self, outcome: Outcome | None, failure: Failure | None, recorded: bytes | None
     ) -> None:
         """End the span of the attempt in a worker, if there is one, and those below it."""
         remote, self._remote = self._remote, None
         if remote is None:
             return
         span_ids.end_attempt(self._task)
-        if recorded is not None:
-            tally.add(TRACES, recorded[-1])
-        spans = remote.finished(outcome, failure, recorded, self._task.queue_duration)
-        self.run.handover.hand_over(spans, self.run.context)
+        run, queued = self.run, self._task.queue_duration
+        remote.finish(outcome, failure, recorded, queued, run.handover, run.context)
 
     def method_scope(self, action: Action, attempt: int | None) -> MethodScope:
         """Give what makes a span of a method of a class step, or of a try of it."""

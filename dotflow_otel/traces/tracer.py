@@ -207,15 +207,13 @@ class TracerOpenTelemetry(Tracer):
         return RunSpan(self._tracer(), trace.get_current_span(parent), parent, shared, None)
 
     def _begin(self, task: Task, run: RunSpan, start_time: int | None) -> trace.Span:
+        like = run.likeness_of(task)
         attributes = {
-            **run.attributes_of(task.step),
+            **like.attributes,
             names.TASK_ID: task.task_id,
-            names.TASK_NAME: printable(task.name),
-            names.TASK_GROUP: printable(task.group_name),
             names.TASK_INDEX: task.index,
         }
-        name = names.TASK_SPAN.format(attributes[names.TASK_NAME])
-        return run.maker.start(name, run.span, run.context, attributes, start_time)
+        return run.maker.start(like.name, run.span, run.context, attributes, start_time)
 
     # --- attempts ---------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -242,3 +243,40 @@ def test_scopes_of_methods(executor: ExecutorLocal, mode: str, raising: str) -> 
 
 def _nothing(*_: object, **__: object) -> None:
     """Do nothing."""
+
+
+class _Kit:
+    def scope(self, *_: object) -> _Scope:
+        return _Scope("nowhere")
+
+
+class _OfKit(_Scope):
+    kit = _Kit()
+    own = (threading.Lock(),)
+
+    def collect(self) -> None:
+        """Give nothing."""
+
+
+def test_what_goes_along_of_a_scope_cannot_fail_a_step(
+    executor: ExecutorLocal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Steps run without the scopes whose values do not travel; one record says so."""
+
+    class Tracing(Tracer):
+        start_workflow = end_workflow = start_task = end_task = _nothing
+
+        def remote_scope(self, task: object, attempt: int) -> Any:
+            return _OfKit("nowhere")
+
+    @action
+    def good() -> int:
+        return 1
+
+    flow = DotFlow(config=Config(tracer=Tracing(), executor=executor, log=_broken(Log)))
+    for group in "abc":
+        flow.task.add(good, group_name=group)
+    flow.start(mode="parallel")
+    assert flow.result_storage() == [1, 1, 1]
+    warned = [record.getMessage() for record in caplog.records if "pickled" in record.getMessage()]
+    assert warned == ["the scopes of attempts cannot be pickled; steps run without them"]

@@ -41,7 +41,7 @@ class Wired:
     def run(self, step: Any, *, attempt: int = 1, task: str = "t", remote: Any = None) -> Any:
         """Run a step in the child; give the head and the body of its answer."""
         self.tell(STEP, 1, True, body=dump(step, "step"))
-        scopes = None if remote is None else dump(remote, "scopes")
+        scopes = [(slot, 0, dump(each, "scope")) for slot, each in (remote or {}).items()]
         given = ((Context(1), Context(2)), 0, scopes)
         self.tell(RUN, 7, 1, task, attempt, "name", body=pickle.dumps(given))
         head, body = self.reader.wait()

@@ -231,6 +231,87 @@ def test_processors_are_told() -> None:
     ]
 
 
+class Starts(SpanProcessor):
+    """Hears the starts of spans."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        """Note the name."""
+        self.names.append(span.name)
+
+
+class Ends(SpanProcessor):
+    """Hears the ends of spans alone."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Note the name."""
+        self.names.append(span.name)
+
+
+def test_a_processor_that_comes_later_is_told_of_later_spans() -> None:
+    """A processor that the application adds in the middle of a run hears what comes after it."""
+    traced = Traced()
+    starts = Starts()
+    traced.maker.end(traced.maker.start("before", traced.run, traced.context, {}), {})
+    traced.provider.add_span_processor(starts)
+    traced.maker.end(traced.maker.start("after", traced.run, traced.context, {}), {})
+    assert starts.names == ["after"]
+    assert [span.name for span in traced.exporter.get_finished_spans()] == ["before", "after"]
+
+
+def test_a_patched_processor_is_told() -> None:
+    """A processor whose method was replaced on the object hears the starts by that."""
+    traced = Traced()
+    patched, names = Ends(), []
+    patched.on_start = lambda span, parent_context=None: names.append(span.name)  # type: ignore[method-assign,misc,assignment]
+    traced.provider.add_span_processor(patched)
+    traced.maker.end(traced.maker.start("t", traced.run, traced.context, {}), {})
+    assert (names, patched.names) == (["t"], ["t"])
+
+
+def handed_over(traced: Traced, attributes: dict[str, Any], times: tuple[int, int]) -> bool:
+    """Hand a span over as an attempt's that came from a worker."""
+    assert isinstance(traced.maker, FastMaker)
+    above = traced.run.get_span_context()
+    own = SpanContext(above.trace_id, 99, is_remote=False, trace_flags=above.trace_flags)
+    return traced.maker.hand_over("attempt", own, above, attributes, times)
+
+
+@pytest.mark.parametrize("options", [{}, {"span_limits": LIMITS}], ids=["default", "limits"])
+def test_what_is_handed_over_is_like_the_sdks_own(options: dict[str, Any]) -> None:
+    """A span that has ended elsewhere is exported as if the SDK had made it, with its times."""
+    traced = Traced(**options)
+    traced.provider.add_span_processor(Ends())
+    assert handed_over(traced, dict(ATTRIBUTES), (11, 15))
+    fast = traced.ended()
+    plain = traced.tracer.start_span(
+        "attempt", traced.context, SpanKind.INTERNAL, ATTRIBUTES, None, 11
+    )
+    plain.end(15)
+    assert facts(fast) == facts(traced.ended())
+    assert (fast.start_time, fast.end_time, fast.context and fast.context.span_id) == (11, 15, 99)
+    with pytest.raises(TypeError):
+        fast.attributes["more"] = 1  # type: ignore[index]
+
+
+@pytest.mark.parametrize("why", ["starts are heard", "too many", "no plain value"])
+def test_what_cannot_be_handed_over_is_not(why: str) -> None:
+    """Nothing is exported of a span that has to be made in the usual way."""
+    traced = Traced(span_limits=SpanLimits(max_span_attributes=4))
+    attributes: dict[str, Any] = dict(ATTRIBUTES)
+    if why == "starts are heard":
+        traced.provider.add_span_processor(Starts())
+    else:
+        attributes["more"] = ["a"] if why == "no plain value" else 1
+    assert not handed_over(traced, attributes, (11, 15))
+    assert traced.exporter.get_finished_spans() == ()
+
+
 class Judge(Sampler):
     """Decides as told and adds an attribute and a trace state."""
 

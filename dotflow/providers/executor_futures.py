@@ -13,8 +13,7 @@ from dotflow.abc.executor import Executor, Session
 from dotflow.core.attempt import Attempt, Outcome
 from dotflow.core.exception import InvalidOption, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
-from dotflow.workers.remote import packed, perform_packed, perform_shared, unpacked
-from dotflow.workers.step_store import StepStore
+from dotflow.workers.remote import Packer, perform_packed, perform_shared, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +64,7 @@ class _FuturesSession(Session):
         self._executor = executor
         self._in_flight = in_flight
         self._shares_memory = _shares_memory(executor)
-        self._steps = StepStore()
+        self._packer = Packer()
         self._jobs: dict[int, _Job] = {}
         self._failed: list[tuple[int, Outcome]] = []
         # What has ended, and when: put there by whichever thread ends it.
@@ -89,7 +88,7 @@ class _FuturesSession(Session):
     def _begin(self, attempt: Attempt) -> Future:
         if self._shares_memory:
             return self._executor.submit(perform_shared, attempt)
-        return self._executor.submit(perform_packed, packed(attempt, self._steps))
+        return self._executor.submit(perform_packed, self._packer.pack(attempt))
 
     def wait(self, seconds: float | None) -> Sequence[tuple[int, Outcome]]:
         """Give outcomes with their tickets, waiting for the first one at most so long."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from dotflow.core.attempt import Attempt, Outcome
 from dotflow.core.exception import PicklingFailed
@@ -19,9 +19,7 @@ from dotflow.workers.performing import (
     scopes_read,
 )
 from dotflow.workers.pickling import dump, dump_or_none, load, load_or_none
-
-if TYPE_CHECKING:
-    from dotflow.workers.step_store import StepStore
+from dotflow.workers.step_store import StepStore
 
 
 class Parcel(NamedTuple):
@@ -46,18 +44,24 @@ class Parcel(NamedTuple):
     host: str
 
 
-def packed(attempt: Attempt, steps: StepStore) -> bytes:
-    """Make what travels of an attempt; its step is pickled by `steps`.
+class Packer:
+    """Makes what travels of the attempts of one run. A step is pickled once, as it was then."""
 
-    Raises:
-        PicklingFailed: The step or a context of it cannot travel.
-    """
-    step = steps.of(attempt).data
-    contexts = attempt.initial, attempt.previous
-    given = dump(contexts, f"the input of step {attempt.name}", steps.modules)
-    remote = dump_or_none(dict(attempt.remote)) if attempt.remote else None
-    about = attempt.name, attempt.task_id, attempt.timeout, attempt.number
-    return dump((step, given, remote, about), f"step {attempt.name}")
+    def __init__(self) -> None:
+        self._steps = StepStore()
+
+    def pack(self, attempt: Attempt) -> bytes:
+        """Make what travels of an attempt.
+
+        Raises:
+            PicklingFailed: The step or a context of it cannot travel.
+        """
+        step = self._steps.of(attempt).data
+        contexts = attempt.initial, attempt.previous
+        given = dump(contexts, f"the input of step {attempt.name}", self._steps.modules)
+        remote = dump_or_none(dict(attempt.remote)) if attempt.remote else None
+        about = attempt.name, attempt.task_id, attempt.timeout, attempt.number
+        return dump((step, given, remote, about), f"step {attempt.name}")
 
 
 def perform_packed(payload: bytes) -> Parcel:

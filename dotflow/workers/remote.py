@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from time import monotonic
+from time import monotonic, monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dotflow.core.attempt import Attempt, Outcome
@@ -37,6 +37,7 @@ class Parcel(NamedTuple):
         recorded: What the scopes recorded, pickled; None for nothing.
         pid: The other process.
         host: Its host.
+        to_wall: Nanoseconds from its monotonic clock to its wall clock.
     """
 
     value: bytes | None
@@ -46,6 +47,7 @@ class Parcel(NamedTuple):
     recorded: bytes | None
     pid: int
     host: str
+    to_wall: int
 
 
 def packed(attempt: Attempt) -> bytes:
@@ -73,7 +75,8 @@ def perform_packed(payload: bytes) -> Parcel:
         initial, previous = load(given, f"the input of step {name}")
         action = load(step, f"step {name}")
     except PicklingFailed as error:
-        return _parcel(Outcome(None, Failure.of(error), began, monotonic()), name, {})
+        outcome = Outcome(None, Failure.of(error), began, monotonic())
+        return _parcel(outcome, name, scopes.collect())
     call = Attempt(action, name, task_id, initial, previous, timeout, number=number)
     outcome = perform_apart(call, scopes)
     return _parcel(outcome, name, scopes.collect())
@@ -108,7 +111,8 @@ def _parcel(outcome: Outcome, name: str, recorded: dict[str, object]) -> Parcel:
         told = (*failure[:-1], dump_or_none(failure.exception))
     kept = dump_or_none(recorded) if recorded else None
     host = socket.gethostname()
-    return Parcel(value, told, outcome.started, outcome.ended, kept, os.getpid(), host)
+    to_wall = time_ns() - monotonic_ns()
+    return Parcel(value, told, outcome.started, outcome.ended, kept, os.getpid(), host, to_wall)
 
 
 def _by_value(attempt: Attempt) -> Sequence[ModuleType]:

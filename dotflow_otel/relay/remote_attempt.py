@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from time import monotonic, time_ns
-from typing import TYPE_CHECKING, Any
+from itertools import count
+from time import time_ns
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import baggage
 from opentelemetry.sdk.trace import Tracer as SdkTracer
@@ -14,6 +14,8 @@ from opentelemetry.trace import SpanKind, StatusCode, TraceFlags
 
 from dotflow_otel import conventions as names
 from dotflow_otel.plain import plain
+from dotflow_otel.relay.clocks import on_our_clock, on_the_wall
+from dotflow_otel.relay.latecomers import latecomers
 from dotflow_otel.relay.process import this_process
 from dotflow_otel.relay.remote_span import RemoteSpan, Returned, Shared, unpacked
 from dotflow_otel.spans.failures import description_of, exception_attributes
@@ -29,7 +31,11 @@ if TYPE_CHECKING:
 
     from dotflow.core.attempt import Outcome
     from dotflow.core.failure import Failure
+    from dotflow_otel.relay.latecomers import HandOver
     from dotflow_otel.spans.maker import SpanMaker
+
+# Tells the runs of this process apart.
+_runs: Final = count(1)
 
 
 class RemoteAttempts:
@@ -48,7 +54,12 @@ class RemoteAttempts:
         self._ids = tracer.id_generator if isinstance(tracer, SdkTracer) else RandomIdGenerator()
         self._baggage = {name: plain(entry) for name, entry in baggage.get_all(context).items()}
         above = run.get_span_context()
+        self._run = next(_runs)
         self._shared = self._packed(above, int(above.trace_flags), recording=run.is_recording())
+
+    def expect(self, hand_over: HandOver) -> None:
+        """Have spans handed over that come late, with the outcome of another run."""
+        latecomers.expect(self._run, hand_over)
 
     def _packed(
         self, above: SpanContext, flags: int, *, recording: bool, state: str | None = None
@@ -56,7 +67,7 @@ class RemoteAttempts:
         if state is None:
             state = PlainContext.of(above).state
         owner = this_process()
-        shared = Shared(above.trace_id, flags, state, recording, self._baggage, owner)
+        shared = Shared(above.trace_id, flags, state, recording, self._baggage, owner, self._run)
         return shared.packed()
 
     def begin(self, task: Span, context: Context, number: int) -> RemoteAttempt:
@@ -99,9 +110,12 @@ class RemoteAttempt:
         parent_id: The id of the task's span.
         span_id: The span's own.
         attributes: What the span begins with.
+
+    Attributes:
+        late: Spans of other runs that came with the outcome, each with its run.
     """
 
-    __slots__ = ("_attributes", "_began", "_parent_id", "_shared", "span_id")
+    __slots__ = ("_attributes", "_began", "_parent_id", "_shared", "late", "span_id")
 
     def __init__(
         self, shared: bytes, parent_id: int, span_id: int, attributes: dict[str, Any]
@@ -111,6 +125,7 @@ class RemoteAttempt:
         self._parent_id = parent_id
         self._attributes = attributes
         self.span_id = span_id
+        self.late: Sequence[tuple[int, SpanRecord]] = ()
 
     @property
     def sampled(self) -> bool:
@@ -137,8 +152,11 @@ class RemoteAttempt:
             queued: Seconds that the attempt waited for its worker.
         """
         returned = Returned(None, None, (), 0) if recorded is None else Returned(*recorded)
+        if outcome is not None and outcome.shift:
+            returned = on_our_clock(returned, outcome)
         below = sorted(returned.below, key=lambda record: record.ended)
-        if not unpacked(self._shared).recording:
+        self.late = returned.others
+        if returned.is_theirs or not unpacked(self._shared).recording:
             return below
         own = returned.own or self._made(*(returned.times or self._times(outcome)))
         return [*below, _told(own, self._facts(outcome, queued), failure)]
@@ -147,9 +165,7 @@ class RemoteAttempt:
         # Nothing came back: the run tells what it knows.
         if outcome is None:
             return self._began, time_ns()
-        offset = time.time() - monotonic()
-        started = int((outcome.started + offset) * 1e9)
-        return started, max(started, int((outcome.ended + offset) * 1e9))
+        return on_the_wall(outcome)
 
     def _made(self, started: int, ended: int) -> SpanRecord:
         shared = unpacked(self._shared)

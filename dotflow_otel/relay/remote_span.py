@@ -8,9 +8,9 @@ step added nothing only its two times come back.
 from __future__ import annotations
 
 import pickle
-from functools import cache, lru_cache
+from functools import lru_cache
 from time import time_ns
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry import baggage
 from opentelemetry.context import attach, detach, get_current
@@ -26,9 +26,14 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from dotflow.core.failure import Failure
 from dotflow_otel import conventions as names
+from dotflow_otel.relay.once import Once
 from dotflow_otel.relay.process import this_process
+from dotflow_otel.relay.span_boxes import SpanBox
 from dotflow_otel.relay.span_relay import relay_here, worker_limits
+from dotflow_otel.relay.their_tracer import their_tracer
+from dotflow_otel.spans.failures import mark_failed
 from dotflow_otel.spans.given import GivenSpan
 from dotflow_otel.spans.method_scope import MethodScope
 from dotflow_otel.spans.record import PlainContext, SpanRecord, record_of
@@ -40,9 +45,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import Span as SdkSpan
     from opentelemetry.trace import Span
 
     from dotflow.core.action import Action
+    from dotflow_otel.relay.process import Process
+    from dotflow_otel.relay.their_tracer import TheirTracer
 
 _ids = RandomIdGenerator()
 
@@ -57,6 +65,7 @@ class Shared(NamedTuple):
         recording: Whether their spans are recorded.
         baggage: The entries of the caller's baggage.
         owner: Tells the process that owns the run.
+        run: Tells the run from others of that process.
     """
 
     trace_id: int
@@ -64,7 +73,8 @@ class Shared(NamedTuple):
     state: str
     recording: bool
     baggage: Mapping[str, Any]
-    owner: tuple[int, bytes]
+    owner: Process
+    run: int
 
     def packed(self) -> bytes:
         """Give it as bytes, to be sent."""
@@ -90,12 +100,16 @@ class Returned(NamedTuple):
         own: The attempt's span, where it did.
         below: The spans that the step opened and those of its methods.
         dropped: How many more there were than the worker had room for.
+        others: Late spans of other runs of the same process, each with its run.
+        is_theirs: Whether the attempt's span went to a provider that the worker's owner has set.
     """
 
     times: tuple[int, int] | None
     own: SpanRecord | None
     below: Sequence[SpanRecord]
     dropped: int
+    others: Sequence[tuple[int, SpanRecord]] = ()
+    is_theirs: bool = False
 
 
 class RemoteSpan:
@@ -112,8 +126,10 @@ class RemoteSpan:
         self, shared: bytes, parent_id: int, span_id: int, attributes: dict[str, Any]
     ) -> None:
         self._sent = shared, parent_id, span_id, attributes
-        self._span: ReadableSpan | None = None
+        self._span: SdkSpan | None = None
         self._methods: list[ReadableSpan] = []
+        self._box: SpanBox | None = None
+        self._theirs: TheirTracer | None = None
         self._token: Token[Context] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -125,9 +141,15 @@ class RemoteSpan:
 
     def prepare(self) -> None:
         """Have the spans that the step opens recorded here, where nobody else has them."""
-        if self._is_away:
-            flags = TraceFlags(unpacked(self._sent[0]).flags)
-            relay_here().begin(sampled=flags.sampled)
+        if not self._is_away:
+            return
+        shared = unpacked(self._sent[0])
+        relay = relay_here()
+        box = SpanBox(shared.owner, shared.run, sampled=TraceFlags(shared.flags).sampled)
+        relay.begin(box, self._sent[2])
+        self._box = box
+        if relay.theirs is not None:
+            self._theirs = their_tracer(relay.theirs, shared.owner)
 
     def __enter__(self) -> None:
         sent, parent_id, span_id, attributes = self._sent
@@ -136,7 +158,8 @@ class RemoteSpan:
         span: Span
         if shared.recording:
             parent = shared.context(parent_id, is_remote=True)
-            span = self._span = _started(names.ATTEMPT_SPAN, context, parent, dict(attributes))
+            start = _started if self._theirs is None else self._theirs.started
+            span = self._span = start(names.ATTEMPT_SPAN, context, parent, dict(attributes))
         else:
             span = NonRecordingSpan(context)
         current = get_current()
@@ -152,14 +175,19 @@ class RemoteSpan:
     ) -> None:
         if self._token is not None:
             detach(self._token)
-        if self._span is not None:
-            self._span.end()  # type: ignore[attr-defined] # read and written, as the SDK's are
+        if self._span is None:
+            return
+        if self._theirs is not None and error is not None:
+            mark_failed(self._span, Failure.of(error))
+        self._span.end()
 
     def method_scope(self, action: Action, attempt: int | None) -> MethodScope | None:
         """Give what makes a span of a method of a class step, or of a try of it."""
         return None if self._span is None else MethodScope(self._start_below, action, attempt)
 
     def _start_below(self, name: str, attributes: Mapping[str, Any]) -> Span:
+        if self._theirs is not None:
+            return self._theirs.started_below(name, attributes)
         parent = get_current_span().get_span_context()
         own = SpanContext(
             parent.trace_id,
@@ -174,16 +202,19 @@ class RemoteSpan:
 
     def collect(self) -> tuple[Any, ...] | None:
         """Give the fields of `Returned`, called after the exit; None for nothing."""
-        records, dropped = relay_here().take() if self._is_away else ((), 0)
+        box = self._box
+        records, dropped, others = ((), 0, ()) if box is None else relay_here().end(box)
         # A method's span is open where its thread was abandoned.
         methods = [record_of(span, None) for span in self._methods if span.end_time is not None]
         below = (*records, *methods)
-        span = self._span
-        if span is None:
-            return (None, None, below, dropped) if below or dropped else None
+        is_theirs = self._theirs is not None and self._span is not None
+        more = (others, is_theirs) if others or is_theirs else ()
+        span = None if is_theirs else self._span
+        if span is None or span.end_time is None:
+            return (None, None, below, dropped, *more) if below or dropped or more else None
         if self._is_untouched(span):
-            return (span.start_time, span.end_time), None, below, dropped
-        return None, record_of(span, None), below, dropped
+            return (span.start_time, span.end_time), None, below, dropped, *more
+        return None, record_of(span, None), below, dropped, *more
 
     def _is_untouched(self, span: ReadableSpan) -> bool:
         return (
@@ -197,11 +228,12 @@ class RemoteSpan:
 
 def _started(
     name: str, own: SpanContext, parent: SpanContext, attributes: dict[str, Any]
-) -> GivenSpan | Any:
+) -> SdkSpan:
     tracer, maker = _makers()
-    made = maker and maker.given(name, own, parent, None, attributes, time_ns())
-    if made is not None:
-        return made
+    if maker is not None:
+        made = maker.given(name, own, parent, None, attributes, time_ns())
+        if made is not None:
+            return made
     span = GivenSpan(
         name,
         own,
@@ -214,8 +246,7 @@ def _started(
     return span
 
 
-@cache
-def _makers() -> tuple[Tracer, FastMaker | None]:
+def _make_makers() -> tuple[Tracer, FastMaker | None]:
     # Nothing is exported from here, so there is no processor, nor a resource.
     provider = TracerProvider(
         ALWAYS_ON, Resource.get_empty(), shutdown_on_exit=False, span_limits=worker_limits()
@@ -224,3 +255,6 @@ def _makers() -> tuple[Tracer, FastMaker | None]:
     if not isinstance(tracer, Tracer):
         raise TypeError(f"the SDK gave a {type(tracer).__name__} where it should give a Tracer")
     return tracer, fast_maker(tracer, tracer.start_span(names.ATTEMPT_SPAN))
+
+
+_makers: Final = Once(_make_makers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import attach, detach
@@ -13,6 +13,7 @@ from dotflow_otel import conventions as names
 from dotflow_otel import span_ids
 from dotflow_otel.drops import TRACES, tally
 from dotflow_otel.plain import printable
+from dotflow_otel.relay.latecomers import latecomers
 from dotflow_otel.relay.travel import let_tracers_travel
 from dotflow_otel.span_ids import SpanIds
 from dotflow_otel.spans.code import step_attributes
@@ -88,7 +89,9 @@ class RunSpan:
         except ModuleNotFoundError:
             return None
         let_tracers_travel()
-        return RemoteAttempts(self.maker, self.span, self.context)
+        attempts = RemoteAttempts(self.maker, self.span, self.context)
+        attempts.expect(partial(self.handover.hand_over, context=self.context))
+        return attempts
 
     def attributes_of(self, step: Action) -> Mapping[str, str | int | float]:
         """Give the attributes that all tasks of a step have in this run."""
@@ -198,9 +201,13 @@ class TaskSpan:
             return
         span_ids.end_attempt(self._task)
         if recorded is not None:
-            tally.add(TRACES, recorded[-1])
+            tally.add(TRACES, recorded[3])
         spans = remote.finished(outcome, failure, recorded, self._task.queue_duration)
-        self.run.handover.hand_over(spans, self.run.context)
+        try:
+            self.run.handover.hand_over(spans, self.run.context)
+        finally:
+            if remote.late:
+                latecomers.hand_over(remote.late)
 
     def method_scope(self, action: Action, attempt: int | None) -> MethodScope:
         """Give what makes a span of a method of a class step, or of a try of it."""

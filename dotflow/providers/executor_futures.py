@@ -6,7 +6,7 @@ import socket
 import sys
 from concurrent import futures
 from queue import Empty, SimpleQueue
-from time import monotonic
+from time import monotonic, monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow.abc.executor import Executor, Session
@@ -116,16 +116,20 @@ def _outcome(job: _Job, received: float) -> Outcome:
         return Outcome(None, _failure(error, job.name), job.submitted, received)
     if isinstance(ended, Outcome):
         return ended
-    return _on_our_clock(unpacked(ended, job.name), job.submitted, received)
+    return _on_our_clock(unpacked(ended, job.name), ended.to_wall, job.submitted, received)
 
 
-def _on_our_clock(outcome: Outcome, submitted: float, received: float) -> Outcome:
-    # The clock of another machine tells how long, not when.
-    if outcome.host == socket.gethostname():
+def _on_our_clock(outcome: Outcome, to_wall: int, submitted: float, received: float) -> Outcome:
+    # The clock of another machine tells how long, not when. Two may have the same name.
+    fits = submitted <= outcome.started <= outcome.ended <= received
+    if fits and outcome.host == socket.gethostname():
         return outcome
     lasted = max(0.0, outcome.ended - outcome.started)
     started = max(submitted, received - lasted)
-    return outcome._replace(started=started, ended=min(received, started + lasted))
+    ended = min(received, started + lasted)
+    ahead = time_ns() - monotonic_ns() - to_wall
+    shift = ahead + round((started - outcome.started) * 1e9)
+    return outcome._replace(started=started, ended=ended, shift=shift)
 
 
 def _failure(error: BaseException, name: str) -> Failure:

@@ -5,17 +5,20 @@ A kit is what the remote scopes of a run have in common (see `dotflow.abc.scope.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow.workers.pickling import dump_or_none, load_or_none
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from dotflow.abc.scope import RemoteScope
 
 _logger: Final = logging.getLogger("dotflow")
+
+_keys = itertools.count(1)
 
 
 class Kit(NamedTuple):
@@ -33,14 +36,9 @@ class Kit(NamedTuple):
 
 
 class Kits:
-    """The kits of a run.
+    """The kits of a run."""
 
-    Args:
-        new_key: Gives a key that no other kit has.
-    """
-
-    def __init__(self, new_key: Callable[[], int]) -> None:
-        self._new_key = new_key
+    def __init__(self) -> None:
         self._kits: dict[int, Kit | None] = {}
         self._has_warned = False
 
@@ -70,7 +68,7 @@ class Kits:
             data = dump_or_none(kit)
             if data is None:
                 return None
-            found = self._kits[id(kit)] = Kit(self._new_key(), data, kit)
+            found = self._kits[id(kit)] = Kit(next(_keys), data, kit)
         return found
 
     def warn(self) -> None:

@@ -10,7 +10,6 @@ import selectors
 import socket
 import sys
 from collections import deque
-from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -49,7 +48,6 @@ _MOST_LOSSES: Final = 5
 _LOOK: Final = 0.25
 
 _numbers = itertools.count(1)
-_kit_keys = itertools.count(1)
 
 
 class _Job(NamedTuple):
@@ -83,7 +81,7 @@ class LocalSession(Session):
         self._selector.register(self._bell[0], selectors.EVENT_READ, None)
         self._waits = False
         self._must_look = False
-        self._kits = Kits(partial(next, _kit_keys))
+        self._kits = Kits()
         self._host = socket.gethostname()
         self._user = everywhere.join(self._jobs)
 
@@ -109,22 +107,21 @@ class LocalSession(Session):
     def _job(self, ticket: int, attempt: Attempt) -> _Job:
         step = self._steps.of(attempt)
         scopes, kits = self._kits.pack(attempt.remote) if attempt.remote else ((), ())
-        body = self._body(attempt, scopes)
-        return _Job(ticket, attempt, step, body, next(_numbers), kits)
+        return _Job(ticket, attempt, step, self._body(attempt, scopes), next(_numbers), kits)
 
     def _body(self, attempt: Attempt, scopes: Sequence[object]) -> Sequence[bytes]:
         contexts = attempt.initial, attempt.previous
         timeout = attempt.timeout
-        what, modules = f"the input of step {attempt.name}", self._steps.modules
+        what = f"the input of step {attempt.name}"
         if scopes:
             # What telemetry sends along cannot fail a step.
             try:
-                return dump_in_pieces((contexts, timeout, scopes), what, modules)
+                return dump_in_pieces((contexts, timeout, scopes), what, self._steps.modules)
             except PicklingFailed:
-                pieces = dump_in_pieces((contexts, timeout, ()), what, modules)
+                data = dump_in_pieces((contexts, timeout, ()), what, self._steps.modules)
             self._kits.warn()
-            return pieces
-        return dump_in_pieces((contexts, timeout, ()), what, modules)
+            return data
+        return dump_in_pieces((contexts, timeout, ()), what, self._steps.modules)
 
     # --- sending ----------------------------------------------------------------------
 

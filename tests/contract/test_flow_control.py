@@ -82,10 +82,7 @@ class Counting(Executor):
 
 
 def test_many_chains_in_local_workers(local: ExecutorLocal) -> None:
-    """Of 10,000 chains two are in flight at a time, in two processes; each is handled as it comes.
-
-    So besides those two at most the two of one turn of the workers have begun and not ended.
-    """
+    """Of 10,000 chains two are in flight at a time, in two processes; each is handled at once."""
     counting = Counting(local)
     backlog: list[int] = []
     submitted = 0
@@ -105,7 +102,8 @@ def test_many_chains_in_local_workers(local: ExecutorLocal) -> None:
     assert {task.status for task in queue} == {"Completed"}
     assert counting.most == [2]
     assert submitted == MANY - 1
-    assert backlog[0] <= 4
+    # Two that run, and one that ended at the same time as the one that is told of.
+    assert backlog[0] <= 3
     assert 1 <= len(set(flow.result_storage())) <= 2
 
 

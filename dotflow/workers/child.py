@@ -21,6 +21,7 @@ from dotflow.workers.kits import unpack
 from dotflow.workers.page import Page
 from dotflow.workers.performing import NO_SCOPES, dumped_value, perform_apart, scopes_prepared
 from dotflow.workers.pickling import dump_or_none, load, load_or_none
+from dotflow.workers.watchdog import Watchdog
 from dotflow.workers.wire import Closed, FrameReader, send
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class _Child:
         self._connection = connection
         self._reader = FrameReader(connection)
         self._page = page
+        self._watchdog = Watchdog()
         self._pid = os.getpid()
         # Steps as they came, and those that are kept for a retry, by the task's id.
         self._steps: dict[int, bytes] = {}
@@ -121,8 +123,13 @@ class _Child:
             self._send(number, _failed(error, began), name, recorded)
             return
         body.release()  # a large input is not held in its pickled form while the step runs
-        call = Attempt(step, name, task_id, initial, previous, timeout, number=attempt)
-        self._page.begin(number, monotonic())
+        # Only a coroutine can be stopped from within. What else is late, the owner ends.
+        limit = timeout if step.is_coroutine else 0
+        call = Attempt(step, name, task_id, initial, previous, limit, number=attempt)
+        began = monotonic()
+        self._page.begin(number, began)
+        if timeout:
+            self._watchdog.watch(began, timeout)
         outcome = perform_apart(call, scopes)
         self._keep_for_retry(call, outcome)
         self._send(number, outcome, name, scopes.collect())
@@ -160,6 +167,8 @@ class _Child:
             # Whether a coroutine goes on here that could not be cancelled.
             failure is not None and is_abandoned(failure.exception),
         )
+        if self._watchdog.rest():
+            self._page.end(number, monotonic())
         send(self._connection, pickle.dumps(head), body or b"")
 
 

@@ -14,9 +14,8 @@ _TIME = Struct("=d")
 _NUMBER = Struct("=Q")
 _SIZE = mmap.PAGESIZE
 
-# Where the two moments of an attempt are noted: its number, and the time after it.
-_RECEIVED = 0
-_BEGUN = _NUMBER.size + _TIME.size
+# Where the moments of an attempt are noted: its number, and the time after it.
+_RECEIVED, _BEGUN, _ENDED = (place * (_NUMBER.size + _TIME.size) for place in range(3))
 
 
 def make_page() -> int:
@@ -46,6 +45,10 @@ class Page:
         """Note that the step of an attempt begins."""
         self._note(_BEGUN, number, now)
 
+    def end(self, number: int, now: float) -> None:
+        """Note that the outcome of an attempt that has a limit is ready to be sent."""
+        self._note(_ENDED, number, now)
+
     def received(self, number: int) -> float | None:
         """Tell when an attempt arrived; None if it has not."""
         return self._noted(_RECEIVED, number)
@@ -53,6 +56,10 @@ class Page:
     def begun(self, number: int) -> float | None:
         """Tell when the step of an attempt began; None if it has not."""
         return self._noted(_BEGUN, number)
+
+    def ended(self, number: int) -> float | None:
+        """Tell when the outcome of an attempt was ready; None if it is not."""
+        return self._noted(_ENDED, number)
 
     def _note(self, place: int, number: int, now: float) -> None:
         # The number comes last: who reads it finds the time that goes with it.

@@ -111,7 +111,7 @@ class LocalSession(Session):
 
     def _body(self, attempt: Attempt, scopes: Sequence[object]) -> Sequence[bytes]:
         contexts = attempt.initial, attempt.previous
-        timeout = attempt.timeout if attempt.step.is_coroutine else 0
+        timeout = attempt.timeout
         what = f"the input of step {attempt.name}"
         if scopes:
             # What telemetry sends along cannot fail a step.
@@ -294,12 +294,13 @@ class LocalSession(Session):
                 continue
             job = self._jobs[worker]
             limit = job.attempt.timeout + (_GRACE if job.attempt.step.is_coroutine else 0)
-            started = worker.page.begun(job.number)
-            # The time counts from when the step began, not from when it was sent.
-            self._due[worker] = (now if started is None else started) + limit
-            if started is not None and now >= started + limit:
-                self._time_out(worker, started)
-            elif started is None and worker.is_stopped():
+            # The time counts from when the step began, not from when it was sent, and until its
+            # outcome is on its way, which takes as long as this run lets it.
+            since = _running_since(job, worker)
+            self._due[worker] = (now if since is None else since) + limit
+            if since is not None and now >= since + limit:
+                self._time_out(worker, since)
+            elif since is None and worker.is_stopped():
                 self._lost(worker)
 
     def _time_out(self, worker: Worker, started: float) -> None:
@@ -310,6 +311,7 @@ class LocalSession(Session):
     def _lost(self, worker: Worker) -> None:
         job = self._jobs.get(worker)
         started = None if job is None else _start_of(job, worker)
+        was_late = job is not None and _has_become_late(job, worker)
         ended = self._drop(worker)
         if job is None:
             return
@@ -320,7 +322,7 @@ class LocalSession(Session):
             return
         when = "before it began" if started is None else "while it ran"
         error = WorkerLost(f"the worker process {worker.pid} {ended} {when} {job.attempt.name}")
-        failure = Failure.of(error, WORKER_LOST)
+        failure = _timeout(job.attempt) if was_late else Failure.of(error, WORKER_LOST)
         self._give_up(job, failure, monotonic() if started is None else started, worker.pid)
 
     def _give_up(self, job: _Job, failure: Failure, started: float, pid: int) -> None:
@@ -374,6 +376,17 @@ class LocalSession(Session):
 def _is_late(attempt: Attempt, lasted: float) -> bool:
     # A coroutine is cancelled by its worker, which tells of it.
     return 0 < attempt.timeout < lasted and not attempt.step.is_coroutine
+
+
+def _has_become_late(job: _Job, worker: Worker) -> bool:
+    # Then it ended itself, for this run did not.
+    since = _running_since(job, worker)
+    return since is not None and 0 < job.attempt.timeout <= monotonic() - since
+
+
+def _running_since(job: _Job, worker: Worker) -> float | None:
+    ended = worker.page.ended(job.number)
+    return worker.page.begun(job.number) if ended is None else None
 
 
 def _timeout(attempt: Attempt) -> Failure:

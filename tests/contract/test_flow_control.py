@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from dotflow.core.attempt import Attempt, Outcome
 
-MANY = 20_000
+MANY = 10_000
 PAYLOAD = 20_000
 
 
@@ -82,7 +82,7 @@ class Counting(Executor):
 
 
 def test_many_chains_in_local_workers(local: ExecutorLocal) -> None:
-    """Of 20,000 chains two are in flight at a time, in two processes; each is handled at once."""
+    """Of 10,000 chains two are in flight at a time, in two processes; each is handled at once."""
     counting = Counting(local)
     backlog: list[int] = []
     submitted = 0
@@ -123,7 +123,7 @@ class Inline(FuturesExecutor):
 
 
 def test_many_chains_in_an_executor_of_futures() -> None:
-    """Of 20,000 chains the futures and pickled results of 16 live at a time."""
+    """Of 10,000 chains the futures and pickled results of 16 live at a time."""
     inline = Inline()
     flow = quiet_flow(ExecutorFutures(inline, in_flight=16))
     flow.task.add([where] * MANY)

@@ -196,6 +196,58 @@ def test_a_late_result_is_late_also_for_a_busy_run(executor: ExecutorLocal) -> N
     assert failed.failure.kind == "timeout"
 
 
+def test_a_late_step_is_gone_though_the_run_is_busy(
+    executor: ExecutorLocal, tmp_path: Path
+) -> None:
+    """Its worker ends itself with its children, while a callback keeps the run."""
+    mark = tmp_path / "mark"
+    gone_after: list[float] = []
+
+    @action
+    def quick() -> int:
+        while not mark.exists():
+            time.sleep(0.01)
+        return 1
+
+    def keep(task: Task) -> None:
+        began, *processes = mark.read_text(encoding="utf-8").split()
+        while not all(is_gone(int(process)) for process in processes):
+            assert time.time() - float(began) < 10
+            time.sleep(0.01)
+        gone_after.append(time.time() - float(began))
+
+    log = LogDefault(output="file", path=os.devnull)
+    flow = DotFlow(config=Config(log=log, executor=executor))
+    flow.task.add(sleeps(mark))
+    flow.task.add(quick, callback=keep)
+    flow.start(mode="parallel")
+    failed, completed = flow.result_task()
+    assert (failed.status, completed.status) == ("Failed", "Completed")
+    assert failed.failure is not None
+    assert (failed.failure.kind, failed.errors[0].exception) == ("timeout", "TimeoutError")
+    assert TIMEOUT < gone_after[0] < TIMEOUT + 1
+
+
+def test_a_result_on_its_way_is_not_late(executor: ExecutorLocal) -> None:
+    """However long the run lets a large one wait, the step has ended in time."""
+
+    @action
+    def quick() -> int:
+        time.sleep(0.1)
+        return 1
+
+    @action(timeout=TIMEOUT)
+    def large() -> bytes:
+        return bytes(30_000_000)
+
+    log = LogDefault(output="file", path=os.devnull)
+    flow = DotFlow(config=Config(log=log, executor=executor))
+    flow.task.add(large)
+    flow.task.add(quick, callback=lambda task: time.sleep(4 * TIMEOUT))
+    flow.start(mode="parallel")
+    assert [task.status for task in flow.result_task()] == ["Completed"] * 2
+
+
 PROGRAM = """
 import asyncio, os, sys, time
 from concurrent.futures import ThreadPoolExecutor

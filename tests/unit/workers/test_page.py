@@ -33,12 +33,14 @@ def test_an_empty_page(sides: tuple[Page, Page]) -> None:
     assert (sides[0].received(1), sides[0].begun(1)) == (None, None)
 
 
-def test_both_moments_are_seen_at_the_other_side(sides: tuple[Page, Page]) -> None:
+def test_all_moments_are_seen_at_the_other_side(sides: tuple[Page, Page]) -> None:
     """What one side notes the other one reads, each moment on its own."""
     sides[0].receive(7, 1.25)
     assert (sides[1].received(7), sides[1].begun(7)) == (1.25, None)
     sides[0].begin(7, 2.5)
-    assert (sides[1].received(7), sides[1].begun(7)) == (1.25, 2.5)
+    assert (sides[1].received(7), sides[1].begun(7), sides[1].ended(7)) == (1.25, 2.5, None)
+    sides[0].end(7, 3.75)
+    assert (sides[1].received(7), sides[1].begun(7), sides[1].ended(7)) == (1.25, 2.5, 3.75)
 
 
 def test_an_attempt_is_not_taken_for_the_one_before(sides: tuple[Page, Page]) -> None:

@@ -1,0 +1,52 @@
+"""Ends a worker that is late, where its owner is too busy to do so."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from threading import Thread
+from typing import Final
+
+# How often it looks, in seconds.
+_LOOK: Final = 0.1
+
+# How late an attempt may be, in seconds: usually its owner has ended it by then.
+_LATE: Final = 0.6
+
+
+class Watchdog:
+    """Kills this process and its children when an attempt is late.
+
+    It costs nothing before the first attempt that has a limit, and then a look now and then.
+    """
+
+    def __init__(self) -> None:
+        self._due: float | None = None
+        self._watches = False
+
+    def watch(self, began: float, seconds: float) -> None:
+        """Begin to watch an attempt that began at a time of the monotonic clock.
+
+        Args:
+            began: When.
+            seconds: Its limit.
+        """
+        self._due = began + seconds + _LATE
+        if not self._watches:
+            self._watches = True
+            Thread(target=self._run, name="dotflow-watchdog", daemon=True).start()
+
+    def rest(self) -> bool:
+        """Watch nothing; tell whether there was an attempt that it watched."""
+        had, self._due = self._due, None
+        return had is not None
+
+    def _run(self) -> None:
+        while not self._is_late():
+            time.sleep(_LOOK)
+        os.killpg(0, signal.SIGKILL)
+
+    def _is_late(self) -> bool:
+        due = self._due
+        return due is not None and time.monotonic() >= due

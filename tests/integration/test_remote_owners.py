@@ -12,6 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from observed import is_child, span_id
 from opentelemetry import trace
 from remote import meeting
@@ -82,6 +83,7 @@ def leaves_something() -> None:
         with trace.use_span(here):
             record("below")
         record("of nobody")
+        structlog.get_logger().error("of nobody", rows=3)
         meeting.tell("done")
 
     threading.Thread(target=late).start()
@@ -117,7 +119,7 @@ def test_what_is_late_never_meets_another_application(
     told: Any = mine["carried"]
     assert told.span_id == f"{span_id(attempt):016x}"
     # As logging does without a configuration.
-    assert remote.close().splitlines() == ["of nobody"]
+    assert remote.close().splitlines() == ["of nobody", "{'rows': 3, 'event': 'of nobody'}"]
 
 
 @action

@@ -18,6 +18,7 @@ from remote import meeting
 from remote.process import RemoteProcess, remote_process
 
 from dotflow import action
+from dotflow.providers import ExecutorLocal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -280,3 +281,42 @@ def test_structlogs_events_of_threads(
     assert told == [(task.name, task.name, task.task_id) for task in manager.tasks]
     levels = sorted((r.name, r.levelno) for r in kept if r.name in ("a", "b"))
     assert levels == [(name, level) for name in "ab" for level in (20, 30)]
+
+
+def _breaks() -> None:
+    """Log, and fail, when what refers to this is read."""
+    logging.getLogger("app").warning("cannot be read")
+    tracer.start_span("opened").end()
+    raise ImportError("no such module")
+
+
+class Unreadable:
+    """What cannot be read where it arrives."""
+
+    def __reduce__(self) -> Any:
+        return _breaks, ()
+
+
+@pytest.mark.parametrize("where", ["ours", "theirs"])
+def test_what_is_recorded_while_a_step_cannot_be_read(
+    observed: Observed, remote: RemoteProcess, kept: list[logging.LogRecord], where: str
+) -> None:
+    """Where a step cannot be read, what was recorded until then comes with that outcome."""
+    held = Unreadable()
+
+    @action
+    def broken() -> object:
+        return held
+
+    own = ExecutorLocal(workers=1)
+    observed.config.executor = own if where == "ours" else remote.executor()
+    try:
+        manager = observed.run(broken, mode="parallel")
+    finally:
+        own.close()
+    assert manager.tasks[0].failure.name == "PicklingFailed"
+    (attempt,) = (span for span in observed.spans if span.name == "attempt")
+    assert (attempt.attributes or {})["error.type"] == "dotflow.core.exception.PicklingFailed"
+    assert len(observed.spans) == 4
+    assert observed.span("opened").parent is None
+    assert [record.getMessage() for record in kept if record.name == "app"] == ["cannot be read"]

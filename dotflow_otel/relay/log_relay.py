@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import logging
 import pickle
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from structlog.contextvars import merge_contextvars
 from structlog.processors import StackInfoRenderer, format_exc_info
 
+from dotflow.core.once import once
 from dotflow_otel.relay.backlog import Backlog
 from dotflow_otel.relay.log_entry import EventEntry, RecordEntry
 
@@ -121,7 +121,7 @@ class LogRelay:
         return taken if taken.items or taken.dropped else None
 
 
-@cache
+@once
 def log_relay_here() -> LogRelay:
     """Give the relay of this process."""
     return LogRelay()

@@ -17,6 +17,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
 
+from dotflow.core.once import once
 from dotflow_otel.relay.backlog import Backlog
 from dotflow_otel.spans.record import record_of, scope_of
 
@@ -92,7 +93,7 @@ def worker_limits() -> SpanLimits:
     )
 
 
-@cache
+@once
 def relay_here() -> Relay:
     """Give the relay of this process."""
     return Relay()

@@ -21,11 +21,13 @@ class _Turn:
     Args:
         second: The other thread's call.
         place: Before which of the interpreter's steps in our packages it is made.
+        within: The name of the only function whose steps count; None: all do.
     """
 
-    def __init__(self, second: Callable[[], object], place: int) -> None:
+    def __init__(self, second: Callable[[], object], place: int, within: str | None) -> None:
         self._thread = Thread(target=second, daemon=True)
         self._left = place
+        self._within = within
         self.came = False
 
     def run(self, first: Callable[[], object]) -> None:
@@ -42,6 +44,8 @@ class _Turn:
     def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
         if not frame.f_globals.get("__name__", "").startswith("dotflow"):
             return None
+        if self._within not in {None, frame.f_code.co_name}:
+            return None
         frame.f_trace_opcodes = True
         if event == "opcode" and not self.came:
             self._left -= 1
@@ -52,16 +56,19 @@ class _Turn:
         return self._trace
 
 
-def interleave(prepare: Callable[[], Sequence[Callable[[], object]]]) -> None:
+def interleave(
+    prepare: Callable[[], Sequence[Callable[[], object]]], within: str | None = None
+) -> None:
     """Try every place of a call at which another thread may make another one.
 
     Args:
         prepare: Gives, anew for each place, the call, that of the other thread, and what
             checks afterwards that nothing is wrong.
+        within: The name of the function to interrupt; None: all that the call comes to.
     """
     for place in count():
         first, second, check = prepare()
-        turn = _Turn(second, place)
+        turn = _Turn(second, place, within)
         turn.run(first)
         if not turn.came:
             assert place, "the call makes no step in our packages"

@@ -11,7 +11,7 @@ from dotflow.core.action import Action
 from dotflow.core.config import Config, default_config
 from dotflow.core.context import Context
 from dotflow.core.exception import MissingActionDecorator, NotCallableObject, TaskError
-from dotflow.core.locks import process_lock
+from dotflow.core.locks import fork_safe_lock
 from dotflow.core.module import Module
 from dotflow.core.types.status import TypeStatus
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 # Held for a moment while a task gets what most tasks never need.
-_making = process_lock()
+_making = fork_safe_lock()
 
 
 def basic_callback(*args: Any, **kwargs: Any) -> None:

@@ -71,6 +71,6 @@ def _wait_at_exit() -> None:
 
 def _join_pending() -> None:
     while _pending:
-        for ended in tuple(_pending):
+        for ended in _pending.copy():
             ended.wait()
             _pending.discard(ended)

@@ -42,7 +42,7 @@ _METHODS: Final = {
 
 def levels_here() -> bytes:
     """Give the levels that the application has set, in a form that is cheap to send."""
-    loggers = list(logging.root.manager.loggerDict.items())
+    loggers = logging.root.manager.loggerDict.copy().items()
     levels = {
         name: logger.level
         for name, logger in loggers

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from threading import RLock
 from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from dotflow.core.locks import fork_safe_lock
 
 _Item = TypeVar("_Item")
 
@@ -43,7 +44,7 @@ class Backlog(Generic[_Item]):
         self._most = most
         self._most_bytes = most_bytes
         # One that its owner can take again: a finalizer that logs may run in between.
-        self._lock = RLock()
+        self._lock = fork_safe_lock()
         self._begin()
 
     def _begin(self) -> None:

@@ -19,12 +19,12 @@ import structlog
 from structlog.contextvars import merge_contextvars
 from structlog.processors import StackInfoRenderer, format_exc_info
 
+from dotflow.core.once import once
 from dotflow_otel.plain import plain
 from dotflow_otel.relay.backlog import Taken
 from dotflow_otel.relay.boxes import Box, Boxes
 from dotflow_otel.relay.levels import ROOT, LevelsHere
 from dotflow_otel.relay.log_entry import EventEntry, RecordEntry
-from dotflow_otel.relay.once import Once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ _METHODS: Final = {
 
 def levels_here() -> bytes:
     """Give the levels that the application has set, in a form that is cheap to send."""
-    loggers = list(logging.root.manager.loggerDict.items())
+    loggers = logging.root.manager.loggerDict.copy().items()
     levels = {
         name: logger.level
         for name, logger in loggers
@@ -156,8 +156,10 @@ class LogRelay:
         return Taken(items, dropped) if items or dropped else None
 
 
-# The relay of this process.
-log_relay_here: Final = Once(LogRelay)
+@once
+def log_relay_here() -> LogRelay:
+    """Give the relay of this process."""
+    return LogRelay()
 
 
 def _owner_by_span() -> Process | None:

@@ -28,8 +28,8 @@ from opentelemetry.trace import (
 )
 
 from dotflow.core.failure import Failure
+from dotflow.core.once import once
 from dotflow_otel import conventions as names
-from dotflow_otel.relay.once import Once
 from dotflow_otel.relay.process import this_process
 from dotflow_otel.relay.span_boxes import SpanBox
 from dotflow_otel.relay.span_relay import relay_here, worker_limits
@@ -283,7 +283,8 @@ def _started(
     return span
 
 
-def _make_makers() -> tuple[Tracer, FastMaker | None]:
+@once
+def _makers() -> tuple[Tracer, FastMaker | None]:
     # Nothing is exported from here, so there is no processor, nor a resource.
     provider = TracerProvider(
         ALWAYS_ON, Resource.get_empty(), shutdown_on_exit=False, span_limits=worker_limits()
@@ -292,6 +293,3 @@ def _make_makers() -> tuple[Tracer, FastMaker | None]:
     if not isinstance(tracer, Tracer):
         raise TypeError(f"the SDK gave a {type(tracer).__name__} where it should give a Tracer")
     return tracer, fast_maker(tracer, tracer.start_span(names.ATTEMPT_SPAN))
-
-
-_makers: Final = Once(_make_makers)

@@ -18,8 +18,8 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
 
+from dotflow.core.once import once
 from dotflow_otel.relay.boxes import Boxes
-from dotflow_otel.relay.once import Once
 from dotflow_otel.relay.span_boxes import SpanBoxes
 from dotflow_otel.spans.record import record_of, scope_of
 
@@ -139,8 +139,10 @@ def worker_limits() -> SpanLimits:
     )
 
 
-# The relay of this process.
-relay_here: Final = Once(Relay)
+@once
+def relay_here() -> Relay:
+    """Give the relay of this process."""
+    return Relay()
 
 
 def _global_provider() -> trace.TracerProvider:

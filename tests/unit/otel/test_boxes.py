@@ -13,7 +13,6 @@ import pytest
 from dotflow_otel.drops import TRACES, tally
 from dotflow_otel.relay.boxes import Box, Boxes, Late
 from dotflow_otel.relay.latecomers import Latecomers
-from dotflow_otel.relay.once import Once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -152,29 +151,6 @@ def test_a_forked_child_can_put_while_its_parent_did() -> None:
     free.set()
     thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-def test_a_thing_is_made_once(hasty: None) -> None:
-    """Threads that want it first at the same moment all get the same one."""
-    made: list[object] = []
-    start = threading.Barrier(8)
-
-    def make() -> object:
-        made.append(object())
-        # Others come meanwhile.
-        threading.Event().wait(0.01)
-        return made[-1]
-
-    once = Once(make)
-
-    def want() -> object:
-        start.wait(10)
-        return once()
-
-    with ThreadPoolExecutor(8) as pool:
-        got = [each.result(10) for each in [pool.submit(want) for _ in range(8)]]
-    assert len(made) == 1
-    assert got == made * 8
 
 
 def test_latecomers_go_to_their_own_runs() -> None:

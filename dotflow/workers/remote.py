@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
+    from dotflow.core.action import Action
+
 
 class Parcel(NamedTuple):
     """What comes back from another process, as plain values.
@@ -48,19 +50,34 @@ class Parcel(NamedTuple):
     host: str
 
 
-def packed(attempt: Attempt) -> bytes:
-    """Make what travels of an attempt.
+class Packer:
+    """Makes what travels of the attempts of one run.
 
-    Raises:
-        PicklingFailed: The step or a context of it cannot travel.
+    A step is pickled once. What it refers to is part of it, as it was then.
     """
-    by_value = _by_value(attempt)
-    step = dump(attempt.step, f"step {attempt.name}", by_value)
-    contexts = attempt.initial, attempt.previous
-    given = dump(contexts, f"the input of step {attempt.name}", by_value)
-    remote = dump_or_none(dict(attempt.remote)) if attempt.remote else None
-    about = attempt.name, attempt.task_id, attempt.timeout, attempt.number
-    return dump((step, given, remote, about), f"step {attempt.name}")
+
+    def __init__(self) -> None:
+        # The step is kept, so that no other one gets its id.
+        self._steps: dict[int, tuple[Action, bytes, Sequence[ModuleType]]] = {}
+
+    def pack(self, attempt: Attempt) -> bytes:
+        """Make what travels of an attempt.
+
+        Raises:
+            PicklingFailed: The step or a context of it cannot travel.
+        """
+        _, step, by_value = self._steps.get(id(attempt.step)) or self._packed_step(attempt)
+        contexts = attempt.initial, attempt.previous
+        given = dump(contexts, f"the input of step {attempt.name}", by_value)
+        remote = dump_or_none(dict(attempt.remote)) if attempt.remote else None
+        about = attempt.name, attempt.task_id, attempt.timeout, attempt.number
+        return dump((step, given, remote, about), f"step {attempt.name}")
+
+    def _packed_step(self, attempt: Attempt) -> tuple[Action, bytes, Sequence[ModuleType]]:
+        by_value = _by_value(attempt)
+        data = dump(attempt.step, f"step {attempt.name}", by_value)
+        made = self._steps[id(attempt.step)] = attempt.step, data, by_value
+        return made
 
 
 def perform_packed(payload: bytes) -> Parcel:

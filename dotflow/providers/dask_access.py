@@ -1,0 +1,104 @@
+"""What executors need to know of Dask, which only its users have imported."""
+
+from __future__ import annotations
+
+import sys
+from concurrent import futures
+from contextlib import suppress
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any, Final
+
+from dotflow.core.exception import ClusterUnusable
+from dotflow.workers.dask_attempt import perform_once
+from dotflow.workers.dask_referee import make_referee
+from dotflow.workers.remote import Packer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from distributed import Client
+
+    from dotflow.core.attempt import Attempt
+
+# How long a scheduler that is connected may take for an answer, in seconds.
+_PATIENCE: Final = 10
+
+
+class DaskDoor:
+    """The way of one run's attempts into a Dask cluster, each of them at most once.
+
+    Args:
+        executor: What `Client.get_executor()` gave.
+        client: That client.
+    """
+
+    def __init__(self, executor: Any, client: Client) -> None:
+        self._client = client
+        # Which workers, resources and the like it was made for; it has no public name either.
+        self._options: Mapping[str, Any] = {
+            **getattr(executor, "_kwargs", {}),
+            "pure": False,
+        }
+        self._packer = Packer()
+
+    def open(self) -> int:
+        """Have the cluster keep attempts from running twice.
+
+        Returns:
+            How many threads its workers have now.
+
+        Raises:
+            ClusterUnusable: The scheduler does not answer, or refuses.
+        """
+        client = self._client
+        try:
+            client.sync(client.register_plugin, make_referee(), callback_timeout=_PATIENCE)
+            threads: dict[str, int] = client.sync(client.nthreads, callback_timeout=_PATIENCE)
+        except Exception as error:
+            raise ClusterUnusable(address_of(client), error) from error
+        return sum(threads.values())
+
+    def begin(self, attempt: Attempt) -> futures.Future[Any]:
+        """Begin an attempt, under a key of its own that tells its step."""
+        payload = self._packer.pack(attempt)
+        key = f"{attempt.name}-{token_hex(16)}"
+        task = self._client.submit(perform_once, payload, key=key, **self._options)
+        return _followed(self._client, task)
+
+
+def _followed(client: Client, task: Any) -> futures.Future[Any]:
+    # The executor of Dask never tells of a result that was lost on its way.
+    promise: futures.Future[Any] = futures.Future()
+    promise.add_done_callback(lambda ended: task.cancel() if ended.cancelled() else None)
+
+    async def follow() -> None:
+        # A promise that was cancelled takes nothing any more.
+        with suppress(futures.InvalidStateError):
+            try:
+                promise.set_result(await client.gather(task, asynchronous=True))
+            except BaseException as error:  # noqa: BLE001 - whoever waits is told
+                promise.set_exception(error)
+
+    client.loop.add_callback(follow)
+    return promise
+
+
+def address_of(client: Client) -> str:
+    """Give the address of a client's scheduler, for messages."""
+    return str(getattr(client.scheduler, "address", None) or "an unknown address")
+
+
+def client_of(executor: futures.Executor) -> Client | None:
+    """Give the client of an executor that is one of Dask's."""
+    kind = getattr(sys.modules.get("distributed.cfexecutor"), "ClientExecutor", ())
+    if not isinstance(executor, kind):
+        return None
+    # It has no public name; without it attempts go the way of every other executor.
+    client: Client | None = getattr(executor, "_client", None)
+    return client
+
+
+def losses_of_dask() -> tuple[type[BaseException], ...]:
+    """Give the errors that tell of a worker that is gone."""
+    killed = getattr(sys.modules.get("distributed"), "KilledWorker", None)
+    return () if killed is None else (killed,)

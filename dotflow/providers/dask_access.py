@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sys
-from concurrent import futures
-from contextlib import suppress
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.exception import ClusterUnusable
+from dotflow.providers.dask_mail import mailbox_of
 from dotflow.workers.dask_attempt import perform_once
-from dotflow.workers.dask_referee import make_referee
+from dotflow.workers.dask_referee import NAME, make_referee
 from dotflow.workers.remote import Packer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from concurrent import futures
 
     from distributed import Client
 
@@ -32,14 +31,12 @@ class DaskDoor:
         client: That client.
     """
 
-    def __init__(self, executor: Any, client: Client) -> None:
+    def __init__(self, executor: futures.Executor, client: Client) -> None:
         self._client = client
-        # Which workers, resources and the like it was made for; it has no public name either.
-        self._options: Mapping[str, Any] = {
-            **getattr(executor, "_kwargs", {}),
-            "pure": False,
-        }
+        # Which workers, resources and the like it was made for: it has no public name.
+        self._options = {**getattr(executor, "_kwargs", {}), "pure": False}
         self._packer = Packer()
+        self._mailbox = mailbox_of(client)
 
     def open(self) -> int:
         """Have the cluster keep attempts from running twice.
@@ -52,6 +49,7 @@ class DaskDoor:
         """
         client = self._client
         try:
+            client.subscribe_topic(NAME, self._mailbox.take)
             client.sync(client.register_plugin, make_referee(), callback_timeout=_PATIENCE)
             threads: dict[str, int] = client.sync(client.nthreads, callback_timeout=_PATIENCE)
         except Exception as error:
@@ -62,25 +60,10 @@ class DaskDoor:
         """Begin an attempt, under a key of its own that tells its step."""
         payload = self._packer.pack(attempt)
         key = f"{attempt.name}-{token_hex(16)}"
+        promise = self._mailbox.expect(key, attempt.name)
         task = self._client.submit(perform_once, payload, key=key, **self._options)
-        return _followed(self._client, task)
-
-
-def _followed(client: Client, task: Any) -> futures.Future[Any]:
-    # The executor of Dask never tells of a result that was lost on its way.
-    promise: futures.Future[Any] = futures.Future()
-    promise.add_done_callback(lambda ended: task.cancel() if ended.cancelled() else None)
-
-    async def follow() -> None:
-        # A promise that was cancelled takes nothing any more.
-        with suppress(futures.InvalidStateError):
-            try:
-                promise.set_result(await client.gather(task, asynchronous=True))
-            except BaseException as error:  # noqa: BLE001 - whoever waits is told
-                promise.set_exception(error)
-
-    client.loop.add_callback(follow)
-    return promise
+        self._mailbox.follow(self._client, task, attempt.name, promise)
+        return promise
 
 
 def address_of(client: Client) -> str:

@@ -131,8 +131,8 @@ class ClusterUnusable(DotflowError):
     """A cluster does not answer, or refuses what dotflow needs of it."""
 
     def __init__(self, address: object = None, reason: object = "", hint: str = "") -> None:
-        then = f" {hint}" if hint else ""
-        super().__init__(f"The Dask cluster at {address!s} cannot be used: {reason!s}.{then}")
+        why = str(reason).rstrip(".")
+        super().__init__(f"The Dask cluster at {address!s} cannot be used: {why}. {hint}".rstrip())
 
 
 class ProblemOrdering(DotflowError):

@@ -30,7 +30,7 @@ class Scheduler:
 
     def assign(self, key: str, worker: str) -> None:
         """Have a worker run a task that one client wants."""
-        wants = {SimpleNamespace(client_key="client")}
+        wants = [SimpleNamespace(client_key="client")]
         where = SimpleNamespace(address=worker)
         self.tasks[key] = SimpleNamespace(processing_on=where, who_wants=wants)
 

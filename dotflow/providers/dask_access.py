@@ -48,6 +48,9 @@ class DaskDoor:
             ClusterUnusable: The scheduler does not answer, or refuses.
         """
         client = self._client
+        if client.asynchronous:
+            hint = "Give a client that was not made with asynchronous=True."
+            raise ClusterUnusable(address_of(client), "its client is asynchronous", hint)
         try:
             client.subscribe_topic(NAME, self._mailbox.take)
             client.sync(client.register_plugin, make_referee(), callback_timeout=_PATIENCE)

@@ -11,10 +11,7 @@ A small one goes to the run by way of the scheduler, before the worker begins an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Any, Final
 
 NAME: Final = "dotflow-referee"
 
@@ -36,16 +33,14 @@ def make_referee() -> Any:  # noqa: C901 - the methods of its class count as its
             # Who began an attempt, and when, by the key of its task; None: it has ended.
             self.begun: dict[Any, tuple[str, int, str, float] | None] = {}
             self.scheduler: Any = None
-            self.tasks: Mapping[Any, Any] = {}
 
         async def start(self, scheduler: Any) -> None:
             self.scheduler = scheduler
-            self.tasks = scheduler.tasks
             scheduler.handlers["dotflow_begin"] = self.begin
             scheduler.handlers["dotflow_end"] = self.end
 
         async def begin(self, key: Any, worker: str, pid: int, host: str) -> bool:
-            task = self.tasks.get(key)
+            task = self.scheduler.tasks.get(key)
             has_it = task is not None and task.processing_on
             if not has_it or has_it.address != worker or key in self.begun:
                 return False
@@ -58,7 +53,7 @@ def make_referee() -> Any:  # noqa: C901 - the methods of its class count as its
                 self.tell(key, outcome, None)
 
         def tell(self, key: Any, outcome: Any, lost: Any) -> None:
-            task = self.tasks.get(key)
+            task = self.scheduler.tasks.get(key)
             told = {"op": "event", "topic": NAME, "event": (key, outcome, lost)}
             for client in (task and task.who_wants) or ():
                 self.scheduler.client_send(client.client_key, told)
@@ -66,6 +61,9 @@ def make_referee() -> Any:  # noqa: C901 - the methods of its class count as its
         def transition(self, key: Any, start: str, finish: str, *_: Any, **__: Any) -> None:
             if start != finish == "forgotten":
                 self.begun.pop(key, None)
+
+        def restart(self, scheduler: Any) -> None:  # noqa: ARG002 - Dask names it
+            self.begun.clear()
 
         def remove_worker(
             self,

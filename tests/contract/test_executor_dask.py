@@ -23,6 +23,8 @@ from dotflow.providers import ExecutorDask, ExecutorFutures
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from dotflow import Task
+
 
 @action
 def process_id() -> int:
@@ -175,6 +177,48 @@ def test_a_scheduler_that_dies_fails_the_run(processes: DaskProcesses, tmp_path:
             _run(executor, process_id)
     assert observed.total("dotflow_worker_lost_total") == 6
     assert observed.total("dotflow_task_in_progress") == 0
+
+
+@action
+def notes(initial_context: Context) -> None:
+    """Note that it begins, and take a while."""
+    folder, name = initial_context.storage
+    Path(folder, name).touch()
+    threading.Event().wait(0.2)
+
+
+def test_an_interrupt_ends_the_run(dask_cluster: str, tmp_path: Path) -> None:
+    """What the cluster had not begun never begins, and the cluster is free."""
+
+    def interrupt(task: Task) -> None:
+        if task.status == "Completed":
+            raise KeyboardInterrupt
+
+    with ExecutorDask(dask_cluster) as executor:
+        flow = DotFlow(config=Config(executor=executor), name="work")
+        for index in range(20):
+            flow.task.add(notes, initial_context=(str(tmp_path), str(index)), callback=interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            flow.start(mode="parallel")
+        assert "In progress" not in {task.status for task in flow.task.queue}
+        # Each worker does this after what it had before.
+        assert _run(executor, *[process_id] * 6).task.queue[5].status == "Completed"
+    assert 1 <= len(list(tmp_path.iterdir())) <= 6
+
+
+class AsynchronousClient:
+    """As much of a client as is looked at."""
+
+    asynchronous = True
+    scheduler = None
+
+
+def test_an_asynchronous_client_is_refused() -> None:
+    """The error tells what to give."""
+    from distributed.cfexecutor import ClientExecutor
+
+    with pytest.raises(ClusterUnusable, match=r"its client is asynchronous\. Give a client that"):
+        _run(ClientExecutor(AsynchronousClient()), process_id)
 
 
 def test_nobody_answers() -> None:

@@ -114,6 +114,9 @@ def test_nothing_is_kept_of_what_dask_forgets(scheduler: Scheduler, referee: Any
     assert list(referee.begun) == ["k"]
     referee.transition("k", "released", "forgotten", stimulus_id="s")
     assert referee.begun == {}
+    scheduler.begin("k", A)
+    referee.restart(scheduler)
+    assert referee.begun == {}
 
 
 def test_a_scheduler_needs_no_dotflow() -> None:

@@ -31,7 +31,7 @@ class ExecutorLocal(Executor):
     def __init__(self, workers: int | None = None) -> None:
         if workers is not None and (not isinstance(workers, int) or workers < 1):
             raise InvalidOption("workers", workers, "give a whole number, 1 or more")
-        self.workers = workers or _cores()
+        self.workers = workers or cores()
         self._pool: Pool | None = None
         self._lock = fork_safe_lock()
 
@@ -59,7 +59,8 @@ def shared_executor() -> ExecutorLocal:
     return ExecutorLocal()
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Give how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -64,7 +64,7 @@ def lines(peers: Peers) -> Iterator[Line]:
     for mode in ("sequential", "background"):
         yield Line(f"{mode}, observed", "here", _ours(peers.telemetry, mode, "on"))
     yield Line("dotflow 1.0.1", "here", _ours(peers.dotflow1, "sequential", "off"))
-    yield Line("Apache Hamilton", "here", _theirs(peers.hamilton, "hamilton_nodes.py"))
+    yield Line("Apache Hamilton", "here", _theirs(peers.hamilton, "hamilton_nodes.py", "apart"))
     yield Line("taskiq", "here", _theirs(peers.taskiq, "taskiq_tasks.py"))
     yield Line("luigi", "here", _theirs(peers.luigi, "luigi_tasks.py"))
     yield Line("Prefect", "here", _theirs(peers.prefect, "prefect_tasks.py"))

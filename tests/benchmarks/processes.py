@@ -100,9 +100,17 @@ def run(python: Path, *arguments: str, limit: float = _LIMIT) -> str:
 def workload(
     python: Path, name: str, *arguments: object, limit: float = _LIMIT
 ) -> dict[str, float]:
-    """Run a workload and give its figures."""
+    """Run a workload and give its figures.
+
+    Raises:
+        RuntimeError: It failed, or printed no figures.
+        TimeoutExpired: It took too long.
+    """
     printed = run(python, str(_WORKLOADS / name), *map(str, arguments), limit=limit)
-    figures: dict[str, float] = json.loads(printed)
+    try:
+        figures: dict[str, float] = json.loads(printed)
+    except ValueError as error:
+        raise RuntimeError(f"{name} {arguments} printed {printed!r}, no figures") from error
     return figures
 
 

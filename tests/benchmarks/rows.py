@@ -23,14 +23,19 @@ def sequential(peers: Peers, pairs: int) -> Iterator[Row]:
 
 
 def hamilton(peers: Peers, pairs: int) -> Iterator[Row]:
-    """2,000 trivial tasks, beside as many nodes that do the same."""
-    figures = in_turn(
-        pairs,
-        partial(workload, peers.here, "sequential.py", 2000, 9),
-        partial(workload, peers.hamilton, "hamilton_nodes.py", 2000, 20),
-    )
-    run = medians(*figures, "run")
-    yield Row("run, 2,000 tasks", "us/task", run, "Apache Hamilton, a node", 0.6)
+    """2,000 trivial tasks beside as many nodes: a chain, as ours are one, and independent ones."""
+    shapes = {
+        "chain": ("chain.py", ", each takes the last one's value", "a chain of nodes", 0.6),
+        "apart": ("sequential.py", "", "independent nodes", None),
+    }
+    for shape, (script, note, what, bar) in shapes.items():
+        figures = in_turn(
+            pairs,
+            partial(workload, peers.here, script, 2000, 9),
+            partial(workload, peers.hamilton, "hamilton_nodes.py", shape, 2000, 20),
+        )
+        run, beside = medians(*figures, "run"), f"Apache Hamilton, {what}"
+        yield Row(f"run, 2,000 tasks{note}", "us/task", run, beside, bar)
 
 
 def imported(peers: Peers, pairs: int) -> Iterator[Row]:

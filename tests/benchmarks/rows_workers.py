@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from processes import Pair, Peers, in_turn, medians, within, workload
@@ -71,17 +70,16 @@ def large(peers: Peers, pairs: int) -> Iterator[Row]:
 
 def many(peers: Peers, pairs: int) -> Iterator[Row]:
     """10,000 and 100,000 tasks in workers: they end, with no more workers or memory."""
+    script = partial(workload, peers.here, "many.py")
     for count in (10_000, 100_000):
-        ours, inside = in_turn(
-            pairs,
-            partial(workload, peers.here, "many.py", "parallel", count, _WORKERS),
-            partial(workload, peers.here, "many.py", "sequential", count, _WORKERS),
-        )
+        run = partial(script, "parallel", count, _WORKERS)
+        ours, few = in_turn(pairs, run, partial(script, "parallel", 1000, _WORKERS))
         what = f"`parallel`, {count:,} tasks"
-        yield Row(what, "us/task", medians(ours, inside, "run"), "`sequential`", None)
+        yield Row(what, "us/task", medians(ours, few, "run"), "1,000 tasks", None)
         most = Pair(max(each["workers"] for each in ours), _WORKERS)
-        yield Row(f"{what}: most workers", "", most, "asked for", 1.0)
-        grown = Pair(*(median(each["growth"] for each in side) for side in (ours, inside)))
+        yield Row(f"{what}: most workers", "workers", most, "asked for", 1.0)
+        inside = [script("sequential", count, _WORKERS) for _ in range(pairs)]
+        grown = medians(ours, inside, "growth")
         yield Row(f"{what}: growth", "B/task", grown, "`sequential`", _FLAT)
 
 

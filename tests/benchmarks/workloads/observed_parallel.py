@@ -53,7 +53,7 @@ def observed_time(
 def main(count: int, workers: int, rounds: int) -> None:
     """Tell the medians of `rounds`, after one that warms up."""
     exporter = CountingExporter()
-    provider = null_provider(exporter, queue=4 * count)
+    provider = null_provider(exporter, queue=max(2048, 4 * count))
     executor = ExecutorLocal(workers=workers)
     silent = Config(log=SilentLog(), executor=executor)
     observed = Config(

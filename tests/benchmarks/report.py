@@ -38,8 +38,9 @@ _PACKAGES: Final = {
 def machine() -> str:
     """Tell what this is measured on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    kernel = platform.release().partition("-")[0]
     return (
-        f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}, "
+        f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {kernel}, "
         f"Python {platform.python_version()}"
     )
 

@@ -146,7 +146,8 @@ $(BENCH)/telemetry/.made: $(PROJECT)
 $(BENCH)/dask/.made: export PIP_CONSTRAINT :=
 $(BENCH)/dask/.made: tests/benchmarks/peers/dask.txt $(PROJECT)
 	$(call make_venv,$(BENCH)/dask)
-	@$(BENCH)/dask/bin/python $(INSTALL) -r $< -e .
+	@$(BENCH)/dask/bin/python $(INSTALL) -r $<
+	@PIP_CONSTRAINT=constraints.txt $(BENCH)/dask/bin/python $(INSTALL) -e .
 	@touch $@
 
 $(PEERS:%=$(BENCH)/%/.made): export PIP_CONSTRAINT :=

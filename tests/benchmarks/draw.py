@@ -26,7 +26,10 @@ _STYLES = {
     "bare pebble": ("#e07a00", "-", "P"),
     "bare Dask": ("#8e44ad", "-", "X"),
 }
-_PANELS = {"here": "in the process that asks", "workers": "in 2 worker processes"}
+_PANELS = {
+    "here": "in the process that asks",
+    "workers": "in worker processes",
+}
 _TIMES = {10: "10 us", 100: "100 us", 1000: "1 ms", 10_000: "10 ms", 100_000: "0.1 s"}
 _SIZES = [10**power for power in range(1, 6)]
 

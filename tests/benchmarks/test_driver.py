@@ -135,7 +135,7 @@ def test_pins_are_names_and_versions(path: Path) -> None:
 
 
 def test_a_complete_run_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine without a name of its own, the releases of the others, the rows and the points."""
+    """The machine but not its name, the releases of the others, the rows and the points."""
     import report
     from lines import Measured
     from processes import Pair

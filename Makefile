@@ -8,6 +8,7 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH := build/bench
+PEERS := dotflow1 hamilton luigi pebble plot prefect taskiq
 TOOLS := build/tools
 OLDEST := build/oldest
 PROJECT := pyproject.toml constraints.txt
@@ -76,10 +77,8 @@ format: $(VENV)/.dev ## Repair style where it can be repaired
 	$(BIN)/ruff format .
 
 .PHONY: bench
-bench: $(BENCH)/here/.made $(BENCH)/peer/.made $(BENCH)/telemetry/.made ## Measure speed and memory beside dotflow 1.0.1
-	@$(BENCH)/here/bin/python tests/benchmarks/run.py \
-		--here $(BENCH)/here/bin/python --peer $(BENCH)/peer/bin/python \
-		--telemetry $(BENCH)/telemetry/bin/python $(ARGS)
+bench: $(BENCH)/here/.made $(BENCH)/telemetry/.made $(BENCH)/dask/.made $(PEERS:%=$(BENCH)/%/.made) ## Measure speed and memory beside others
+	@$(BENCH)/here/bin/python tests/benchmarks/run.py --environments $(BENCH) $(ARGS)
 
 .PHONY: dashboards
 dashboards: $(VENV)/.dev ## Build the Grafana boards' JSON, and the drawings of it
@@ -142,10 +141,17 @@ $(BENCH)/telemetry/.made: $(PROJECT)
 	@$(BENCH)/telemetry/bin/python $(INSTALL) -e '.[otel]'
 	@touch $@
 
-# The peer shares this project's import name and has dependencies of its own, so it is
-# pinned in a file of its own.
-$(BENCH)/peer/.made: export PIP_CONSTRAINT :=
-$(BENCH)/peer/.made: tests/benchmarks/peer.txt
-	$(call make_venv,$(BENCH)/peer)
-	@$(BENCH)/peer/bin/python $(INSTALL) -r tests/benchmarks/peer.txt
+# Others have dependencies of their own, dotflow 1.0.1 even this project's import name, so each
+# is pinned in a file of its own.
+$(BENCH)/dask/.made: export PIP_CONSTRAINT :=
+$(BENCH)/dask/.made: tests/benchmarks/peers/dask.txt $(PROJECT)
+	$(call make_venv,$(BENCH)/dask)
+	@$(BENCH)/dask/bin/python $(INSTALL) -r $<
+	@PIP_CONSTRAINT=constraints.txt $(BENCH)/dask/bin/python $(INSTALL) -e .
+	@touch $@
+
+$(PEERS:%=$(BENCH)/%/.made): export PIP_CONSTRAINT :=
+$(PEERS:%=$(BENCH)/%/.made): $(BENCH)/%/.made: tests/benchmarks/peers/%.txt
+	$(call make_venv,$(BENCH)/$*)
+	@$(BENCH)/$*/bin/python $(INSTALL) -r $<
 	@touch $@

@@ -70,14 +70,9 @@ class BoundIds:
             token.var.reset(token)
 
 
-def bound_values(task: Task, workflow_id: str) -> dict[str, str]:
-    """Give what is bound while a step runs, in the order of `BOUND`."""
-    values = {
-        "workflow_id": workflow_id,
-        "workflow": "" if task.run is None else task.run.name,
-        "task_id": task.task_id,
-        "task": task.name,
-    }
+def ids_bound(task: Task) -> dict[str, str]:
+    """Give what is bound while a step runs, but for what it has from its run."""
+    values = {"task_id": task.task_id, "task": task.name}
     ids = ids_of_step(task)
     if ids is not None:
         values[TRACE_ID], values[SPAN_ID] = ids.trace_id, ids.span_id

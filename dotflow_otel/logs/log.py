@@ -14,13 +14,13 @@ from dotflow.settings import Settings
 from dotflow_otel.conventions import LOGGER, SPAN_ID, TRACE_ID
 from dotflow_otel.drops import LOGS, tally
 from dotflow_otel.each import for_each
-from dotflow_otel.log_context import BoundIds, TraceContextFilter, add_run_context, bound_values
+from dotflow_otel.log_context import BoundIds, TraceContextFilter, add_run_context, ids_bound
 from dotflow_otel.logs import events
 from dotflow_otel.logs.lines import completed_line, head_of, started_line
 from dotflow_otel.logs.output import LogOutput
 from dotflow_otel.relay.log_relay import is_configured, levels_here
 from dotflow_otel.relay.process import this_process
-from dotflow_otel.relay.remote_log import RemoteLog
+from dotflow_otel.relay.remote_log import RemoteLogs
 from dotflow_otel.span_ids import ids_of_run, ids_of_task
 
 if TYPE_CHECKING:
@@ -143,9 +143,7 @@ class LogStructlog(Log):
 
     def remote_scope(self, task: Task, attempt: int) -> RemoteScope | None:  # noqa: ARG002
         """Give what binds the ids in a worker, and keeps what the step logs there."""
-        note = self._note_of(task)
-        ids = bound_values(task, note.workflow_id)
-        return RemoteLog(ids, note.levels, this_process())
+        return self._note_of(task).remote.scope(ids_bound(task))
 
     def attempt_finished(
         self,
@@ -216,21 +214,23 @@ class LogStructlog(Log):
 class _RunNote:
     """A run that goes on: texts of it, made once, and its first failed task's failure."""
 
-    __slots__ = ("_levels", "_run", "failure", "head", "workflow_id")
+    __slots__ = ("_remote", "_run", "failure", "head", "workflow_id")
 
     def __init__(self, run: Run | None, workflow_id: object = None) -> None:
         self._run = run
         self.workflow_id = str(workflow_id if run is None else run.workflow_id)
         self.head = head_of(self.workflow_id, "" if run is None else run.name)
         self.failure: Failure | None = None
-        self._levels: bytes | None = None
+        self._remote: RemoteLogs | None = None
 
     @property
-    def levels(self) -> bytes:
-        """The levels of logging, for the run's workers."""
-        if self._levels is None:
-            self._levels = levels_here()
-        return self._levels
+    def remote(self) -> RemoteLogs:
+        """What goes along to the run's workers."""
+        if self._remote is None:
+            name = "" if self._run is None else self._run.name
+            ids = {"workflow_id": self.workflow_id, "workflow": name}
+            self._remote = RemoteLogs(ids, levels_here(), this_process())
+        return self._remote
 
     def fields(self) -> dict[str, Any]:
         fields: dict[str, Any] = {"workflow_id": self.workflow_id}

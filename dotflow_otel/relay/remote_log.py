@@ -20,33 +20,54 @@ if TYPE_CHECKING:
     from dotflow_otel.relay.process import Process
 
 
-class RemoteLog:
-    """Binds the ids where the attempt runs, and keeps what the step logs there.
+class RemoteLogs:
+    """What the scopes of a run's attempts have in common: their kit.
 
     Args:
-        ids: What is bound.
+        ids: What is bound for each of them.
         levels: The levels that the application has set, as `levels_here` gives them.
         owner: Tells the process that owns the run.
     """
 
     def __init__(self, ids: Mapping[str, str], levels: bytes, owner: Process) -> None:
         self._sent = ids, levels, owner
-        self._box: LogBox | None = None
-        self._bound: AbstractContextManager[None] = bound_contextvars(**ids)
+        self.ids = ids
+        self.levels = levels
+        self.owner = owner
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return RemoteLog, self._sent
+        return RemoteLogs, self._sent
 
-    @property
-    def _is_away(self) -> bool:
-        return self._sent[2] != this_process()
+    def scope(self, ids: Mapping[str, str]) -> RemoteLog:
+        """Make the scope of an attempt: see `RemoteLog`."""
+        return RemoteLog(self, ids)
+
+
+class RemoteLog:
+    """Binds the ids where the attempt runs, and keeps what the step logs there.
+
+    Args:
+        kit: What it has in common with the run's other attempts.
+        ids: What is bound besides.
+    """
+
+    def __init__(self, kit: RemoteLogs, ids: Mapping[str, str]) -> None:
+        self.kit = kit
+        self.own = (ids,)
+        self._box: LogBox | None = None
+        self._bound: AbstractContextManager[None] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemoteLog, (self.kit, *self.own)
 
     def prepare(self) -> None:
         """Have what the step logs kept here, where logging is not configured."""
-        if self._is_away:
-            self._box = log_relay_here().begin(self._sent[2], self._sent[1])
+        kit = self.kit
+        if kit.owner != this_process():
+            self._box = log_relay_here().begin(kit.owner, kit.levels)
 
     def __enter__(self) -> None:
+        self._bound = bound_contextvars(**self.kit.ids, **self.own[0])
         self._bound.__enter__()
 
     def __exit__(
@@ -55,7 +76,8 @@ class RemoteLog:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._bound.__exit__(kind, error, traceback)
+        if self._bound is not None:
+            self._bound.__exit__(kind, error, traceback)
 
     def collect(self) -> Taken[Entry] | None:
         """Give what was logged, called after the exit."""

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -22,11 +23,33 @@ Measured = TypeVar("Measured")
 
 
 class Peers(NamedTuple):
-    """The interpreters: this project's, that of dotflow 1.0.1, this project's with `[otel]`."""
+    """The interpreters of the virtual environments, by the folders' names.
+
+    Attributes:
+        here: This project's.
+        telemetry: This project's with `[otel]`.
+        dask: This project's with Dask.
+        dotflow1: That of dotflow 1.0.1.
+        hamilton: That of Apache Hamilton; and so on.
+        plot: That of what draws the plot.
+    """
 
     here: Path
-    peer: Path
     telemetry: Path
+    dask: Path
+    dotflow1: Path
+    hamilton: Path
+    luigi: Path
+    pebble: Path
+    prefect: Path
+    taskiq: Path
+    plot: Path
+
+    @classmethod
+    def below(cls, folder: Path) -> Peers:
+        """Give those in the folders below this one."""
+        # Not resolved: the interpreter of a virtual environment is a link out of it.
+        return cls(*(folder.absolute() / name / "bin" / "python" for name in cls._fields))
 
 
 class Pair(NamedTuple):
@@ -36,18 +59,24 @@ class Pair(NamedTuple):
     peer: float
 
 
-def run(python: Path, *arguments: str) -> str:
+def run(python: Path, *arguments: str, limit: float = _LIMIT) -> str:
     """Run an interpreter in an empty folder of its own and give what it printed.
 
-    It gets a process group of its own, and all of that is ended after two minutes:
-    dotflow 1.0.1 can hang with hundreds of processes.
+    It gets a process group of its own, and all of that is ended with it, and at the latest when
+    its time is up: dotflow 1.0.1 can hang with hundreds of processes.
+
+    Args:
+        python: The interpreter.
+        arguments: Its arguments.
+        limit: The time, in seconds.
 
     Raises:
-        RuntimeError: It failed, or took too long.
+        RuntimeError: It failed.
+        TimeoutExpired: It took too long.
     """
     environment = {name: value for name, value in os.environ.items() if name[:6] != "PYTHON"}
     with (
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         subprocess.Popen(
             [python, *arguments],
             cwd=folder,
@@ -58,19 +87,30 @@ def run(python: Path, *arguments: str) -> str:
         ) as process,
     ):
         try:
-            printed, _ = process.communicate(timeout=_LIMIT)
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
+            printed, _ = process.communicate(timeout=limit)
+        finally:
+            # What it has started and not ended, too; there is often nothing.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     if process.returncode:
         raise RuntimeError(f"{python} {arguments} ended with {process.returncode}")
     return printed
 
 
-def workload(python: Path, name: str, *arguments: object) -> dict[str, float]:
-    """Run a workload and give its figures."""
-    printed = run(python, str(_WORKLOADS / name), *map(str, arguments))
-    figures: dict[str, float] = json.loads(printed)
+def workload(
+    python: Path, name: str, *arguments: object, limit: float = _LIMIT
+) -> dict[str, float]:
+    """Run a workload and give its figures.
+
+    Raises:
+        RuntimeError: It failed, or printed no figures.
+        TimeoutExpired: It took too long.
+    """
+    printed = run(python, str(_WORKLOADS / name), *map(str, arguments), limit=limit)
+    try:
+        figures: dict[str, float] = json.loads(printed)
+    except ValueError as error:
+        raise RuntimeError(f"{name} {arguments} printed {printed!r}, no figures") from error
     return figures
 
 
@@ -100,3 +140,9 @@ def in_turn(
 def medians(ours: list[dict[str, float]], theirs: list[dict[str, float]], name: str) -> Pair:
     """Give the medians of one of the figures."""
     return Pair(median(each[name] for each in ours), median(each[name] for each in theirs))
+
+
+def within(times: int, measure: Callable[[], dict[str, float]]) -> Pair:
+    """Give the medians of the first two figures of a workload that measures them in turn itself."""
+    told = [measure() for _ in range(times)]
+    return Pair(*(median(each[name] for each in told) for name in list(told[0])[:2]))

@@ -1,63 +1,58 @@
-"""The rows of the table: what is measured, how often, and the bar it has to meet."""
+"""What is measured, how often, and the bars, in this process: without workers and telemetry."""
 
 from __future__ import annotations
 
 from functools import partial
-from statistics import median
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from processes import Pair, Peers, in_turn, medians, seconds, workload
+from row import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-# Seconds: what an exit may take, whatever the backend does.
-_EXIT = 5.0
-
-
-class Row(NamedTuple):
-    """One line of the table; `bar` is for the ratio, or for our figure where it is one."""
-
-    what: str
-    unit: str
-    figures: Pair
-    bar: float
-    is_ratio: bool = False
-
-    @property
-    def ratio(self) -> float:
-        """What the bar is for."""
-        return self.figures.here if self.is_ratio else self.figures.here / self.figures.peer
-
-    @property
-    def holds(self) -> bool:
-        """Whether the bar is met."""
-        return self.ratio <= self.bar
+DOTFLOW1: Final = "dotflow 1.0.1"
 
 
 def sequential(peers: Peers, pairs: int) -> Iterator[Row]:
     """2,000 trivial tasks, one after another."""
     ours, theirs = _both(peers, pairs, "sequential.py", 2000, 9)
-    yield Row("run, 2,000 tasks", "us/task", medians(ours, theirs, "run"), 0.33)
+    yield Row("run, 2,000 tasks", "us/task", medians(ours, theirs, "run"), DOTFLOW1, 0.33)
     built = medians(ours, theirs, "build_and_run")
-    yield Row("build and run, 2,000 tasks", "us/task", built, 0.33)
+    yield Row("build and run, 2,000 tasks", "us/task", built, DOTFLOW1, 0.33)
+
+
+def hamilton(peers: Peers, pairs: int) -> Iterator[Row]:
+    """2,000 trivial tasks beside as many nodes: a chain, as ours are one, and independent ones."""
+    shapes = {
+        "chain": ("chain.py", ", each takes the last one's value", "a chain of nodes", 0.6),
+        "apart": ("sequential.py", "", "independent nodes", None),
+    }
+    for shape, (script, note, what, bar) in shapes.items():
+        figures = in_turn(
+            pairs,
+            partial(workload, peers.here, script, 2000, 9),
+            partial(workload, peers.hamilton, "hamilton_nodes.py", shape, 2000, 20),
+        )
+        run, beside = medians(*figures, "run"), f"Apache Hamilton, {what}"
+        yield Row(f"run, 2,000 tasks{note}", "us/task", run, beside, bar)
 
 
 def imported(peers: Peers, pairs: int) -> Iterator[Row]:
     """`import dotflow` in a new interpreter, with and without that interpreter's own time."""
     codes = {"bare": "pass", "gross": "import dotflow"}
-    for python in peers:  # compiles to bytecode, once
+    for python in (peers.here, peers.dotflow1):  # compiles to bytecode, once
         seconds(python, codes["gross"])
     ours, theirs = in_turn(
         pairs,
         lambda: {name: seconds(peers.here, code) * 1e3 for name, code in codes.items()},
-        lambda: {name: seconds(peers.peer, code) * 1e3 for name, code in codes.items()},
+        lambda: {name: seconds(peers.dotflow1, code) * 1e3 for name, code in codes.items()},
     )
     gross = medians(ours, theirs, "gross")
     bare = medians(ours, theirs, "bare")
-    yield Row("new interpreter with `import dotflow`", "ms", gross, 0.25)
+    yield Row("new interpreter with `import dotflow`", "ms", gross, DOTFLOW1, 0.25)
     net = Pair(gross.here - bare.here, gross.peer - bare.peer)
-    yield Row("`import dotflow`, net of the interpreter", "ms", net, 0.25)
+    yield Row("`import dotflow`, net of the interpreter", "ms", net, DOTFLOW1, 0.25)
 
 
 def scale(peers: Peers, pairs: int) -> Iterator[Row]:
@@ -68,62 +63,15 @@ def scale(peers: Peers, pairs: int) -> Iterator[Row]:
         few = medians(few_ours, few_theirs, name)
         many = medians(many_ours, many_theirs, name)
         growth = Pair(many.here / few.here, many.peer / few.peer)
-        yield Row(f"{what}, a task of 100,000 / of 1,000", "x", growth, 1.15, is_ratio=True)
+        told = f"{what}, a task of 100,000 / of 1,000"
+        yield Row(told, "x", growth, DOTFLOW1, 1.15, is_ratio=True)
 
 
 def memory(peers: Peers, pairs: int) -> Iterator[Row]:
     """What a task holds after its run, by both ways to look."""
     for method, what in {"rss": "resident", "traced": "allocated"}.items():
         held = medians(*_both(peers, pairs, "memory.py", 100_000, method), "bytes")
-        yield Row(f"memory of 100,000 tasks, {what}", "B/task", held, 0.7)
-
-
-def parallel(peers: Peers, pairs: int) -> Iterator[Row]:
-    """400 trivial tasks in workers, for the second time; dotflow 1.0.1 hangs with more than 100."""
-    scripts = {"parallel.py": "", "parallel_unguarded.py": ", no main guard"}
-    for script, note in scripts.items():
-        figures = in_turn(
-            pairs,
-            partial(workload, peers.here, script, 400),
-            partial(workload, peers.peer, script, 100),
-        )
-        second = medians(*figures, "second")
-        yield Row(f"`parallel`, 400 tasks (1.0.1: 100){note}", "us/task", second, 0.05)
-
-
-def telemetry(peers: Peers, pairs: int) -> Iterator[Row]:
-    """What observing costs, beside the same calls alone, dotflow 1.0.1, and no calls at all."""
-    added = _within(pairs, partial(workload, peers.telemetry, "added.py", 2000, 9))
-    yield Row("traces and metrics, beside the same calls alone", "us/task", added, 1.15)
-    figures = in_turn(
-        pairs,
-        partial(workload, peers.telemetry, "all_on.py", 2000, 5),
-        partial(workload, peers.peer, "default_log.py", 2000, 5),
-    )
-    all_on = medians(*figures, "run")
-    yield Row("run with traces, metrics and logs, beside dotflow 1.0.1", "us/task", all_on, 1.25)
-    silent = _within(pairs, partial(workload, peers.here, "dispatch.py", 2000, 41))
-    yield Row("run without telemetry, beside no calls of providers", "us/task", silent, 1.15)
-
-
-def otlp(peers: Peers, pairs: int) -> Iterator[Row]:
-    """A run whose spans go to a collector that is down or silent, beside a healthy one."""
-    modes = {"absent": "nobody listens", "silent": "nobody answers"}
-    for mode, what in modes.items():
-        figures = in_turn(
-            pairs,
-            partial(workload, peers.telemetry, "otlp.py", mode, 2000, 9),
-            partial(workload, peers.telemetry, "otlp.py", "healthy", 2000, 9),
-        )
-        spent, ended = medians(*figures, "run"), medians(*figures, "exit")
-        yield Row(f"run over OTLP, {what}, beside a healthy one", "us/task", spent, 1.05)
-        yield Row(f"exit, {what}; a healthy one", "s", ended, _EXIT, is_ratio=True)
-
-
-def _within(times: int, measure: Callable[[], dict[str, float]]) -> Pair:
-    """Give the medians of both figures of a workload that measures them in turn itself."""
-    told = [measure() for _ in range(times)]
-    return Pair(*(median(each[name] for each in told) for name in told[0]))
+        yield Row(f"memory of 100,000 tasks, {what}", "B/task", held, DOTFLOW1, 0.7)
 
 
 def _both(
@@ -132,5 +80,5 @@ def _both(
     return in_turn(
         pairs,
         partial(workload, peers.here, name, *arguments),
-        partial(workload, peers.peer, name, *arguments),
+        partial(workload, peers.dotflow1, name, *arguments),
     )

@@ -1,86 +1,105 @@
-"""Measure this project beside dotflow 1.0.1 and print a table: see README.md, beside this file.
+"""Measure this project beside others and print a table: see README.md, beside this file.
 
-Exits with 1 where a bar is not met.
+A complete run writes `results.md` as well. Exits with 1 where a bar is not met or a group failed.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import report
+import rows
+import rows_telemetry
+import rows_workers
+from lines import Measured, lines, measured, table
 from processes import Peers
-from rows import Row, imported, memory, otlp, parallel, scale, sequential, telemetry
+from row import HEADER, Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _GROUPS: dict[str, tuple[Callable[[Peers, int], Iterator[Row]], int]] = {
-    "sequential": (sequential, 7),
-    "import": (imported, 21),
-    "scale": (scale, 3),
-    "memory": (memory, 3),
-    "parallel": (parallel, 5),
-    "telemetry": (telemetry, 7),
-    "otlp": (otlp, 7),
+    "sequential": (rows.sequential, 7),
+    "hamilton": (rows.hamilton, 5),
+    "import": (rows.imported, 21),
+    "scale": (rows.scale, 3),
+    "memory": (rows.memory, 3),
+    "parallel": (rows_workers.parallel, 5),
+    "pebble": (rows_workers.pebble, 7),
+    "large": (rows_workers.large, 5),
+    "many": (rows_workers.many, 3),
+    "dask": (rows_workers.dask, 3),
+    "telemetry": (rows_telemetry.telemetry, 7),
+    "observed": (rows_telemetry.observed, 3),
+    "otlp": (rows_telemetry.otlp, 7),
 }
-
-# Rows that say themselves what they are beside.
-_OWN_TERMS = ("telemetry", "otlp")
+_PLOT = "plot"
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure this project beside dotflow 1.0.1.")
-    parser.add_argument("--here", type=Path, required=True, help="a Python with this project")
-    parser.add_argument("--peer", type=Path, required=True, help="a Python with dotflow 1.0.1")
-    parser.add_argument("--telemetry", type=Path, required=True, help="... and with `[otel]`")
+    names = [*_GROUPS, _PLOT]
+    parser = argparse.ArgumentParser(description="Measure this project beside others.")
+    parser.add_argument(
+        "--environments", type=Path, required=True, help="the folder of the virtual environments"
+    )
     parser.add_argument("--pairs", type=int, help="how often each, instead of the usual")
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(_GROUPS)}")
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(names)}")
     given = parser.parse_args()
-    unknown = set(given.groups) - set(_GROUPS)
+    unknown = set(given.groups) - set(names)
     if unknown:
         parser.error(f"no such group: {', '.join(sorted(unknown))}")
     return given
 
 
-def _line(row: Row) -> str:
-    digits = 2 if row.is_ratio else 1 if row.figures.here < 100 else 0
-    here, peer = (f"{figure:,.{digits}f} {row.unit}" for figure in row.figures)
-    ratio = f"{row.ratio:.2f}" if row.ratio >= 0.1 else f"{row.ratio:.3f}"
-    verdict = "yes" if row.holds else "**no**"
-    return f"| {row.what} | {here} | {peer} | {ratio} | {row.bar} | {verdict} |"
+def _measured_rows(peers: Peers, given: argparse.Namespace) -> tuple[list[Row], list[str]]:
+    """Print each row as soon as it is measured; give all, and the groups that failed."""
+    measured_rows: list[Row] = []
+    failed = []
+    for name in [each for each in given.groups or _GROUPS if each != _PLOT]:
+        measure, pairs = _GROUPS[name]
+        try:
+            for row in measure(peers, given.pairs or pairs):
+                print(row, flush=True)
+                measured_rows.append(row)
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            print(f"the group {name} failed: {error}", file=sys.stderr)
+            failed.append(name)
+    return measured_rows, failed
 
 
-def _machine() -> str:
-    machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()}"
-    return f"{machine}; medians of interleaved pairs."
-
-
-def _header(group: str) -> str:
-    beside = "beside it" if group in _OWN_TERMS else "dotflow 1.0.1"
-    return f"\n| what | here | {beside} | ratio | bar | met |\n|---|---|---|---|---|---|"
+def _measured_lines(peers: Peers) -> list[Measured]:
+    """Measure the points of the plot, draw and print them."""
+    every = []
+    for line in lines(peers):
+        every.append(measured(line))
+        print(f"measured: {line.name}", file=sys.stderr)
+    report.draw(peers, every)
+    print("", *table(every), sep="\n", flush=True)
+    return every
 
 
 def main() -> int:
-    """Print each row as soon as it is measured; give the exit status."""
+    """Measure what is asked for; give the exit status."""
     given = _arguments()
-    # Not resolved: the interpreter of a virtual environment is a link out of it.
-    peers = Peers(given.here.absolute(), given.peer.absolute(), given.telemetry.absolute())
-    print(_machine(), flush=True)
-    met, header = True, ""
-    for name in given.groups or _GROUPS:
-        measure, pairs = _GROUPS[name]
-        if _header(name) != header:
-            header = _header(name)
-            print(header, flush=True)
-        for row in measure(peers, given.pairs or pairs):
-            print(_line(row), flush=True)
-            met &= row.holds
-    return 0 if met else 1
+    # What was started is ended on the way out, as after an interrupt.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    peers = Peers.below(given.environments)
+    print(f"{report.machine()}; medians of interleaved pairs.\n\n{HEADER}", flush=True)
+    measured_rows, failed = _measured_rows(peers, given)
+    if not given.groups or _PLOT in given.groups:
+        every = _measured_lines(peers)
+        if not (given.groups or given.pairs or failed):
+            report.write(measured_rows, every)
+    return 0 if all(row.holds for row in measured_rows) and not failed else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from observed import null_provider, run_time, step, timed_call
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from workload import SilentLog, tell
+from rounds import tell
+from workload import SilentLog
 
 from dotflow import Config
 from dotflow_otel import MetricsPrometheus, TracerOpenTelemetry

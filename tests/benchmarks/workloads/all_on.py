@@ -9,7 +9,7 @@ from statistics import median
 
 from observed import null_provider, run_time
 from prometheus_client import CollectorRegistry
-from workload import tell
+from rounds import tell
 
 from dotflow import Config
 from dotflow_otel import LogStructlog, MetricsPrometheus, TracerOpenTelemetry

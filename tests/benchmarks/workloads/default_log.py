@@ -12,7 +12,8 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from workload import check, tell
+from rounds import tell
+from workload import check
 
 from dotflow import DotFlow, action
 

@@ -11,7 +11,8 @@ import sys
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from workload import flow_of, tell, timed
+from rounds import tell
+from workload import flow_of, timed
 
 from dotflow import action
 from dotflow.core import writer

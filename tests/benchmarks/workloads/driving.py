@@ -12,7 +12,8 @@ from time import process_time
 
 from observed import null_provider, step
 from prometheus_client import CollectorRegistry
-from workload import SilentLog, check, tell
+from rounds import tell
+from workload import SilentLog, check
 
 from dotflow import Config, DotFlow
 from dotflow.providers import ExecutorLocal

@@ -12,7 +12,8 @@ import sys
 import tracemalloc
 from pathlib import Path
 
-from workload import check, flow_of, tell
+from rounds import tell
+from workload import check, flow_of
 
 from dotflow import action
 

@@ -34,19 +34,25 @@ def step() -> int:
     return 1
 
 
-def null_provider() -> TracerProvider:
-    """Give a provider of the SDK with its batch processor and an exporter to nowhere."""
+def null_provider(exporter: SpanExporter | None = None, queue: int = 2048) -> TracerProvider:
+    """Give a provider of the SDK with its batch processor and an exporter to nowhere.
+
+    Args:
+        exporter: Another exporter.
+        queue: How many spans the processor keeps; it drops what is more.
+    """
     provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(NullExporter()))
+    processor = BatchSpanProcessor(exporter or NullExporter(), max_queue_size=queue)
+    provider.add_span_processor(processor)
     return provider
 
 
-def run_time(config: Config, count: int) -> float:
+def run_time(config: Config, count: int, mode: str = "sequential") -> float:
     """Build a flow of `count` tasks and tell how long its `start()` takes, in us a task."""
     flow = DotFlow(config=config, name="bench")
     for _ in range(count):
         flow.task.add(step)
-    spent = timed_call(flow.start)
+    spent = timed_call(lambda: flow.start(mode=mode))
     check(flow, count)
     return spent / count
 

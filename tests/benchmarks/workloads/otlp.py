@@ -16,7 +16,8 @@ from pathlib import Path
 from statistics import median
 from time import monotonic, perf_counter
 
-from workload import SilentLog, check, tell
+from rounds import tell
+from workload import SilentLog, check
 
 from dotflow import DotFlow, action
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from workload import tell, timed
+from rounds import tell
+from workload import timed
 
 from dotflow import action
 

@@ -6,7 +6,8 @@ import gc
 import sys
 from statistics import median
 
-from workload import tell, timed
+from rounds import tell
+from workload import timed
 
 from dotflow import action
 

@@ -1,0 +1,53 @@
+"""What is measured of telemetry, how often, and the bars."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from processes import Peers, in_turn, medians, within, workload
+from row import Row
+from rows import DOTFLOW1
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Seconds: what an exit may take, whatever the backend does.
+_EXIT: Final = 5.0
+
+
+def telemetry(peers: Peers, pairs: int) -> Iterator[Row]:
+    """What observing costs, beside the same calls alone, dotflow 1.0.1, and no calls at all."""
+    added = within(pairs, partial(workload, peers.telemetry, "added.py", 2000, 9))
+    yield Row("traces and metrics added", "us/task", added, "the same calls alone", 1.15)
+    figures = in_turn(
+        pairs,
+        partial(workload, peers.telemetry, "all_on.py", 2000, 5),
+        partial(workload, peers.dotflow1, "default_log.py", 2000, 5),
+    )
+    all_on = medians(*figures, "run")
+    yield Row("run with traces, metrics and logs", "us/task", all_on, DOTFLOW1, 1.25)
+    silent = within(pairs, partial(workload, peers.here, "dispatch.py", 2000, 41))
+    yield Row("run without telemetry", "us/task", silent, "no calls of providers", 1.15)
+
+
+def observed(peers: Peers, pairs: int) -> Iterator[Row]:
+    """What observing costs in workers; the workload fails unless every span arrives."""
+    measure = partial(workload, peers.telemetry, "observed_parallel.py", 10_000, 2, 3)
+    run = within(pairs, measure)
+    what = "`parallel`, 10,000 tasks, with traces and metrics"
+    yield Row(what, "us/task", run, "without", 1.3)
+
+
+def otlp(peers: Peers, pairs: int) -> Iterator[Row]:
+    """A run whose spans go to a collector that is down or silent, beside a healthy one."""
+    modes = {"absent": "nobody listens", "silent": "nobody answers"}
+    for mode, what in modes.items():
+        figures = in_turn(
+            pairs,
+            partial(workload, peers.telemetry, "otlp.py", mode, 2000, 9),
+            partial(workload, peers.telemetry, "otlp.py", "healthy", 2000, 9),
+        )
+        spent, ended, healthy = medians(*figures, "run"), medians(*figures, "exit"), "a healthy one"
+        yield Row(f"run over OTLP, {what}", "us/task", spent, healthy, 1.05)
+        yield Row(f"exit, {what}", "s", ended, healthy, _EXIT, is_ratio=True)

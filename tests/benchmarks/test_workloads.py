@@ -37,6 +37,7 @@ HERE = Path(__file__).resolve().parent
         (["many.py", "parallel", "100", "1"], {"run", "workers", "growth"}),
         (["many.py", "sequential", "100", "1"], {"run", "workers", "growth"}),
         (["observed_parallel.py", "10", "1", "1"], {"run", "without"}),
+        (["observed_parallel.py", "10", "1", "1", "0.1"], {"run", "without"}),
         (["otlp.py", "healthy", "4", "1"], {"run", "exit"}),
         (["otlp.py", "healthy", "4", "1", "grpc"], {"run", "exit"}),
     ],

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
-from time import perf_counter
-from typing import TYPE_CHECKING
+from time import perf_counter, thread_time
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -34,6 +34,19 @@ def step() -> int:
     return 1
 
 
+def busy(milliseconds: float) -> Any:
+    """Give a step that takes so much CPU time."""
+
+    @action
+    def work() -> int:
+        until = thread_time() + milliseconds / 1000
+        while thread_time() < until:
+            pass
+        return 1
+
+    return work
+
+
 def null_provider(exporter: SpanExporter | None = None, queue: int = 2048) -> TracerProvider:
     """Give a provider of the SDK with its batch processor and an exporter to nowhere.
 
@@ -47,11 +60,13 @@ def null_provider(exporter: SpanExporter | None = None, queue: int = 2048) -> Tr
     return provider
 
 
-def run_time(config: Config, count: int, mode: str = "sequential") -> float:
+def run_time(
+    config: Config, count: int, mode: str = "sequential", task: Callable[..., Any] = step
+) -> float:
     """Build a flow of `count` tasks and tell how long its `start()` takes, in us a task."""
     flow = DotFlow(config=config, name="bench")
     for _ in range(count):
-        flow.task.add(step)
+        flow.task.add(task)
     spent = timed_call(lambda: flow.start(mode=mode))
     check(flow, count)
     return spent / count

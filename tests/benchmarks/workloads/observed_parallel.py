@@ -1,16 +1,17 @@
-"""What telemetry costs a run in workers: `observed_parallel.py COUNT WORKERS ROUNDS`, us a task.
+"""What telemetry costs a run in workers, in us a task: `observed_parallel.py COUNT WORKERS ROUNDS`.
 
-`run` is with traces and metrics, `without` with neither, in turn in one process. It raises unless
-every span arrives: that of the workflow, and two of each task.
+A fourth argument is the CPU time that a task takes, in milliseconds. `run` is with traces and
+metrics, `without` with neither, in turn in one process. It raises unless every span arrives: that
+of the workflow, and two of each task.
 """
 
 from __future__ import annotations
 
 import sys
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from observed import null_provider, run_time
+from observed import busy, null_provider, run_time, step
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from prometheus_client import CollectorRegistry
 from rounds import tell
@@ -21,9 +22,9 @@ from dotflow.providers import ExecutorLocal
 from dotflow_otel import MetricsPrometheus, TracerOpenTelemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+    from opentelemetry.sdk.trace import ReadableSpan
 
 
 class CountingExporter(SpanExporter):
@@ -38,37 +39,51 @@ class CountingExporter(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-def observed_time(
-    config: Config, count: int, provider: TracerProvider, exporter: CountingExporter
-) -> float:
-    """Run with telemetry; give its time, in microseconds a task."""
-    exporter.count = 0
-    spent = run_time(config, count, mode="parallel")
-    provider.force_flush()
-    if exporter.count != 2 * count + 1:
-        raise RuntimeError(f"{exporter.count} spans of {2 * count + 1} have arrived")
-    return spent
+class Beside:
+    """Runs one flow with telemetry and without.
+
+    Args:
+        count: Of tasks.
+        workers: How many.
+        task: The step.
+    """
+
+    def __init__(self, count: int, workers: int, task: Callable[..., Any]) -> None:
+        self._count = count
+        self._task = task
+        self._exporter = CountingExporter()
+        self.provider = null_provider(self._exporter, queue=max(2048, 4 * count))
+        executor = ExecutorLocal(workers=workers)
+        self._silent = Config(log=SilentLog(), executor=executor)
+        self._observed = Config(
+            log=SilentLog(),
+            executor=executor,
+            tracer=TracerOpenTelemetry(tracer_provider=self.provider),
+            metrics=MetricsPrometheus(CollectorRegistry()),
+        )
+
+    def without(self) -> float:
+        """Run without; give its time, in microseconds a task."""
+        return run_time(self._silent, self._count, "parallel", self._task)
+
+    def observed(self) -> float:
+        """Run with telemetry, all of which must arrive; give its time likewise."""
+        self._exporter.count = 0
+        spent = run_time(self._observed, self._count, "parallel", self._task)
+        self.provider.force_flush()
+        if self._exporter.count != 2 * self._count + 1:
+            raise RuntimeError(f"{self._exporter.count} spans of {2 * self._count + 1} arrived")
+        return spent
 
 
-def main(count: int, workers: int, rounds: int) -> None:
+def main(count: int, workers: int, rounds: int, milliseconds: float = 0) -> None:
     """Tell the medians of `rounds`, after one that warms up."""
-    exporter = CountingExporter()
-    provider = null_provider(exporter, queue=max(2048, 4 * count))
-    executor = ExecutorLocal(workers=workers)
-    silent = Config(log=SilentLog(), executor=executor)
-    observed = Config(
-        log=SilentLog(),
-        executor=executor,
-        tracer=TracerOpenTelemetry(tracer_provider=provider),
-        metrics=MetricsPrometheus(CollectorRegistry()),
-    )
-    figures: dict[str, list[float]] = {"run": [], "without": []}
-    for _ in range(rounds + 1):
-        figures["run"].append(observed_time(observed, count, provider, exporter))
-        figures["without"].append(run_time(silent, count, mode="parallel"))
-    tell({name: median(values[1:]) for name, values in figures.items()})
-    provider.shutdown()
+    beside = Beside(count, workers, busy(milliseconds) if milliseconds else step)
+    pairs = [(beside.observed(), beside.without()) for _ in range(rounds + 1)]
+    run, without = (median(column) for column in zip(*pairs[1:], strict=True))
+    tell({"run": run, "without": without})
+    beside.provider.shutdown()
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*map(int, sys.argv[1:4]), *map(float, sys.argv[4:]))

@@ -135,19 +135,15 @@ class RemoteSpan:
     def __reduce__(self) -> tuple[Any, ...]:
         return RemoteSpan, self._sent
 
-    @property
-    def _is_away(self) -> bool:
-        return unpacked(self._sent[0]).owner != this_process()
-
     def prepare(self) -> None:
         """Have the spans that the step opens recorded here, where nobody else has them."""
-        if not self._is_away:
-            return
         shared = unpacked(self._sent[0])
+        if shared.owner == this_process():
+            return
         relay = relay_here()
-        box = SpanBox(shared.owner, shared.run, sampled=TraceFlags(shared.flags).sampled)
+        sampled = bool(shared.flags & TraceFlags.SAMPLED)
+        self._box = box = SpanBox(shared.owner, shared.run, sampled=sampled)
         relay.begin(box, self._sent[2])
-        self._box = box
         if relay.theirs is not None:
             self._theirs = their_tracer(relay.theirs, shared.owner)
 

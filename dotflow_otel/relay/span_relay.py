@@ -53,6 +53,9 @@ class Collected(NamedTuple):
     others: Sequence[tuple[int, SpanRecord]]
 
 
+_NOTHING: Final = Collected((), 0, ())
+
+
 class Relay:
     """Records the spans that steps open in this process.
 
@@ -108,7 +111,10 @@ class Relay:
     def end(self, box: SpanBox) -> Collected:
         """Give what was recorded for an attempt, and what is late of its application, once."""
         self._whose.end()
-        own, late = self._boxes.close(box)
+        found = self._boxes.close(box)
+        if found is None:
+            return _NOTHING
+        own, late = found
         if not late.items:
             return Collected(own.items, own.dropped + late.dropped, ())
         of_run = (each.item for each in late.items if each.run in (None, box.run))

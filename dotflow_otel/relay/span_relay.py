@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from functools import cache
 from threading import Lock
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry import trace
 from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
@@ -18,13 +18,15 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
 
+from dotflow import __version__
+from dotflow_otel import conventions as names
 from dotflow_otel.relay.boxes import Boxes
 from dotflow_otel.relay.once import Once
 from dotflow_otel.relay.span_boxes import SpanBoxes
 from dotflow_otel.spans.record import record_of, scope_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
@@ -81,6 +83,7 @@ class Relay:
             span_limits=worker_limits(),
         )
         self._provider.add_span_processor(_Recorder(self._boxes, self._whose))
+        self._tracer = self._provider.get_tracer(names.SCOPE, __version__)
 
     def begin(self, box: SpanBox, span_id: int) -> None:
         """Become the global provider where there is none, and record for an attempt.
@@ -120,6 +123,10 @@ class Relay:
         of_run = (each.item for each in late.items if each.run in (None, box.run))
         others = [(each.run, each.item) for each in late.items if each.run not in (None, box.run)]
         return Collected((*of_run, *own.items), own.dropped + late.dropped, others)
+
+    def started_below(self, name: str, attributes: Mapping[str, Any]) -> trace.Span:
+        """Begin a span of our own below the current one."""
+        return self._tracer.start_span(name, None, trace.SpanKind.INTERNAL, attributes)
 
     def owner_here(self) -> Process | None:
         """Give the application whose attempt this code runs for, if a span or context tells."""

@@ -15,6 +15,8 @@ from dotflow_otel.forks import call_in_forked_child
 from dotflow_otel.relay.backlog import MOST, MOST_BYTES, Backlog, Taken
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dotflow_otel.relay.process import Process
 
 _Item = TypeVar("_Item")
@@ -80,19 +82,26 @@ class Boxes(Generic[_Item]):
 
     def open(self, box: Box[_Item]) -> None:
         """Begin with a box: its attempt starts."""
+        self._open.add(box)
+        if box.owner != self._first_owner:
+            self._take_in(box.owner)
+
+    def _take_in(self, owner: Process) -> None:
         with self._lock:
-            self._open.add(box)
             if self._first_owner is None:
-                self._first_owner = box.owner
-            elif box.owner != self._first_owner:
-                self._is_shared = True
+                self._first_owner = owner
+            self._is_shared = owner != self._first_owner or self._is_shared
+
+    @property
+    def all_open(self) -> Sequence[Box[_Item]]:
+        """All boxes that are open."""
+        return tuple(self._open)
 
     @property
     def only(self) -> Box[_Item] | None:
         """The only open box, where all there ever were are of the same application."""
-        with self._lock:
-            alone = not self._is_shared and len(self._open) == 1
-            return next(iter(self._open)) if alone else None
+        boxes = () if self._is_shared else self.all_open
+        return boxes[0] if len(boxes) == 1 else None
 
     @property
     def only_owner(self) -> Process | None:
@@ -135,15 +144,17 @@ class Boxes(Generic[_Item]):
             kept = self._late[owner] = Backlog(*self._room)
         kept.put(late)
 
-    def close(self, box: Box[_Item]) -> tuple[Taken[_Item], Taken[Late[_Item]]]:
-        """End with a box: give what is in it, and what its application has late, once."""
+    def close(self, box: Box[_Item]) -> tuple[Taken[_Item], Taken[Late[_Item]]] | None:
+        """End with a box: give what is in it and what its application has late, if anything, once.
+
+        What is put into it from then on is late.
+        """
         with self._lock:
-            # In this order: what is put in between is late.
             box.is_open = False
             self._open.discard(box)
             kept, box.kept = box.kept, None
-            late = self._late.pop(box.owner, None)
-        return _all_of(kept), _all_of(late)
+            late = self._late.pop(box.owner, None) if self._late else None
+        return None if kept is late is None else (_all_of(kept), _all_of(late))
 
 
 def _all_of(backlog: Backlog[_Item] | None) -> Taken[_Item]:

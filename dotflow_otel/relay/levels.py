@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections import Counter
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -41,27 +40,18 @@ class LevelsHere:
     """
 
     def __init__(self) -> None:
-        self._wanted: Counter[bytes] = Counter()
-        self._last: frozenset[bytes] = frozenset()
+        self._wanted: frozenset[bytes] = frozenset()
         self._set: dict[str, int] = {}
 
-    def begin(self, levels: bytes) -> bool:
-        """Take in that an attempt wants these levels; tell whether other ones count by that."""
-        self._wanted[levels] += 1
-        if self._last == self._wanted.keys():
-            return False
-        self._last = frozenset(self._wanted)
-        return True
-
-    def end(self, levels: bytes) -> None:
-        """Take in that it does so no more. They stay until others count."""
-        self._wanted[levels] -= 1
-        if self._wanted[levels] <= 0:
-            del self._wanted[levels]
+    def change(self, wanted: frozenset[bytes]) -> bool:
+        """Take in what the attempts here want from now on; tell whether that is something else."""
+        is_new = wanted != self._wanted
+        self._wanted = wanted
+        return is_new
 
     def apply(self) -> None:
         """Set the levels of the loggers."""
-        told = [_read(each) for each in self._last]
+        told = [_read(each) for each in self._wanted]
         logging.disable(min(each.disabled for each in told))
         names = {name for each in told for name in each.by_logger}
         wanted = {name: min(each.of(name) for each in told) for name in names}
@@ -74,7 +64,7 @@ class LevelsHere:
     @property
     def structlogs(self) -> int:
         """The level of structlog."""
-        return min(_read(each).structlogs for each in self._last)
+        return min(_read(each).structlogs for each in self._wanted)
 
 
 @lru_cache(maxsize=64)

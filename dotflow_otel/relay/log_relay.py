@@ -87,7 +87,10 @@ class LogBox(Box["Entry"]):
 
     def __init__(self, owner: Process, levels: bytes) -> None:
         # Runs of one application are told apart where their records are handled.
-        super().__init__(owner, 0)
+        self.owner = owner
+        self.run = 0
+        self.is_open = True
+        self.kept = None
         self.levels = levels
 
 
@@ -106,6 +109,8 @@ class LogRelay:
         self._boxes: Boxes[Entry] = boxes or Boxes()
         self._handler = _Handler(self)
         self._levels = LevelsHere()
+        # Those that count, where all attempts want the same; None while that changes.
+        self._only_levels: bytes | None = None
         self._lock = RLock()
 
     def begin(self, owner: Process, levels: bytes) -> LogBox:
@@ -116,17 +121,27 @@ class LogRelay:
             levels: The levels that the application has set.
         """
         box = LogBox(owner, levels)
+        self._boxes.open(box)
+        # After that is open, so that who changes the levels knows of it, or this of the change.
+        is_known = self._only_levels == levels
+        if not (is_known and logging.root.handlers and structlog.is_configured()):
+            self._set_up()
+        _current.set(box)
+        return box
+
+    def _set_up(self) -> None:
         with self._lock:
             if not logging.root.handlers:
                 logging.root.addHandler(self._handler)
-            is_new = self._levels.begin(levels)
+            self._only_levels = None
+            boxes = self._boxes.all_open
+            wanted = frozenset(box.levels for box in boxes if isinstance(box, LogBox))
+            is_new = self._levels.change(wanted)
             if self._handler in logging.root.handlers and is_new:
                 self._levels.apply()
             if not structlog.is_configured() or (is_new and not is_configured()):
                 self._configure_structlog(self._levels.structlogs)
-        self._boxes.open(box)
-        _current.set(box)
-        return box
+            self._only_levels = next(iter(wanted)) if len(wanted) == 1 else None
 
     def _configure_structlog(self, level: int) -> None:
         structlog.configure(
@@ -148,12 +163,13 @@ class LogRelay:
     def end(self, box: LogBox) -> Taken[Entry] | None:
         """Give what an attempt logged and what is late of its application, if anything, once."""
         _current.set(None)
-        with self._lock:
-            self._levels.end(box.levels)
-        own, late = self._boxes.close(box)
+        found = self._boxes.close(box)
+        if found is None:
+            return None
+        own, late = found
         items = (*(each.item for each in late.items), *own.items)
         dropped = own.dropped + late.dropped
-        return Taken(items, dropped) if items or dropped else None
+        return Taken(items, dropped)
 
 
 @once

@@ -218,6 +218,9 @@ class RemoteSpan:
     def _start_below(self, name: str, attributes: Mapping[str, Any]) -> Span:
         if self._theirs is not None:
             return self._theirs.started_below(name, attributes)
+        if self._box is not None:
+            # It comes by itself, also where its thread is abandoned and it ends late.
+            return relay_here().started_below(name, attributes)
         parent = get_current_span().get_span_context()
         own = SpanContext(
             parent.trace_id,

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from threading import RLock
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.trace import get_current_span
 
-from dotflow_otel.forks import call_in_forked_child
 from dotflow_otel.relay.boxes import Box
 from dotflow_otel.spans.record import SpanRecord
 
@@ -36,7 +34,11 @@ class SpanBox(Box[SpanRecord]):
     __slots__ = ("sampled",)
 
     def __init__(self, owner: Process, run: int, *, sampled: bool) -> None:
-        super().__init__(owner, run)
+        # As the base does: there is one for each attempt.
+        self.owner = owner
+        self.run = run
+        self.is_open = True
+        self.kept = None
         self.sampled = sampled
 
 
@@ -45,15 +47,12 @@ class SpanBoxes:
 
     def __init__(self) -> None:
         self._by_span: dict[int, SpanBox | None] = {}
-        self._unlock()
-        call_in_forked_child(self._unlock)
-
-    def _unlock(self) -> None:
-        self._lock = RLock()
 
     def begin(self, box: SpanBox, span_id: int) -> None:
         """Have what runs in this context from now on belong to an attempt, by its span's id."""
-        self._note(span_id, box)
+        if len(self._by_span) >= _REMEMBERED:
+            self._forget_some()
+        self._by_span[span_id] = box
         _current.set(box)
 
     def end(self) -> None:
@@ -63,14 +62,16 @@ class SpanBoxes:
     def note(self, span: ReadableSpan) -> None:
         """Note whose a span is that begins now."""
         above = None if span.parent is None else self._by_span.get(span.parent.span_id)
-        if span.context is not None:
-            self._note(span.context.span_id, above or _current.get())
+        if span.context is None:
+            return
+        if len(self._by_span) >= _REMEMBERED:
+            self._forget_some()
+        self._by_span[span.context.span_id] = above or _current.get()
 
-    def _note(self, span_id: int, box: SpanBox | None) -> None:
-        with self._lock:
-            while len(self._by_span) >= _REMEMBERED:
-                del self._by_span[next(iter(self._by_span))]
-            self._by_span[span_id] = box
+    def _forget_some(self) -> None:
+        # Others may note spans meanwhile: the list is made in one go.
+        for span_id in list(self._by_span)[: _REMEMBERED // 10]:
+            self._by_span.pop(span_id, None)
 
     def box_of(self, span: ReadableSpan) -> SpanBox | None:
         """Give the box of a span that has begun."""

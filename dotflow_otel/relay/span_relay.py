@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from functools import cache
 from threading import Lock
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry import trace
 from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
@@ -18,13 +18,15 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
 
+from dotflow import __version__
 from dotflow.core.once import once
+from dotflow_otel import conventions as names
 from dotflow_otel.relay.boxes import Boxes
 from dotflow_otel.relay.span_boxes import SpanBoxes
 from dotflow_otel.spans.record import record_of, scope_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
@@ -53,6 +55,9 @@ class Collected(NamedTuple):
     others: Sequence[tuple[int, SpanRecord]]
 
 
+_NOTHING: Final = Collected((), 0, ())
+
+
 class Relay:
     """Records the spans that steps open in this process.
 
@@ -78,6 +83,7 @@ class Relay:
             span_limits=worker_limits(),
         )
         self._provider.add_span_processor(_Recorder(self._boxes, self._whose))
+        self._tracer = self._provider.get_tracer(names.SCOPE, __version__)
 
     def begin(self, box: SpanBox, span_id: int) -> None:
         """Become the global provider where there is none, and record for an attempt.
@@ -108,12 +114,19 @@ class Relay:
     def end(self, box: SpanBox) -> Collected:
         """Give what was recorded for an attempt, and what is late of its application, once."""
         self._whose.end()
-        own, late = self._boxes.close(box)
+        found = self._boxes.close(box)
+        if found is None:
+            return _NOTHING
+        own, late = found
         if not late.items:
             return Collected(own.items, own.dropped + late.dropped, ())
         of_run = (each.item for each in late.items if each.run in (None, box.run))
         others = [(each.run, each.item) for each in late.items if each.run not in (None, box.run)]
         return Collected((*of_run, *own.items), own.dropped + late.dropped, others)
+
+    def started_below(self, name: str, attributes: Mapping[str, Any]) -> trace.Span:
+        """Begin a span of our own below the current one."""
+        return self._tracer.start_span(name, None, trace.SpanKind.INTERNAL, attributes)
 
     def owner_here(self) -> Process | None:
         """Give the application whose attempt this code runs for, if a span or context tells."""

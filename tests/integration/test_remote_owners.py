@@ -38,17 +38,19 @@ def remote() -> Iterator[RemoteProcess]:
 
 @pytest.fixture
 def kept() -> Iterator[list[logging.LogRecord]]:
-    """Keep what this application handles."""
+    """Keep what this application handles: more than the other one does."""
     records: list[logging.LogRecord] = []
 
     class Keeping(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             records.append(record)
 
-    handler = Keeping()
+    handler, before = Keeping(), logging.root.level
     logging.root.addHandler(handler)
+    logging.root.setLevel(logging.INFO)
     yield records
     logging.root.removeHandler(handler)
+    logging.root.setLevel(before)
 
 
 def other_application(remote: RemoteProcess, step: str, told: object = None) -> Any:
@@ -128,7 +130,7 @@ def meets(initial_context: Context) -> None:
     for number in range(initial_context.storage):
         meeting.meet(f"round {number}", 2)
         with tracer.start_as_current_span(f"mine {number}"):
-            logging.getLogger("app").warning("mine %d", number)
+            logging.getLogger("app").info("mine %d", number)
 
 
 def test_two_applications_at_the_same_time(

@@ -283,6 +283,39 @@ def test_structlogs_events_of_threads(
     assert levels == [(name, level) for name in "ab" for level in (20, 30)]
 
 
+@action
+class Pipe:
+    """A class step whose method takes too long."""
+
+    @action
+    def method(self) -> None:
+        """Go on when the attempt is over."""
+        meeting.wait_for("go")
+
+
+@action
+def waits(initial_context: Context) -> None:
+    """Wait for the thread that was abandoned."""
+    meeting.tell("go")
+    for thread in threading.enumerate():
+        if thread.name == initial_context.storage:
+            thread.join(20)
+
+
+def test_a_method_that_ends_after_its_timeout(observed: Observed, remote: RemoteProcess) -> None:
+    """The span of a method whose thread was abandoned comes when it has ended."""
+    observed.config.executor = remote.executor()
+    limited = action(timeout=0.05)(Pipe.func)
+    late = {"step": limited, "name": "late"}
+    wait = {"step": waits, "initial_context": "dotflow-late"}
+    observed.run(late, wait, {**wait, "group_name": "b"}, mode="parallel", keep_going=True)
+    (attempt,) = (s for s in observed.spans if is_child(s, observed.span("task late")))
+    assert (attempt.attributes or {})["error.type"] == "timeout"
+    method = observed.span("method method")
+    assert is_child(method, attempt)
+    assert method.instrumentation_scope == observed.span("task late").instrumentation_scope
+
+
 def _breaks() -> None:
     """Log, and fail, when what refers to this is read."""
     logging.getLogger("app").warning("cannot be read")

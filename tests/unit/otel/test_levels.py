@@ -29,9 +29,9 @@ def here() -> Iterator[LevelsHere]:
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
-def begun(here: LevelsHere, levels: bytes) -> bool:
-    """Begin with levels as an attempt does; tell whether they were set anew."""
-    is_new = here.begin(levels)
+def changed(here: LevelsHere, *levels: bytes) -> bool:
+    """Have these levels count; tell whether they were set anew."""
+    is_new = here.change(frozenset(levels))
     if is_new:
         here.apply()
     return is_new
@@ -44,28 +44,23 @@ def levels() -> dict[str, int]:
 
 def test_levels_of_one_application(here: LevelsHere) -> None:
     """Its levels are set as it has them, and once."""
-    assert begun(here, QUIET)
+    assert changed(here, QUIET)
     assert levels() == {"": 30, "noisy": 40, "app": 10, "app.db": 0}
     assert (logging.root.manager.disable, here.structlogs) == (10, 30)
-    here.end(QUIET)
-    assert not begun(here, QUIET)
+    assert not changed(here, QUIET)
 
 
 def test_levels_of_two_at_the_same_time(here: LevelsHere) -> None:
     """Each logger has the lower one of what the two would have, so that neither misses a record."""
-    begun(here, QUIET)
-    assert begun(here, CURIOUS)
+    assert changed(here, QUIET, CURIOUS)
     assert levels() == {"": 20, "noisy": 20, "app": 10, "app.db": 10}
     assert (logging.root.manager.disable, here.structlogs) == (0, 10)
-    assert not begun(here, QUIET)
+    assert not changed(here, CURIOUS, QUIET)
 
 
 def test_levels_of_the_next_one(here: LevelsHere) -> None:
-    """When one has ended the other's count alone, with the next attempt."""
-    begun(here, QUIET)
-    begun(here, CURIOUS)
-    here.end(QUIET)
-    assert levels()["app"] == 10
-    assert begun(here, CURIOUS)
+    """When one has ended the other's count alone, and what that one set is undone."""
+    changed(here, QUIET, CURIOUS)
+    assert changed(here, CURIOUS)
     assert levels() == {"": 20, "noisy": 0, "app": 0, "app.db": 30}
     assert (logging.root.manager.disable, here.structlogs) == (0, 10)

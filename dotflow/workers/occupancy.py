@@ -7,6 +7,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 from weakref import WeakMethod
 
+from dotflow.core.locks import fork_safe_lock
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
@@ -29,7 +31,7 @@ class Occupancy:
 
     def forget(self) -> None:
         """Begin with the watchers alone, as in a forked child: no run goes on there."""
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
         self._users: list[User] = []
         for watcher in self._watchers:
             watcher.begin()

@@ -14,6 +14,7 @@ from structlog.contextvars import get_contextvars
 from structlog.dev import ConsoleRenderer, plain_traceback
 
 from dotflow.core.exception import InvalidOption
+from dotflow.core.locks import fork_safe_lock
 from dotflow_otel.conventions import BOUND
 
 if TYPE_CHECKING:
@@ -131,17 +132,20 @@ class _LogFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = fork_safe_lock()
         self._open: list[TextIO] = []
         weakref.finalize(self, _close, self._open)
 
     def write(self, line: str) -> None:
-        if not self._open:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._open.append(self._path.open("a", encoding="utf-8", buffering=1))
-        self._open[0].write(line)
+        with self._lock:
+            if not self._open:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._open.append(self._path.open("a", encoding="utf-8", buffering=1))
+            self._open[0].write(line)
 
     def close(self) -> None:
-        _close(self._open)
+        with self._lock:
+            _close(self._open)
 
 
 def _close(files: list[TextIO]) -> None:

@@ -225,7 +225,7 @@ def test_a_timeout_lasts_as_long_as_it_may(scraped: Scraped) -> None:
     """Two attempts of 0.1 s are a task of 0.2 s, in seconds."""
     name = "dotflow_task_duration_seconds_sum"
     lasted = scraped.values(name, "workflow")["timed out",]
-    assert 0.2 <= lasted < 2
+    assert 0.2 <= lasted < 20
 
 
 def test_last_success(scraped: Scraped) -> None:

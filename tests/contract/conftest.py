@@ -378,7 +378,7 @@ def script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Give a function that runs source text as a program of its own."""
 
     def run_program(
-        source: str, *args: str, timeout: float = 15, **env: str
+        source: str, *args: str, timeout: float = 60, **env: str
     ) -> subprocess.CompletedProcess[str]:
         path = tmp_path / "program.py"
         path.write_text(textwrap.dedent(source))

@@ -99,10 +99,12 @@ def _gaps(quiet: Config, **options: Any) -> tuple[float, float, float]:
 
 def test_retry_delay_is_waited_between_attempts(quiet: Config) -> None:
     """retry_delay seconds pass between attempts, the same each time; duration includes them."""
-    first, second, duration = _gaps(quiet, retry_delay=0.06)
-    assert 0.055 <= first < 0.11
-    assert 0.055 <= second < 0.11
-    assert duration >= 0.11
+    gaps = [_gaps(quiet, retry_delay=0.06) for _ in range(5)]
+    assert all(first >= 0.055 for first, _, _ in gaps)
+    assert all(second >= 0.055 for _, second, _ in gaps)
+    assert all(duration >= 0.11 for _, _, duration in gaps)
+    # A busy machine takes longer over most of them.
+    assert min(second for _, second, _ in gaps) < 0.11
 
 
 def test_backoff_doubles_the_delay(quiet: Config) -> None:
@@ -125,7 +127,7 @@ def test_default_retry_delay_is_one_second() -> None:
 def test_no_delay_after_the_last_attempt(quiet: Config) -> None:
     """A failed last attempt is not followed by a delay."""
 
-    @action(retry=1, retry_delay=5)
+    @action(retry=1, retry_delay=30)
     def bad() -> None:
         raise ValueError("no")
 
@@ -133,7 +135,7 @@ def test_no_delay_after_the_last_attempt(quiet: Config) -> None:
     flow.task.add(bad)
     begun = time.monotonic()
     flow.start()
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 20
 
 
 def test_timeout_fails_the_task(mode: str, quiet: Config, run: Run) -> None:
@@ -141,7 +143,7 @@ def test_timeout_fails_the_task(mode: str, quiet: Config, run: Run) -> None:
 
     @action(timeout=0.15)
     def slow() -> None:
-        time.sleep(2)
+        time.sleep(30)
 
     flow = DotFlow(config=quiet)
     flow.task.add(slow)
@@ -153,8 +155,7 @@ def test_timeout_fails_the_task(mode: str, quiet: Config, run: Run) -> None:
     assert task.errors[-1].exception == "TimeoutError"
     assert "0.15" in task.errors[-1].message
     assert task.duration is not None
-    assert 0.14 <= task.duration < 1.5
-    assert took < 1.9
+    assert 0.14 <= task.duration <= took < 20
 
 
 def test_timeout_is_per_attempt_and_retried(
@@ -206,7 +207,7 @@ def test_timeout_cancels_a_coroutine(in_process_mode: str, quiet: Config, run: R
     @action(timeout=0.1)
     async def slow() -> None:
         try:
-            await asyncio.sleep(5)
+            await asyncio.sleep(60)
         except asyncio.CancelledError:
             cancelled.set()
             raise
@@ -214,7 +215,7 @@ def test_timeout_cancels_a_coroutine(in_process_mode: str, quiet: Config, run: R
     flow = DotFlow(config=quiet)
     flow.task.add(slow)
     run(flow, in_process_mode)
-    assert cancelled.wait(2)
+    assert cancelled.wait(20)
     [task] = flow.result_task()
     assert (task.status, task.errors[-1].exception) == ("Failed", "TimeoutError")
 
@@ -282,7 +283,7 @@ def test_one_decorator_on_several_functions(mode: str, quiet: Config, run: Run) 
 def test_one_decorator_is_safe_in_threads(quiet: Config) -> None:
     """Steps of one decorator that run in many threads at once keep their values apart."""
     again = action(retry=2, retry_delay=0)
-    barrier = threading.Barrier(4, timeout=5)
+    barrier = threading.Barrier(4, timeout=20)
 
     def make(number: int) -> Any:
         @again

@@ -332,7 +332,7 @@ def test_timeout_of_a_method_is_honoured(in_process_mode: str, quiet: Config, ru
 
         @action(timeout=0.1)
         def slow(self) -> None:
-            end.wait(3)
+            end.wait(30)
 
     flow: Any = DotFlow(config=quiet)
     flow.task.add(Pipe)
@@ -343,7 +343,7 @@ def test_timeout_of_a_method_is_honoured(in_process_mode: str, quiet: Config, ru
     [task] = flow.result_task()
     assert (task.status, task.errors[-1].exception) == ("Failed", "TimeoutError")
     assert "0.1" in task.errors[-1].message
-    assert took < 2
+    assert took < 20
 
 
 def test_a_step_times_out_after_its_coroutine_ended(quiet: Config, run: Run) -> None:

@@ -206,7 +206,7 @@ def test_parallel_with_a_failure(quiet: Config, run: Run) -> None:
 
 
 def test_two_groups_in_a_row(quiet: Config) -> None:
-    """Two groups of one 0.1 s task each take 0.2 s with start()."""
+    """Two groups of one 0.1 s task each run one after the other with start(): for 0.2 s."""
 
     @action
     def slow() -> None:
@@ -217,7 +217,7 @@ def test_two_groups_in_a_row(quiet: Config) -> None:
     flow.task.add(slow, group_name="b")
     begun = time.monotonic()
     flow.start()
-    assert 0.2 <= time.monotonic() - begun < 0.35
+    assert time.monotonic() - begun >= 0.2
     first, second = flow.result_task()
     assert first.finished_at is not None
     assert second.started_at is not None
@@ -285,13 +285,13 @@ def test_timeout_shorter_than_the_step(quiet: Config) -> None:
 
     @action(timeout=0.2)
     def sleeper() -> None:
-        time.sleep(3)
+        time.sleep(30)
 
     flow = DotFlow(config=quiet)
     flow.task.add(sleeper)
     begun = time.monotonic()
     flow.start()
-    assert 0.19 <= time.monotonic() - begun < 1
+    assert 0.19 <= time.monotonic() - begun < 20
     [task] = flow.result_task()
     assert (task.status, task.errors[-1].exception) == ("Failed", "TimeoutError")
 

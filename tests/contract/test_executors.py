@@ -46,7 +46,7 @@ def always_broken() -> None:
 @action(timeout=0.2)
 def slow() -> None:
     """Take longer than allowed."""
-    time.sleep(3)
+    time.sleep(5)
 
 
 @action(timeout=0.2)
@@ -121,7 +121,7 @@ def test_a_timeout_lets_the_run_go_on(executor: Any) -> None:
     """Neither the run nor the next steps wait for steps that take too long."""
     began = time.monotonic()
     tasks = _run(executor, slow, slow, slow, group=False).task.queue
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 4.5
     assert [task.failure and task.failure.error_type for task in tasks] == ["timeout"] * 3 + [None]
 
 

@@ -92,7 +92,7 @@ def test_thread_in_background(quiet: Config) -> None:
 
     @action
     def waits() -> bool:
-        return gate.wait(5)
+        return gate.wait(20)
 
     flow = DotFlow(config=quiet)
     flow.task.add(waits)
@@ -101,7 +101,7 @@ def test_thread_in_background(quiet: Config) -> None:
     assert manager.thread.is_alive()
     assert flow.result_task()[0].status != "Completed"
     gate.set()
-    manager.thread.join(10)
+    manager.thread.join(20)
     assert flow.result_storage() == [True]
 
 
@@ -322,7 +322,7 @@ def test_thread_covers_the_workflow_callback(quiet: Config) -> None:
 
     flow = DotFlow(config=quiet)
     flow.task.add(ok)
-    flow.start(mode="background", on_success=good).thread.join(10)
+    flow.start(mode="background", on_success=good).thread.join(20)
     assert outcome == ["success"]
 
 
@@ -440,6 +440,6 @@ def test_tasks_that_ran_before_start_fresh(mode: str, quiet: Config) -> None:
     for _ in range(2):
         manager: Any = Manager(tasks=flow.task.queue, mode=mode, config=quiet)
         if mode == "background":
-            manager.thread.join(10)
+            manager.thread.join(20)
     [task] = flow.result_task()
     assert (task.status, task.retry_count, len(task.errors)) == ("Failed", 1, 2)

@@ -151,7 +151,7 @@ def test_parallel_runs_groups_at_the_same_time(quiet: Config, run: Run, tmp_path
     def meet(initial_context: Context) -> bool:
         mine, other = initial_context.storage
         (tmp_path / mine).touch()
-        limit = time.monotonic() + 5
+        limit = time.monotonic() + 20
         while not (tmp_path / other).exists():
             if time.monotonic() > limit:
                 return False

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 FORKS = """
-import os, sys, threading
+import os, signal, sys, threading
 from dotflow import Config, DotFlow, action
 from dotflow.testing import RecordingLog
 
@@ -36,6 +36,7 @@ flow.start(mode="background")
 begun.wait(30)
 child = os.fork()
 if not child:
+    signal.alarm(20)  # the end of one that does not exit
     sys.exit(7)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 ended.set()

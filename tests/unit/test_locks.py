@@ -45,11 +45,20 @@ lock = ExecutorLocal()._lock
 from dotflow.providers import StorageDefault
 lock = StorageDefault()._lock
 """,
+    "watchers of workers": """
+from dotflow.workers.occupancy import everywhere
+lock = everywhere._lock
+""",
     "requests": "from dotflow.providers.delivery import _all_lock as lock",
     "set-up": "from dotflow_otel.sdk.setting_up import _lock as lock",
     "what forks are told to": "from dotflow_otel.forks import _lock as lock",
     "Prometheus' series": "from dotflow_otel.metrics.prometheus import _lock as lock",
     "OpenTelemetry's series": "from dotflow_otel.metrics.otel import _lock as lock",
+    "a file of lines": """
+from pathlib import Path
+from dotflow_otel.logs.output import _LogFile
+lock = _LogFile(Path("none"))._lock
+""",
     "labels": """
 from dotflow_otel.metrics.labels import BoundedLabels
 lock = BoundedLabels()._lock

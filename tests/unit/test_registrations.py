@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,11 @@ from dotflow.core.task import Task
 from dotflow.testing import Recording, RecordingLog
 from dotflow.workers import pool
 from dotflow.workers.occupancy import Occupancy
-from dotflow_otel import drops, endings, forks
+from dotflow_otel import LogStructlog, drops, endings, forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     import pytest
 
@@ -206,3 +208,24 @@ def test_tasks_are_announced_to_a_new_provider() -> None:
         return announce, announce, check
 
     interleave(prepare, within="announce")
+
+
+def test_lines_while_their_file_is_closed(tmp_path: Path) -> None:
+    """A file that is closed while another thread writes a line has that line all the same."""
+
+    def prepare() -> Calls:
+        path = tmp_path / "lines"
+        path.unlink(missing_ok=True)
+        log = LogStructlog(output="file", path=path)
+        log.info(event="first")
+
+        def check() -> None:
+            log.close()
+            assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == [
+                "first",
+                "second",
+            ]
+
+        return lambda: log.info(event="second"), log.close, check
+
+    interleave(prepare, within="write")

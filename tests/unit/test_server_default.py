@@ -335,13 +335,12 @@ def test_server_that_hangs(
     backend: Backend, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calls return at once, a flush ends in time, and the request is given up after TIMEOUT."""
-    monkeypatch.setattr(ServerDefault, "TIMEOUT", 0.3)
+    monkeypatch.setattr(ServerDefault, "TIMEOUT", 1.0)
     backend.go.clear()
     server = ServerDefault()
-    begun = time.monotonic()
     server.update_workflow("w", status="x")
+    # Where either had waited for the answer, the request would be given up by now.
     assert not server.flush(0.02)
-    assert time.monotonic() - begun < 0.25
     assert server.flush(LONG)
     assert "imed out" in caplog.text
 
@@ -504,13 +503,13 @@ def test_exit_shares_one_bound(
 ) -> None:
     """Several servers that hang take together no longer than one, and each is told of."""
     receiver = Receiver()
-    hanging = {Delivery(receiver, flush_timeout=0.1) for _ in range(5)}
+    hanging = {Delivery(receiver, flush_timeout=0.5) for _ in range(5)}
     monkeypatch.setattr(delivery_module, "_all", hanging)
     for delivery in hanging:
         delivery.put(request(1))
     begun = time.monotonic()
     delivery_module._flush_at_exit()
-    assert time.monotonic() - begun < 0.4
+    assert time.monotonic() - begun < 2.0
     assert len(caplog.records) == 5
     receiver.go.set()
     assert all(delivery.flush(LONG) for delivery in hanging)

@@ -205,7 +205,8 @@ def test_waiting_for_a_worker(story: Story) -> None:
         assert attempt.parent is not None
         ready = attempt.parent.span.start_time_unix_nano
         since = attempt.span.start_time_unix_nano - ready
-        assert since / SECONDS == pytest.approx(wait, abs=0.1)
+        # What enters the step comes between; on a busy machine that takes a while.
+        assert wait - 0.1 <= since / SECONDS < wait + 5
     assert second.span.start_time_unix_nano >= first.span.end_time_unix_nano - CLOCKS
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-import socket
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
+from backends.ports import closed_port
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -119,10 +119,10 @@ def ended(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 @pytest.fixture
-def free_port() -> int:
+def free_port() -> Iterator[int]:
     """Give a port where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    with closed_port() as address:
+        yield int(address.rpartition(":")[2])
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import subprocess
 import sys
 import textwrap
@@ -13,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from backends.ports import closed_port
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from dotflow import Config, DotFlow, action
@@ -95,11 +95,10 @@ def registry() -> CollectorRegistry:
 
 
 @pytest.fixture
-def nobody() -> str:
+def nobody() -> Iterator[str]:
     """Give an address where nobody listens."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{found.getsockname()[1]}"
+    with closed_port() as address:
+        yield address
 
 
 @action
@@ -183,7 +182,7 @@ def test_a_gateway_that_does_not_answer(receiver: Receiver, registry: CollectorR
     began = time.monotonic()
     with pytest.raises(PushFailed, match=r"no answer within 0\.2 s|timed out"):
         push_metrics(receiver.address, "nightly", registry, timeout=0.2)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,9 @@ class DropTally:
 
         It is called by `tell`, with what has been dropped since that was last called.
         """
-        self._watchers = [each for each in self._watchers if each() is not None]
-        self._watchers.append(WeakMethod(watcher))
+        with self._lock:
+            living = [each for each in self._watchers if each() is not None]
+            self._watchers = [*living, WeakMethod(watcher)]
 
     def tell(self, why: str | None = None) -> None:
         """Log one line of what was dropped since the last one, and tell the watchers.
@@ -81,7 +82,7 @@ class DropTally:
         if dropped or why is not None:
             told = ", ".join(_worded(signal, count) for signal, count in sorted(dropped.items()))
             _logger.warning("%s%s", why or _WHY, f": {told}" if told else "")
-        for each in list(self._watchers):
+        for each in self._watchers:
             watcher = each()
             if watcher is not None:
                 _tell(watcher, dropped)

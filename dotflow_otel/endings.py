@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -48,7 +49,7 @@ class Endings:
 
     def remove(self, ending: Ending) -> None:
         """Let go what has ended, or needs no end."""
-        if ending in self._endings:
+        with suppress(ValueError):
             self._endings.remove(ending)
 
     def end(self) -> None:

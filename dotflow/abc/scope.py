@@ -46,7 +46,8 @@ class RemoteScope(Scope, Protocol):
     """A scope that travels to a worker: it must pickle, by reference to importable code.
 
     It may have a method `prepare`, without arguments, which is called there before the step
-    is read. It may have attributes `kit` and `own`, as `RemoteKit` tells.
+    is read. Its `collect` is called then also where the step could not be read, and the scope
+    was not entered. It may have attributes `kit` and `own`, as `RemoteKit` tells.
     """
 
     def collect(self) -> object:

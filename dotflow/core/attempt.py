@@ -58,6 +58,8 @@ class Outcome(NamedTuple):
         recorded: What the remote scopes recorded, by slot; empty in this process.
         pid: The worker's process id; None in this process.
         host: The worker's host name; None in this process.
+        shift: Nanoseconds by which this process's wall clock was ahead of the worker's, where
+            that is another machine.
     """
 
     value: Any
@@ -67,6 +69,7 @@ class Outcome(NamedTuple):
     recorded: Mapping[str, object] = _NOTHING
     pid: int | None = None
     host: str | None = None
+    shift: int = 0
 
 
 def perform(attempt: Attempt) -> Outcome:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import threading
 from contextvars import copy_context
 from typing import TYPE_CHECKING
@@ -12,28 +14,44 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("dotflow")
 
-_pending: set[threading.Thread] = set()
+# Set at the end of each run that goes on; they stand for the runs, whose threads cannot be
+# waited for before they are started.
+_pending: set[threading.Event] = set()
 _registered = False
+
+if hasattr(os, "register_at_fork"):
+    # A forked child has none of these threads.
+    os.register_at_fork(after_in_child=_pending.clear)
 
 
 def start_in_background(run: Callable[[], None], name: str) -> threading.Thread:
-    """Start `run` in a thread that the interpreter waits for before it exits."""
+    """Start `run` in a thread that the interpreter waits for before it exits.
+
+    Raises:
+        RuntimeError: The system has no more threads, or the interpreter is going.
+    """
     _wait_at_exit()
-    context = copy_context()
-    thread = threading.Thread(target=context.run, args=(_guarded, run), name=f"dotflow-{name}")
-    _pending.add(thread)
-    thread.start()
+    context, ended = copy_context(), threading.Event()
+    target = context.run
+    thread = threading.Thread(target=target, args=(_guarded, run, ended), name=f"dotflow-{name}")
+    _pending.add(ended)
+    try:
+        thread.start()
+    except RuntimeError:
+        _pending.discard(ended)
+        raise
     return thread
 
 
-def _guarded(run: Callable[[], None]) -> None:
+def _guarded(run: Callable[[], None], ended: threading.Event) -> None:
     try:
         run()
     except BaseException:
         # There is no caller to raise to: the run's record and callbacks told it.
         _logger.exception("a background run ended with an error")
     finally:
-        _pending.discard(threading.current_thread())
+        ended.set()
+        _pending.discard(ended)
 
 
 def _wait_at_exit() -> None:
@@ -46,11 +64,13 @@ def _wait_at_exit() -> None:
         return
     import concurrent.futures.thread  # noqa: F401, PLC0415 - registers its hook at import
 
-    register(_join_pending)
+    with contextlib.suppress(RuntimeError):  # where the interpreter is going already
+        register(_join_pending)
     _registered = True
 
 
 def _join_pending() -> None:
     while _pending:
-        for thread in tuple(_pending):
-            thread.join()
+        for ended in _pending.copy():
+            ended.wait()
+            _pending.discard(ended)

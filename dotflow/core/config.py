@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dotflow.abc.executor import Executor
@@ -14,6 +13,7 @@ from dotflow.abc.server import Server
 from dotflow.abc.storage import Storage
 from dotflow.abc.tracer import Tracer
 from dotflow.core.exception import NotCallableObject
+from dotflow.core.once import once
 from dotflow.providers.executor_local import shared_executor
 from dotflow.providers.log_default import LogDefault
 from dotflow.providers.metrics_default import MetricsDefault
@@ -60,7 +60,7 @@ class Config:
         self.reported: set[tuple[str, str]] = set()
 
 
-@cache
+@once
 def default_config() -> Config:
     """Give the one configuration of this process for tasks that were given none."""
     return Config()

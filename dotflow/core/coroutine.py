@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from contextvars import copy_context
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,14 @@ async def _cancellable(coroutine: Coroutine[Any, Any, Any]) -> Any:
         return await coroutine
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(coroutine)
-    limit.on_timeout(lambda: loop.call_soon_threadsafe(task.cancel))
+
+    def cancel() -> None:
+        # The loop is closed where the coroutine has ended, at this moment or before what
+        # else there is under the limit.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(task.cancel)
+
+    limit.on_timeout(cancel)
     return await task
 
 

@@ -127,6 +127,14 @@ class WorkerLost(DotflowError):
     """A worker process ended while it ran a step."""
 
 
+class ClusterUnusable(DotflowError):
+    """A cluster does not answer, or refuses what dotflow needs of it."""
+
+    def __init__(self, address: object = None, reason: object = "", hint: str = "") -> None:
+        why = str(reason).rstrip(".")
+        super().__init__(f"The Dask cluster at {address!s} cannot be used: {why}. {hint}".rstrip())
+
+
 class ProblemOrdering(DotflowError):
     """Kept for programs that catch it; never meant to reach a user."""
 

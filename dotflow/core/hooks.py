@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.noop import is_noop
+from dotflow.core.locks import fork_safe_lock
 from dotflow.core.scopes import GuardedScopes
 from dotflow.core.types.workflow import WorkflowStatus
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     Calls = tuple[tuple[Callable[..., Any], str, str], ...]
 
 _logger = logging.getLogger("dotflow")
+_reporting = fork_safe_lock()
 
 # What happens at each moment of a task, in order: (slot of the config, hook).
 _TASK_MOMENTS: Final = {
@@ -218,24 +220,27 @@ class Announcer:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._providers: tuple[object, ...] = ()
-        self._hooks: Hooks | None = None
+        self._known: tuple[tuple[object, ...], Hooks | None] = ((), None)
 
     def announce(self, task: Task) -> None:
         """Tell of a task that was added."""
         config = self._config
         providers = (config.notify, config.log, config.server)
-        if self._hooks is None or providers != self._providers:
-            self._providers = providers
-            self._hooks = Hooks(config)
-        self._hooks.fire(self._hooks.added, task)
+        known, hooks = self._known
+        if hooks is None or providers != known:
+            hooks = Hooks(config)
+            # Together, for another thread may add a task at this moment.
+            self._known = providers, hooks
+        hooks.fire(hooks.added, task)
 
 
 def report(config: Config, slot: str, hook: str, error: Exception) -> None:
     """Log a provider's error, the first of its kind with its traceback, and count it."""
     provider = type(getattr(config, slot)).__name__
-    if (provider, hook) not in config.reported:
+    with _reporting:
+        is_first = (provider, hook) not in config.reported
         config.reported.add((provider, hook))
+    if is_first:
         _logger.error(
             "%s.%s raised %s; the run goes on, and further errors there are only counted",
             provider,

@@ -93,8 +93,14 @@ class GuardedScopes:
 
     def collect(self) -> dict[str, object]:
         """Give what the remote ones among the scopes recorded, by slot."""
-        found = ((slot, self._collected(slot, scope)) for slot, scope in self._entered)
+        begun = self._entered if len(self._entered) == len(self._scopes) else self._begun()
+        found = ((slot, self._collected(slot, scope)) for slot, scope in begun)
         return {slot: recorded for slot, recorded in found if recorded is not None}
+
+    def _begun(self) -> Sequence[tuple[str, Scope]]:
+        # Those that were prepared have something also where the step could not be read.
+        entered = self._entered
+        return [each for each in self._scopes if each in entered or hasattr(each[1], "prepare")]
 
     def _collected(self, slot: str, scope: Any) -> object:
         try:

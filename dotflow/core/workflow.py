@@ -103,7 +103,7 @@ class Manager:
         self._engine = Engine(self._writer, resume=resume, keep_going=keep_going)
         self._begin()
         if self._plan.in_thread:
-            self.thread = start_in_background(self._execute, self._run.name)
+            self.thread = self._started_thread()
         else:
             self._execute()
 
@@ -143,6 +143,13 @@ class Manager:
         try:
             self._hooks.run_started(self._run)
         except BaseException as error:
+            self._finish(error)
+            raise
+
+    def _started_thread(self) -> Thread:
+        try:
+            return start_in_background(self._execute, self._run.name)
+        except RuntimeError as error:
             self._finish(error)
             raise
 

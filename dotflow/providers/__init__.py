@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from importlib.metadata import EntryPoint
 
+    from dotflow.providers.executor_dask import ExecutorDask as ExecutorDask
     from dotflow.providers.executor_futures import ExecutorFutures as ExecutorFutures
     from dotflow.providers.executor_local import ExecutorLocal as ExecutorLocal
     from dotflow.providers.log_default import LogDefault as LogDefault
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _GROUP: Final = "dotflow.providers"
 
 _BUILT_IN: Final = {
+    "ExecutorDask": "executor_dask",
     "ExecutorFutures": "executor_futures",
     "ExecutorLocal": "executor_local",
     "LogDefault": "log_default",

@@ -11,6 +11,8 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from dotflow.core.locks import fork_safe_lock
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -61,7 +63,8 @@ class Delivery:
         self._max_requests = max_requests
         self._max_bytes = max_bytes
         self._forget()
-        _all.add(self)
+        with _all_lock:
+            _all.add(self)
 
     def put(self, request: Request) -> None:
         """Leave a request to the thread. Never waits and never raises."""
@@ -137,12 +140,18 @@ class Delivery:
 
 
 _all: Final[weakref.WeakSet[Delivery]] = weakref.WeakSet()
+_all_lock: Final = fork_safe_lock()
+
+
+def _known() -> list[Delivery]:
+    with _all_lock:
+        return list(_all)
 
 
 def _flush_at_exit() -> None:
     # All of them share one span of time: each goes on sending while another is waited for.
     begun = time.monotonic()
-    for delivery in list(_all):
+    for delivery in _known():
         left = begun + delivery.flush_timeout - time.monotonic()
         if not delivery.flush(max(left, 0.0)):
             _logger.warning("%d requests were not delivered to the server", delivery.pending)
@@ -150,7 +159,7 @@ def _flush_at_exit() -> None:
 
 def _forget_after_fork() -> None:
     # The child has neither the thread nor the duty: its parent delivers.
-    for delivery in list(_all):
+    for delivery in _known():
         delivery._forget()  # noqa: SLF001 - this module's own
 
 

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import socket
-import sys
 from concurrent import futures
 from queue import Empty, SimpleQueue
-from time import monotonic
+from time import monotonic, monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow.abc.executor import Executor, Session
 from dotflow.core.attempt import Attempt, Outcome
 from dotflow.core.exception import InvalidOption, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
+from dotflow.providers.dask_access import DaskDoor, client_of, losses_of_dask
 from dotflow.workers.remote import Packer, perform_packed, perform_shared, unpacked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     Future = futures.Future[Any]
 
 # How many attempts an executor has at a time that does not tell how many workers it has.
 _IN_FLIGHT: Final = 64
+
+_LOSSES: Final = futures.BrokenExecutor, futures.CancelledError
+
+# Some of these errors have no text.
+_GONE: Final = "the worker that had it is gone, or it was cancelled"
 
 
 class ExecutorFutures(Executor):
@@ -47,10 +52,28 @@ class ExecutorFutures(Executor):
             raise InvalidOption("in_flight", in_flight, "give a whole number, 1 or more")
         self.executor = executor
         self.in_flight = in_flight or _room_in(executor)
+        self._grows = in_flight is None
 
     def session(self) -> Session:
-        """Begin the use by one run."""
-        return _FuturesSession(self.executor, self.in_flight)
+        """Begin the use by one run.
+
+        Raises:
+            ClusterUnusable: It is one of Dask's, whose scheduler does not answer or refuses.
+        """
+        client = client_of(self.executor)
+        if client is None:
+            return _FuturesSession(_begin_in(self.executor), self.in_flight)
+        door = DaskDoor(self.executor, client)
+        threads = door.open()
+        room = max(self.in_flight, 2 * threads) if self._grows else self.in_flight
+        return _FuturesSession(door.begin, room)
+
+
+def _begin_in(executor: futures.Executor) -> Callable[[Attempt], Future]:
+    if _shares_memory(executor):
+        return lambda attempt: executor.submit(perform_shared, attempt)
+    packer = Packer()
+    return lambda attempt: executor.submit(perform_packed, packer.pack(attempt))
 
 
 class _Job(NamedTuple):
@@ -60,11 +83,9 @@ class _Job(NamedTuple):
 
 
 class _FuturesSession(Session):
-    def __init__(self, executor: futures.Executor, in_flight: int) -> None:
-        self._executor = executor
+    def __init__(self, begin: Callable[[Attempt], Future], in_flight: int) -> None:
+        self._begin = begin
         self._in_flight = in_flight
-        self._shares_memory = _shares_memory(executor)
-        self._packer = Packer()
         self._jobs: dict[int, _Job] = {}
         self._failed: list[tuple[int, Outcome]] = []
         # What has ended, and when: put there by whichever thread ends it.
@@ -84,11 +105,6 @@ class _FuturesSession(Session):
             return
         self._jobs[ticket] = _Job(attempt.name, future, now)
         future.add_done_callback(lambda _: self._ended.put((ticket, monotonic())))
-
-    def _begin(self, attempt: Attempt) -> Future:
-        if self._shares_memory:
-            return self._executor.submit(perform_shared, attempt)
-        return self._executor.submit(perform_packed, self._packer.pack(attempt))
 
     def wait(self, seconds: float | None) -> Sequence[tuple[int, Outcome]]:
         """Give outcomes with their tickets, waiting for the first one at most so long."""
@@ -116,31 +132,30 @@ def _outcome(job: _Job, received: float) -> Outcome:
         return Outcome(None, _failure(error, job.name), job.submitted, received)
     if isinstance(ended, Outcome):
         return ended
-    return _on_our_clock(unpacked(ended, job.name), job.submitted, received)
+    return _on_our_clock(unpacked(ended, job.name), ended.to_wall, job.submitted, received)
 
 
-def _on_our_clock(outcome: Outcome, submitted: float, received: float) -> Outcome:
-    # The clock of another machine tells how long, not when.
-    if outcome.host == socket.gethostname():
+def _on_our_clock(outcome: Outcome, to_wall: int, submitted: float, received: float) -> Outcome:
+    # The clock of another machine tells how long, not when. Two may have the same name.
+    fits = submitted <= outcome.started <= outcome.ended <= received
+    if fits and outcome.host == socket.gethostname():
         return outcome
     lasted = max(0.0, outcome.ended - outcome.started)
     started = max(submitted, received - lasted)
-    return outcome._replace(started=started, ended=min(received, started + lasted))
+    ended = min(received, started + lasted)
+    ahead = time_ns() - monotonic_ns() - to_wall
+    shift = ahead + round((started - outcome.started) * 1e9)
+    return outcome._replace(started=started, ended=ended, shift=shift)
 
 
 def _failure(error: BaseException, name: str) -> Failure:
-    if not isinstance(error, _losses()):
+    if isinstance(error, WorkerLost):
+        return Failure.of(error, WORKER_LOST)
+    if not isinstance(error, (*_LOSSES, *losses_of_dask())):
         return Failure.of(error)
-    lost = WorkerLost(f"the executor lost {name}: {type(error).__name__}: {error}")
+    lost = WorkerLost(f"the executor lost {name}: {str(error) or _GONE} ({type(error).__name__})")
     lost.__cause__ = error
     return Failure.of(lost, WORKER_LOST)
-
-
-def _losses() -> tuple[type[BaseException], ...]:
-    # Whoever has an error of Dask has imported it.
-    dask = getattr(sys.modules.get("distributed"), "KilledWorker", None)
-    known = futures.BrokenExecutor, futures.CancelledError
-    return known if dask is None else (*known, dask)
 
 
 def _room_in(executor: futures.Executor) -> int:

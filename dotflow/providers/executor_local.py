@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from functools import cache
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from dotflow.abc.executor import Executor, Session
 from dotflow.core.exception import InvalidOption
+from dotflow.core.locks import fork_safe_lock
+from dotflow.core.once import once
 
 if TYPE_CHECKING:
     from dotflow.workers.pool import Pool
@@ -31,9 +31,9 @@ class ExecutorLocal(Executor):
     def __init__(self, workers: int | None = None) -> None:
         if workers is not None and (not isinstance(workers, int) or workers < 1):
             raise InvalidOption("workers", workers, "give a whole number, 1 or more")
-        self.workers = workers or _cores()
+        self.workers = workers or cores()
         self._pool: Pool | None = None
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
 
     def session(self) -> Session:
         """Begin the use by one run."""
@@ -48,17 +48,19 @@ class ExecutorLocal(Executor):
     def close(self) -> None:
         """End the workers. A later run starts new ones."""
         with self._lock:
-            if self._pool is not None:
-                self._pool.close()
+            pool = self._pool
+        if pool is not None:
+            pool.close()
 
 
-@cache
+@once
 def shared_executor() -> ExecutorLocal:
     """Give the executor that all configurations share that were given none."""
     return ExecutorLocal()
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Give how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

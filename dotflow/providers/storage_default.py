@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from threading import RLock
 from typing import TYPE_CHECKING, Final
 
 from dotflow.abc.storage import Storage
 from dotflow.core.context import Context
 from dotflow.core.keys import task_key
+from dotflow.core.locks import fork_safe_lock
 
 if TYPE_CHECKING:
     from dotflow.core.task import Task
@@ -27,7 +27,7 @@ class StorageDefault(Storage):
         self._fingerprints: dict[str, str] = {}
         self._sweep_at = _FIRST_SWEEP
         # Re-entrant: a value's own `__eq__` or `__del__` may come back here.
-        self._lock = RLock()
+        self._lock = fork_safe_lock()
 
     def post(
         self,

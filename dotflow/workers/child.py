@@ -27,6 +27,7 @@ from dotflow.workers.wire import Closed, FrameReader, send
 if TYPE_CHECKING:
     from dotflow.core.action import Action
     from dotflow.core.attempt import Outcome
+    from dotflow.core.scopes import GuardedScopes
 
 _logger = logging.getLogger("dotflow")
 
@@ -112,12 +113,14 @@ class _Child:
     ) -> None:
         began = monotonic()
         self._page.receive(number, began)
+        scopes: GuardedScopes | None = None
         try:
             (initial, previous), timeout, sent = load(body, f"the input of step {name}")
             scopes = scopes_prepared(unpack(sent, self._kits)) if sent else NO_SCOPES
             step = self._step(step_key, task_id, attempt, name)
         except PicklingFailed as error:
-            self._send(number, _failed(error, began), name, {})
+            recorded = {} if scopes is None else scopes.collect()
+            self._send(number, _failed(error, began), name, recorded)
             return
         body.release()  # a large input is not held in its pickled form while the step runs
         # Only a coroutine can be stopped from within. What else is late, the owner ends.

@@ -39,7 +39,10 @@ def culprit(value: Any, travels: Callable[[Any], bool]) -> str | None:
 
 
 def _first(value: Any, stays: Callable[[Any], bool]) -> tuple[str, Any] | None:
-    return next((each for each in _parts(value) if stays(each[1])), None)
+    try:
+        return next((each for each in _parts(value) if stays(each[1])), None)
+    except Exception:  # noqa: BLE001 - what it is looked for in may change, or refuse to be seen
+        return None
 
 
 def _kind(value: Any) -> str:

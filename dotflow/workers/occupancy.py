@@ -36,8 +36,9 @@ class Occupancy:
 
     def watch(self, tell: Tell) -> None:
         """Have a method told of every change, in any thread, for as long as its object lives."""
-        living = [each for each in self._watchers if each.lives()]
-        self._watchers = [*living, _Watcher(tell)]
+        with self._lock:
+            living = [each for each in self._watchers if each.lives()]
+            self._watchers = [*living, _Watcher(tell)]
 
     def join(self, jobs: Collection[object]) -> User:
         """Give a new user of the pool; `jobs` are the attempts that it has running."""

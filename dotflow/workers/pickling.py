@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import pickle
 import sys
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from dotflow.core.exception import PicklingFailed
+from dotflow.core.locks import fork_safe_lock
 from dotflow.workers.culprit import culprit
 from dotflow.workers.pieces import PROTOCOL, PickleFile, pickled
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 # cloudpickle keeps which modules travel by value in a global of its own.
-_by_value_lock = Lock()
+_by_value_lock = fork_safe_lock()
 
 
 def dump(value: Any, what: str, by_value: Sequence[ModuleType] = ()) -> bytes:

@@ -13,6 +13,7 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from dotflow.core.locks import fork_safe_lock
 from dotflow.workers.occupancy import everywhere
 from dotflow.workers.process import Worker
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     Wake = Callable[[], None]
 
 _pools: Final[list[weakref.ref[Pool]]] = []
+_pools_lock: Final = fork_safe_lock()
 
 _POLITE: Final = 1.0  # seconds that all workers together get to end by themselves
 
@@ -47,7 +49,8 @@ class Pool:
         self._waiting: deque[Wake] = deque()
         self._promised: list[Wake] = []
         ref = weakref.ref(self)
-        _pools[:] = [*(each for each in _pools if each() is not None), ref]
+        with _pools_lock:
+            _pools[:] = [*(each for each in _pools if each() is not None), ref]
         atexit.register(_close, ref)
         os.register_at_fork(after_in_child=partial(_forget, ref))
 
@@ -205,7 +208,7 @@ class Pool:
 
 def live_workers() -> int:
     """Tell how many workers live, of all pools of this process."""
-    pools = [each() for each in _pools]
+    pools = [each() for each in tuple(_pools)]
     return sum(pool.live() for pool in pools if pool is not None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from time import monotonic
+from time import monotonic, monotonic_ns, time_ns
 from typing import Any, NamedTuple
 
 from dotflow.core.attempt import Attempt, Outcome
@@ -33,6 +33,7 @@ class Parcel(NamedTuple):
         recorded: What the scopes recorded, pickled; None for nothing.
         pid: The other process.
         host: Its host.
+        to_wall: Nanoseconds from its monotonic clock to its wall clock.
     """
 
     value: bytes | None
@@ -42,6 +43,7 @@ class Parcel(NamedTuple):
     recorded: bytes | None
     pid: int
     host: str
+    to_wall: int
 
 
 class Packer:
@@ -74,7 +76,8 @@ def perform_packed(payload: bytes) -> Parcel:
         initial, previous = load(given, f"the input of step {name}")
         action = load(step, f"step {name}")
     except PicklingFailed as error:
-        return _parcel(Outcome(None, Failure.of(error), began, monotonic()), name, {})
+        outcome = Outcome(None, Failure.of(error), began, monotonic())
+        return _parcel(outcome, name, scopes.collect())
     call = Attempt(action, name, task_id, initial, previous, timeout, number=number)
     outcome = perform_apart(call, scopes)
     return _parcel(outcome, name, scopes.collect())
@@ -110,4 +113,5 @@ def _parcel(outcome: Outcome, name: str, recorded: dict[str, object]) -> Parcel:
         told = (*failure[:-1], dump_or_none(failure.exception))
     kept = dump_or_none(recorded) if recorded else None
     host = socket.gethostname()
-    return Parcel(value, told, outcome.started, outcome.ended, kept, os.getpid(), host)
+    to_wall = time_ns() - monotonic_ns()
+    return Parcel(value, told, outcome.started, outcome.ended, kept, os.getpid(), host, to_wall)

@@ -403,4 +403,10 @@ def _surroundings() -> tuple[Any, ...]:
         folder = str(Path.cwd())
     except OSError:
         folder = "/"  # the folder was removed
-    return folder, dict(os.environ), list(sys.path), list(sys.argv)
+    return folder, _environment(), list(sys.path), list(sys.argv)
+
+
+def _environment() -> dict[str, str]:
+    # Another thread may take a variable away while they are read.
+    found = ((name, os.environ.get(name)) for name in list(os.environ))
+    return {name: value for name, value in found if value is not None}

@@ -151,13 +151,16 @@ class LogStructlog(Log):
         self,
         task: Task,  # noqa: ARG002 - the signature of the interface
         attempt: int,  # noqa: ARG002
-        outcome: Outcome,  # noqa: ARG002
+        outcome: Outcome,
         recorded: Any,
     ) -> None:
         """Have what the step logged in a worker handled as the application logs."""
         if recorded is None:
             return
-        for_each(lambda entry: entry.replay(), recorded.items)
+        entries = recorded.items
+        if outcome.shift:
+            entries = [entry.shifted(outcome.shift) for entry in entries]
+        for_each(lambda entry: entry.replay(), entries)
         tally.add(LOGS, recorded.dropped)
 
     def _tell(self, level: int, event: str, task: Task) -> None:

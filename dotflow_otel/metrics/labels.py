@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from threading import Lock
 from typing import Final
 
+from dotflow.core.locks import fork_safe_lock
 from dotflow_otel.conventions import MAX_LABEL_VALUES, OTHER
 from dotflow_otel.plain import printable
 
@@ -24,7 +24,7 @@ class BoundedLabels:
 
     def __init__(self, limit: int = MAX_LABEL_VALUES) -> None:
         self._limit = limit
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
         self._seen: dict[str, set[str]] = {}
         self._warned: set[str] = set()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from opentelemetry.metrics import MeterProvider, get_meter_provider
 
 from dotflow.core.exception import InvalidOption
+from dotflow.core.locks import fork_safe_lock
 from dotflow_otel import conventions as names
 from dotflow_otel.bounded import TIMEOUT
 from dotflow_otel.metrics.anew import begins_anew
@@ -105,7 +105,7 @@ class MetricsOpenTelemetry(LedgerMetrics):
 
 
 _books: WeakKeyDictionary[MeterProvider, SeriesBook] = WeakKeyDictionary()
-_lock: Final = Lock()
+_lock: Final = fork_safe_lock()
 
 
 def _book_of(

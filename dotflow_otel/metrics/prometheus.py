@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from dotflow.core.exception import InvalidOption
+from dotflow.core.locks import fork_safe_lock
 from dotflow_otel import conventions as names
 from dotflow_otel.metrics.checks import check_buckets, check_max_label_values
 from dotflow_otel.metrics.labels import BoundedLabels
@@ -128,7 +128,7 @@ def _child(collector: _Collector, values: tuple[str, ...]) -> _Collector:
 
 
 _books: WeakKeyDictionary[CollectorRegistry, SeriesBook] = WeakKeyDictionary()
-_lock: Final = Lock()
+_lock: Final = fork_safe_lock()
 
 
 def _book_of(

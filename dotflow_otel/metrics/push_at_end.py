@@ -6,6 +6,7 @@ import logging
 from threading import Condition, Thread
 from typing import TYPE_CHECKING, Final
 
+from dotflow.core.locks import fork_safe_lock
 from dotflow_otel.endings import at_exit
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class PushAtEnd:
         self._gateway = gateway
         self._registry = registry
         self._on_error = on_error
-        self._changed = Condition()
+        self._changed = Condition(fork_safe_lock())
         self._wanted = False
         self._thread: Thread | None = None
         self._failing = False

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from threading import RLock
 from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from dotflow.core.locks import fork_safe_lock
 
 _Item = TypeVar("_Item")
 
 # A step that logs or opens spans without end must not fill the memory, nor keep the run busy
 # with reading what comes back.
-_MOST: Final = 100_000
-_MOST_BYTES: Final = 1 << 24
+MOST: Final = 100_000
+MOST_BYTES: Final = 1 << 24
 
 # What an item takes besides its texts, about.
 _FRAME: Final = 64
@@ -39,11 +40,11 @@ class Backlog(Generic[_Item]):
         most_bytes: How large they may be together, about.
     """
 
-    def __init__(self, most: int = _MOST, most_bytes: int = _MOST_BYTES) -> None:
+    def __init__(self, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
         self._most = most
         self._most_bytes = most_bytes
         # One that its owner can take again: a finalizer that logs may run in between.
-        self._lock = RLock()
+        self._lock = fork_safe_lock()
         self._begin()
 
     def _begin(self) -> None:

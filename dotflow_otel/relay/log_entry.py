@@ -6,6 +6,7 @@ import logging
 import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from time import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
@@ -53,6 +54,12 @@ class RecordEntry(NamedTuple):
             fields["exc_text"] = _format(record.exc_info)
         return cls(fields, _STRUCTLOGS in told, _handled_by(record.name), _current_span())
 
+    def shifted(self, shift: int) -> RecordEntry:
+        """Give the record as if it had been made so many nanoseconds later."""
+        created = self.fields["created"] + shift / 1e9
+        times = {"created": created, "msecs": created % 1 * 1000 // 1}
+        return self._replace(fields={**self.fields, **times})
+
     def replay(self) -> None:
         """Have the record handled as this process logs."""
         record = logging.makeLogRecord(self.fields)
@@ -84,27 +91,33 @@ class EventEntry(NamedTuple):
     Attributes:
         logger: What `structlog.get_logger` was given.
         method: The method that was called.
-        fields: The event, what was bound, and when it was logged.
+        fields: The event and what was bound.
         span: The ids and flags of the span that was current, if any.
+        logged: When it was logged, in seconds since the epoch.
     """
 
     logger: Sequence[Any]
     method: str
     fields: dict[str, Any]
     span: tuple[int, int, int] | None
+    logged: float
 
     @classmethod
     def of(cls, logger: Sequence[Any], method: str, event: dict[str, Any]) -> EventEntry:
         """Make one of an event."""
-        # The application's processors put their own time into it, when they get it.
-        fields = {LOGGED_AT: datetime.now(UTC).isoformat(), **plain(event)}
-        return cls(plain(logger), method, fields, _current_span())
+        return cls(plain(logger), method, plain(event), _current_span(), time())
+
+    def shifted(self, shift: int) -> EventEntry:
+        """Give the event as if it had been logged so many nanoseconds later."""
+        return self._replace(logged=self.logged + shift / 1e9)
 
     def replay(self) -> None:
         """Log the event as this process logs."""
         method = getattr(structlog.get_logger(*self.logger), self.method)
+        # The application's processors put their own time into it, when they get it.
+        logged = datetime.fromtimestamp(self.logged, UTC).isoformat()
         with _within(self.span):
-            method(**self.fields)
+            method(**{LOGGED_AT: logged, **self.fields})
 
 
 Entry = RecordEntry | EventEntry

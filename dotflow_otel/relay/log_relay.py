@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import logging
 import pickle
-from functools import cache
+import sys
+from contextvars import ContextVar
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from structlog.contextvars import merge_contextvars
 from structlog.processors import StackInfoRenderer, format_exc_info
 
-from dotflow_otel.relay.backlog import Backlog
+from dotflow.core.once import once
+from dotflow_otel.plain import plain
+from dotflow_otel.relay.backlog import Taken
+from dotflow_otel.relay.boxes import Box, Boxes
+from dotflow_otel.relay.levels import ROOT, LevelsHere
 from dotflow_otel.relay.log_entry import EventEntry, RecordEntry
 
 if TYPE_CHECKING:
@@ -25,12 +31,11 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict, WrappedLogger
 
-    from dotflow_otel.relay.backlog import Taken
     from dotflow_otel.relay.log_entry import Entry
+    from dotflow_otel.relay.process import Process
 
 _logger: Final = logging.getLogger("dotflow_otel")
 
-_ROOT: Final = ""
 _METHODS: Final = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -42,13 +47,13 @@ _METHODS: Final = {
 
 def levels_here() -> bytes:
     """Give the levels that the application has set, in a form that is cheap to send."""
-    loggers = list(logging.root.manager.loggerDict.items())
+    loggers = logging.root.manager.loggerDict.copy().items()
     levels = {
         name: logger.level
         for name, logger in loggers
         if isinstance(logger, logging.Logger) and logger.level
     }
-    levels = {_ROOT: logging.root.level, **levels}
+    levels = {ROOT: logging.root.level, **levels}
     return pickle.dumps((logging.root.manager.disable, levels, _structlog_level()))
 
 
@@ -70,61 +75,98 @@ def is_configured() -> bool:
     return not isinstance(factory, _RelayLoggers)
 
 
+class LogBox(Box["Entry"]):
+    """The box of what an attempt logs.
+
+    Args:
+        owner: Tells the process that owns the run.
+        levels: The levels that the application has set.
+    """
+
+    __slots__ = ("levels",)
+
+    def __init__(self, owner: Process, levels: bytes) -> None:
+        # Runs of one application are told apart where their records are handled.
+        super().__init__(owner, 0)
+        self.levels = levels
+
+
+# The attempt that this code runs for, also in what has a copy of its context.
+_current: Final[ContextVar[LogBox | None]] = ContextVar("dotflow_logs", default=None)
+
+
 class LogRelay:
     """Keeps what steps log in this process.
 
     Args:
-        backlog: Where it waits to be taken.
+        boxes: Where it waits to be taken.
     """
 
-    def __init__(self, backlog: Backlog[Entry] | None = None) -> None:
-        self._backlog: Backlog[Entry] = backlog or Backlog()
+    def __init__(self, boxes: Boxes[Entry] | None = None) -> None:
+        self._boxes: Boxes[Entry] = boxes or Boxes()
         self._handler = _Handler(self)
-        self._levels = b""
-        self._set: dict[str, int] = {}
+        self._levels = LevelsHere()
+        self._lock = RLock()
 
-    def begin(self, levels: bytes) -> None:
-        """Keep what is logged from now on, at the levels that the application has set."""
-        if not logging.root.handlers:
-            logging.root.addHandler(self._handler)
-        is_new = levels != self._levels
-        if self._handler in logging.root.handlers and is_new:
-            self._apply(levels)
-        if not structlog.is_configured() or (is_new and not is_configured()):
-            self._configure_structlog(levels)
-        self._levels = levels
+    def begin(self, owner: Process, levels: bytes) -> LogBox:
+        """Keep what an attempt logs from now on.
 
-    def _configure_structlog(self, levels: bytes) -> None:
-        _, _, level = _read(levels)
+        Args:
+            owner: Tells the process that owns the run.
+            levels: The levels that the application has set.
+        """
+        box = LogBox(owner, levels)
+        with self._lock:
+            if not logging.root.handlers:
+                logging.root.addHandler(self._handler)
+            is_new = self._levels.begin(levels)
+            if self._handler in logging.root.handlers and is_new:
+                self._levels.apply()
+            if not structlog.is_configured() or (is_new and not is_configured()):
+                self._configure_structlog(self._levels.structlogs)
+        self._boxes.open(box)
+        _current.set(box)
+        return box
+
+    def _configure_structlog(self, level: int) -> None:
         structlog.configure(
             processors=[merge_contextvars, StackInfoRenderer(), format_exc_info, _sent],
             wrapper_class=structlog.make_filtering_bound_logger(level),
             logger_factory=_RelayLoggers(self),
         )
 
-    def _apply(self, levels: bytes) -> None:
-        disabled, wanted, _ = _read(levels)
-        logging.disable(disabled)
-        for name in self._set.keys() - wanted.keys():
-            logging.getLogger(name).setLevel(logging.NOTSET)
-        for name, level in wanted.items():
-            logging.getLogger(name).setLevel(level)
-        self._set = wanted
+    def keep(self, entry: Entry) -> bool:
+        """Keep one record or event; tell whether it is known whose it is, and so is kept."""
+        box = _current.get()
+        if box is None:
+            owner = _owner_by_span()
+            if owner is not None and self._boxes.only is None:
+                self._boxes.put_late(owner, entry)
+                return True
+        return self._boxes.put(box, entry)
 
-    def keep(self, entry: Entry) -> None:
-        """Keep one record or event."""
-        self._backlog.put(entry)
+    def end(self, box: LogBox) -> Taken[Entry] | None:
+        """Give what an attempt logged and what is late of its application, if anything, once."""
+        _current.set(None)
+        with self._lock:
+            self._levels.end(box.levels)
+        own, late = self._boxes.close(box)
+        items = (*(each.item for each in late.items), *own.items)
+        dropped = own.dropped + late.dropped
+        return Taken(items, dropped) if items or dropped else None
 
-    def take(self) -> Taken[Entry] | None:
-        """Give what was logged, if anything, and forget it."""
-        taken = self._backlog.take()
-        return taken if taken.items or taken.dropped else None
 
-
-@cache
+@once
 def log_relay_here() -> LogRelay:
     """Give the relay of this process."""
     return LogRelay()
+
+
+def _owner_by_span() -> Process | None:
+    # In a thread that has the step's span and not its context.
+    relays = sys.modules.get("dotflow_otel.relay.span_relay")
+    owner: Process | None = None if relays is None else relays.relay_here().owner_here()
+    return owner
 
 
 class _Handler(logging.Handler):
@@ -134,7 +176,8 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._relay.keep(RecordEntry.of(record))
+            if not self._relay.keep(RecordEntry.of(record)):
+                _handle_here(record)
         except Exception:  # noqa: BLE001 - a record must not fail the step
             self.handleError(record)
 
@@ -163,15 +206,19 @@ class _RelayLogger:
 
     def _keep(self, method: str, event: dict[str, Any]) -> None:
         try:
-            self._relay.keep(EventEntry.of(self._args, method, event))
+            if not self._relay.keep(EventEntry.of(self._args, method, event)):
+                told = {"name": "structlog", "levelno": _METHODS.get(method, logging.INFO)}
+                _handle_here(logging.makeLogRecord({**told, "msg": str(plain(event))}))
         except Exception:
             # To the root logger's handlers, which is the relay as well: the step goes on.
             _logger.exception("an event of structlog could not be sent to the run")
 
 
-def _read(levels: bytes) -> tuple[int, dict[str, int], int]:
-    told: tuple[int, dict[str, int], int] = pickle.loads(levels)  # noqa: S301 - from the run
-    return told
+def _handle_here(record: logging.LogRecord) -> None:
+    """Do with a record, which may be of any application, what is done without a relay."""
+    handler = logging.lastResort
+    if handler is not None and record.levelno >= handler.level:
+        handler.handle(record)
 
 
 def _sent(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> tuple[Any, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from time import monotonic, time_ns
+from itertools import count
+from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import baggage
@@ -15,6 +15,8 @@ from opentelemetry.trace import SpanKind, StatusCode, TraceFlags, set_span_in_co
 from dotflow_otel import conventions as names
 from dotflow_otel.drops import TRACES, tally
 from dotflow_otel.plain import plain
+from dotflow_otel.relay.clocks import on_our_clock, on_the_wall
+from dotflow_otel.relay.latecomers import latecomers
 from dotflow_otel.relay.process import this_process
 from dotflow_otel.relay.remote_span import RemoteSpan, RemoteSpans, Returned
 from dotflow_otel.spans.failures import description_of, exception_attributes
@@ -31,7 +33,11 @@ if TYPE_CHECKING:
     from dotflow.core.attempt import Outcome
     from dotflow.core.failure import Failure
     from dotflow_otel.relay.handover import Handover
+    from dotflow_otel.relay.latecomers import HandOver
     from dotflow_otel.spans.maker import SpanMaker
+
+# Tells the runs of this process apart.
+_runs: Final = count(1)
 
 # How many kinds of decisions of a sampler are kept.
 _MOST_KITS: Final = 64
@@ -55,9 +61,14 @@ class RemoteAttempts:
         ids = tracer.id_generator if isinstance(tracer, SdkTracer) else RandomIdGenerator()
         self._new_id = ids.generate_span_id
         self._baggage = {name: plain(entry) for name, entry in baggage.get_all(context).items()}
+        self._run = next(_runs)
         self._kits: dict[tuple[int, bool, str], RemoteSpans] = {}
         self._trace_id = run.get_span_context().trace_id
         self._kit = self._kit_like(run)
+
+    def expect(self, hand_over: HandOver) -> None:
+        """Have spans handed over that come late, with the outcome of another run."""
+        latecomers.expect(self._run, hand_over)
 
     def _kit_like(self, span: Span) -> RemoteSpans:
         context = span.get_span_context()
@@ -67,8 +78,9 @@ class RemoteAttempts:
     def _kit_of(self, flags: int, state: str, *, recording: bool) -> RemoteSpans:
         found = self._kits.get((flags, recording, state))
         if found is None:
+            owner = this_process()
             found = RemoteSpans(
-                self._trace_id, flags, state, recording, self._baggage, this_process()
+                self._trace_id, flags, state, recording, self._baggage, owner, self._run
             )
             if len(self._kits) < _MOST_KITS:
                 self._kits[flags, recording, state] = found
@@ -158,6 +170,23 @@ class RemoteAttempt:
         """
         returned = _NOTHING if recorded is None else Returned.unpacked(recorded)
         tally.add(TRACES, returned.dropped)
+        if outcome is not None and outcome.shift:
+            returned = on_our_clock(returned, outcome)
+        try:
+            self._hand_over(outcome, failure, returned, queued, handover, context)
+        finally:
+            if returned.others:
+                latecomers.hand_over(returned.others)
+
+    def _hand_over(
+        self,
+        outcome: Outcome | None,
+        failure: Failure | None,
+        returned: Returned,
+        queued: float | None,
+        handover: Handover,
+        context: Context,
+    ) -> None:
         is_plain = failure is None and self._kit.recording and not returned.below
         if is_plain and returned.times is not None:
             own, above = self._ids()
@@ -180,7 +209,7 @@ class RemoteAttempt:
     ) -> Sequence[SpanRecord]:
         """Give all spans of the attempt, in the order of their ends; its own is the last."""
         below = sorted(returned.below, key=lambda record: record.ended)
-        if not self._kit.recording:
+        if returned.is_theirs or not self._kit.recording:
             return below
         own = returned.own or self._made(*(returned.times or self._times(outcome)))
         return [*below, _told(own, self._facts(outcome, queued), failure)]
@@ -189,9 +218,7 @@ class RemoteAttempt:
         # Nothing came back: the run tells what it knows.
         if outcome is None:
             return self._began, time_ns()
-        offset = time.time() - monotonic()
-        started = int((outcome.started + offset) * 1e9)
-        return started, max(started, int((outcome.ended + offset) * 1e9))
+        return on_the_wall(outcome)
 
     def _made(self, started: int, ended: int) -> SpanRecord:
         own, above = self._ids()

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from dotflow_otel.relay.backlog import Taken
     from dotflow_otel.relay.log_entry import Entry
+    from dotflow_otel.relay.log_relay import LogBox
+    from dotflow_otel.relay.process import Process
 
 
 class RemoteLog:
@@ -27,8 +29,9 @@ class RemoteLog:
         owner: Tells the process that owns the run.
     """
 
-    def __init__(self, ids: Mapping[str, str], levels: bytes, owner: tuple[int, bytes]) -> None:
+    def __init__(self, ids: Mapping[str, str], levels: bytes, owner: Process) -> None:
         self._sent = ids, levels, owner
+        self._box: LogBox | None = None
         self._bound: AbstractContextManager[None] = bound_contextvars(**ids)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -41,7 +44,7 @@ class RemoteLog:
     def prepare(self) -> None:
         """Have what the step logs kept here, where logging is not configured."""
         if self._is_away:
-            log_relay_here().begin(self._sent[1])
+            self._box = log_relay_here().begin(self._sent[2], self._sent[1])
 
     def __enter__(self) -> None:
         self._bound.__enter__()
@@ -56,4 +59,4 @@ class RemoteLog:
 
     def collect(self) -> Taken[Entry] | None:
         """Give what was logged, called after the exit."""
-        return log_relay_here().take() if self._is_away else None
+        return None if self._box is None else log_relay_here().end(self._box)

@@ -1,17 +1,16 @@
 """The span of an attempt in a worker: sent along with it, and returned with its outcome.
 
 Each attempt pays for what is sent and returned, so both are small: what is the same for a
-whole run goes as one piece of bytes, which a worker reads once, and of a span to which the
-step added nothing only its two times come back.
+whole run goes as a kit, which a worker reads once, and of a span to which the step added
+nothing only its two times come back.
 """
 
 from __future__ import annotations
 
 import pickle
-from functools import cache
 from struct import Struct
 from time import time_ns
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry import baggage
 from opentelemetry.context import attach, detach, get_current
@@ -28,9 +27,14 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from dotflow.core.failure import Failure
+from dotflow.core.once import once
 from dotflow_otel import conventions as names
 from dotflow_otel.relay.process import this_process
+from dotflow_otel.relay.span_boxes import SpanBox
 from dotflow_otel.relay.span_relay import relay_here, worker_limits
+from dotflow_otel.relay.their_tracer import their_tracer
+from dotflow_otel.spans.failures import mark_failed
 from dotflow_otel.spans.given import GivenSpan
 from dotflow_otel.spans.method_scope import MethodScope
 from dotflow_otel.spans.record import SpanRecord, record_of
@@ -42,14 +46,17 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import Span as SdkSpan
     from opentelemetry.trace import Span
 
     from dotflow.core.action import Action
+    from dotflow_otel.relay.process import Process
+    from dotflow_otel.relay.their_tracer import TheirTracer
 
 _ids = RandomIdGenerator()
 
 # Two moments in nanoseconds since the epoch.
-_TIMES = Struct("=qq")
+_TIMES: Final = Struct("=qq")
 
 
 class RemoteSpans:
@@ -62,6 +69,7 @@ class RemoteSpans:
         recording: Whether their spans are recorded.
         baggage: The entries of the caller's baggage.
         owner: Tells the process that owns the run.
+        run: Tells the run from others of that process.
     """
 
     def __init__(
@@ -71,15 +79,17 @@ class RemoteSpans:
         state: str,
         recording: bool,
         baggage: Mapping[str, Any],
-        owner: tuple[int, bytes],
+        owner: Process,
+        run: int,
     ) -> None:
-        self._sent = trace_id, flags, state, recording, baggage, owner
+        self._sent = trace_id, flags, state, recording, baggage, owner, run
         self.trace_id = trace_id
         self.flags = TraceFlags(flags)
         self.state = TraceState.from_header([state]) if state else TraceState.get_default()
         self.recording = recording
         self.baggage = baggage
-        self._owner = owner
+        self.owner = owner
+        self.run = run
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RemoteSpans, self._sent
@@ -87,7 +97,7 @@ class RemoteSpans:
     @property
     def is_away(self) -> bool:
         """Whether this is another process than the run's."""
-        return self._owner != this_process()
+        return self.owner != this_process()
 
     def ids(self, span_id: int, *, is_remote: bool) -> SpanContext:
         """Give the context of one of the spans."""
@@ -106,16 +116,20 @@ class Returned(NamedTuple):
         own: The attempt's span, where it did.
         below: The spans that the step opened and those of its methods.
         dropped: How many more there were than the worker had room for.
+        others: Late spans of other runs of the same process, each with its run.
+        is_theirs: Whether the attempt's span went to a provider that the worker's owner has set.
     """
 
     times: tuple[int, int] | None
     own: SpanRecord | None
     below: Sequence[SpanRecord]
     dropped: int
+    others: Sequence[tuple[int, SpanRecord]] = ()
+    is_theirs: bool = False
 
     def packed(self) -> bytes:
         """Give it as bytes, to be sent."""
-        if self.times is not None and not self.below and not self.dropped:
+        if self.times is not None and not (self.below or self.dropped or self.others):
             return _TIMES.pack(*self.times)
         return pickle.dumps(tuple(self))
 
@@ -142,8 +156,10 @@ class RemoteSpan:
     ) -> None:
         self.kit = kit
         self.own = parent_id, span_id, attributes
-        self._span: ReadableSpan | None = None
+        self._span: SdkSpan | None = None
         self._methods: list[ReadableSpan] = []
+        self._box: SpanBox | None = None
+        self._theirs: TheirTracer | None = None
         self._token: Token[Context] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -151,8 +167,15 @@ class RemoteSpan:
 
     def prepare(self) -> None:
         """Have the spans that the step opens recorded here, where nobody else has them."""
-        if self.kit.is_away:
-            relay_here().begin(sampled=self.kit.flags.sampled)
+        kit = self.kit
+        if not kit.is_away:
+            return
+        relay = relay_here()
+        box = SpanBox(kit.owner, kit.run, sampled=kit.flags.sampled)
+        relay.begin(box, self.own[1])
+        self._box = box
+        if relay.theirs is not None:
+            self._theirs = their_tracer(relay.theirs, kit.owner)
 
     def __enter__(self) -> None:
         kit = self.kit
@@ -161,7 +184,8 @@ class RemoteSpan:
         span: Span
         if kit.recording:
             parent = kit.ids(parent_id, is_remote=True)
-            span = self._span = _started(names.ATTEMPT_SPAN, ids, parent, dict(attributes))
+            start = _started if self._theirs is None else self._theirs.started
+            span = self._span = start(names.ATTEMPT_SPAN, ids, parent, dict(attributes))
         else:
             span = NonRecordingSpan(ids)
         current = get_current()
@@ -178,16 +202,22 @@ class RemoteSpan:
         if self._token is not None:
             detach(self._token)
         span = self._span
+        if span is None:
+            return
+        if self._theirs is not None and error is not None:
+            mark_failed(span, Failure.of(error))
         if type(span) is FastSpan:
             span.end_quietly()
-        elif span is not None:
-            span.end()  # type: ignore[attr-defined] # read and written, as the SDK's are
+        else:
+            span.end()
 
     def method_scope(self, action: Action, attempt: int | None) -> MethodScope | None:
         """Give what makes a span of a method of a class step, or of a try of it."""
         return None if self._span is None else MethodScope(self._start_below, action, attempt)
 
     def _start_below(self, name: str, attributes: Mapping[str, Any]) -> Span:
+        if self._theirs is not None:
+            return self._theirs.started_below(name, attributes)
         parent = get_current_span().get_span_context()
         own = SpanContext(
             parent.trace_id,
@@ -202,17 +232,24 @@ class RemoteSpan:
 
     def collect(self) -> bytes | None:
         """Give what was recorded, as `Returned` packs it, called after the exit."""
-        records, dropped = relay_here().take() if self.kit.is_away else ((), 0)
+        box = self._box
+        records, dropped, others = ((), 0, ()) if box is None else relay_here().end(box)
         # A method's span is open where its thread was abandoned.
         methods = [record_of(span, None) for span in self._methods if span.end_time is not None]
         below = (*records, *methods)
+        is_theirs = self._theirs is not None and self._span is not None
+        times, own = (None, None) if is_theirs else self._told()
+        if not (times or own or below or dropped or others or is_theirs):
+            return None
+        return Returned(times, own, below, dropped, others, is_theirs).packed()
+
+    def _told(self) -> tuple[tuple[int, int] | None, SpanRecord | None]:
         span = self._span
-        if span is None:
-            return Returned(None, None, below, dropped).packed() if below or dropped else None
+        if span is None or span.start_time is None or span.end_time is None:
+            return None, None
         if self._is_untouched(span):
-            times = span.start_time or 0, span.end_time or 0
-            return Returned(times, None, below, dropped).packed()
-        return Returned(None, record_of(span, None), below, dropped).packed()
+            return (span.start_time, span.end_time), None
+        return None, record_of(span, None)
 
     def _is_untouched(self, span: ReadableSpan) -> bool:
         if type(span) is FastSpan:
@@ -228,11 +265,12 @@ class RemoteSpan:
 
 def _started(
     name: str, own: SpanContext, parent: SpanContext, attributes: dict[str, Any]
-) -> GivenSpan | Any:
+) -> SdkSpan:
     tracer, maker = _makers()
-    made = maker and maker.given(name, own, parent, None, attributes, time_ns())
-    if made is not None:
-        return made
+    if maker is not None:
+        made = maker.given(name, own, parent, None, attributes, time_ns())
+        if made is not None:
+            return made
     span = GivenSpan(
         name,
         own,
@@ -245,7 +283,7 @@ def _started(
     return span
 
 
-@cache
+@once
 def _makers() -> tuple[Tracer, FastMaker | None]:
     # Nothing is exported from here, so there is no processor, nor a resource.
     provider = TracerProvider(

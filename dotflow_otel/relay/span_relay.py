@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from threading import Lock
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opentelemetry import trace
 from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
@@ -17,35 +18,58 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
 
-from dotflow_otel.relay.backlog import Backlog
+from dotflow.core.once import once
+from dotflow_otel.relay.boxes import Boxes
+from dotflow_otel.relay.span_boxes import SpanBoxes
 from dotflow_otel.spans.record import record_of, scope_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from opentelemetry.context import Context
-    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace import ReadableSpan, Span
     from opentelemetry.sdk.trace.sampling import SamplingResult
     from opentelemetry.trace import Link, SpanKind, TraceState
     from opentelemetry.util.types import Attributes
 
-    from dotflow_otel.relay.backlog import Taken
+    from dotflow_otel.relay.process import Process
+    from dotflow_otel.relay.span_boxes import SpanBox
     from dotflow_otel.spans.record import SpanRecord
 
 _MOST_IN_A_SPAN: Final = 10_000
+
+
+class Collected(NamedTuple):
+    """What an outcome takes along.
+
+    Attributes:
+        spans: Those of its attempt, and late ones of its run.
+        dropped: How many more there were than there was room for.
+        others: Late ones of other runs of its application, each with the run.
+    """
+
+    spans: Sequence[SpanRecord]
+    dropped: int
+    others: Sequence[tuple[int, SpanRecord]]
 
 
 class Relay:
     """Records the spans that steps open in this process.
 
     Args:
-        backlog: Where finished spans wait to be taken.
+        boxes: Where finished spans wait to be taken.
+
+    Attributes:
+        theirs: The provider of the SDK that somebody else has set in this process, if any.
     """
 
-    def __init__(self, backlog: Backlog[SpanRecord] | None = None) -> None:
-        self._backlog: Backlog[SpanRecord] = backlog or Backlog()
-        self._roots = _LikeTheRun()
+    def __init__(self, boxes: Boxes[SpanRecord] | None = None) -> None:
+        self._boxes: Boxes[SpanRecord] = boxes or Boxes()
+        self._whose = SpanBoxes()
+        self._roots = _LikeTheRun(self._boxes, self._whose)
         self._has_looked = False
+        self._looking = Lock()
+        self.theirs: TracerProvider | None = None
         # Whose spans they are, the application knows.
         self._provider = TracerProvider(
             ParentBased(self._roots),
@@ -53,25 +77,48 @@ class Relay:
             shutdown_on_exit=False,
             span_limits=worker_limits(),
         )
-        self._provider.add_span_processor(_Recorder(self._backlog))
+        self._provider.add_span_processor(_Recorder(self._boxes, self._whose))
 
-    def begin(self, *, sampled: bool) -> None:
-        """Become the global provider where there is none, for a step of a run.
+    def begin(self, box: SpanBox, span_id: int) -> None:
+        """Become the global provider where there is none, and record for an attempt.
 
         Args:
-            sampled: What the run's sampler decided; spans without a parent follow it.
+            box: Where its spans are kept.
+            span_id: The id of its own span.
         """
-        self._roots.sampled = sampled
-        if self._has_looked:
-            return
         # It is set once in a process, and so looked for once.
-        self._has_looked = True
-        if isinstance(_global_provider(), trace.ProxyTracerProvider):
-            trace.set_tracer_provider(self._provider)
+        if not self._has_looked:
+            self._look()
+        self._roots.sampled = box.sampled
+        self._boxes.open(box)
+        self._whose.begin(box, span_id)
 
-    def take(self) -> Taken[SpanRecord]:
-        """Give what was recorded, and forget it."""
-        return self._backlog.take()
+    def _look(self) -> None:
+        # No step runs before it is done, whose spans would go nowhere.
+        with self._looking:
+            if self._has_looked:
+                return
+            found = _global_provider()
+            if isinstance(found, trace.ProxyTracerProvider):
+                trace.set_tracer_provider(self._provider)
+            elif isinstance(found, TracerProvider):
+                self.theirs = found
+            self._has_looked = True
+
+    def end(self, box: SpanBox) -> Collected:
+        """Give what was recorded for an attempt, and what is late of its application, once."""
+        self._whose.end()
+        own, late = self._boxes.close(box)
+        if not late.items:
+            return Collected(own.items, own.dropped + late.dropped, ())
+        of_run = (each.item for each in late.items if each.run in (None, box.run))
+        others = [(each.run, each.item) for each in late.items if each.run not in (None, box.run)]
+        return Collected((*of_run, *own.items), own.dropped + late.dropped, others)
+
+    def owner_here(self) -> Process | None:
+        """Give the application whose attempt this code runs for, if a span or context tells."""
+        box = self._whose.box_here()
+        return None if box is None else box.owner
 
 
 @cache
@@ -92,7 +139,7 @@ def worker_limits() -> SpanLimits:
     )
 
 
-@cache
+@once
 def relay_here() -> Relay:
     """Give the relay of this process."""
     return Relay()
@@ -110,17 +157,27 @@ def _global_provider() -> trace.TracerProvider:
 
 
 class _Recorder(SpanProcessor):
-    def __init__(self, backlog: Backlog[SpanRecord]) -> None:
-        self._backlog = backlog
+    def __init__(self, boxes: Boxes[SpanRecord], whose: SpanBoxes) -> None:
+        self._boxes = boxes
+        self._whose = whose
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
+        self._whose.note(span)
 
     def on_end(self, span: ReadableSpan) -> None:
-        self._backlog.put(record_of(span, scope_of(span)))
+        self._boxes.put(self._whose.box_of(span), record_of(span, scope_of(span)))
 
 
 class _LikeTheRun(Sampler):
-    """Samples spans without a parent as the run is sampled whose step opens them."""
+    """Samples spans without a parent as the run is sampled whose step opens them.
 
-    def __init__(self) -> None:
+    Where nothing tells which run that is, and it may be one of several applications, none gets
+    the span.
+    """
+
+    def __init__(self, boxes: Boxes[SpanRecord], whose: SpanBoxes) -> None:
+        self._boxes = boxes
+        self._whose = whose
         self.sampled = True
 
     def should_sample(
@@ -133,10 +190,16 @@ class _LikeTheRun(Sampler):
         links: Sequence[Link] | None = None,
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
-        decided = ALWAYS_ON if self.sampled else ALWAYS_OFF
+        decided = ALWAYS_ON if self._is_sampled() else ALWAYS_OFF
         return decided.should_sample(
             parent_context, trace_id, name, kind, attributes, links, trace_state
         )
+
+    def _is_sampled(self) -> bool:
+        box = self._whose.box_here()
+        if box is not None:
+            return box.sampled
+        return self.sampled and self._boxes.only_owner is not None
 
     def get_description(self) -> str:
         return "LikeTheRun"

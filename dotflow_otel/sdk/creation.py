@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Final
+from uuid import uuid4
 
 from opentelemetry import trace
-from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 from dotflow_otel.bounded import TIMEOUT
@@ -85,7 +86,12 @@ def create_silent(service_name: str) -> Telemetry:
 
 
 def _resource(service_name: str | None) -> Resource:
-    return Resource.create({} if service_name is None else {SERVICE_NAME: service_name})
+    resource = Resource.create({} if service_name is None else {SERVICE_NAME: service_name})
+    if SERVICE_INSTANCE_ID in resource.attributes:
+        return resource
+    # Newer SDKs give one. Without it, what two processes of a service have counted is one
+    # series to whoever receives it, which goes back and forth between the two.
+    return resource.merge(Resource({SERVICE_INSTANCE_ID: str(uuid4())}))
 
 
 def _has_no_tracer_provider() -> bool:

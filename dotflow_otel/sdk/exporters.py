@@ -129,7 +129,9 @@ def metric_exporter_names() -> list[str]:
 def _otlp_is_configured() -> bool:
     others = tuple(f"OTEL_EXPORTER_OTLP_{each.name.upper()}_" for each in (METRICS, LOGS))
     return any(
-        name.startswith("OTEL_EXPORTER_OTLP_") and not name.startswith(others) and os.environ[name]
+        name.startswith("OTEL_EXPORTER_OTLP_")
+        and not name.startswith(others)
+        and os.environ.get(name)
         for name in os.environ
     )
 

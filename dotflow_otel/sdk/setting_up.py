@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
@@ -12,6 +11,7 @@ from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 from opentelemetry.sdk.resources import SERVICE_NAME
 
 from dotflow.core.exception import InvalidOption
+from dotflow.core.locks import fork_safe_lock
 from dotflow_otel.bounded import TIMEOUT
 from dotflow_otel.conventions import BUCKETS
 from dotflow_otel.parent import inherit
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Telemetry", "setup"]
 
 _logger: Final = logging.getLogger("dotflow_otel")
-_lock: Final = Lock()
+_lock: Final = fork_safe_lock()
 
 _ours: Telemetry | None = None
 

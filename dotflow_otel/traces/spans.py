@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.context import attach, detach
@@ -99,7 +99,9 @@ class RunSpan:
         except ModuleNotFoundError:
             return None
         let_tracers_travel()
-        return RemoteAttempts(self.maker, self.span, self.context)
+        attempts = RemoteAttempts(self.maker, self.span, self.context)
+        attempts.expect(partial(self.handover.hand_over, context=self.context))
+        return attempts
 
     def likeness_of(self, task: Task) -> Likeness:
         """Give what a task's span has in common with others of this run."""

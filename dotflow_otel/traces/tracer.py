@@ -133,7 +133,8 @@ class TracerOpenTelemetry(Tracer):
     def _end_left_over(self, run: RunSpan) -> None:
         # An interruption can come between a task's span and the task's own beginning, or
         # while the one of them ends.
-        left = [task for task, state in list(self._tasks.items()) if state.run is run]
+        # A copy is made in one step; a list of the items is not, while other runs go on.
+        left = [task for task, state in self._tasks.copy().items() if state.run is run]
         for_each(self.end_task, left)
 
     def run_carrier(self, run: Run) -> Mapping[str, str] | None:

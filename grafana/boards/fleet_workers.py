@@ -88,7 +88,7 @@ def processes() -> Panels:
         Column("Started", _q.counted(names.WORKFLOW_STARTED, *PROCESS)),
         Column("Failed", _q.counted(names.WORKFLOW_FAILED, *PROCESS), COUNT, BAD_FROM_ONE),
         Column("Tasks in progress", _q.total(names.TASK_IN_PROGRESS, *PROCESS)),
-        Column("Oldest run", _q.age(names.WORKFLOW_OLDEST_START, *PROCESS, of="min"), SECONDS),
+        Column("Oldest run", _q.age(names.WORKFLOW_OLDEST_START, *PROCESS), SECONDS),
         Column("Workers", _q.total(names.WORKERS, *PROCESS)),
         Column("Busy", saturation(*PROCESS), SHARE, SATURATION),
         Column(

@@ -110,7 +110,7 @@ _OLDEST: Final = About(
 def _now() -> Panels:
     return [
         number(_RUNNING, _q.total(names.WORKFLOW_IN_PROGRESS)),
-        number(_OLDEST, _q.age(names.WORKFLOW_OLDEST_START, of="min"), without="none runs"),
+        number(_OLDEST, _q.age(names.WORKFLOW_OLDEST_START), without="none runs"),
     ]
 
 
@@ -138,11 +138,12 @@ def _by_workflow() -> Panels:
     since = About(
         "Time since last success",
         "How long ago a run of each workflow last completed. Longer than its period: open the "
-        "workflow; if nothing started at all, look at its scheduler.",
+        "workflow; if nothing started at all, look at its scheduler. Of processes that are gone "
+        "it knows what the time shown has.",
         SECONDS,
         THIRD,
     )
-    ages = _q.age(names.WORKFLOW_LAST_SUCCESS, *_WORKFLOW)
+    ages = _q.since_last(names.WORKFLOW_LAST_SUCCESS, *_WORKFLOW)
     keys = {JOB: "Service", "workflow": "Workflow"}
     return [
         rows(table, keys, columns, drill, "Failed"),
@@ -180,7 +181,7 @@ def _in_progress() -> Panels:
         SECONDS,
         HALF,
     )
-    started = _q.age(names.WORKFLOW_OLDEST_START, *_WORKFLOW, of="min")
+    started = _q.age(names.WORKFLOW_OLDEST_START, *_WORKFLOW)
     return [
         graph(
             running,

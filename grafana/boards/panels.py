@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from grafana_foundation_sdk.builders import bargauge, common, heatmap, logs, stat, timeseries
 from grafana_foundation_sdk.models import common as looks
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from grafana_foundation_sdk.builders.dashboard import DashboardLink
+
+# Counts beside each other are of windows of a minute at least: shorter steps than the windows
+# of rates would count one run in several bars.
+_APART: Final = "1m"
 
 
 def number(about: About, query: str, *, without: str = "0") -> stat.Panel:
@@ -77,7 +81,7 @@ def bars(
         colors: By legend.
         exemplars: Whether dots lead to traces.
     """
-    panel = _over_time(about, queries, exemplars=exemplars).decimals(0)
+    panel = _over_time(about, queries, exemplars=exemplars).decimals(0).interval(_APART)
     panel.draw_style(looks.GraphDrawStyle.BARS).fill_opacity(80).line_width(0)
     panel.stacking(common.StackingConfig().mode(looks.StackingMode.NORMAL))
     for name, value in (colors or {}).items():
@@ -91,6 +95,7 @@ def buckets(about: About, query: str) -> heatmap.Panel:
     scheme = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Blues").steps(32)
     return (
         panel.with_target(targets.as_heatmap(query))
+        .interval(_APART)
         .calculate(False)
         .color(scheme)
         .cell_values(heatmap.CellValues().unit(COUNT).decimals(0))

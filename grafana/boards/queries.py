@@ -89,10 +89,19 @@ class Queries:
         summed = _over("sum", (_LE, *by), _with_first(selector, RANGE))
         return f"histogram_quantile({quantile:g}, {summed})"
 
-    def age(self, metric: Metric, *by: str, of: str = "max") -> str:
-        """Give the seconds since a timestamp that is not 0: the newest (`max`) or the `min`."""
+    def age(self, metric: Metric, *by: str) -> str:
+        """Give the seconds since the oldest timestamp that is not 0."""
         _check(metric, by)
-        return f"time() - {_over(of, by, f'{self.select(metric)} > 0')}"
+        return f"time() - {_over('min', by, f'{self.select(metric)} > 0')}"
+
+    def since_last(self, metric: Metric, *by: str) -> str:
+        """Give the seconds since the newest timestamp that was seen in the time shown.
+
+        A process that has ended, or begun anew, does not have it any more.
+        """
+        _check(metric, by)
+        seen = f"last_over_time({self.select(metric)}[{RANGE}])"
+        return f"time() - {_over('max', by, f'{seen} > 0')}"
 
     def how_many(self, label: str, metric: Metric, *by: str) -> str:
         """Give how many values of a label the series of a metric have."""

@@ -96,7 +96,7 @@ _TOOK: Final = About(
 _SINCE: Final = About(
     "Last success",
     "How long ago a run last completed. Longer than its period: are runs failing, or is "
-    "none started?",
+    "none started? None known: show a longer time, then see whether it ever did.",
     SECONDS,
     NUMBER,
 )
@@ -110,7 +110,7 @@ def runs() -> Panels:
         number(_FAILED, _q.counted(names.WORKFLOW_FAILED)),
         number(_RATIO, success(_q), without="no run ended"),
         number(_TOOK, _q.quantile_of_all(0.95, names.WORKFLOW_DURATION), without="no run ended"),
-        number(_SINCE, _q.age(names.WORKFLOW_LAST_SUCCESS), without="never"),
+        number(_SINCE, _q.since_last(names.WORKFLOW_LAST_SUCCESS), without="none known"),
         number(_RUNNING, _q.total(names.WORKFLOW_IN_PROGRESS)),
     ]
 

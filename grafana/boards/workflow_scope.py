@@ -18,4 +18,6 @@ queries: Final = Queries(("task", "mode"), ONE)
 
 def task_traces(task: str) -> DashboardLink:
     """Link to traces with a task, whose name may be a placeholder of Grafana."""
-    return links.to_traces("Traces with this task", "${job}", names.TASK_SPAN.format(task))
+    return links.to_traces(
+        "Traces with this task", "${job:percentencode}", names.TASK_SPAN.format(task)
+    )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 GRAFANA = Path(__file__).parents[2] / "grafana"
 RULES = sorted((GRAFANA / "rules").glob("*.yml"))
-BOARD = re.compile(r"http://localhost:3000/d/dotflow-(overview|workflow|fleet)(\?var-\w+=.*)?")
+BOARD = re.compile(r"http://localhost:3000/d/dotflow-(overview|workflow|fleet)(\?\w[\w-]+=.*)?")
 
 
 def alertmanager_config(webhook: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -22,6 +22,9 @@ from needed import tool
 from wire.receivers import OwnReceiver
 
 from dotflow_otel.conventions import METRICS, TASK_NAME, WORKFLOW_NAME
+
+if TYPE_CHECKING:
+    from wire.otlp import Received
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "grafana"
@@ -277,15 +280,16 @@ def test_collector_listens_where_compose_says(
     assert jobs["collector"]["honor_labels"] is jobs["pushgateway"]["honor_labels"] is True
 
 
-def test_the_demo_sends_with_one_variable(tmp_path: Path) -> None:
-    """`OTEL_EXPORTER_OTLP_ENDPOINT=... make demo` sends its spans where the Collector listens."""
+def demo(folder: Path, **variables: str) -> Received:
+    """Run the demo with its one variable, and others; give what is sent."""
     with OwnReceiver() as receiver:
         done = subprocess.run(
-            [sys.executable, ROOT / "examples" / "weather.py", tmp_path],
+            [sys.executable, ROOT / "examples" / "weather.py", folder],
             env={
                 **os.environ,
                 "PYTHONPATH": str(ROOT),
                 "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint("http/protobuf"),
+                **variables,
             },
             capture_output=True,
             text=True,
@@ -293,7 +297,17 @@ def test_the_demo_sends_with_one_variable(tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        received = receiver.take()
+        return receiver.take()
+
+
+def attributes(resource: Any) -> dict[str, str]:
+    """Give the attributes of a resource that are text."""
+    return {each.key: each.value.string_value for each in resource.attributes}
+
+
+def test_the_demo_sends_with_one_variable(tmp_path: Path) -> None:
+    """`OTEL_EXPORTER_OTLP_ENDPOINT=... make demo` sends its spans where the Collector listens."""
+    received = demo(tmp_path)
     resources = [span for request in received.traces for span in request.resource_spans]
     names = {
         span.name
@@ -302,11 +316,25 @@ def test_the_demo_sends_with_one_variable(tmp_path: Path) -> None:
         for span in scope.spans
     }
     assert {"workflow weather", "workflow months"} <= names
-    services = {
-        attribute.value.string_value
-        for resource in resources
-        for attribute in resource.resource.attributes
-        if attribute.key == "service.name"
-    }
     # prometheus.yml calls the demo's job so as well.
-    assert services == {"weather"}
+    assert {attributes(each.resource)["service.name"] for each in resources} == {"weather"}
+    assert not received.metrics
+    assert not received.logs
+
+
+def test_the_demo_sends_metrics_and_logs_too(tmp_path: Path) -> None:
+    """With two more variables; who receives them can tell the service and the process."""
+    received = demo(tmp_path, OTEL_METRICS_EXPORTER="otlp", OTEL_LOGS_EXPORTER="otlp")
+    of_metrics = [each for request in received.metrics for each in request.resource_metrics]
+    of_logs = [each for request in received.logs for each in request.resource_logs]
+    sent = {
+        metric.name
+        for each in of_metrics
+        for scope in each.scope_metrics
+        for metric in scope.metrics
+    }
+    assert {"dotflow.task.started", "dotflow.workflow.last_success_timestamp"} <= sent
+    assert any(scope.log_records for each in of_logs for scope in each.scope_logs)
+    told = [attributes(each.resource) for each in (*of_metrics, *of_logs)]
+    assert {each["service.name"] for each in told} == {"weather"}
+    assert len({each["service.instance.id"] for each in told}) == 1

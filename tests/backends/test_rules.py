@@ -65,7 +65,7 @@ def test_there_are_rules() -> None:
     verdict = promtool("check", "rules", *FILES)
     assert verdict.ok, verdict.said
     counted = re.findall(r"(\d+) rules found", verdict.said)
-    assert sum(map(int, counted)) == len(rules()) == 50
+    assert sum(map(int, counted)) == len(rules()) == 51
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,33 @@ def test_every_rule_has_a_pair_of_tests(file: str, rule: dict[str, Any]) -> None
     name = rule.get("alert") or rule["record"]
     answers = {answer for asked, answer in questions() if asked == name}
     assert answers >= ({True} if file == SETTINGS else {True, False})
+
+
+# By alert, as the Site Reliability Workbook has it: the share of the budget of 30 days that is
+# spent in the long window, and both windows, in hours. The short one is a twelfth of the long.
+BURNS = {
+    "DotflowErrorBudgetGoneIn2Days": (0.02, 1),
+    "DotflowErrorBudgetGoneIn5Days": (0.05, 6),
+    "DotflowErrorBudgetGoneIn10Days": (0.1, 24),
+    "DotflowErrorBudgetGoneIn30Days": (0.1, 72),
+}
+MINUTES = {"m": 1, "h": 60, "d": 1440}
+
+
+@pytest.mark.parametrize(("name", "burn"), BURNS.items())
+def test_burn_rates(name: str, burn: tuple[float, int]) -> None:
+    """Factor and windows follow from the share of the budget; the name from the factor."""
+    part, hours = burn
+    (rule,) = (rule for _, rule in rules() if rule.get("alert") == name)
+    factors = re.findall(r"(?:([\d.]+) \* )?\(1 - job_workflow:dotflow_objective", rule["expr"])
+    windows = [
+        int(number) * MINUTES[unit]
+        for number, unit in re.findall(r":ratio(\d+)([mhd])", rule["expr"])
+    ]
+    factor = part * 30 * 24 / hours
+    assert [float(each or 1) for each in factors] == pytest.approx([factor, factor])
+    assert windows == [hours * 60, hours * 60 / 12]
+    assert name == f"DotflowErrorBudgetGoneIn{30 / factor:.0f}Days"
 
 
 @pytest.mark.parametrize(
@@ -197,6 +224,20 @@ def test_the_checker_names_the_mistake(mine: Path, text: str, said: str) -> None
     code, lines = check(mine)
     assert code == 1
     assert any(said in line for line in lines), lines
+
+
+def test_the_checker_finds_a_setting_that_is_set_twice(mine: Path) -> None:
+    """Of two settings for one workflow only one would count: both are named by what they set."""
+    twice = [
+        {"record": "dotflow:period:seconds", "expr": value, "labels": {"workflow": "invoices"}}
+        for value in ("vector(3600)", "vector(7200)")
+    ]
+    mine.write_text(yaml.safe_dump({"groups": [{"name": "mine", "rules": twice}]}), "utf-8")
+    code, lines = check(mine)
+    assert code == 1
+    assert "lint error 1 duplicate rule(s) found." in lines
+    assert "Metric: dotflow:period:seconds" in lines
+    assert "workflow: invoices" in lines
 
 
 def test_the_checker_misses_a_file(mine: Path) -> None:

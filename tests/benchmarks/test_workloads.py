@@ -22,6 +22,7 @@ HERE = Path(__file__).resolve().parent
         (["all_on.py", "10", "2"], {"run"}),
         (["default_log.py", "10", "2"], {"run"}),
         (["dispatch.py", "10", "2"], {"run", "without"}),
+        (["driving.py", "4", "1"], {"silent", "observed"}),
         (["parallel.py", "4"], {"first", "second"}),
         (["parallel_unguarded.py", "4"], {"first", "second"}),
         (["otlp.py", "healthy", "4", "1"], {"run", "exit"}),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from dask_processes import DaskProcesses
 
 from dotflow import Config, Context
 from dotflow.abc.log import Log
@@ -22,6 +25,7 @@ from dotflow.abc.scheduler import Scheduler
 from dotflow.abc.server import Server
 from dotflow.abc.storage import Storage
 from dotflow.abc.tracer import Tracer
+from dotflow.providers import ExecutorDask, ExecutorLocal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -390,3 +394,44 @@ def script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run_program
+
+
+@pytest.fixture(scope="session")
+def dask_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Dask cluster of separate processes with two workers: the address of its scheduler."""
+    processes = DaskProcesses(tmp_path_factory.mktemp("dask"))
+    processes.start(2)
+    try:
+        yield processes.address
+    finally:
+        processes.stop()
+
+
+@pytest.fixture(scope="module", params=["local", "threads", "processes", "dask", "dask-client"])
+def executor(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Every kind of executor, with two workers."""
+    if request.param == "local":
+        local = ExecutorLocal(workers=2)
+        yield local
+        local.close()
+    elif request.param == "threads":
+        with ThreadPoolExecutor(2) as threads:
+            yield threads
+    elif request.param == "processes":
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(2, mp_context=spawn) as processes:
+            yield processes
+    else:
+        yield from _dask(request.getfixturevalue("dask_cluster"), request.param)
+
+
+def _dask(address: str, kind: str) -> Iterator[Any]:
+    from distributed import Client
+
+    if kind == "dask":
+        with ExecutorDask(address) as executor:
+            yield executor
+        return
+    with Client(address, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=30)
+        yield client.get_executor()

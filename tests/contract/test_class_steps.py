@@ -346,6 +346,29 @@ def test_timeout_of_a_method_is_honoured(in_process_mode: str, quiet: Config, ru
     assert took < 2
 
 
+def test_a_step_times_out_after_its_coroutine_ended(quiet: Config, run: Run) -> None:
+    """A class step times out as such also where a method that is a coroutine has ended."""
+    end = threading.Event()
+
+    @action(timeout=0.3)
+    class Step:
+        @action
+        async def a_first(self) -> None:
+            """End at once."""
+
+        @action
+        def b_second(self) -> None:
+            """Take too long."""
+            end.wait(20)
+
+    flow = DotFlow(config=quiet)
+    flow.task.add(Step)
+    run(flow, "sequential")
+    end.set()
+    (task,) = flow.task.queue
+    assert [error.exception for error in task.errors] == ["TimeoutError"]
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -1,24 +1,22 @@
-"""The same run on every executor: local workers, threads, processes of `concurrent.futures`."""
+"""The same run on every executor: local workers, threads, processes, a Dask cluster."""
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import signal
 import threading
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
-from observed import Observed
 
 from dotflow import Config, DotFlow, action
 from dotflow.core.exception import InvalidOption, NotCallableObject
-from dotflow.providers import ExecutorFutures, ExecutorLocal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from dotflow.providers import ExecutorFutures
 
 
 @action
@@ -39,7 +37,7 @@ def broken() -> None:
     raise KeyError("no such thing")
 
 
-@action(retry=3)
+@action(retry=3, retry_delay=0.1, backoff=True)
 def always_broken() -> None:
     """Fail each time."""
     raise ValueError("again")
@@ -51,10 +49,20 @@ def slow() -> None:
     time.sleep(3)
 
 
+@action(timeout=0.2)
+async def slow_coroutine(initial_context: Any) -> None:
+    """Take longer than allowed, and note how that ends."""
+    try:
+        await asyncio.sleep(3)
+    except asyncio.CancelledError:
+        Path(initial_context.storage).write_text("cancelled", encoding="utf-8")  # noqa: ASYNC240
+        raise
+
+
 @action
-def large() -> bytes:
-    """Give 20 MB."""
-    return b"x" * 20_000_000
+def repeated(initial_context: Any) -> bytes:
+    """Give what came, and as much again."""
+    return bytes(initial_context.storage) * 2
 
 
 @action
@@ -67,21 +75,6 @@ def unpicklable() -> Any:
 def killed() -> None:
     """Kill the process that runs this."""
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-@pytest.fixture(scope="module", params=["local", "threads", "processes"])
-def executor(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Every kind of executor, with two workers."""
-    if request.param == "local":
-        local = ExecutorLocal(workers=2)
-        yield local
-        local.close()
-        return
-    pool: Executor = ThreadPoolExecutor(2)
-    if request.param == "processes":
-        pool = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
-    with pool:
-        yield pool
 
 
 def _run(executor: Any, *steps: Any, keep_going: bool = False, group: bool = True) -> DotFlow:
@@ -117,56 +110,54 @@ def test_keep_going_runs_what_follows_a_failure(executor: Any) -> None:
 
 
 def test_a_failing_step_is_retried(executor: Any) -> None:
-    """Each retry is an attempt of its own."""
+    """Each retry is an attempt of its own, and comes after its delay, which doubles."""
     task = _run(executor, always_broken).task.queue[0]
     assert [error.attempt for error in task.errors] == [1, 2, None]
     assert task.status == "Failed"
+    assert task.duration >= 0.3
 
 
 def test_a_timeout_lets_the_run_go_on(executor: Any) -> None:
-    """The run does not wait for a step that takes too long."""
+    """Neither the run nor the next steps wait for steps that take too long."""
     began = time.monotonic()
-    task = _run(executor, slow).task.queue[0]
+    tasks = _run(executor, slow, slow, slow, group=False).task.queue
     assert time.monotonic() - began < 2.5
-    assert task.failure.error_type == "timeout"
+    assert [task.failure and task.failure.error_type for task in tasks] == ["timeout"] * 3 + [None]
 
 
-def test_a_large_result_arrives(executor: Any) -> None:
-    """20 MB come back whole."""
-    assert len(_run(executor, large).task.queue[0].current_context.storage) == 20_000_000
-
-
-def test_every_span_count_and_line_arrives_once(executor: Any) -> None:
-    """Each task has one span with one attempt, is counted once, and has its two lines."""
-    observed = Observed()
-    observed.config.executor = Config(executor=executor).executor
-    flow = DotFlow(config=observed.config, name="work")
-    for group in "abc":
-        flow.task.add(one, group_name=group)
+def test_a_late_coroutine_is_cancelled(executor: Any, tmp_path: Path) -> None:
+    """A coroutine is told of its timeout where it runs."""
+    told = tmp_path / "told"
+    flow = DotFlow(config=Config(executor=executor), name="work")
+    flow.task.add(slow_coroutine, initial_context=str(told))
     flow.start(mode="parallel")
-    spans = observed.spans
-    tasks = {span.context.span_id for span in spans if span.name == "task one"}
-    attempts = [span for span in spans if span.name == "attempt"]
-    assert len(tasks) == len(attempts) == 3
-    assert len(spans) == len({span.context.span_id for span in spans}) == 7
-    assert {span.parent.span_id for span in attempts} == tasks
-    assert len({span.context.trace_id for span in spans}) == 1
-    labels = {"workflow": "work", "task": "one"}
-    assert observed.value("dotflow_task_started_total", **labels) == 3
-    assert observed.value("dotflow_task_completed_total", **labels) == 3
-    assert observed.total("dotflow_task_in_progress") == 0
-    events = sorted(line["event"] for line in observed.lines if line.get("task") == "one")
-    assert events == ["task.completed"] * 3 + ["task.started"] * 3
+    assert flow.task.queue[0].failure.error_type == "timeout"
+    assert told.read_text(encoding="utf-8") == "cancelled"
 
 
-def test_a_result_that_cannot_travel_is_an_error_of_processes_alone() -> None:
-    """Threads share their objects; for other processes the error names the step."""
-    with ThreadPoolExecutor(1) as threads:
-        assert _run(threads, unpicklable).task.queue[0].status == "Completed"
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as processes:
-        failure = _run(processes, unpicklable).task.queue[0].failure
-    assert failure.name == "PicklingFailed"
-    assert "the result of step unpicklable" in failure.message
+# Dask advises to have workers read large data themselves.
+@pytest.mark.filterwarnings("ignore:Sending large graph:UserWarning")
+def test_large_contexts_arrive(executor: Any) -> None:
+    """20 MB go out whole, and 40 MB come back."""
+    flow = DotFlow(config=Config(executor=executor), name="work")
+    flow.task.add(repeated, initial_context=b"x" * 20_000_000)
+    flow.start(mode="parallel")
+    assert len(flow.task.queue[0].current_context.storage) == 40_000_000
+
+
+def test_what_cannot_travel_is_an_error_of_other_processes(executor: Any) -> None:
+    """Threads share their objects; for other processes the error names the step and the object."""
+    result = _run(executor, unpicklable).task.queue[0]
+    flow = DotFlow(config=Config(executor=executor), name="work")
+    flow.task.add(repeated, initial_context=threading.Lock())
+    flow.start(mode="parallel")
+    given = flow.task.queue[0]
+    if isinstance(executor, ThreadPoolExecutor):
+        assert (result.status, given.failure.name) == ("Completed", "TypeError")
+        return
+    assert (result.failure.name, given.failure.name) == ("PicklingFailed", "PicklingFailed")
+    assert "the result of step unpicklable (lock) cannot travel" in result.failure.message
+    assert "the input of step repeated cannot travel" in given.failure.message
 
 
 def test_a_broken_pool_is_a_lost_worker_and_no_hang() -> None:

@@ -38,9 +38,9 @@ class Observed:
         )
 
     def run(self, *steps: Any, mode: str = "sequential", **kwargs: Any) -> Manager:
-        """Run steps as the workflow `billing`, to its end."""
+        """Run steps as the workflow `billing`, or of another name, to its end."""
         options = {key: kwargs.pop(key) for key in ("workflow_id",) if key in kwargs}
-        flow = DotFlow(config=self.config, name="billing", **options)
+        flow = DotFlow(config=self.config, name=kwargs.pop("name", "billing"), **options)
         for step in steps:
             flow.task.add(**step) if isinstance(step, dict) else flow.task.add(step)
         manager = flow.start(mode=mode, **kwargs)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from datetime import date
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,6 +17,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -63,6 +66,43 @@ def test_telemetry_example(tmp_path: Path) -> None:
     """The metrics that the example fetched over HTTP tell of its one task."""
     expected = 'dotflow_task_completed_total{task="charge",workflow="billing"} 1.0'
     assert expected in run("telemetry.py", tmp_path).splitlines()
+
+
+def test_cluster_example(tmp_path: Path) -> None:
+    """The workflow runs on a Dask cluster, its own spans are in the trace, and nothing is left."""
+    lines = run("cluster.py", tmp_path, TMPDIR=str(tmp_path)).splitlines()
+    assert lines[:7] == [
+        "10000 primes 1229",
+        "10000 density 0.1229",
+        "100000 primes 9592",
+        "100000 density 0.0959",
+        "1000000 primes 78498",
+        "1000000 density 0.0785",
+        "dotflow_task_completed_total 6.0",
+    ]
+    names = [" ".join(line.split()[1:3]) for line in lines[7:]]
+    chain = ["task primes", "attempt #1", "sieve", "task density", "attempt #1"]
+    assert [re.sub(" [0-9.]+$", "", name) for name in names] == ["workflow primes", *chain * 3]
+    # Dask keeps a folder there for its workers' files.
+    assert [path.name for path in tmp_path.iterdir() if path.name != "dask-scratch-space"] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_cluster_example_ends_its_processes(number: int, tmp_path: Path) -> None:
+    """Ctrl-C and SIGTERM at any moment leave none of them."""
+    with subprocess.Popen(
+        [sys.executable, EXAMPLES / "cluster.py"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as example:
+        until = time.monotonic() + 30
+        while len(started := psutil.Process(example.pid).children()) < 3:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        example.send_signal(number)
+        assert example.wait(60) != 0
+    assert psutil.wait_procs(started, timeout=5)[1] == []
 
 
 @pytest.fixture(scope="module")

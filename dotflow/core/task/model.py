@@ -11,6 +11,7 @@ from dotflow.core.action import Action
 from dotflow.core.config import Config, default_config
 from dotflow.core.context import Context
 from dotflow.core.exception import MissingActionDecorator, NotCallableObject, TaskError
+from dotflow.core.locks import fork_safe_lock
 from dotflow.core.module import Module
 from dotflow.core.types.status import TypeStatus
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from dotflow.core.failure import Failure
     from dotflow.core.run import Run
     from dotflow.core.task.record import TaskRecord
+
+
+# Held for a moment while a task gets what most tasks never need.
+_making = fork_safe_lock()
 
 
 def basic_callback(*args: Any, **kwargs: Any) -> None:
@@ -151,8 +156,7 @@ class Task:
     @property
     def previous_context(self) -> Context:
         """What the task before it handed on; empty if nothing."""
-        self._previous = context = Context.of(self._previous)
-        return context
+        return Context.of(self._previous)
 
     @previous_context.setter
     def previous_context(self, value: Any) -> None:
@@ -161,8 +165,8 @@ class Task:
     @property
     def current_context(self) -> Context:
         """What the step returned; empty if it did not."""
-        self._current = context = Context.of(self._current)
-        return context
+        # An empty one is not kept: the run may put the result there at this very moment.
+        return Context.of(self._current)
 
     @current_context.setter
     def current_context(self, value: Any) -> None:
@@ -199,7 +203,10 @@ class Task:
     def errors(self) -> list[TaskError]:
         """What went wrong, one record for each failed attempt."""
         if self._errors is None:
-            self._errors = []
+            with _making:
+                # Looked at again: the run and who reads the task may both come here first.
+                if self._errors is None:
+                    self._errors = []
         return self._errors
 
     @errors.setter

@@ -182,6 +182,21 @@ def test_histograms_are_heatmaps_with_exemplars() -> None:
         assert "_bucket{" in query.expression
 
 
+def test_counts_are_not_shown_twice() -> None:
+    """Bars and cells of counts are as far apart as the windows that they count in, or nearly.
+
+    In a window of rates, four scrapes long at least, a run would be in four bars of a scrape each.
+    """
+    counting = [
+        query.panel
+        for query in queries()
+        if query.panel["type"] == "heatmap"
+        or query.panel["fieldConfig"]["defaults"].get("custom", {}).get("drawStyle") == "bars"
+    ]
+    assert len(counting) >= 10
+    assert {panel["interval"] for panel in counting} == {"1m"}
+
+
 def test_logs_are_optional() -> None:
     """Only one row asks for logs: its title says what it needs, and it is closed."""
     (query,) = queries("loki")
@@ -240,6 +255,8 @@ def test_links_to_traces_are_of_grafanas_form() -> None:
     assert {pane["datasource"] for pane in found} == {"${traces}"}
     asked = [{**pane["queries"][0]} for pane in found]
     assert {"${__value.raw}"} == {query["query"] for query in asked if "query" in query}
+    services = {query["service"] for query in asked if "service" in query}
+    assert services == {"${job:percentencode}"}
     operations = {query["operation"] for query in asked if "operation" in query}
     assert operations == {
         "task ${__data.fields.Task:percentencode}",

@@ -46,6 +46,17 @@ def test_counted_adds_what_a_series_began_with() -> None:
     )
 
 
+def test_ages() -> None:
+    """Of what goes on the oldest that is there; of what was, the newest in the time shown."""
+    assert Queries(()).age(names.WORKFLOW_OLDEST_START, "workflow") == (
+        "time() - min by (workflow) (dotflow_workflow_oldest_start_timestamp_seconds > 0)"
+    )
+    assert Queries(()).since_last(names.WORKFLOW_LAST_SUCCESS, "workflow") == (
+        "time() - max by (workflow) "
+        "(last_over_time(dotflow_workflow_last_success_timestamp_seconds[$__range]) > 0)"
+    )
+
+
 def test_share_is_of_itself_and_the_rest() -> None:
     """Nothing, where nothing happened: not a division by 0."""
     assert share("a", "b", "c") == "a / ((a + b + c) > 0)"

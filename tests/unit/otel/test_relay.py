@@ -28,15 +28,19 @@ from opentelemetry.trace import (
 from dotflow_otel.each import for_each
 from dotflow_otel.plain import plain
 from dotflow_otel.relay.backlog import Backlog
+from dotflow_otel.relay.boxes import Boxes
 from dotflow_otel.relay.handover import handover_of
 from dotflow_otel.relay.log_entry import RecordEntry
-from dotflow_otel.relay.log_relay import LogRelay
+from dotflow_otel.relay.log_relay import LogBox, LogRelay
+from dotflow_otel.relay.span_boxes import SpanBox
 from dotflow_otel.relay.span_relay import Relay
 from dotflow_otel.spans.maker import SpanMaker
 from dotflow_otel.spans.record import record_of, scope_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+OWNER = (1, b"elsewhere")
 
 
 class Colour(enum.StrEnum):
@@ -97,25 +101,30 @@ def test_a_span_comes_back_as_it_was() -> None:
 
 def test_relay_is_bounded() -> None:
     """Spans beyond what there is room for are counted, and what was taken is forgotten."""
-    relay = Relay(Backlog(most=2))
+    relay = Relay(Boxes(most=2))
+    relay._has_looked = True  # the tests' own provider stays what it is
+    box = SpanBox(OWNER, 1, sampled=True)
+    relay.begin(box, 7)
     tracer = relay._provider.get_tracer("lib")
     for _ in range(5):
         tracer.start_span("select").end()
-    taken = relay.take()
-    assert ([record.name for record in taken.items], taken.dropped) == (["select"] * 2, 3)
-    assert relay.take() == ((), 0)
+    taken = relay.end(box)
+    assert ([record.name for record in taken.spans], taken.dropped) == (["select"] * 2, 3)
+    assert relay.end(box) == ((), 0, ())
 
 
 def test_log_relay_is_bounded() -> None:
     """So are log records."""
-    relay = LogRelay(Backlog(most=1))
+    relay = LogRelay(Boxes(most=1))
+    box = LogBox(OWNER, b"")
+    relay._boxes.open(box)
     record = logging.makeLogRecord({"msg": "hello"})
     for _ in range(3):
-        relay.keep(RecordEntry.of(record))
-    taken = relay.take()
+        assert relay.keep(RecordEntry.of(record))
+    taken = relay.end(box)
     assert taken is not None
     assert (len(taken.items), taken.dropped) == (1, 2)
-    assert relay.take() is None
+    assert relay.end(box) is None
 
 
 def test_backlog_is_bounded_in_bytes() -> None:
@@ -147,11 +156,12 @@ _IN_A_WORKER = """
 import os, sys
 from opentelemetry import trace
 {before}
+from dotflow_otel.relay.span_boxes import SpanBox
 from dotflow_otel.relay.span_relay import Relay
-relay = Relay()
-relay.begin(sampled=True)
+relay, box = Relay(), SpanBox((1, b"elsewhere"), 1, sampled=True)
+relay.begin(box, 7)
 trace.get_tracer("lib").start_span("select").end()
-print(len(relay.take().items), type(trace.get_tracer_provider()).__module__)
+print(len(relay.end(box).spans), type(trace.get_tracer_provider()).__module__)
 """
 
 
@@ -197,8 +207,9 @@ def test_logging_that_is_configured_stays(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(structlog, "is_configured", lambda: True)
     relay = LogRelay()
-    relay.begin(b"")
+    box = relay.begin(OWNER, b"")
     assert logging.root.handlers == [handler]
+    assert relay.end(box) is None
 
 
 _HOLDS_A_TRACER = """

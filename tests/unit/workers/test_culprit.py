@@ -108,3 +108,22 @@ def test_a_value_that_holds_itself() -> None:
     endless.insert(0, endless)
     with pytest.raises(PicklingFailed, match="item 0 \\(list\\), item 0 \\(list\\)"):
         dump(endless, "it")
+
+
+class Changing:
+    """Changes what it is held by whenever it is looked at."""
+
+    def __reduce__(self) -> Any:
+        holder: Any = CHANGING
+        vars(holder)[f"more{len(vars(holder))}"] = None
+        return int, ()
+
+
+CHANGING = Holder(LOCK)
+vars(CHANGING)["name"] = Changing()
+
+
+def test_an_object_changes_while_it_is_looked_at() -> None:
+    """An object that another thread changes meanwhile is blamed as a whole, and as such."""
+    with pytest.raises(PicklingFailed, match=r"^it cannot travel to another process: TypeError"):
+        dump(CHANGING, "it")

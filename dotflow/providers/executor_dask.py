@@ -1,0 +1,127 @@
+"""A Dask cluster."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from dotflow.abc.executor import Executor, Session
+from dotflow.core.exception import InvalidOption, ModuleNotFound
+from dotflow.providers.executor_local import cores
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from dotflow.providers.dask_cluster import Connection
+
+
+class ExecutorDask(Executor):
+    """Runs attempts on the workers of a Dask cluster, each attempt at most once.
+
+    Without an address it starts a cluster of processes on this machine, of one thread each,
+    when first needed; they end with `close` or with the program. With one it uses the
+    cluster there, whose workers must be able to import `dotflow`. A dead worker fails the
+    attempts that it had begun. A timed-out step is abandoned where it runs.
+
+    Args:
+        address: Where the scheduler listens, as `tcp://host:8786`; None: a cluster of its own.
+        workers: How many processes that one has; by default one per core that this process
+            may use.
+        in_flight: How many attempts the cluster has at a time at most; by default twice its
+            threads, and at least 64.
+        timeout: Seconds that the scheduler has to answer.
+
+    Raises:
+        ModuleNotFound: `distributed` is not installed.
+        InvalidOption: An argument cannot have that value.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        workers: int | None = None,
+        in_flight: int | None = None,
+        timeout: float = 10,
+    ) -> None:
+        _check_installed()
+        _check_address(address)
+        _check_number("workers", workers)
+        _check_number("in_flight", in_flight)
+        if address is not None and workers is not None:
+            raise InvalidOption("workers", workers, "the cluster at an address has its own")
+        if not isinstance(timeout, (int, float)) or timeout <= 0:
+            raise InvalidOption("timeout", timeout, "give seconds, more than 0")
+        self.address = address
+        self.workers = None if address is not None else workers or cores()
+        self.in_flight = in_flight
+        self.timeout = timeout
+        self._connection: Connection | None = None
+        self._lock = Lock()
+
+    def session(self) -> Session:
+        """Begin the use by one run; connect, and start a cluster, where there is none yet.
+
+        Raises:
+            ClusterUnusable: Nobody answers at the address, or the cluster refuses.
+        """
+        from dotflow.providers.executor_futures import ExecutorFutures  # noqa: PLC0415
+
+        executor = self._connected().client.get_executor()
+        return ExecutorFutures(executor, self.in_flight).session()
+
+    def _connected(self) -> Connection:
+        from dotflow.providers import dask_cluster  # noqa: PLC0415 - it imports an extra
+
+        with self._lock:
+            if self._connection is not None and not self._connection.is_usable():
+                self._connection.close()
+                self._connection = None
+            if self._connection is None:
+                if self.workers is None:
+                    self._connection = dask_cluster.connect(str(self.address), self.timeout)
+                else:
+                    self._connection = dask_cluster.start(self.workers, self.timeout)
+            return self._connection
+
+    def close(self) -> None:
+        """End the connection, and the cluster if it is its own. A later run starts anew."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _check_installed() -> None:
+    from importlib.util import find_spec  # noqa: PLC0415 - `import dotflow` does without it
+
+    # It takes a second to import, and a constructor need not.
+    try:
+        found = find_spec("distributed") is not None
+    except ValueError:  # somebody has put None in its place
+        found = False
+    if not found:
+        raise ModuleNotFound("distributed", "dotflow[dask]")
+
+
+def _check_address(address: Any) -> None:
+    if address is not None and (not isinstance(address, str) or not address):
+        hint = "give the scheduler's address, as 'tcp://host:8786', or None for a cluster here"
+        raise InvalidOption("address", address, hint)
+
+
+def _check_number(option: str, value: Any) -> None:
+    if value is not None and (not isinstance(value, int) or value < 1):
+        raise InvalidOption(option, value, "give a whole number, 1 or more")

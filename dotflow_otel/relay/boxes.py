@@ -1,0 +1,150 @@
+"""Keeps apart what attempts record in one process, whoever runs there at the same time.
+
+A worker of ours runs one attempt at a time, for one application. A worker of others runs
+several in threads, of several runs, and of several applications. So each attempt has a box of
+its own, which its outcome takes along. What comes later than that waits for the next outcome of
+the same application, and never meets another's.
+"""
+
+from __future__ import annotations
+
+from threading import RLock
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+
+from dotflow_otel.forks import call_in_forked_child
+from dotflow_otel.relay.backlog import MOST, MOST_BYTES, Backlog, Taken
+
+if TYPE_CHECKING:
+    from dotflow_otel.relay.process import Process
+
+_Item = TypeVar("_Item")
+
+# Applications whose runs have ended will never ask for what is late.
+_OWNERS: Final = 64
+
+
+class Box(Generic[_Item]):
+    """What one attempt records. Only `Boxes` puts something in.
+
+    Args:
+        owner: Tells the process that owns the run.
+        run: Tells the run from others of that process.
+
+    Attributes:
+        is_open: Whether the attempt's outcome has yet to take it.
+        kept: What is in it, if anything.
+    """
+
+    __slots__ = ("is_open", "kept", "owner", "run")
+
+    def __init__(self, owner: Process, run: int) -> None:
+        self.owner = owner
+        self.run = run
+        self.is_open = True
+        self.kept: Backlog[_Item] | None = None
+
+
+class Late(NamedTuple, Generic[_Item]):
+    """What came after its attempt, or from nobody knows which one.
+
+    Attributes:
+        run: The run that it belongs to; None: any of its application.
+        item: It.
+    """
+
+    run: int | None
+    item: _Item
+
+
+class Boxes(Generic[_Item]):
+    """All boxes of a process.
+
+    Args:
+        most: How many items each has room for.
+        most_bytes: How large they may be together, about.
+    """
+
+    def __init__(self, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
+        self._room = most, most_bytes
+        self._open: set[Box[_Item]] = set()
+        self._late: dict[Process, Backlog[Late[_Item]]] = {}
+        self._first_owner: Process | None = None
+        self._is_shared = False
+        self._unlock()
+        call_in_forked_child(self._unlock)
+
+    def _unlock(self) -> None:
+        # One that its owner can take again: a finalizer that logs may run in between. Anew in a
+        # forked child, where a thread that had it is no more.
+        self._lock = RLock()
+
+    def open(self, box: Box[_Item]) -> None:
+        """Begin with a box: its attempt starts."""
+        with self._lock:
+            self._open.add(box)
+            if self._first_owner is None:
+                self._first_owner = box.owner
+            elif box.owner != self._first_owner:
+                self._is_shared = True
+
+    @property
+    def only(self) -> Box[_Item] | None:
+        """The only open box, where all there ever were are of the same application."""
+        with self._lock:
+            alone = not self._is_shared and len(self._open) == 1
+            return next(iter(self._open)) if alone else None
+
+    @property
+    def only_owner(self) -> Process | None:
+        """The only application that has had attempts here."""
+        return None if self._is_shared else self._first_owner
+
+    def put(self, box: Box[_Item] | None, item: _Item) -> bool:
+        """Keep an item.
+
+        Args:
+            box: That of its attempt; None where nothing tells which one that is.
+            item: It.
+
+        Returns:
+            Whether it is kept or counted: what may be another application's is neither.
+        """
+        with self._lock:
+            box = self.only if box is None else box
+            if box is not None and box.is_open:
+                if box.kept is None:
+                    box.kept = Backlog(*self._room)
+                box.kept.put(item)
+                return True
+            owner = self.only_owner if box is None else box.owner
+            if owner is None:
+                return False
+            self._put_late(owner, Late(None if box is None else box.run, item))
+            return True
+
+    def put_late(self, owner: Process, item: _Item) -> None:
+        """Keep an item of an application for its next outcome."""
+        with self._lock:
+            self._put_late(owner, Late(None, item))
+
+    def _put_late(self, owner: Process, late: Late[_Item]) -> None:
+        kept = self._late.get(owner)
+        if kept is None:
+            while len(self._late) >= _OWNERS:
+                del self._late[next(iter(self._late))]
+            kept = self._late[owner] = Backlog(*self._room)
+        kept.put(late)
+
+    def close(self, box: Box[_Item]) -> tuple[Taken[_Item], Taken[Late[_Item]]]:
+        """End with a box: give what is in it, and what its application has late, once."""
+        with self._lock:
+            # In this order: what is put in between is late.
+            box.is_open = False
+            self._open.discard(box)
+            kept, box.kept = box.kept, None
+            late = self._late.pop(box.owner, None)
+        return _all_of(kept), _all_of(late)
+
+
+def _all_of(backlog: Backlog[_Item] | None) -> Taken[_Item]:
+    return Taken((), 0) if backlog is None else backlog.take()

@@ -1,0 +1,57 @@
+"""Hands over spans that come late: with an outcome of another run than their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Final
+
+from dotflow_otel.drops import TRACES, tally
+from dotflow_otel.each import for_each
+from dotflow_otel.forks import call_in_forked_child
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dotflow_otel.spans.record import SpanRecord
+
+HandOver = Callable[[Sequence[Any]], object]
+
+# A span is late by seconds, and its run has seldom so many after it by then.
+_RUNS: Final = 256
+
+
+class Latecomers:
+    """Knows where the spans of each run of this process go, also for a while after its end."""
+
+    def __init__(self) -> None:
+        self._by_run: dict[int, HandOver] = {}
+        self._unlock()
+        call_in_forked_child(self._unlock)
+
+    def _unlock(self) -> None:
+        self._lock = RLock()
+
+    def expect(self, run: int, hand_over: HandOver) -> None:
+        """Tell where the spans of a run go."""
+        with self._lock:
+            while len(self._by_run) >= _RUNS:
+                del self._by_run[next(iter(self._by_run))]
+            self._by_run[run] = hand_over
+
+    def hand_over(self, spans: Iterable[tuple[int, SpanRecord]]) -> None:
+        """Hand over spans, each with its run; count those whose run is too long ago."""
+        by_run: dict[int, list[SpanRecord]] = {}
+        for run, span in spans:
+            by_run.setdefault(run, []).append(span)
+        for_each(lambda each: self._hand_over(*each), by_run.items())
+
+    def _hand_over(self, run: int, late: Sequence[SpanRecord]) -> None:
+        take = self._by_run.get(run)
+        if take is None:
+            tally.add(TRACES, len(late))
+        else:
+            take(late)
+
+
+latecomers: Final = Latecomers()

@@ -1,0 +1,82 @@
+"""The levels of logging in a worker: those of the applications whose attempts run there."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections import Counter
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+# The name of the root logger among the others, which all have one.
+ROOT: Final = ""
+
+
+class Levels(NamedTuple):
+    """The levels that an application has set.
+
+    Attributes:
+        disabled: The level up to which all records are disabled.
+        by_logger: The levels of loggers that have one of their own.
+        structlogs: That of structlog.
+    """
+
+    disabled: int
+    by_logger: dict[str, int]
+    structlogs: int
+
+    def of(self, name: str) -> int:
+        """Give the level that counts for a logger: its own, or that of the next one above."""
+        while name:
+            if name in self.by_logger:
+                return self.by_logger[name]
+            name = name.rpartition(".")[0]
+        return self.by_logger.get(ROOT, logging.WARNING)
+
+
+class LevelsHere:
+    """Sets the levels of this process so that no attempt here misses a record.
+
+    What one application wants and another does not, that other one leaves out where it arrives.
+    """
+
+    def __init__(self) -> None:
+        self._wanted: Counter[bytes] = Counter()
+        self._last: frozenset[bytes] = frozenset()
+        self._set: dict[str, int] = {}
+
+    def begin(self, levels: bytes) -> bool:
+        """Take in that an attempt wants these levels; tell whether other ones count by that."""
+        self._wanted[levels] += 1
+        if self._last == self._wanted.keys():
+            return False
+        self._last = frozenset(self._wanted)
+        return True
+
+    def end(self, levels: bytes) -> None:
+        """Take in that it does so no more. They stay until others count."""
+        self._wanted[levels] -= 1
+        if self._wanted[levels] <= 0:
+            del self._wanted[levels]
+
+    def apply(self) -> None:
+        """Set the levels of the loggers."""
+        told = [_read(each) for each in self._last]
+        logging.disable(min(each.disabled for each in told))
+        names = {name for each in told for name in each.by_logger}
+        wanted = {name: min(each.of(name) for each in told) for name in names}
+        for name in self._set.keys() - wanted.keys():
+            logging.getLogger(name).setLevel(logging.NOTSET)
+        for name, level in wanted.items():
+            logging.getLogger(name).setLevel(level)
+        self._set = wanted
+
+    @property
+    def structlogs(self) -> int:
+        """The level of structlog."""
+        return min(_read(each).structlogs for each in self._last)
+
+
+@lru_cache(maxsize=64)
+def _read(levels: bytes) -> Levels:
+    return Levels(*pickle.loads(levels))  # noqa: S301 - from the run

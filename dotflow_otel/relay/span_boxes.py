@@ -1,0 +1,85 @@
+"""Tells whose a span is that is opened in a worker: which attempt's, of which run."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from threading import RLock
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry.trace import get_current_span
+
+from dotflow_otel.forks import call_in_forked_child
+from dotflow_otel.relay.boxes import Box
+from dotflow_otel.spans.record import SpanRecord
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from dotflow_otel.relay.process import Process
+
+# A span whose parent began longer ago than so many others is known by its context alone.
+_REMEMBERED: Final = 10_000
+
+# The attempt that this code runs for, also in what has a copy of its context.
+_current: Final[ContextVar[SpanBox | None]] = ContextVar("dotflow_spans", default=None)
+
+
+class SpanBox(Box[SpanRecord]):
+    """The box of an attempt's spans.
+
+    Args:
+        owner: Tells the process that owns the run.
+        run: Tells the run from others of that process.
+        sampled: What the run's sampler decided; spans without a parent follow it.
+    """
+
+    __slots__ = ("sampled",)
+
+    def __init__(self, owner: Process, run: int, *, sampled: bool) -> None:
+        super().__init__(owner, run)
+        self.sampled = sampled
+
+
+class SpanBoxes:
+    """Finds the box of a span: that of its parent, else that of the code that opens it."""
+
+    def __init__(self) -> None:
+        self._by_span: dict[int, SpanBox | None] = {}
+        self._unlock()
+        call_in_forked_child(self._unlock)
+
+    def _unlock(self) -> None:
+        self._lock = RLock()
+
+    def begin(self, box: SpanBox, span_id: int) -> None:
+        """Have what runs in this context from now on belong to an attempt, by its span's id."""
+        self._note(span_id, box)
+        _current.set(box)
+
+    def end(self) -> None:
+        """Have what runs in this context belong to no attempt."""
+        _current.set(None)
+
+    def note(self, span: ReadableSpan) -> None:
+        """Note whose a span is that begins now."""
+        above = None if span.parent is None else self._by_span.get(span.parent.span_id)
+        if span.context is not None:
+            self._note(span.context.span_id, above or _current.get())
+
+    def _note(self, span_id: int, box: SpanBox | None) -> None:
+        with self._lock:
+            while len(self._by_span) >= _REMEMBERED:
+                del self._by_span[next(iter(self._by_span))]
+            self._by_span[span_id] = box
+
+    def box_of(self, span: ReadableSpan) -> SpanBox | None:
+        """Give the box of a span that has begun."""
+        here = _current.get()
+        return here if span.context is None else self._by_span.get(span.context.span_id, here)
+
+    def box_here(self) -> SpanBox | None:
+        """Give the box of the code that runs now, by its context, else by its current span."""
+        here = _current.get()
+        if here is not None:
+            return here
+        return self._by_span.get(get_current_span().get_span_context().span_id)

@@ -1,0 +1,304 @@
+"""ExecutorDask: its own cluster and those of others, and each attempt at most once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from dask_processes import DaskProcesses
+from observed import Observed
+
+from dotflow import Config, Context, DotFlow, action
+from dotflow.core.exception import ClusterUnusable, InvalidOption, ModuleNotFound
+from dotflow.providers import ExecutorDask, ExecutorFutures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dotflow import Task
+
+
+@action
+def process_id() -> int:
+    """Give the id of the process that runs this."""
+    return os.getpid()
+
+
+@action
+def killed(initial_context: Context) -> None:
+    """Note that it begins, and kill the process that runs this."""
+    with Path(initial_context.storage).open("a") as file:
+        file.write("x")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@action(timeout=20, retry=2, retry_delay=0.1)
+def waits(initial_context: Context) -> None:
+    """Note that it begins, and wait."""
+    Path(initial_context.storage).touch()
+    threading.Event().wait(3)
+
+
+def _run(executor: Any, *steps: Any, given: object = None) -> DotFlow:
+    flow = DotFlow(config=Config(executor=executor), name="work")
+    for step in steps:
+        flow.task.add(step, initial_context=given)
+    flow.start(mode="parallel")
+    return flow
+
+
+def _wait_until(so: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not so():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+# --- a cluster of its own -------------------------------------------------------------------
+
+
+def test_its_own_cluster_ends_with_it() -> None:
+    """Without an address processes start when first needed, and end at close; then anew."""
+    pids = []
+    with ExecutorDask(workers=1) as executor:
+        for _ in range(2):
+            task = _run(executor, process_id).task.queue[0]
+            assert task.status == "Completed"
+            pids.append(task.current_context.storage)
+            executor.close()
+            _wait_until(lambda: _has_ended(pids[-1]))
+    assert len({*pids, os.getpid()}) == 3
+
+
+PROGRAM = """
+import beside
+from dotflow import Config, DotFlow, action
+from dotflow.providers import ExecutorDask, LogDefault
+
+config = Config(executor=ExecutorDask(workers=2), log=LogDefault(level="ERROR"))
+flow = DotFlow(config=config)
+
+@action
+def here():
+    import os
+    return os.getpid()
+
+flow.task.add([here, beside.there])
+flow.start(mode="parallel")
+print(*flow.result_storage())
+"""
+
+BESIDE = """
+from dotflow import action
+
+@action
+def there():
+    import os
+    return os.getpid()
+"""
+
+
+def test_a_program_needs_no_guard_and_no_close(tmp_path: Path) -> None:
+    """Steps of a script and of modules beside it run, and with the program all processes end."""
+    (tmp_path / "beside.py").write_text(BESIDE)
+    (tmp_path / "program.py").write_text(PROGRAM)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "program.py"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    pids = [int(word) for word in done.stdout.split()]
+    assert len(pids) == 2
+    _wait_until(lambda: all(map(_has_ended, pids)))
+
+
+# --- clusters of others ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[DaskProcesses]:
+    """A cluster for one test, with one worker that nothing starts again."""
+    made = DaskProcesses(tmp_path)
+    made.start(1, "--no-nanny")
+    yield made
+    made.stop()
+
+
+def test_an_attempt_that_no_worker_is_left_for(processes: DaskProcesses, tmp_path: Path) -> None:
+    """The last worker of the cluster dies: a lost attempt at once, begun once, by Dask as well."""
+    begun = tmp_path / "begun"
+    with ExecutorDask(processes.address) as executor:
+        task = _run(executor, killed, given=str(begun)).task.queue[0]
+        assert task.failure.error_type == "worker_lost"
+        assert "ended while it ran killed" in task.failure.message
+        processes.add_worker("--no-nanny")
+        assert _run(executor, process_id).task.queue[0].status == "Completed"
+    assert begun.read_text() == "x"
+
+
+def test_a_scheduler_that_dies_fails_the_run(processes: DaskProcesses, tmp_path: Path) -> None:
+    """Attempts that it had are lost, and so are their retries; the run ends, and says so."""
+    begun = tmp_path / "begun"
+    observed = Observed()
+    with ExecutorDask(processes.address, timeout=1) as executor:
+        observed.config.executor = executor
+        ending = threading.Thread(
+            target=lambda: (_wait_until(begun.exists), processes.kill_scheduler())
+        )
+        ending.start()
+        step = {"step": waits, "initial_context": str(begun)}
+        began = time.monotonic()
+        manager = observed.run(step, step, step, mode="parallel")
+        ending.join()
+        assert time.monotonic() - began < 15
+        assert {task.failure and task.failure.error_type for task in manager.tasks} == {
+            "worker_lost"
+        }
+        with pytest.raises(ClusterUnusable, match=processes.address):
+            _run(executor, process_id)
+    assert observed.total("dotflow_worker_lost_total") == 6
+    assert observed.total("dotflow_task_in_progress") == 0
+
+
+@action
+def notes(initial_context: Context) -> None:
+    """Note that it begins, and take a while."""
+    folder, name = initial_context.storage
+    Path(folder, name).touch()
+    threading.Event().wait(0.2)
+
+
+def test_an_interrupt_ends_the_run(dask_cluster: str, tmp_path: Path) -> None:
+    """What the cluster had not begun never begins, and the cluster is free."""
+
+    def interrupt(task: Task) -> None:
+        if task.status == "Completed":
+            raise KeyboardInterrupt
+
+    with ExecutorDask(dask_cluster) as executor:
+        flow = DotFlow(config=Config(executor=executor), name="work")
+        for index in range(20):
+            flow.task.add(notes, initial_context=(str(tmp_path), str(index)), callback=interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            flow.start(mode="parallel")
+        assert "In progress" not in {task.status for task in flow.task.queue}
+        # Each worker does this after what it had before.
+        assert _run(executor, *[process_id] * 6).task.queue[5].status == "Completed"
+    assert 1 <= len(list(tmp_path.iterdir())) <= 6
+
+
+class AsynchronousClient:
+    """As much of a client as is looked at."""
+
+    asynchronous = True
+    scheduler = None
+
+
+def test_an_asynchronous_client_is_refused() -> None:
+    """The error tells what to give."""
+    from distributed.cfexecutor import ClientExecutor
+
+    with pytest.raises(ClusterUnusable, match=r"its client is asynchronous\. Give a client that"):
+        _run(ClientExecutor(AsynchronousClient()), process_id)
+
+
+def test_nobody_answers() -> None:
+    """The error names the address, and comes in time; the run has failed."""
+    with socket.socket() as bound:  # and not listening
+        bound.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{bound.getsockname()[1]}"
+        observed = Observed()
+        observed.config.executor = ExecutorDask(address, timeout=0.5)
+        began = time.monotonic()
+        with pytest.raises(ClusterUnusable, match=address) as caught:
+            observed.run(process_id, mode="parallel")
+        assert time.monotonic() - began < 5
+    assert "dask scheduler" in str(caught.value)
+    assert observed.total("dotflow_workflow_failed_total") == 1
+    assert observed.total("dotflow_task_skipped_total") == 1
+
+
+def test_no_address(dask_cluster: str) -> None:
+    """What is no address at all is refused as clearly; in_flight holds for the cluster."""
+    with pytest.raises(ClusterUnusable, match="nowhere://x cannot be used"):
+        _run(ExecutorDask("nowhere://x"), process_id)
+    with ExecutorDask(dask_cluster, in_flight=3) as executor:
+        session = executor.session()
+        assert session.has_room()
+        session.close()
+        assert {task.status for task in _run(executor, *[process_id] * 9).task.queue} == {
+            "Completed"
+        }
+
+
+def test_workers_that_were_chosen(dask_cluster: str) -> None:
+    """What a client's executor was made with holds: here, which worker."""
+    from distributed import Client
+
+    with Client(dask_cluster, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=30)
+        chosen = next(iter(client.nthreads()))
+        (pid,) = client.run(os.getpid, workers=[chosen]).values()
+        executor = ExecutorFutures(client.get_executor(workers=[chosen]))
+        tasks = _run(executor, *[process_id] * 6).task.queue
+    assert {task.current_context.storage for task in tasks} == {pid}
+
+
+# --- arguments ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"address": ""}, "address=''"),
+        ({"address": 8786}, "address=8786 is not valid: give the scheduler's address"),
+        ({"workers": 0}, "workers=0 is not valid: give a whole number, 1 or more"),
+        ({"in_flight": 1.5}, "in_flight=1.5"),
+        ({"timeout": 0}, "timeout=0 is not valid: give seconds, more than 0"),
+        ({"address": "tcp://h:1", "workers": 2}, "workers=2 is not valid: the cluster at an"),
+    ],
+)
+def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
+    """The error names the argument, its value and what to give."""
+    with pytest.raises(InvalidOption) as caught:
+        ExecutorDask(**arguments)
+    assert message in str(caught.value)
+
+
+def test_without_distributed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the extra."""
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ModuleNotFound, match=r"'distributed'.*dotflow\[dask\]"):
+        ExecutorDask()
+
+
+def test_distributed_is_imported_late(script: Callable[..., Any]) -> None:
+    """Neither the providers nor the constructor import it, and no other executor needs it."""
+    done = script("""
+        import sys
+        from concurrent.futures import ThreadPoolExecutor
+        from dotflow import Config
+        from dotflow.providers import ExecutorDask, ExecutorFutures
+        ExecutorDask("tcp://127.0.0.1:1"), ExecutorDask(), Config(executor=ThreadPoolExecutor(1))
+        print("distributed" in sys.modules, "dask" in sys.modules)
+    """)
+    assert (done.stdout.strip(), done.returncode) == ("False False", 0), done.stderr

@@ -1,0 +1,83 @@
+"""Locks at a fork: another thread may hold any of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+HELD = """
+import os, sys, threading
+{made}
+held, ended = threading.Event(), threading.Event()
+
+def hold():
+    with lock:
+        held.set()
+        ended.wait(60)
+
+threading.Thread(target=hold, daemon=True).start()
+held.wait(60)
+child = os.fork()
+if not child:
+    os._exit(0 if lock.acquire(timeout=5) else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(lock.acquire(blocking=False))
+ended.set()
+"""
+
+MADE = {
+    "one of its own": """
+from dotflow.core.locks import fork_safe_lock
+lock = fork_safe_lock()
+""",
+    "errors": "from dotflow.core.hooks import _reporting as lock",
+    "lists of tasks' errors": "from dotflow.core.task.model import _making as lock",
+    "pickling": "from dotflow.workers.pickling import _by_value_lock as lock",
+    "pools": "from dotflow.workers.pool import _pools_lock as lock",
+    "an executor": """
+from dotflow.providers import ExecutorLocal
+lock = ExecutorLocal()._lock
+""",
+    "a storage": """
+from dotflow.providers import StorageDefault
+lock = StorageDefault()._lock
+""",
+    "requests": "from dotflow.providers.delivery import _all_lock as lock",
+    "set-up": "from dotflow_otel.sdk.setting_up import _lock as lock",
+    "what forks are told to": "from dotflow_otel.forks import _lock as lock",
+    "Prometheus' series": "from dotflow_otel.metrics.prometheus import _lock as lock",
+    "OpenTelemetry's series": "from dotflow_otel.metrics.otel import _lock as lock",
+    "labels": """
+from dotflow_otel.metrics.labels import BoundedLabels
+lock = BoundedLabels()._lock
+""",
+    "a backlog": """
+from dotflow_otel.relay.backlog import Backlog
+lock = Backlog()._lock
+""",
+    "pushes": """
+from prometheus_client import CollectorRegistry
+from dotflow_otel import PushGateway
+from dotflow_otel.metrics.push_at_end import PushAtEnd
+pushing = PushAtEnd(PushGateway("localhost:9", "job"), CollectorRegistry(), print)
+lock = pushing._changed
+""",
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_lock_is_free_in_a_forked_child(name: str) -> None:
+    """A lock that another thread holds at a fork is free in the child, and held in the parent."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", HELD.format(made=MADE[name])],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert (done.stdout, done.stderr) == ("0\nFalse\n", "")

@@ -1,0 +1,208 @@
+"""What many threads put into one place at the same time: nothing of it is lost."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from interleaved import interleave
+
+from dotflow import Config, action
+from dotflow.core.hooks import Announcer, report
+from dotflow.core.task import Task
+from dotflow.testing import Recording, RecordingLog
+from dotflow.workers import pool
+from dotflow.workers.occupancy import Occupancy
+from dotflow_otel import drops, endings, forks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import pytest
+
+    Calls = Sequence[Callable[[], object]]
+
+
+class Hearer:
+    """Takes down what it is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def hear(self, *told: Any) -> None:
+        """Take it down."""
+        self.heard.append(told)
+
+    def ask_to_end(self) -> None:
+        """Take it down."""
+        self.heard.append("asked")
+
+    def end_within(self, seconds: float) -> None:
+        """Do nothing."""
+
+    bound = 1.0
+
+
+@action
+def step() -> None:
+    """Do nothing."""
+
+
+def test_watchers_of_drops() -> None:
+    """Two threads begin to watch what is dropped at the same time: both are told."""
+
+    def prepare() -> Calls:
+        tally, one, other = drops.DropTally(), Hearer(), Hearer()
+        tally.watch(Hearer().hear)  # one that is gone
+
+        def check() -> None:
+            tally.add(drops.TRACES, 2)
+            tally.tell()
+            assert one.heard == other.heard == [(drops.TRACES, 2)]
+
+        return lambda: tally.watch(one.hear), lambda: tally.watch(other.hear), check
+
+    interleave(prepare)
+
+
+def test_watchers_of_workers() -> None:
+    """Two threads begin to watch the workers at the same time: both are told."""
+
+    def prepare() -> Calls:
+        occupancy, one, other = Occupancy(), Hearer(), Hearer()
+
+        def check() -> None:
+            occupancy.publish(lambda: 3)
+            assert one.heard == other.heard == [(3, 0)]
+
+        return lambda: occupancy.watch(one.hear), lambda: occupancy.watch(other.hear), check
+
+    interleave(prepare)
+
+
+def test_what_forks_are_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads want to be called in a forked child at the same time: both are."""
+
+    def prepare() -> Calls:
+        monkeypatch.setattr(forks, "_methods", forks._methods[:1])
+        one, other = Hearer(), Hearer()
+
+        def check() -> None:
+            forks._call_all()
+            assert one.heard == other.heard == [()]
+
+        def want(hearer: Hearer) -> None:
+            forks.call_in_forked_child(hearer.hear)
+
+        return lambda: want(one), lambda: want(other), check
+
+    forks.call_in_forked_child(Hearer().hear)
+    interleave(prepare)
+
+
+def test_a_method_fails_in_a_forked_child(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What cannot begin anew in a forked child keeps nothing else from it."""
+
+    class Failing:
+        def fail(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    failing, other = Failing(), Hearer()
+    monkeypatch.setattr(forks, "_methods", forks._methods[:1])
+    forks.call_in_forked_child(failing.fail)
+    forks.call_in_forked_child(other.hear)
+
+    forks._call_all()
+
+    assert other.heard == [()]
+    assert [record.getMessage() for record in caplog.records] == [
+        "telemetry could not begin anew in a forked child"
+    ]
+
+
+def test_what_ends_at_exit() -> None:
+    """Two threads remove the same thing from what ends at exit: it is gone, and no error."""
+
+    def prepare() -> Calls:
+        ending, others, errors = Hearer(), endings.Endings(), list[Exception]()
+        others._endings += [ending]
+
+        def remove() -> None:
+            try:
+                others.remove(ending)
+            except Exception as error:  # noqa: BLE001 - looked at below
+                errors.append(error)
+
+        def check() -> None:
+            others.end()
+            assert (ending.heard, errors) == ([], [])
+
+        return remove, remove, check
+
+    interleave(prepare)
+
+
+def test_pools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads make pools at the same time: the workers of both are counted."""
+    monkeypatch.setattr(pool, "_pools", [])
+    monkeypatch.setattr(pool.atexit, "register", lambda *_: None)
+    monkeypatch.setattr(pool.os, "register_at_fork", lambda **_: None)
+
+    def prepare() -> Calls:
+        pool._pools.clear()
+        made: list[pool.Pool] = []
+
+        def make() -> None:
+            made.append(pool.Pool(1))
+
+        def check() -> None:
+            assert {each() for each in pool._pools} == set(made)
+            made.clear()
+
+        return make, make, check
+
+    interleave(prepare)
+
+
+def test_first_errors_of_a_provider(caplog: pytest.LogCaptureFixture) -> None:
+    """Two threads find the same hook failing at the same time: one line tells of it."""
+
+    def prepare() -> Calls:
+        recording = Recording()
+        config = Config(**recording.providers)
+        caplog.clear()
+
+        def fail() -> None:
+            report(config, "tracer", "start_task", ValueError("no"))
+
+        def check() -> None:
+            assert len(caplog.records) == 1
+            assert recording.metrics.hooks == ["telemetry_error"] * 2
+
+        return fail, fail, check
+
+    with caplog.at_level(logging.ERROR, "dotflow"):
+        interleave(prepare)
+
+
+def test_tasks_are_announced_to_a_new_provider() -> None:
+    """Two threads add tasks after a provider was replaced: the new one is told of both."""
+
+    def prepare() -> Calls:
+        old, new = RecordingLog(), RecordingLog()
+        config = Config(log=old)
+        announcer = Announcer(config)
+        announcer.announce(Task("before", step))
+        config.log = new
+
+        def check() -> None:
+            assert (old.hooks, new.hooks) == (["info"], ["info", "info"])
+
+        def announce() -> None:
+            announcer.announce(Task("after", step))
+
+        return announce, announce, check
+
+    interleave(prepare, within="announce")

@@ -126,13 +126,16 @@ class _Child:
         # Only a coroutine can be stopped from within. What else is late, the owner ends.
         limit = timeout if step.is_coroutine else 0
         call = Attempt(step, name, task_id, initial, previous, limit, number=attempt)
-        began = monotonic()
-        self._page.begin(number, began)
-        if timeout:
-            self._watchdog.watch(began, timeout)
+        self._begin(number, timeout)
         outcome = perform_apart(call, scopes)
         self._keep_for_retry(call, outcome)
         self._send(number, outcome, name, scopes.collect())
+
+    def _begin(self, number: int, timeout: float) -> None:
+        now = monotonic()
+        self._page.begin(number, now)
+        if timeout:
+            self._watchdog.watch(now, timeout)
 
     def _step(self, key: int, task_id: str, attempt: int, name: str) -> Action:
         # Each task gets a step of its own, whichever worker it meets; its retries go on

@@ -29,7 +29,7 @@ def dump(value: Any, what: str, by_value: Sequence[ModuleType] = ()) -> bytes:
 
 
 def dump_in_pieces(value: Any, what: str, by_value: Sequence[ModuleType] = ()) -> Sequence[bytes]:
-    """Pickle a value for another process; large bytes and texts in it are not copied.
+    """Pickle a value for another process; large bytes in it are not copied.
 
     Args:
         value: The value.

@@ -1,4 +1,4 @@
-"""The pickled form of a value in pieces, so that the large bytes and texts in it are not copied."""
+"""The pickled form of a value in pieces, so that large bytes in it are not copied."""
 
 from __future__ import annotations
 

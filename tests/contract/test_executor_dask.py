@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,14 @@ from dask_processes import DaskProcesses
 from observed import Observed
 
 from dotflow import Config, Context, DotFlow, action
+from dotflow.core.attempt import Attempt
 from dotflow.core.exception import ClusterUnusable, InvalidOption, ModuleNotFound
 from dotflow.providers import ExecutorDask, ExecutorFutures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from distributed import Client
 
     from dotflow import Task
 
@@ -261,6 +265,70 @@ def test_workers_that_were_chosen(dask_cluster: str) -> None:
         executor = ExecutorFutures(client.get_executor(workers=[chosen]))
         tasks = _run(executor, *[process_id] * 6).task.queue
     assert {task.current_context.storage for task in tasks} == {pid}
+
+
+@pytest.fixture
+def here() -> Iterator[Client]:
+    """A cluster in threads of this process."""
+    from distributed import Client, LocalCluster
+
+    quiet = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    where = {"processes": False, "protocol": "tcp://", "host": "127.0.0.1"}
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=2, scheduler_kwargs=quiet, **where) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@action
+def large() -> bytes:
+    """Give more than goes by way of the scheduler."""
+    return b"x" * 1_000_001
+
+
+def test_a_cluster_in_this_process(here: Client) -> None:
+    """Small and large results come back, and each span once: nothing of it was away."""
+    observed = Observed()
+    observed.config.executor = ExecutorFutures(here.get_executor())
+    manager = observed.run(process_id, large, mode="parallel")
+    first, second = (task.current_context.storage for task in manager.tasks)
+    assert (first, len(second)) == (os.getpid(), 1_000_001)
+    names = Counter(span.name for span in observed.spans)
+    assert names == {"workflow billing": 1, "task process_id": 1, "task large": 1, "attempt": 2}
+
+
+def test_a_scheduler_that_cannot_be_asked(here: Client) -> None:
+    """A step that nobody allowed to begin does not; the attempt is a lost one."""
+    executor = ExecutorFutures(here.get_executor())
+    session = executor.session()
+    here.run_on_scheduler(_unlearn)
+    attempt = Attempt(process_id, "process_id", "id", None, None, 0)
+    session.submit(1, attempt)
+    ((ticket, outcome),) = session.wait(10)
+    session.close()
+    assert (ticket, outcome.failure.error_type) == (1, "worker_lost")
+    assert "the scheduler cannot be asked whether it may begin" in outcome.failure.message
+
+
+def test_what_dask_begins_again_is_not_run(here: Client) -> None:
+    """Also where the scheduler did not see the worker go that had it before."""
+    session = ExecutorFutures(here.get_executor()).session()
+    deny = {"dotflow_begin": _deny}
+    here.run_on_scheduler(lambda dask_scheduler: dask_scheduler.handlers.update(deny))
+    session.submit(1, Attempt(process_id, "process_id", "id", None, None, 0))
+    ((_, outcome),) = session.wait(10)
+    session.close()
+    assert outcome.failure.error_type == "worker_lost"
+    assert "had begun process_id, which is not run twice" in outcome.failure.message
+
+
+def _unlearn(dask_scheduler: Any) -> None:
+    del dask_scheduler.handlers["dotflow_begin"]
+
+
+async def _deny(**_: Any) -> bool:
+    return False
 
 
 # --- arguments ------------------------------------------------------------------------------

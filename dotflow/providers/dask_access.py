@@ -64,7 +64,11 @@ class DaskDoor:
         payload = self._packer.pack(attempt)
         key = f"{attempt.name}-{token_hex(16)}"
         promise = self._mailbox.expect(key, attempt.name)
-        task = self._client.submit(perform_once, payload, key=key, **self._options)
+        try:
+            task = self._client.submit(perform_once, payload, key=key, **self._options)
+        except BaseException:
+            promise.cancel()  # so that nobody waits for it
+            raise
         self._mailbox.follow(self._client, task, attempt.name, promise)
         return promise
 

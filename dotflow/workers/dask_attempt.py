@@ -56,20 +56,22 @@ class _Scheduler:
         """
         worker = self._worker
         about = {"worker": worker.address, "pid": os.getpid(), "host": socket.gethostname()}
+        cause: Exception | None = None
         try:
-            return bool(self._ask(worker.scheduler.dotflow_begin, **about))
-        except Exception as error:
-            raise WorkerLost(
-                f"the scheduler cannot be asked whether it may begin: {error}"
-            ) from error
+            answer = self._ask(worker.scheduler.dotflow_begin, **about)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer
+            answer, cause = None, error
+        if not isinstance(answer, bool):  # one that was started again knows nothing of us
+            raise WorkerLost("the scheduler cannot be asked whether it may begin") from cause
+        return answer
 
     def takes(self, parcel: Parcel) -> bool:
         """Hand the outcome over; tell whether that went well."""
         try:
-            self._ask(self._worker.scheduler.dotflow_end, outcome=tuple(parcel))
+            answer = self._ask(self._worker.scheduler.dotflow_end, outcome=tuple(parcel))
         except Exception:  # noqa: BLE001 - then it goes the long way
             return False
-        return True
+        return answer is True
 
     def _ask(self, call: Any, **about: Any) -> Any:
         from distributed.utils import sync  # noqa: PLC0415

@@ -47,10 +47,12 @@ def make_referee() -> Any:  # noqa: C901 - the methods of its class count as its
             self.begun[key] = worker, pid, host, monotonic()
             return True
 
-        async def end(self, key: Any, outcome: tuple[Any, ...]) -> None:
-            if self.begun.get(key):
-                self.begun[key] = None
-                self.tell(key, outcome, None)
+        async def end(self, key: Any, outcome: tuple[Any, ...]) -> bool:
+            if not self.begun.get(key):
+                return False
+            self.begun[key] = None
+            self.tell(key, outcome, None)
+            return True
 
         def tell(self, key: Any, outcome: Any, lost: Any) -> None:
             task = self.scheduler.tasks.get(key)

@@ -1,29 +1,24 @@
-"""ExecutorDask: its own cluster and those of others, and each attempt at most once."""
+"""ExecutorDask: its own cluster, those at an address, what it takes and refuses."""
 
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dask_processes import DaskProcesses
 from observed import Observed
 
-from dotflow import Config, Context, DotFlow, action
+from dotflow import Config, DotFlow, action
 from dotflow.core.exception import ClusterUnusable, InvalidOption, ModuleNotFound
 from dotflow.providers import ExecutorDask, ExecutorFutures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from dotflow import Task
+    from collections.abc import Callable
 
 
 @action
@@ -32,25 +27,10 @@ def process_id() -> int:
     return os.getpid()
 
 
-@action
-def killed(initial_context: Context) -> None:
-    """Note that it begins, and kill the process that runs this."""
-    with Path(initial_context.storage).open("a") as file:
-        file.write("x")
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-@action(timeout=20, retry=2, retry_delay=0.1)
-def waits(initial_context: Context) -> None:
-    """Note that it begins, and wait."""
-    Path(initial_context.storage).touch()
-    threading.Event().wait(3)
-
-
-def _run(executor: Any, *steps: Any, given: object = None) -> DotFlow:
+def _run(executor: Any, *steps: Any) -> DotFlow:
     flow = DotFlow(config=Config(executor=executor), name="work")
     for step in steps:
-        flow.task.add(step, initial_context=given)
+        flow.task.add(step)
     flow.start(mode="parallel")
     return flow
 
@@ -131,79 +111,7 @@ def test_a_program_needs_no_guard_and_no_close(tmp_path: Path) -> None:
     _wait_until(lambda: all(map(_has_ended, pids)))
 
 
-# --- clusters of others ---------------------------------------------------------------------
-
-
-@pytest.fixture
-def processes(tmp_path: Path) -> Iterator[DaskProcesses]:
-    """A cluster for one test, with one worker that nothing starts again."""
-    made = DaskProcesses(tmp_path)
-    made.start(1, "--no-nanny")
-    yield made
-    made.stop()
-
-
-def test_an_attempt_that_no_worker_is_left_for(processes: DaskProcesses, tmp_path: Path) -> None:
-    """The last worker of the cluster dies: a lost attempt at once, begun once, by Dask as well."""
-    begun = tmp_path / "begun"
-    with ExecutorDask(processes.address) as executor:
-        task = _run(executor, killed, given=str(begun)).task.queue[0]
-        assert task.failure.error_type == "worker_lost"
-        assert "ended while it ran killed" in task.failure.message
-        processes.add_worker("--no-nanny")
-        assert _run(executor, process_id).task.queue[0].status == "Completed"
-    assert begun.read_text() == "x"
-
-
-def test_a_scheduler_that_dies_fails_the_run(processes: DaskProcesses, tmp_path: Path) -> None:
-    """Attempts that it had are lost, and so are their retries; the run ends, and says so."""
-    begun = tmp_path / "begun"
-    observed = Observed()
-    with ExecutorDask(processes.address, timeout=1) as executor:
-        observed.config.executor = executor
-        ending = threading.Thread(
-            target=lambda: (_wait_until(begun.exists), processes.kill_scheduler())
-        )
-        ending.start()
-        step = {"step": waits, "initial_context": str(begun)}
-        began = time.monotonic()
-        manager = observed.run(step, step, step, mode="parallel")
-        ending.join()
-        assert time.monotonic() - began < 15
-        assert {task.failure and task.failure.error_type for task in manager.tasks} == {
-            "worker_lost"
-        }
-        with pytest.raises(ClusterUnusable, match=processes.address):
-            _run(executor, process_id)
-    assert observed.total("dotflow_worker_lost_total") == 6
-    assert observed.total("dotflow_task_in_progress") == 0
-
-
-@action
-def notes(initial_context: Context) -> None:
-    """Note that it begins, and take a while."""
-    folder, name = initial_context.storage
-    Path(folder, name).touch()
-    threading.Event().wait(0.2)
-
-
-def test_an_interrupt_ends_the_run(dask_cluster: str, tmp_path: Path) -> None:
-    """What the cluster had not begun never begins, and the cluster is free."""
-
-    def interrupt(task: Task) -> None:
-        if task.status == "Completed":
-            raise KeyboardInterrupt
-
-    with ExecutorDask(dask_cluster) as executor:
-        flow = DotFlow(config=Config(executor=executor), name="work")
-        for index in range(20):
-            flow.task.add(notes, initial_context=(str(tmp_path), str(index)), callback=interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            flow.start(mode="parallel")
-        assert "In progress" not in {task.status for task in flow.task.queue}
-        # Each worker does this after what it had before.
-        assert _run(executor, *[process_id] * 6).task.queue[5].status == "Completed"
-    assert 1 <= len(list(tmp_path.iterdir())) <= 6
+# --- at an address ------------------------------------------------------------------------
 
 
 class AsynchronousClient:

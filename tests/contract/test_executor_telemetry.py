@@ -63,7 +63,7 @@ def speaks() -> None:
 @action(timeout=0.2)
 def late() -> None:
     """Take longer than allowed."""
-    signal.sigtimedwait([], 3)
+    signal.sigtimedwait([], 20)
 
 
 @action(retry=2, retry_delay=0)
@@ -138,7 +138,7 @@ def test_a_timeout_is_told(observed: Observed) -> None:
     observed.run(late, mode="parallel")
     attempt = observed.span("attempt")
     assert _attributes(attempt)["error.type"] == "timeout"
-    assert 0.2e9 <= (attempt.end_time or 0) - (attempt.start_time or 0) < 2.5e9
+    assert 0.2e9 <= (attempt.end_time or 0) - (attempt.start_time or 0) < 12e9
     labels = {"workflow": "billing", "task": "late"}
     assert observed.value("dotflow_task_timed_out_total", **labels) == 1
     assert observed.value("dotflow_task_failed_total", error_type="timeout", **labels) == 1

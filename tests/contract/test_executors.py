@@ -46,14 +46,14 @@ def always_broken() -> None:
 @action(timeout=0.2)
 def slow() -> None:
     """Take longer than allowed."""
-    time.sleep(5)
+    time.sleep(20)
 
 
 @action(timeout=0.2)
 async def slow_coroutine(initial_context: Any) -> None:
     """Take longer than allowed, and note how that ends."""
     try:
-        await asyncio.sleep(3)
+        await asyncio.sleep(20)
     except asyncio.CancelledError:
         Path(initial_context.storage).write_text("cancelled", encoding="utf-8")  # noqa: ASYNC240
         raise
@@ -121,7 +121,7 @@ def test_a_timeout_lets_the_run_go_on(executor: Any) -> None:
     """Neither the run nor the next steps wait for steps that take too long."""
     began = time.monotonic()
     tasks = _run(executor, slow, slow, slow, group=False).task.queue
-    assert time.monotonic() - began < 4.5
+    assert time.monotonic() - began < 12
     assert [task.failure and task.failure.error_type for task in tasks] == ["timeout"] * 3 + [None]
 
 

@@ -113,9 +113,17 @@ def test_core_depends_on_cloudpickle_alone(project: dict[str, Any]) -> None:
     assert names == ["cloudpickle"]
 
 
-@pytest.mark.parametrize(
-    "name", ["constraints.txt", "constraints-oldest.txt", "tests/benchmarks/peer.txt"]
-)
+PINS = [
+    "constraints.txt",
+    "constraints-oldest.txt",
+    *sorted(
+        f"tests/benchmarks/peers/{path.name}"
+        for path in (ROOT / "tests/benchmarks/peers").glob("*.txt")
+    ),
+]
+
+
+@pytest.mark.parametrize("name", PINS)
 def test_pins_are_names_and_versions(name: str) -> None:
     """Pins name no address, file, hash or registry, so they hold wherever packages come from."""
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()

@@ -142,13 +142,14 @@ class _LogFile:
         weakref.finalize(self, _close, self._open)
 
     def write(self, line: str) -> None:
+        left = line.encode()
         with self._lock:
             if not self._open:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._open.append(self._path.open("ab", buffering=0))
-            left = line.encode()
-            while left:
-                left = left[self._open[0].write(left) :]
+            write = self._open[0].write
+            while (written := write(left)) < len(left):
+                left = left[written:]
 
     def close(self) -> None:
         with self._lock:

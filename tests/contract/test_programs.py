@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+from late_threads import needs_late_threads
 
 Script = Any
 
@@ -119,6 +120,7 @@ def test_background_work_finishes_before_the_exit(script: Script) -> None:
     ]
 
 
+@needs_late_threads
 def test_background_work_can_start_threads_at_exit(script: Script) -> None:
     """Steps that run while the program ends may use executors, threads and asyncio."""
     done = script("""

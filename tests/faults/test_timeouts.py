@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from late_threads import needs_late_threads
 
 from dotflow import Config, DotFlow, action
 from dotflow.providers import ExecutorLocal, LogDefault
@@ -306,6 +307,7 @@ def program(source: str, folder: Path) -> tuple[str, float]:
     return printed, time.monotonic() - began
 
 
+@needs_late_threads
 @pytest.mark.parametrize("source", ENDINGS.values(), ids=ENDINGS.keys())
 def test_an_abandoned_step_keeps_no_program(source: str, tmp_path: Path) -> None:
     """A program ends at once, though steps in threads of it are late and sleep on."""

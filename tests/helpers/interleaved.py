@@ -7,6 +7,8 @@ from itertools import count
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
@@ -71,6 +73,8 @@ def interleave(
         turn = _Turn(second, place, within)
         turn.run(first)
         if not turn.came:
+            if not place and sys.version_info[:2] == (3, 12):
+                pytest.skip("Python 3.12 does not tell of every step")
             assert place, "the call makes no step in our packages"
             return
         check()

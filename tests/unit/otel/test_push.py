@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from backends.ports import closed_port
+from late_threads import needs_late_threads
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from dotflow import Config, DotFlow, action
@@ -312,6 +313,7 @@ def program(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@needs_late_threads
 @pytest.mark.parametrize("mode", ["sequential", "background", "parallel"])
 def test_a_short_job(mode: str, receiver: Receiver) -> None:
     """The exit of a job that ends right after its run waits for the push."""

@@ -51,7 +51,7 @@ class ExecutorDask(Executor):
         _check_number("in_flight", in_flight)
         if address is not None and workers is not None:
             raise InvalidOption("workers", workers, "the cluster at an address has its own")
-        if not isinstance(timeout, (int, float)) or timeout <= 0:
+        if not isinstance(timeout, (int, float)) or not timeout > 0:
             raise InvalidOption("timeout", timeout, "give seconds, more than 0")
         self.address = address
         self.workers = None if address is not None else workers or cores()

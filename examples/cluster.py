@@ -42,18 +42,33 @@ def density(previous_context: Context, initial_context: Context) -> str:
 
 
 @contextmanager
+def held_back(*numbers: signal.Signals) -> Iterator[None]:
+    """Have signals come after the block: no process is started that nobody knows of."""
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda it, _: came.append(it)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in came:
+        signal.raise_signal(number)
+
+
+@contextmanager
 def cluster(folder: Path) -> Iterator[str]:
     """Run a scheduler and two workers, which end with the block; give the scheduler's address."""
     file = folder / "scheduler.json"
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for command in (["scheduler", "--port", "0"], *[["worker", "--nthreads", "1"]] * 2):
-            with (folder / f"{len(processes)}.log").open("wb") as log:
-                words = ["dask", *command, "--scheduler-file", str(file), *LOCAL]
+            words = ["dask", *command, "--scheduler-file", str(file), *LOCAL]
+            log = folder / f"{len(processes)}.log"
+            with held_back(signal.SIGINT, signal.SIGTERM), log.open("wb") as output:
                 processes.append(
                     subprocess.Popen(  # noqa: S603 - Dask, of this interpreter
                         [sys.executable, "-m", *words],
-                        stderr=log,
+                        stderr=output,
                         start_new_session=True,  # Ctrl-C is for this program, which ends them
                     )
                 )

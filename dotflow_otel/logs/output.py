@@ -19,6 +19,7 @@ from dotflow_otel.conventions import BOUND
 
 if TYPE_CHECKING:
     import os
+    from io import FileIO
     from typing import TextIO
 
 _OUTPUTS: Final = ("console", "file", "both")
@@ -128,27 +129,34 @@ class LogOutput:
 
 
 class _LogFile:
-    """A file that is opened at the first line and after each `close`."""
+    """A file that is opened at the first line and after each `close`.
+
+    It is written to without a buffer: one has a lock, which stays held in a forked child for
+    ever where another thread was writing at the fork.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = fork_safe_lock()
-        self._open: list[TextIO] = []
+        self._open: list[FileIO] = []
         weakref.finalize(self, _close, self._open)
 
     def write(self, line: str) -> None:
+        left = line.encode()
         with self._lock:
             if not self._open:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._open.append(self._path.open("a", encoding="utf-8", buffering=1))
-            self._open[0].write(line)
+                self._open.append(self._path.open("ab", buffering=0))
+            write = self._open[0].write
+            while (written := write(left)) < len(left):
+                left = left[written:]
 
     def close(self) -> None:
         with self._lock:
             _close(self._open)
 
 
-def _close(files: list[TextIO]) -> None:
+def _close(files: list[FileIO]) -> None:
     while files:
         files.pop().close()
 

@@ -22,8 +22,10 @@ from dotflow import __version__
 from dotflow.core.once import once
 from dotflow_otel import conventions as names
 from dotflow_otel.relay.boxes import Boxes
+from dotflow_otel.relay.process import is_forked_from
 from dotflow_otel.relay.span_boxes import SpanBoxes
 from dotflow_otel.spans.record import record_of, scope_of
+from dotflow_otel.spans.sdk_tracer import divert
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +67,8 @@ class Relay:
         boxes: Where finished spans wait to be taken.
 
     Attributes:
-        theirs: The provider of the SDK that somebody else has set in this process, if any.
+        theirs: The provider of the SDK that somebody else has set in this process, if any, and
+            that is not the run's own in a forked child.
     """
 
     def __init__(self, boxes: Boxes[SpanRecord] | None = None) -> None:
@@ -82,7 +85,8 @@ class Relay:
             shutdown_on_exit=False,
             span_limits=worker_limits(),
         )
-        self._provider.add_span_processor(_Recorder(self._boxes, self._whose))
+        self._recorder = _Recorder(self._boxes, self._whose)
+        self._provider.add_span_processor(self._recorder)
         self._tracer = self._provider.get_tracer(names.SCOPE, __version__)
 
     def begin(self, box: SpanBox, span_id: int) -> None:
@@ -94,12 +98,12 @@ class Relay:
         """
         # It is set once in a process, and so looked for once.
         if not self._has_looked:
-            self._look()
+            self._look(box.owner)
         self._roots.sampled = box.sampled
         self._boxes.open(box)
         self._whose.begin(box, span_id)
 
-    def _look(self) -> None:
+    def _look(self, owner: Process) -> None:
         # No step runs before it is done, whose spans would go nowhere.
         with self._looking:
             if self._has_looked:
@@ -107,9 +111,14 @@ class Relay:
             found = _global_provider()
             if isinstance(found, trace.ProxyTracerProvider):
                 trace.set_tracer_provider(self._provider)
-            elif isinstance(found, TracerProvider):
+            elif isinstance(found, TracerProvider) and not self._diverts(found, owner):
                 self.theirs = found
             self._has_looked = True
+
+    def _diverts(self, provider: TracerProvider, owner: Process) -> bool:
+        # A forked child has the run's own. Its exporters would send what they have got when
+        # they please, and lose the rest at the child's end.
+        return is_forked_from(owner) and divert(provider, self._recorder)
 
     def end(self, box: SpanBox) -> Collected:
         """Give what was recorded for an attempt, and what is late of its application, once."""

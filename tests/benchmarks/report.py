@@ -64,8 +64,14 @@ def draw(peers: Peers, lines: list[Measured]) -> None:
     print(f"drawn: {PLOT.relative_to(_FOLDER.parents[1])}", file=sys.stderr)
 
 
-def write(rows: list[Row], lines: list[Measured]) -> None:
-    """Write `results.md`."""
+def write(rows: list[Row], lines: list[Measured], load: float) -> None:
+    """Write `results.md`.
+
+    Args:
+        rows: Of the table.
+        lines: Of the plot.
+        load: How many processes wanted a core in the minute before: above 0, others worked as well.
+    """
     today = datetime.now(UTC).date()
     text = [
         "# Results",
@@ -73,7 +79,7 @@ def write(rows: list[Row], lines: list[Measured]) -> None:
         "Written by `make bench`, in one complete run; how it is measured stands in",
         "[README.md](README.md). Medians of interleaved pairs.",
         "",
-        f"- Machine: {machine()}",
+        f"- Machine: {machine()}; load before the run {load:.1f}",
         f"- Date: {today}",
         f"- Beside: {versions()}",
         "",

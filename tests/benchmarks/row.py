@@ -18,7 +18,7 @@ class Row(NamedTuple):
         unit: Of the figures.
         figures: Ours, and the other's.
         beside: What the other is.
-        bar: For the ratio; None where there is none but that it ends well.
+        bar: For the ratio; None where there is none but to end well.
         is_ratio: The bar is for our figure.
     """
 
@@ -43,6 +43,6 @@ class Row(NamedTuple):
         digits = 2 if self.is_ratio else 1 if self.figures.here < 100 else 0
         here, peer = (f"{figure:,.{digits}f} {self.unit}" for figure in self.figures)
         ratio = f"{self.ratio:.2f}" if self.ratio >= 0.1 else f"{self.ratio:.3f}"
-        bar = "none" if self.bar is None else str(self.bar)
         verdict = "yes" if self.holds else "**no**"
-        return f"| {self.what} | {here} | {peer} | {self.beside} | {ratio} | {bar} | {verdict} |"
+        bar, met = ("none", "-") if self.bar is None else (str(self.bar), verdict)
+        return f"| {self.what} | {here} | {peer} | {self.beside} | {ratio} | {bar} | {met} |"

@@ -6,6 +6,7 @@ A complete run writes `results.md` as well. Exits with 1 where a bar is not met 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
@@ -86,6 +87,7 @@ def _measured_lines(peers: Peers) -> list[Measured]:
 def main() -> int:
     """Measure what is asked for; give the exit status."""
     given = _arguments()
+    load, *_ = os.getloadavg()
     # What was started is ended on the way out, as after an interrupt.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     peers = Peers.below(given.environments)
@@ -94,7 +96,7 @@ def main() -> int:
     if not given.groups or _PLOT in given.groups:
         every = _measured_lines(peers)
         if not (given.groups or given.pairs or failed):
-            report.write(measured_rows, every)
+            report.write(measured_rows, every, load)
     return 0 if all(row.holds for row in measured_rows) and not failed else 1
 
 

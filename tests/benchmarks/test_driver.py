@@ -96,7 +96,9 @@ def test_a_row_tells_whether_its_bar_is_met() -> None:
     )
     assert str(Row("run", "us", figures, "bare", 1.4)).endswith("| 1.50 | 1.4 | **no** |")
     assert not Row("exit", "s", figures, "bare", 29.9, is_ratio=True).holds
-    assert Row("run", "us", figures, "bare", None).holds
+    without = Row("run", "us", figures, "bare", None)
+    assert str(without).endswith("| 1.50 | none | - |")
+    assert without.holds
 
 
 @pytest.mark.parametrize(
@@ -143,10 +145,10 @@ def test_a_complete_run_is_written_down(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(report, "RESULTS", tmp_path / "results.md")
     row = Row("run", "us", Pair(30.0, 20.0), "bare", 1.5)
-    report.write([row], [Measured("luigi", "here", {10: 1250.0}, "it hangs")])
+    report.write([row], [Measured("luigi", "here", {10: 1250.0}, "it hangs")], 0.25)
     text = (tmp_path / "results.md").read_text(encoding="utf-8")
-    machine = r"\n- Machine: \d+ cores, \d+ GiB, [A-Z][a-z]+ [\d.]+, Python [\d.]+\n"
-    assert re.search(machine, text)
+    machine = r"\d+ cores, \d+ GiB, [A-Z][a-z]+ [\d.]+, Python [\d.]+"
+    assert re.search(rf"\n- Machine: {machine}; load before the run 0.2\n", text)
     assert "- Beside: dotflow 1.0.1, apache-hamilton 1." in text
     assert f"\n{row}\n" in text
     assert "\n![Cost per task by number of tasks](cost_per_task.svg)\n" in text

@@ -140,6 +140,8 @@ def test_two_applications_at_the_same_time(
     rounds = 50
     other = other_application(remote, "meets", rounds)
     observed.config.executor = remote.executor()
+    # It wants fewer records than this one, and has set the levels of the process by then.
+    observed.config.executor.executor.submit(meeting.wait_for, "theirs has begun").result(20)
     observed.run({"step": meets, "initial_context": rounds}, mode="parallel")
     spans, records = told_by(other)
     around = ["attempt", "task meets", "workflow billing"]

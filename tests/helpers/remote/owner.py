@@ -33,6 +33,7 @@ def lets_go() -> None:
 @action
 def meets(initial_context: Context) -> None:
     """Record while another application's steps do."""
+    meeting.tell("theirs has begun")
     for number in range(initial_context.storage):
         meeting.meet(f"round {number}", 2)
         with tracer.start_as_current_span(f"theirs {number}"):

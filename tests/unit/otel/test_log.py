@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -134,6 +137,55 @@ def test_file(stream: io.StringIO, tmp_path: Path, output: str) -> None:
         log.close()
     assert len(events(path.read_text())) == 8
     assert len(events(stream.getvalue())) == (8 if output == "both" else 0)
+
+
+FORKS = """
+import os, sys, threading
+from dotflow_otel import LogStructlog
+
+log = LogStructlog(output="file", path=sys.argv[1], format="json")
+log.info(event="first")
+sys.setswitchinterval(1e-6)
+ended = threading.Event()
+
+def write():
+    while not ended.is_set():
+        log.info(event="parent")
+
+writers = [threading.Thread(target=write) for _ in range(4)]
+for writer in writers:
+    writer.start()
+for _ in range(20):
+    child = os.fork()
+    if not child:
+        import signal
+        signal.alarm(10)
+        log.info(event="child")
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        print("a child hangs")
+        break
+ended.set()
+for writer in writers:
+    writer.join()
+"""
+
+
+def test_file_of_forked_children(tmp_path: Path) -> None:
+    """Children that are forked while threads write to the file write to it as well, at once."""
+    path = tmp_path / "flow.log"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKS, path],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+    written = events(path.read_text())
+    assert written.count("child") == 20
+    assert set(written) == {"first", "parent", "child"}
 
 
 def test_file_is_closed_with_its_log(tmp_path: Path) -> None:

@@ -135,6 +135,17 @@ class ClusterUnusable(DotflowError):
         super().__init__(f"The Dask cluster at {address!s} cannot be used: {why}. {hint}".rstrip())
 
 
+class ExecutorUnusable(DotflowError):
+    """An executor takes no attempts: it was shut down, say."""
+
+    def __init__(self, step: str = "", reason: object = "") -> None:
+        why = f"{reason!s} ({type(reason).__name__})".lstrip()
+        super().__init__(
+            f"The executor did not take {step}: {why}. "
+            "Give Config(executor=...) one that is neither shut down nor broken."
+        )
+
+
 class ProblemOrdering(DotflowError):
     """Kept for programs that catch it; never meant to reach a user."""
 

@@ -51,6 +51,9 @@ class DaskDoor:
         if client.asynchronous:
             hint = "Give a client that was not made with asynchronous=True."
             raise ClusterUnusable(address_of(client), "its client is asynchronous", hint)
+        if client.status == "closed":
+            hint = "Give the executor of one that is open."
+            raise ClusterUnusable(address_of(client), "its client is closed", hint)
         try:
             client.subscribe_topic(NAME, self._mailbox.take)
             client.sync(client.register_plugin, make_referee(), callback_timeout=_PATIENCE)

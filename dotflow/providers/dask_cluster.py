@@ -11,6 +11,7 @@ from distributed import Client, Scheduler, SpecCluster, WorkerPlugin
 from distributed.deploy.subprocess import SubprocessWorker
 
 from dotflow.core.exception import ClusterUnusable
+from dotflow.providers.dask_greeting import greet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,11 +55,11 @@ def connect(address: str, timeout: float) -> Connection:
     Raises:
         ClusterUnusable: It does not, or the address is none.
     """
+    greet(address, timeout)
     try:
         return Connection(Client(address, timeout=timeout, set_as_default=False))
-    except (OSError, ValueError, TypeError) as error:
-        hint = "Is the scheduler (`dask scheduler`) up, and the address right?"
-        raise ClusterUnusable(address, error, hint) from error
+    except (OSError, ImportError, ValueError, TypeError) as error:
+        raise ClusterUnusable(address, error) from error
 
 
 def start(workers: int, timeout: float) -> Connection:

@@ -21,8 +21,9 @@ class ExecutorDask(Executor):
 
     Without an address it starts a cluster of processes on this machine, of one thread each,
     when first needed; they end with `close` or with the program. With one it uses the
-    cluster there, whose workers must be able to import `dotflow`. A dead worker fails the
-    attempts that it had begun. A timed-out step is abandoned where it runs.
+    cluster there, whose workers must be able to import `dotflow` and the modules of the
+    steps. A dead worker fails the attempts that it had begun. A timed-out step is abandoned
+    where it runs.
 
     Args:
         address: Where the scheduler listens, as `tcp://host:8786`; None: a cluster of its own.
@@ -51,7 +52,7 @@ class ExecutorDask(Executor):
         _check_number("in_flight", in_flight)
         if address is not None and workers is not None:
             raise InvalidOption("workers", workers, "the cluster at an address has its own")
-        if not isinstance(timeout, (int, float)) or timeout <= 0:
+        if not isinstance(timeout, (int, float)) or not timeout > 0:
             raise InvalidOption("timeout", timeout, "give seconds, more than 0")
         self.address = address
         self.workers = None if address is not None else workers or cores()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow.abc.executor import Executor, Session
 from dotflow.core.attempt import Attempt, Outcome
-from dotflow.core.exception import InvalidOption, WorkerLost
+from dotflow.core.exception import DotflowError, ExecutorUnusable, InvalidOption, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
 from dotflow.providers.dask_access import DaskDoor, client_of, losses_of_dask
 from dotflow.workers.remote import Packer, perform_packed, perform_shared, unpacked
@@ -101,7 +101,7 @@ class _FuturesSession(Session):
         try:
             future = self._begin(attempt)
         except Exception as error:  # noqa: BLE001 - the outcome tells
-            self._failed.append((ticket, Outcome(None, _failure(error, attempt.name), now, now)))
+            self._failed.append((ticket, Outcome(None, _refusal(error, attempt.name), now, now)))
             return
         self._jobs[ticket] = _Job(attempt.name, future, now)
         future.add_done_callback(lambda _: self._ended.put((ticket, monotonic())))
@@ -146,6 +146,17 @@ def _on_our_clock(outcome: Outcome, to_wall: int, submitted: float, received: fl
     ahead = time_ns() - monotonic_ns() - to_wall
     shift = ahead + round((started - outcome.started) * 1e9)
     return outcome._replace(started=started, ended=ended, shift=shift)
+
+
+def _refusal(error: Exception, name: str) -> Failure:
+    """Tell why an attempt was not submitted."""
+    if isinstance(error, (DotflowError, *losses_of_dask())):
+        return _failure(error, name)
+    refused = ExecutorUnusable(name, error)
+    refused.__cause__ = error
+    if isinstance(error, futures.BrokenExecutor):  # a worker of it has died, be it an earlier one
+        return Failure.of(refused, WORKER_LOST)
+    return Failure.of(refused)
 
 
 def _failure(error: BaseException, name: str) -> Failure:

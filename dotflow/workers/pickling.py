@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.locks import fork_safe_lock
@@ -90,6 +90,10 @@ def _dump_by_value(value: Any, by_value: Sequence[ModuleType]) -> Sequence[bytes
     return file.pieces
 
 
+# Said where it is read back: in a worker, of the worker.
+_ABSENT: Final = ". It must be importable there too; what your main module defines travels whole."
+
+
 def load(data: bytes | memoryview, what: str) -> Any:
     """Unpickle what another process sent.
 
@@ -101,6 +105,7 @@ def load(data: bytes | memoryview, what: str) -> Any:
     except Exception as error:
         raise PicklingFailed(
             f"{what} cannot be read back from its pickled form: {type(error).__name__}: {error}"
+            f"{_ABSENT if isinstance(error, ImportError) else ''}"
         ) from error
 
 

@@ -119,3 +119,14 @@ def test_finders_without_find_spec_are_passed_over(monkeypatch: pytest.MonkeyPat
     """An odd entry of `sys.meta_path` disturbs nothing."""
     monkeypatch.setattr(sys, "meta_path", [object(), *sys.meta_path])
     assert is_found_elsewhere("json")
+
+
+def test_a_module_that_is_not_there() -> None:
+    """The error names it, and tells what to do about it."""
+    with pytest.raises(PicklingFailed) as caught:
+        load(b"cmissing_here\nstep\n.", "step one")
+    assert str(caught.value) == (
+        "step one cannot be read back from its pickled form: ModuleNotFoundError: No module named "
+        "'missing_here'. It must be importable there too; what your main module defines travels "
+        "whole."
+    )

@@ -44,8 +44,9 @@ class Pool:
         self._idle: list[Worker] = []
         self._lifeline: tuple[int, ...] = ()
         self._lifeline = os.pipe()
-        self._lent: set[Worker] = set()
-        self._starting = 0
+        # Workers that are lent and those that are being started, and to whom.
+        self._lent: dict[Worker, Wake] = {}
+        self._starting: list[Wake] = []
         self._waiting: deque[Wake] = deque()
         self._promised: list[Wake] = []
         ref = weakref.ref(self)
@@ -83,27 +84,27 @@ class Pool:
             self._withdraw(wake)
             worker = self._idle_one(preferred)
             if worker is not None:
-                self._lent.add(worker)
+                self._lent[worker] = wake
                 return worker
-            self._starting += 1
-        return self._start_one()
+            self._starting.append(wake)
+        return self._start_one(wake)
 
     def _may_lease(self, wake: Wake) -> bool:
         return wake in self._promised or self._free > len(self._promised)
 
     @property
     def _free(self) -> int:
-        return self.size - len(self._lent) - self._starting
+        return self.size - len(self._lent) - len(self._starting)
 
-    def _start_one(self) -> Worker:
+    def _start_one(self, wake: Wake) -> Worker:
         worker = None
         try:
             worker = Worker(self._lifeline[0])
         finally:
             with self._lock:
-                self._starting -= 1
+                self._starting.remove(wake)
                 if worker is not None:
-                    self._lent.add(worker)
+                    self._lent[worker] = wake
             if worker is None:
                 self._wake_next()
         return worker
@@ -122,15 +123,16 @@ class Pool:
     def give_back(self, worker: Worker) -> None:
         """Take back a worker that has nothing to do."""
         with self._lock:
-            self._lent.discard(worker)
+            # In this order: one who is interrupted in between has it yet, and leaves it.
             self._idle.append(worker)
+            self._lent.pop(worker, None)
         self._wake_next()
 
     def discard(self, worker: Worker) -> str:
         """Take back a worker that is dead or must die; tell how it ended."""
         ended = worker.kill()
         with self._lock:
-            self._lent.discard(worker)
+            self._lent.pop(worker, None)
         self._wake_next()
         return ended
 
@@ -148,6 +150,20 @@ class Pool:
         with self._lock:
             self._withdraw(wake)
         self._wake_next()
+
+    def leave(self, wake: Wake) -> None:
+        """Leave for good: what is still lent to `wake` is killed, wherever it was interrupted."""
+        with self._lock:
+            self._starting = [each for each in self._starting if each != wake]
+            left = [worker for worker, user in self._lent.items() if user == wake]
+            self._idle = [worker for worker in self._idle if worker not in left]
+            # One that it was about to wake when it was interrupted: to be woken twice is no harm.
+            promised = [each for each in self._promised if each != wake]
+        for each in promised:
+            each()
+        for worker in left:
+            self.discard(worker)
+        self.stop_waiting(wake)
 
     def _withdraw(self, wake: Wake) -> None:
         if wake in self._waiting:
@@ -200,8 +216,7 @@ class Pool:
         self._lock = Lock()
         everywhere.forget()
         self._lifeline = os.pipe()
-        self._idle, self._lent = [], set()
-        self._starting = 0
+        self._idle, self._lent, self._starting = [], {}, []
         self._waiting.clear()
         self._promised.clear()
 

@@ -361,15 +361,17 @@ class LocalSession(Session):
 
     def close(self) -> None:
         """End the use; workers that run an attempt are killed."""
-        self._queue.clear()
-        for worker in list(self._jobs):
-            self._drop(worker)
-        self._release_idle()
-        self._pool.stop_waiting(self._ring)
         self._selector.close()
-        for end in self._bell:
-            end.close()
-        self._user.has_left = True
+        self._queue.clear()
+        try:
+            for worker in self._idle:
+                self._pool.give_back(worker)
+        finally:
+            self._pool.leave(self._ring)
+            self._jobs.clear()
+            for end in self._bell:
+                end.close()
+            self._user.has_left = True
         everywhere.publish(live_workers)
 
 

@@ -1,0 +1,137 @@
+"""Runs that are interrupted at any moment leave all of the pool's places to later runs."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from dotflow import Config, DotFlow, action
+from dotflow.providers import ExecutorLocal, LogDefault
+from dotflow.workers.occupancy import everywhere
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+# Where a worker passes from one hand to another.
+PLACES: Final = (
+    "lease",
+    "_free_worker",
+    "_watch",
+    "_start",
+    "_take_in",
+    "_drop",
+    "discard",
+    "give_back",
+)
+
+
+@pytest.fixture
+def executor() -> Iterator[ExecutorLocal]:
+    """Give a single worker of this test's own."""
+    made = ExecutorLocal(workers=1)
+    yield made
+    made.close()
+
+
+def flow_on(executor: ExecutorLocal, *steps: Any) -> DotFlow:
+    """Make a workflow that logs to nowhere."""
+    log = LogDefault(output="file", path=os.devnull)
+    flow = DotFlow(config=Config(log=log, executor=executor))
+    flow.task.add(list(steps))
+    return flow
+
+
+def counts_of(executor: ExecutorLocal) -> tuple[int, int]:
+    """Tell how many of its workers live, and how many are lent."""
+    assert executor._pool is not None
+    return executor._pool.counts()
+
+
+@action
+def one() -> int:
+    """Give a number."""
+    return 1
+
+
+@action
+def dying() -> None:
+    """End the worker."""
+    os._exit(3)
+
+
+def test_interrupted_while_a_result_is_read(executor: ExecutorLocal) -> None:
+    """The worker whose result it was is no longer lent, and a later run gets one."""
+    owner = os.getpid()
+
+    class Interrupting:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return _interrupt_in, (owner,)
+
+    @action
+    def step() -> object:
+        return Interrupting()
+
+    with pytest.raises(KeyboardInterrupt):
+        flow_on(executor, step).start(mode="parallel")
+
+    assert counts_of(executor) == (0, 0)
+    flow = flow_on(executor, one)
+    flow.start(mode="parallel")
+    assert flow.result_storage() == [1]
+
+
+def _interrupt_in(process: int) -> None:
+    if os.getpid() == process:
+        raise KeyboardInterrupt
+
+
+class _Interrupt:
+    """Raises a KeyboardInterrupt at one line of a function of the pool or of its users."""
+
+    def __init__(self, function: str, line: int) -> None:
+        self._function = function
+        self._left = line
+        self.came = False
+
+    def within(self, call: Callable[[], object]) -> None:
+        before = sys.gettrace()
+        sys.settrace(self._trace)
+        try:
+            call()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+
+    def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
+        name = frame.f_globals.get("__name__", "")
+        if not name.startswith("dotflow.workers") or frame.f_code.co_name != self._function:
+            return None if event == "call" else self._trace
+        # A signal is not heard between the end of a `with` and the exit that it calls.
+        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+        if event == "line" and not self.came and not line.strip().startswith("with "):
+            self._left -= 1
+            if self._left < 0:
+                self.came = True
+                raise KeyboardInterrupt
+        return self._trace
+
+
+@pytest.mark.parametrize("function", PLACES)
+def test_interrupted_anywhere(function: str, executor: ExecutorLocal) -> None:
+    """Whichever line it was, nothing of the pool is lent afterwards or counts as busy."""
+    line = 0
+    came = True
+    while came:
+        interrupt = _Interrupt(function, line)
+        interrupt.within(lambda: flow_on(executor, dying, one).start(mode="parallel"))
+        came = interrupt.came
+        assert counts_of(executor) in {(0, 0), (1, 0)}, line
+        assert everywhere.busy() == 0
+        line += 1
+    assert line > 1

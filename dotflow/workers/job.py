@@ -12,13 +12,14 @@ from dotflow.core.failure import TIMEOUT, Failure
 from dotflow.core.limit import limit_error
 from dotflow.workers.child import RUN
 from dotflow.workers.kits import Kits
-from dotflow.workers.pickling import dump_in_pieces
+from dotflow.workers.pickling import dump_in_pieces, dump_small, is_small
 from dotflow.workers.step_store import StepStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dotflow.core.attempt import Attempt
+    from dotflow.core.context import Context
     from dotflow.workers.kits import Kit
     from dotflow.workers.page import Page
     from dotflow.workers.step_store import PickledStep
@@ -104,13 +105,22 @@ class Jobs:
 
     def _body(self, attempt: Attempt, scopes: Sequence[object]) -> Sequence[bytes]:
         given = (attempt.initial, attempt.previous), attempt.timeout
+        modules = self._steps.modules
+        if _is_small(attempt.initial) and _is_small(attempt.previous):
+            small = dump_small((*given, scopes), modules)
+            if small is not None:
+                return (small,)
         what = f"the input of step {attempt.name}"
         if scopes:
             # What telemetry sends along cannot fail a step.
             try:
-                return dump_in_pieces((*given, scopes), what, self._steps.modules)
+                return dump_in_pieces((*given, scopes), what, modules)
             except PicklingFailed:
-                body = dump_in_pieces((*given, ()), what, self._steps.modules)
+                body = dump_in_pieces((*given, ()), what, modules)
             self._kits.warn()
             return body
-        return dump_in_pieces((*given, ()), what, self._steps.modules)
+        return dump_in_pieces((*given, ()), what, modules)
+
+
+def _is_small(context: Context | None) -> bool:
+    return context is None or is_small(context.storage)

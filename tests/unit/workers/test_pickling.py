@@ -16,7 +16,9 @@ from dotflow.core.exception import PicklingFailed
 from dotflow.workers.pickling import (
     dump,
     dump_or_none,
+    dump_small,
     is_found_elsewhere,
+    is_small,
     load,
     load_or_none,
 )
@@ -130,3 +132,19 @@ def test_a_module_that_is_not_there() -> None:
         "'missing_here'. It must be importable there too; what your main module defines travels "
         "whole."
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(1, True), (0.5, True), (None, True), (True, True), ("x", False)]
+)
+def test_numbers_are_small(value: object, expected: bool) -> None:
+    """Of numbers, flags and None it is known that they are small, whatever they are."""
+    assert is_small(value) is expected
+
+
+def test_small_values_are_pickled_as_others_are() -> None:
+    """What is small comes back the same, unless it does not pickle, or needs another module."""
+    assert load(dump_small((1, None, {"n": 0.5})) or b"", "it") == (1, None, {"n": 0.5})
+    assert dump_small(threading.Lock()) is None
+    assert dump_small(Unreadable, [sys.modules[Unreadable.__module__]]) is None
+    assert dump_small(Unreadable) is not None

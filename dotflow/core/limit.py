@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar, copy_context
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -31,11 +31,17 @@ class Limit:
         self._done = Event()
         self._value: Any = None
         self._error: BaseException | None = None
+        self._lock = Lock()
+        self._is_over = False
         self._cancel: Callable[[], object] | None = None
 
     def on_timeout(self, cancel: Callable[[], object]) -> None:
-        """Set what stops the call where it can be stopped."""
-        self._cancel = cancel
+        """Set what stops the call where it can be stopped; it is called now if it is too late."""
+        with self._lock:
+            self._cancel = cancel
+            is_over = self._is_over
+        if is_over:
+            cancel()
 
     def call(self, function: Callable[[], Any]) -> Any:
         """Call `function` in a copy of this context.
@@ -64,9 +70,12 @@ class Limit:
 
     def _give_up(self) -> None:
         error = limit_error(self._name, self._seconds)
-        if self._cancel is not None:
-            self._cancel()
-        if self._cancel is None or not self._done.wait(_CLEAN_UP):
+        with self._lock:
+            self._is_over = True
+            cancel = self._cancel
+        if cancel is not None:
+            cancel()
+        if cancel is None or not self._done.wait(_CLEAN_UP):
             setattr(error, _ABANDONED, True)
         raise error
 

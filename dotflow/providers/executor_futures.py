@@ -13,6 +13,7 @@ from dotflow.core.attempt import Attempt, Outcome
 from dotflow.core.exception import DotflowError, ExecutorUnusable, InvalidOption, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
 from dotflow.providers.dask_access import DaskDoor, client_of, losses_of_dask
+from dotflow.workers.performing import not_interrupted
 from dotflow.workers.remote import Packer, perform_packed, perform_shared, unpacked
 
 if TYPE_CHECKING:
@@ -126,13 +127,21 @@ class _FuturesSession(Session):
 
 
 def _outcome(job: _Job, received: float) -> Outcome:
-    try:
-        ended = job.future.result()
-    except BaseException as error:  # noqa: BLE001 - a cancelled one raises no Exception
+    error = _error_of(job.future)
+    if error is not None:
         return Outcome(None, _failure(error, job.name), job.submitted, received)
+    ended = job.future.result()
     if isinstance(ended, Outcome):
         return ended
     return _on_our_clock(unpacked(ended, job.name), ended.to_wall, job.submitted, received)
+
+
+def _error_of(future: Future) -> BaseException | None:
+    # Raised here, an interrupt of the worker's could not be told from one of this process.
+    try:
+        return future.exception()
+    except futures.CancelledError as error:
+        return error
 
 
 def _on_our_clock(outcome: Outcome, to_wall: int, submitted: float, received: float) -> Outcome:
@@ -163,7 +172,7 @@ def _failure(error: BaseException, name: str) -> Failure:
     if isinstance(error, WorkerLost):
         return Failure.of(error, WORKER_LOST)
     if not isinstance(error, (*_LOSSES, *losses_of_dask())):
-        return Failure.of(error)
+        return not_interrupted(Failure.of(error))
     lost = WorkerLost(f"the executor lost {name}: {str(error) or _GONE} ({type(error).__name__})")
     lost.__cause__ = error
     return Failure.of(lost, WORKER_LOST)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 _logger: Final = logging.getLogger("dotflow")
 
+# How many kits of a run are kept, here and in its workers: a tracer may make one for each
+# attempt, where the application's sampler decides so. The rest goes with each attempt.
+_MOST: Final = 256
+
 _keys = itertools.count(1)
 
 
@@ -39,7 +43,7 @@ class Kits:
     """The kits of a run."""
 
     def __init__(self) -> None:
-        self._kits: dict[int, Kit | None] = {}
+        self._kits: dict[int, Kit] = {}
         self._has_warned = False
 
     def pack(self, scopes: Mapping[str, RemoteScope]) -> tuple[list[tuple[Any, ...]], list[Kit]]:
@@ -64,11 +68,10 @@ class Kits:
         if kit is None:
             return None
         found = self._kits.get(id(kit))
-        if found is None or found.made_of is not kit:
+        if found is None and len(self._kits) < _MOST:
             data = dump_or_none(kit)
-            if data is None:
-                return None
-            found = self._kits[id(kit)] = Kit(next(_keys), data, kit)
+            if data is not None:
+                found = self._kits[id(kit)] = Kit(next(_keys), data, kit)
         return found
 
     def warn(self) -> None:

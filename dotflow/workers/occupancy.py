@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 
 _logger: Final = logging.getLogger("dotflow")
 
+# How many runs that have ended are told on.
+_MOST_LEFT: Final = 32
+
 
 class Occupancy:
     """Tells each run that shares workers of the use of all of them.
 
     A run that has ended is told on, until no worker is busy: what it was told last must not
-    stand for ever when the others, which may tell somebody else, end after it.
+    stand for ever when the others, which may tell somebody else, end after it. Where some are
+    always busy, the last ones that ended are.
     """
 
     def __init__(self) -> None:
@@ -53,9 +57,14 @@ class Occupancy:
         """Tell everybody to whom it is news; `live` gives how many workers live."""
         for user in (*self._users, *(watcher.user for watcher in self._watchers)):
             user.hear(lambda: (live(), self.busy()))
-        if any(user.is_done for user in tuple(self._users)):
+        if any(user.has_left for user in tuple(self._users)):
             with self._lock:
-                self._users = [user for user in self._users if not user.is_done]
+                self._let_go()
+
+    def _let_go(self) -> None:
+        told_on = [user for user in self._users if user.has_left and not user.is_done]
+        going_on = [user for user in self._users if not user.has_left]
+        self._users = [*told_on[-_MOST_LEFT:], *going_on]
 
     def busy(self) -> int:
         """Tell how many attempts run, of all users."""

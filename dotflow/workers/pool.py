@@ -49,11 +49,12 @@ class Pool:
         self._starting: list[Wake] = []
         self._waiting: deque[Wake] = deque()
         self._promised: list[Wake] = []
-        ref = weakref.ref(self)
         with _pools_lock:
-            _pools[:] = [*(each for each in _pools if each() is not None), ref]
-        atexit.register(_close, ref)
-        os.register_at_fork(after_in_child=partial(_forget, ref))
+            if not _pools:
+                _register()
+            # The first one stays: it tells that the interpreter knows.
+            _pools[1:] = [each for each in _pools[1:] if each() is not None]
+            _pools.append(weakref.ref(self))
 
     def counts(self) -> tuple[int, int]:
         """Tell how many workers live, and how many of them are lent."""
@@ -223,8 +224,12 @@ class Pool:
 
 def live_workers() -> int:
     """Tell how many workers live, of all pools of this process."""
-    pools = [each() for each in tuple(_pools)]
-    return sum(pool.live() for pool in pools if pool is not None)
+    return sum(pool.live() for pool in _living())
+
+
+def _living() -> list[Pool]:
+    found = [each() for each in tuple(_pools)]
+    return [pool for pool in found if pool is not None]
 
 
 def _publish_elsewhere() -> None:
@@ -234,13 +239,14 @@ def _publish_elsewhere() -> None:
         _thread.start_new_thread(everywhere.publish, (live_workers,))
 
 
-def _close(ref: weakref.ref[Pool]) -> None:
-    pool = ref()
-    if pool is not None:
-        pool.close()
+def _register() -> None:
+    # The interpreter never forgets what it was told to call, so it is told once, not of each.
+    atexit.register(_each, Pool.close)
+    os.register_at_fork(after_in_child=partial(_each, Pool.forget))
 
 
-def _forget(ref: weakref.ref[Pool]) -> None:
-    pool = ref()
-    if pool is not None:
-        pool.forget()
+def _each(end: Callable[[Pool], None]) -> None:
+    # An error of one keeps no other from it.
+    with contextlib.ExitStack() as all_of_them:
+        for pool in _living():
+            all_of_them.callback(end, pool)

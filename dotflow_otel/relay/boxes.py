@@ -8,10 +8,9 @@ the same application, and never meets another's.
 
 from __future__ import annotations
 
-from threading import RLock
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
-from dotflow_otel.forks import call_in_forked_child
+from dotflow.core.locks import fork_safe_lock
 from dotflow_otel.relay.backlog import MOST, MOST_BYTES, Backlog, Taken
 
 if TYPE_CHECKING:
@@ -72,13 +71,8 @@ class Boxes(Generic[_Item]):
         self._late: dict[Process, Backlog[Late[_Item]]] = {}
         self._first_owner: Process | None = None
         self._is_shared = False
-        self._unlock()
-        call_in_forked_child(self._unlock)
-
-    def _unlock(self) -> None:
-        # One that its owner can take again: a finalizer that logs may run in between. Anew in a
-        # forked child, where a thread that had it is no more.
-        self._lock = RLock()
+        # One that its owner can take again: a finalizer that logs may run in between.
+        self._lock = fork_safe_lock()
 
     def open(self, box: Box[_Item]) -> None:
         """Begin with a box: its attempt starts."""
@@ -95,7 +89,8 @@ class Boxes(Generic[_Item]):
     @property
     def all_open(self) -> Sequence[Box[_Item]]:
         """All boxes that are open."""
-        return tuple(self._open)
+        # The copy is made in one step; a walk is not, while other attempts begin and end.
+        return tuple(self._open.copy())
 
     @property
     def only(self) -> Box[_Item] | None:

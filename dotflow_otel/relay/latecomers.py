@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
+from dotflow.core.locks import fork_safe_lock
 from dotflow_otel.drops import TRACES, tally
 from dotflow_otel.each import for_each
-from dotflow_otel.forks import call_in_forked_child
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,11 +25,7 @@ class Latecomers:
 
     def __init__(self) -> None:
         self._by_run: dict[int, HandOver] = {}
-        self._unlock()
-        call_in_forked_child(self._unlock)
-
-    def _unlock(self) -> None:
-        self._lock = RLock()
+        self._lock = fork_safe_lock()
 
     def expect(self, run: int, hand_over: HandOver) -> None:
         """Tell where the spans of a run go."""

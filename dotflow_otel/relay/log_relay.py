@@ -12,13 +12,13 @@ import logging
 import pickle
 import sys
 from contextvars import ContextVar
-from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from structlog.contextvars import merge_contextvars
 from structlog.processors import StackInfoRenderer, format_exc_info
 
+from dotflow.core.locks import fork_safe_lock
 from dotflow.core.once import once
 from dotflow_otel.plain import plain
 from dotflow_otel.relay.backlog import Taken
@@ -111,7 +111,7 @@ class LogRelay:
         self._levels = LevelsHere()
         # Those that count, where all attempts want the same; None while that changes.
         self._only_levels: bytes | None = None
-        self._lock = RLock()
+        self._lock = fork_safe_lock()
 
     def begin(self, owner: Process, levels: bytes) -> LogBox:
         """Keep what an attempt logs from now on.

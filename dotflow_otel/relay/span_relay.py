@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry import trace
@@ -19,6 +18,7 @@ from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
 
 from dotflow import __version__
+from dotflow.core.locks import fork_safe_lock
 from dotflow.core.once import once
 from dotflow_otel import conventions as names
 from dotflow_otel.relay.boxes import Boxes
@@ -76,7 +76,7 @@ class Relay:
         self._whose = SpanBoxes()
         self._roots = _LikeTheRun(self._boxes, self._whose)
         self._has_looked = False
-        self._looking = Lock()
+        self._looking = fork_safe_lock()
         self.theirs: TracerProvider | None = None
         # Whose spans they are, the application knows.
         self._provider = TracerProvider(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Where a worker passes from one hand to another.
 PLACES: Final = (
     "lease",
-    "_free_worker",
+    "take",
     "_watch",
     "_start",
     "_take_in",

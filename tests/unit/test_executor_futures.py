@@ -1,4 +1,4 @@
-"""Outcomes from other machines, on the run's own clock."""
+"""Outcomes of other executors: whose they are, and when they came on the run's own clock."""
 
 from __future__ import annotations
 
@@ -123,3 +123,34 @@ def test_a_parcel_tells_of_its_process() -> None:
     parcel = perform_packed(executor.payload)
     assert (parcel.pid, parcel.host) == (os.getpid(), socket.gethostname())
     assert parcel.to_wall > 0
+
+
+def test_an_interrupt_of_a_worker_is_a_failure_like_any_other() -> None:
+    """Nobody pressed Ctrl-C here: the attempt has an error, and may be retried."""
+    executor = ByHand()
+    session = ExecutorFutures(executor).session()
+    session.submit(7, Attempt(one, "one", "id", None, None, 0))
+    executor.future.set_exception(KeyboardInterrupt())
+    ((ticket, found),) = session.wait(0)
+    assert ticket == 7
+    assert found.failure is not None
+    assert (found.failure.kind, found.failure.name) == ("error", "KeyboardInterrupt")
+
+
+def test_an_interrupt_of_the_run_is_raised() -> None:
+    """One that comes while an outcome is looked at ends the run, as it does at any other time."""
+
+    class Interrupted(Future[Any]):
+        def exception(self, timeout: float | None = None) -> BaseException | None:
+            raise KeyboardInterrupt
+
+        def result(self, timeout: float | None = None) -> Any:
+            raise KeyboardInterrupt
+
+    executor = ByHand()
+    executor.future = Interrupted()
+    session = ExecutorFutures(executor).session()
+    session.submit(7, Attempt(one, "one", "id", None, None, 0))
+    executor.future.set_result(None)
+    with pytest.raises(KeyboardInterrupt):
+        session.wait(0)

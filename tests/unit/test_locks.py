@@ -67,6 +67,19 @@ lock = BoundedLabels()._lock
 from dotflow_otel.relay.backlog import Backlog
 lock = Backlog()._lock
 """,
+    "boxes": """
+from dotflow_otel.relay.boxes import Boxes
+lock = Boxes()._lock
+""",
+    "late spans": "from dotflow_otel.relay.latecomers import latecomers; lock = latecomers._lock",
+    "what a worker logs": """
+from dotflow_otel.relay.log_relay import log_relay_here
+lock = log_relay_here()._lock
+""",
+    "the provider of a worker": """
+from dotflow_otel.relay.span_relay import relay_here
+lock = relay_here()._looking
+""",
     "pushes": """
 from prometheus_client import CollectorRegistry
 from dotflow_otel import PushGateway

@@ -70,6 +70,18 @@ def test_kits_have_keys_of_their_own() -> None:
     assert len({each.key for each in needed}) == 2
 
 
+def test_so_many_kits_are_kept() -> None:
+    """Where each attempt has a kit of its own, those beyond the first go whole, with the scope."""
+    kits = Kits()
+    needed = [kits.pack({"tracer": Scope(SomeKit(n), n)})[1] for n in range(256)]
+    assert [len(each) for each in needed] == [1] * 256
+    sent, more = kits.pack({"tracer": Scope(SomeKit("last"), "own")})
+    assert more == []
+    made: Any = unpack(sent, {})["tracer"]
+    assert (made.kit.held, made.own) == ("last", ("own",))
+    assert len(kits._kits) == 256
+
+
 def test_what_cannot_travel_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
     """A scope that does not pickle, or whose kit does not, is left out, with one warning."""
     kits = Kits()

@@ -76,6 +76,20 @@ def test_a_run_that_has_ended_is_told_until_nobody_is_busy() -> None:
     assert occupancy._users == []
 
 
+def test_where_some_are_always_busy() -> None:
+    """Only so many of the runs that have ended are told on, and no run that goes on is let go."""
+    occupancy = Occupancy()
+    lasting = Run(occupancy)
+    lasting.begin(0)
+    ended = [Run(occupancy) for _ in range(100)]
+    for run in ended:
+        run.leave()
+    assert len(occupancy._users) == 33
+    lasting.end(0)
+    assert [run.told[-1] for run in (lasting, *ended[-32:])] == [(4, 0)] * 33
+    assert occupancy._users == [lasting.user]
+
+
 def test_a_run_whose_workers_nobody_watches() -> None:
     """What it has running counts for the others."""
     occupancy = Occupancy()

@@ -186,6 +186,18 @@ def test_a_pool_that_is_let_go() -> None:
         os.kill(worker.pid, 0)
 
 
+def test_many_pools_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter is told once of them all, and those that are gone are forgotten."""
+    told: list[object] = []
+    monkeypatch.setattr(pool_module, "_pools", [])
+    monkeypatch.setattr(pool_module.atexit, "register", lambda *call: told.append(call))
+    monkeypatch.setattr(pool_module.os, "register_at_fork", lambda **call: told.append(call))
+    for _ in range(20):
+        Pool(1)
+    assert len(told) == 2
+    assert len(pool_module._pools) == 2  # the first stands for the telling
+
+
 class Listener:
     """Notes what it is told, with a lock that the thread which lets go of a pool may hold."""
 

@@ -1,0 +1,132 @@
+"""The workers that a run has at the moment, and what it hears of them."""
+
+from __future__ import annotations
+
+import selectors
+from typing import TYPE_CHECKING
+
+from dotflow.workers.bell import Bell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dotflow.workers.pool import Pool
+    from dotflow.workers.process import Worker
+
+
+class Crew:
+    """Workers of a pool that are lent to one run, and those of them that are free.
+
+    Args:
+        pool: Lends them.
+
+    Attributes:
+        must_look: Whether there is one whose death the system does not tell.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._bell = Bell()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._bell, selectors.EVENT_READ, None)
+        self._free: list[Worker] = []
+        self._waits = False
+        self.must_look = False
+
+    @property
+    def has_free(self) -> bool:
+        """Whether one of them is free."""
+        return bool(self._free)
+
+    def is_free(self, worker: Worker) -> bool:
+        """Tell whether one of them is free."""
+        return worker in self._free
+
+    def take(self, preferred: Worker | None) -> Worker | None:
+        """Give one that is free, or that the pool lends; None: `events` tells when to ask again.
+
+        Args:
+            preferred: The one to give, if it is free.
+
+        Raises:
+            OSError: No process can be started.
+        """
+        if preferred is not None and preferred in self._free:
+            self._free.remove(preferred)
+            return preferred
+        if self._free:
+            return self._free.pop()
+        worker = self._pool.lease(self._bell.ring, preferred)
+        self._waits = worker is None
+        if worker is not None:
+            self._watch(worker)
+        return worker
+
+    def want_no_more(self) -> None:
+        """Leave the line, if it stands there."""
+        if self._waits:
+            self._waits = False
+            self._pool.stop_waiting(self._bell.ring)
+
+    def keep(self, worker: Worker) -> None:
+        """Take one back that has nothing to do."""
+        if self._pool.is_wanted(self._bell.ring):
+            # Runs that wait get their turn between two attempts of this one.
+            self._release(worker)
+        else:
+            self._free.append(worker)
+
+    def release_free(self) -> None:
+        """Give those back that are free: another run may have something for them."""
+        free, self._free = self._free, []
+        for worker in free:
+            self._release(worker)
+
+    def _release(self, worker: Worker) -> None:
+        self._unwatch(worker)
+        self._pool.give_back(worker)
+
+    def drop(self, worker: Worker) -> str:
+        """Give back one that is dead or must die; tell how it ended."""
+        self._unwatch(worker)
+        if worker in self._free:
+            self._free.remove(worker)
+        return self._pool.discard(worker)
+
+    # --- hearing ----------------------------------------------------------------------
+
+    def events(self, seconds: float | None) -> Iterable[tuple[Worker | None, int]]:
+        """Wait for news at most so long: of a worker, or, None, that there may be a free one."""
+        for key, events in self._selector.select(seconds):
+            if key.data is None:
+                self._bell.hush()
+            yield key.data, events
+
+    def _watch(self, worker: Worker) -> None:
+        self._selector.register(worker.connection, selectors.EVENT_READ, worker)
+        if worker.death is None:
+            self.must_look = True
+        else:
+            self._selector.register(worker.death, selectors.EVENT_READ, worker)
+
+    def watch_sending(self, worker: Worker) -> None:
+        """Hear when one takes in more, for as long as there is something to be sent."""
+        wanted = selectors.EVENT_READ
+        if worker.wants_to_send:
+            wanted |= selectors.EVENT_WRITE
+        self._selector.modify(worker.connection, wanted, worker)
+
+    def _unwatch(self, worker: Worker) -> None:
+        self._selector.unregister(worker.connection)
+        if worker.death is not None:
+            self._selector.unregister(worker.death)
+
+    def close(self) -> None:
+        """Give those back that are free; the others are killed."""
+        self._selector.close()
+        try:
+            for worker in self._free:
+                self._pool.give_back(worker)
+        finally:
+            self._pool.leave(self._bell.ring)
+            self._bell.close()

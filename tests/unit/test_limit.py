@@ -1,0 +1,67 @@
+"""The time limit of a call, and what stops a call that is late."""
+
+from __future__ import annotations
+
+import asyncio
+from threading import Event
+
+import pytest
+
+from dotflow.core.coroutine import run_coroutine
+from dotflow.core.limit import Limit, current_limit, is_abandoned
+
+
+def test_a_call_that_can_be_stopped_only_after_its_limit() -> None:
+    """It counts as abandoned, and is stopped once it tells how."""
+    over, stopped = Event(), Event()
+
+    def begins_late() -> None:
+        limit = current_limit()
+        assert limit is not None
+        over.wait(20)
+        limit.on_timeout(stopped.set)
+
+    with pytest.raises(TimeoutError) as raised:
+        Limit(0.01, "late").call(begins_late)
+    assert is_abandoned(raised.value)
+    assert not stopped.is_set()
+    over.set()
+    assert stopped.wait(20)
+
+
+def test_a_coroutine_whose_loop_begins_after_its_limit() -> None:
+    """It is cancelled: a loop may take long to begin where nothing has used one yet."""
+    over, ended = Event(), Event()
+    ran: list[str] = []
+
+    async def step() -> None:
+        ran.append("begun")
+        await asyncio.sleep(0)
+        ran.append("ended")
+
+    def begins_late() -> None:
+        over.wait(20)
+        try:
+            run_coroutine(step())
+        finally:
+            ended.set()
+
+    with pytest.raises(TimeoutError):
+        Limit(0.01, "late").call(begins_late)
+    over.set()
+    assert ended.wait(20)
+    assert "ended" not in ran
+
+
+def test_a_call_in_time_is_not_stopped() -> None:
+    """Its value is given, whatever it said could stop it."""
+    stopped: list[int] = []
+
+    def quick() -> int:
+        limit = current_limit()
+        assert limit is not None
+        limit.on_timeout(lambda: stopped.append(1))
+        return 3
+
+    assert Limit(20, "quick").call(quick) == 3
+    assert stopped == []

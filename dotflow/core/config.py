@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.executor import Executor
 from dotflow.abc.log import Log
@@ -26,6 +26,10 @@ from dotflow.providers.tracer_default import TracerDefault
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent import futures
+
+_OTHER_EXECUTORS: Final = (
+    " or of concurrent.futures.Executor (with Dask ExecutorDask(address) or client.get_executor())"
+)
 
 
 class Config:
@@ -82,7 +86,7 @@ def _slot(name: str, value: Any, interface: type, default: Callable[[], Any]) ->
     if value is None:
         return default()
     if not isinstance(value, interface):
-        other = " or of concurrent.futures.Executor" if interface is Executor else ""
+        other = _OTHER_EXECUTORS if interface is Executor else ""
         kind = f"{interface.__module__}.{interface.__qualname__}"
         expected = f"an instance of {kind}{other}, not {value!r}"
         raise NotCallableObject(name, expected)

@@ -7,6 +7,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.exception import ClusterUnusable
+from dotflow.providers.dask_environment import check_environment
 from dotflow.providers.dask_mail import mailbox_of
 from dotflow.workers.dask_attempt import perform_once
 from dotflow.workers.dask_referee import NAME, make_referee
@@ -45,7 +46,7 @@ class DaskDoor:
             How many threads its workers have now.
 
         Raises:
-            ClusterUnusable: The scheduler does not answer, or refuses.
+            ClusterUnusable: The scheduler does not answer, or refuses; there is no dotflow.
         """
         client = self._client
         if client.asynchronous:
@@ -60,6 +61,7 @@ class DaskDoor:
             threads: dict[str, int] = client.sync(client.nthreads, callback_timeout=_PATIENCE)
         except Exception as error:
             raise ClusterUnusable(address_of(client), error) from error
+        check_environment(client, threads)
         return sum(threads.values())
 
     def begin(self, attempt: Attempt) -> futures.Future[Any]:

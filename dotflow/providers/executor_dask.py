@@ -21,9 +21,9 @@ class ExecutorDask(Executor):
 
     Without an address it starts a cluster of processes on this machine, of one thread each,
     when first needed; they end with `close` or with the program. With one it uses the
-    cluster there, whose workers must be able to import `dotflow` and the modules of the
-    steps. A dead worker fails the attempts that it had begun. A timed-out step is abandoned
-    where it runs.
+    cluster there, whose scheduler and workers must be able to import `dotflow`, the workers
+    also the modules of the steps. A dead worker fails the attempts that it had begun. A
+    timed-out step is abandoned where it runs.
 
     Args:
         address: Where the scheduler listens, as `tcp://host:8786`; None: a cluster of its own.

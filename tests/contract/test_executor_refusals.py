@@ -139,3 +139,45 @@ def test_a_client_that_is_closed(dask_cluster: str) -> None:
     flow.task.add(one)
     with pytest.raises(ClusterUnusable, match=r"client is closed\. Give the executor of one that"):
         flow.start(mode="parallel")
+
+
+@contextmanager
+def _hidden_dotflow(run: Callable[..., Any]) -> Iterator[None]:
+    """Let processes of the cluster find no dotflow, by a client's way to run a function there."""
+
+    def hide() -> None:
+        import sys
+
+        sys.modules["hidden"] = sys.modules.get("dotflow") or sys.modules["sys"]
+        sys.modules["dotflow"] = None  # type: ignore[assignment] - as Python has it
+
+    def show() -> None:
+        import sys
+
+        found = sys.modules.pop("hidden")
+        del sys.modules["dotflow"]
+        if found is not sys:
+            sys.modules["dotflow"] = found
+
+    run(hide)
+    try:
+        yield
+    finally:
+        run(show)
+
+
+@pytest.mark.parametrize("which", ["scheduler", "worker"])
+def test_a_cluster_without_dotflow(dask_cluster: str, which: str) -> None:
+    """The error tells where it is missing, instead of a wait for workers that can run nothing."""
+    from distributed import Client
+
+    with Client(dask_cluster, set_as_default=False) as client:
+        client.wait_for_workers(1, timeout=30)
+        with (
+            _hidden_dotflow(client.run_on_scheduler if which == "scheduler" else client.run),
+            ExecutorDask(dask_cluster) as executor,
+            pytest.raises(ClusterUnusable, match=f"its {which}.* has no module 'dotflow'. Install"),
+        ):
+            executor.session()
+    with ExecutorDask(dask_cluster) as executor:
+        executor.session().close()

@@ -204,7 +204,7 @@ def test_an_executor_never_has_more_attempts_than_it_may() -> None:
 
 def test_what_is_no_executor_is_refused() -> None:
     """The errors tell what may be given."""
-    with pytest.raises(NotCallableObject, match=r"or of concurrent\.futures\.Executor, not 4"):
+    with pytest.raises(NotCallableObject, match=r"futures\.Executor \(with Dask Exec.*\), not 4\."):
         Config(executor=4)  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match="in_flight=0"):
         ExecutorFutures(ThreadPoolExecutor(1), in_flight=0)

@@ -342,6 +342,37 @@ def test_no_descriptor_is_left(executor: ExecutorLocal) -> None:
     assert descriptors() <= before
 
 
+def test_no_process_can_be_started(
+    executor: ExecutorLocal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails the attempts that need one, with an error that says so; the others go on."""
+    refused: list[int] = []
+
+    class Scarce(Worker):
+        def __init__(self, lifeline: int) -> None:
+            if len(refused) < 2:
+                refused.append(1)
+                raise BlockingIOError(11, "Resource temporarily unavailable")
+            super().__init__(lifeline)
+
+    monkeypatch.setattr("dotflow.workers.pool.Worker", Scarce)
+
+    @action(retry=2, retry_delay=0)
+    def again() -> int:
+        return 1
+
+    flow = flow_on(executor)
+    flow.task.add([pid, again, pid])
+    flow.start(mode="parallel")
+    first, second, third = flow.result_task()
+    assert [task.status for task in (first, second, third)] == ["Failed", "Completed", "Completed"]
+    assert first.failure.kind == "worker_lost"
+    assert first.errors[-1].message == (
+        "no worker process can be started for pid: [Errno 11] Resource temporarily unavailable"
+    )
+    assert (second.retry_count, second.errors[0].exception) == (1, "WorkerLost")
+
+
 @pytest.mark.parametrize("workers", [0, -1, 1.5, "two"])
 def test_number_of_workers_is_checked(workers: Any) -> None:
     """A wrong number is refused with the value."""

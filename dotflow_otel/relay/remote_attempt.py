@@ -19,7 +19,8 @@ from dotflow_otel.plain import plain
 from dotflow_otel.relay.clocks import on_our_clock, on_the_wall
 from dotflow_otel.relay.latecomers import latecomers
 from dotflow_otel.relay.process import this_process
-from dotflow_otel.relay.remote_span import RemoteSpan, RemoteSpans, Returned
+from dotflow_otel.relay.remote_span import RemoteSpan, RemoteSpans
+from dotflow_otel.relay.returned import Returned
 from dotflow_otel.spans.failures import description_of, exception_attributes
 from dotflow_otel.spans.record import EventRecord, PlainContext, SpanRecord
 from dotflow_otel.spans.sdk_access import FastMaker

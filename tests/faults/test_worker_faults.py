@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dotflow import Config, Context, DotFlow, action
+from dotflow import Config, Context, DotFlow, Task, action
 from dotflow.core.exception import InvalidOption
+from dotflow.core.workflow import Manager
 from dotflow.providers import ExecutorLocal, LogDefault
 from dotflow.testing import Recording
 from dotflow.workers.process import Worker
@@ -340,6 +341,29 @@ def test_no_descriptor_is_left(executor: ExecutorLocal) -> None:
     workers_of(executor)
     executor.close()
     assert descriptors() <= before
+
+
+def test_two_tasks_of_one_id(tmp_path: Path) -> None:
+    """Each is tried again with its own step, though both have the id that their caller gave."""
+
+    def fails_once(name: str) -> Any:
+        mark = tmp_path / name
+
+        def step() -> str:
+            if not mark.exists():
+                mark.touch()
+                raise KeyError(name)
+            return name
+
+        # So both have failed once before the first of them is tried again.
+        return action(retry=2, retry_delay=0.3)(step)
+
+    executor = ExecutorLocal(workers=1)
+    config = Config(log=LogDefault(output="file", path=os.devnull), executor=executor)
+    tasks = [Task("same", fails_once(name), config=config) for name in ("one", "other")]
+    Manager(tasks, mode="parallel", config=config)
+    executor.close()
+    assert [task.current_context.storage for task in tasks] == ["one", "other"]
 
 
 def test_no_process_can_be_started(

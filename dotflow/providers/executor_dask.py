@@ -29,7 +29,7 @@ class ExecutorDask(Executor):
         address: Where the scheduler listens, as `tcp://host:8786`; None: a cluster of its own.
         workers: How many processes that one has; by default one per core that this process
             may use.
-        in_flight: How many attempts the cluster has at a time at most; by default twice its
+        in_flight: How many attempts of a run the cluster has at a time; by default twice its
             threads, and at least 64.
         timeout: Seconds that the scheduler has to answer.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Future = futures.Future[Any]
 
-# How many attempts an executor has at a time that does not tell how many workers it has.
+# How many attempts of a run an executor has at a time that does not tell how many workers it has.
 _IN_FLIGHT: Final = 64
 
 _LOSSES: Final = futures.BrokenExecutor, futures.CancelledError
@@ -39,7 +39,7 @@ class ExecutorFutures(Executor):
 
     Args:
         executor: Such an executor.
-        in_flight: How many attempts it has at a time at most; by default twice its workers
+        in_flight: How many attempts of a run it has at a time; by default twice its workers
             where it tells how many those are, else 64.
 
     Raises:

@@ -70,9 +70,10 @@ class _Child:
         self._page = page
         self._watchdog = Watchdog()
         self._pid = os.getpid()
-        # Steps as they came, and those that are kept for a retry, by the task's id.
+        # Steps as they came; and those that are kept for a retry, by the task's id and the
+        # step's key, for a caller may give two tasks the same id.
         self._steps: dict[int, bytes] = {}
-        self._kept: dict[str, Action] = {}
+        self._kept: dict[tuple[str, int], Action] = {}
         self._kits: dict[int, Any] = {}
 
     def serve_one(self) -> None:
@@ -128,7 +129,7 @@ class _Child:
         call = Attempt(step, name, task_id, initial, previous, limit, number=attempt)
         self._begin(number, timeout)
         outcome = perform_apart(call, scopes)
-        self._keep_for_retry(call, outcome)
+        self._keep_for_retry(call, step_key, outcome)
         self._send(number, outcome, name, scopes.collect())
 
     def _begin(self, number: int, timeout: float) -> None:
@@ -140,18 +141,18 @@ class _Child:
     def _step(self, key: int, task_id: str, attempt: int, name: str) -> Action:
         # Each task gets a step of its own, whichever worker it meets; its retries go on
         # with that same one, so what a closure counts goes on counting.
-        kept = self._kept.pop(task_id, None)
+        kept = self._kept.pop((task_id, key), None)
         if kept is not None and attempt > 1:
             return kept
         step: Action = load(self._steps[key], f"step {name}")
         return step
 
-    def _keep_for_retry(self, call: Attempt, outcome: Outcome) -> None:
+    def _keep_for_retry(self, call: Attempt, key: int, outcome: Outcome) -> None:
         if outcome.failure is None or call.number >= call.step.policy.attempts:
             return
         if len(self._kept) >= _MOST_KEPT:
             del self._kept[next(iter(self._kept))]  # the oldest: its retry may be elsewhere
-        self._kept[call.task_id] = call.step
+        self._kept[call.task_id, key] = call.step
 
     def _send(self, number: int, outcome: Outcome, name: str, recorded: dict[str, object]) -> None:
         for stream in (sys.stdout, sys.stderr):

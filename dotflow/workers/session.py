@@ -81,11 +81,22 @@ class LocalSession(Session):
 
     def _dispatch(self) -> None:
         while self._queue:
-            worker = self._crew.take(self._last_worker.get(self._queue[0].attempt.task_id))
+            try:
+                worker = self._crew.take(self._last_worker.get(self._queue[0].attempt.task_id))
+            except OSError as error:
+                self._not_started(self._queue.popleft(), error)
+                continue
             if worker is None:
                 return
             self._start(worker, self._queue.popleft())
         self._crew.want_no_more()
+
+    def _not_started(self, job: Job, error: OSError) -> None:
+        # Others run on where there are workers already, and a retry may find room for its own.
+        lost = WorkerLost(f"no worker process can be started for {job.attempt.name}: {error}")
+        lost.__cause__ = error
+        now = monotonic()
+        self._done.append((job.ticket, Outcome(None, Failure.of(lost, WORKER_LOST), now, now)))
 
     def _start(self, worker: Worker, job: Job) -> None:
         attempt = job.attempt

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dotflow.core.attempt import Outcome
-    from dotflow_otel.relay.remote_span import Returned
+    from dotflow_otel.relay.returned import Returned
     from dotflow_otel.spans.record import SpanRecord
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import count
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +19,8 @@ from dotflow_otel.plain import plain
 from dotflow_otel.relay.clocks import on_our_clock, on_the_wall
 from dotflow_otel.relay.latecomers import latecomers
 from dotflow_otel.relay.process import this_process
-from dotflow_otel.relay.remote_span import RemoteSpan, RemoteSpans, Returned
+from dotflow_otel.relay.remote_span import RemoteSpan, RemoteSpans
+from dotflow_otel.relay.returned import Returned
 from dotflow_otel.spans.failures import description_of, exception_attributes
 from dotflow_otel.spans.record import EventRecord, PlainContext, SpanRecord
 from dotflow_otel.spans.sdk_access import FastMaker
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from dotflow_otel.relay.handover import Handover
     from dotflow_otel.relay.latecomers import HandOver
     from dotflow_otel.spans.maker import SpanMaker
+
+_logger: Final = logging.getLogger("dotflow_otel")
 
 # Tells the runs of this process apart.
 _runs: Final = count(1)
@@ -168,7 +172,7 @@ class RemoteAttempt:
             handover: Takes the spans.
             context: The run's.
         """
-        returned = _NOTHING if recorded is None else Returned.unpacked(recorded)
+        returned = _NOTHING if recorded is None else _read(recorded)
         tally.add(TRACES, returned.dropped)
         if outcome is not None and outcome.shift:
             returned = on_our_clock(returned, outcome)
@@ -241,6 +245,15 @@ class RemoteAttempt:
             facts[names.PROCESS_PID] = outcome.pid
             facts[names.HOST_NAME] = outcome.host or ""
         return facts
+
+
+def _read(recorded: bytes) -> Returned:
+    try:
+        return Returned.unpacked(recorded)
+    except Exception:
+        # A worker of others may have another version of us. Its attempt has a span all the same.
+        _logger.exception("what a worker recorded cannot be read; it counts as one dropped span")
+        return _NOTHING._replace(dropped=1)
 
 
 def _told(span: SpanRecord, facts: Mapping[str, Any], failure: Failure | None) -> SpanRecord:

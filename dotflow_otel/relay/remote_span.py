@@ -7,10 +7,8 @@ nothing only its two times come back.
 
 from __future__ import annotations
 
-import pickle
-from struct import Struct
 from time import time_ns
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import baggage
 from opentelemetry.context import attach, detach, get_current
@@ -31,17 +29,18 @@ from dotflow.core.failure import Failure
 from dotflow.core.once import once
 from dotflow_otel import conventions as names
 from dotflow_otel.relay.process import this_process
+from dotflow_otel.relay.returned import Returned
 from dotflow_otel.relay.span_boxes import SpanBox
 from dotflow_otel.relay.span_relay import relay_here, worker_limits
 from dotflow_otel.relay.their_tracer import their_tracer
 from dotflow_otel.spans.failures import mark_failed
 from dotflow_otel.spans.given import GivenSpan
 from dotflow_otel.spans.method_scope import MethodScope
-from dotflow_otel.spans.record import SpanRecord, record_of
+from dotflow_otel.spans.record import record_of
 from dotflow_otel.spans.sdk_access import FastMaker, FastSpan, fast_maker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from contextvars import Token
     from types import TracebackType
 
@@ -52,11 +51,9 @@ if TYPE_CHECKING:
     from dotflow.core.action import Action
     from dotflow_otel.relay.process import Process
     from dotflow_otel.relay.their_tracer import TheirTracer
+    from dotflow_otel.spans.record import SpanRecord
 
 _ids = RandomIdGenerator()
-
-# Two moments in nanoseconds since the epoch.
-_TIMES: Final = Struct("=qq")
 
 
 class RemoteSpans:
@@ -106,39 +103,6 @@ class RemoteSpans:
     def scope(self, parent_id: int, span_id: int, attributes: dict[str, Any]) -> RemoteSpan:
         """Make the scope of an attempt: see `RemoteSpan`."""
         return RemoteSpan(self, parent_id, span_id, attributes)
-
-
-class Returned(NamedTuple):
-    """What returns with an outcome.
-
-    Attributes:
-        times: When the attempt's span began and ended, where the step added nothing to it.
-        own: The attempt's span, where it did.
-        below: The spans that the step opened and those of its methods.
-        dropped: How many more there were than the worker had room for.
-        others: Late spans of other runs of the same process, each with its run.
-        is_theirs: Whether the attempt's span went to a provider that the worker's owner has set.
-    """
-
-    times: tuple[int, int] | None
-    own: SpanRecord | None
-    below: Sequence[SpanRecord]
-    dropped: int
-    others: Sequence[tuple[int, SpanRecord]] = ()
-    is_theirs: bool = False
-
-    def packed(self) -> bytes:
-        """Give it as bytes, to be sent."""
-        if self.times is not None and not (self.below or self.dropped or self.others):
-            return _TIMES.pack(*self.times)
-        return pickle.dumps(tuple(self))
-
-    @classmethod
-    def unpacked(cls, sent: bytes) -> Returned:
-        """Read what was sent."""
-        if len(sent) == _TIMES.size:
-            return cls(_TIMES.unpack(sent), None, (), 0)
-        return cls(*pickle.loads(sent))  # noqa: S301 - from a worker, as the outcome itself
 
 
 class RemoteSpan:

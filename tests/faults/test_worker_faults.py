@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dotflow import Config, Context, DotFlow, action
+from dotflow import Config, Context, DotFlow, Task, action
 from dotflow.core.exception import InvalidOption
+from dotflow.core.workflow import Manager
 from dotflow.providers import ExecutorLocal, LogDefault
 from dotflow.testing import Recording
 from dotflow.workers.process import Worker
@@ -340,6 +341,60 @@ def test_no_descriptor_is_left(executor: ExecutorLocal) -> None:
     workers_of(executor)
     executor.close()
     assert descriptors() <= before
+
+
+def test_two_tasks_of_one_id(tmp_path: Path) -> None:
+    """Each is tried again with its own step, though both have the id that their caller gave."""
+
+    def fails_once(name: str) -> Any:
+        mark = tmp_path / name
+
+        def step() -> str:
+            if not mark.exists():
+                mark.touch()
+                raise KeyError(name)
+            return name
+
+        # So both have failed once before the first of them is tried again.
+        return action(retry=2, retry_delay=0.3)(step)
+
+    executor = ExecutorLocal(workers=1)
+    config = Config(log=LogDefault(output="file", path=os.devnull), executor=executor)
+    tasks = [Task("same", fails_once(name), config=config) for name in ("one", "other")]
+    Manager(tasks, mode="parallel", config=config)
+    executor.close()
+    assert [task.current_context.storage for task in tasks] == ["one", "other"]
+
+
+def test_no_process_can_be_started(
+    executor: ExecutorLocal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails the attempts that need one, with an error that says so; the others go on."""
+    refused: list[int] = []
+
+    class Scarce(Worker):
+        def __init__(self, lifeline: int) -> None:
+            if len(refused) < 2:
+                refused.append(1)
+                raise BlockingIOError(11, "Resource temporarily unavailable")
+            super().__init__(lifeline)
+
+    monkeypatch.setattr("dotflow.workers.pool.Worker", Scarce)
+
+    @action(retry=2, retry_delay=0)
+    def again() -> int:
+        return 1
+
+    flow = flow_on(executor)
+    flow.task.add([pid, again, pid])
+    flow.start(mode="parallel")
+    first, second, third = flow.result_task()
+    assert [task.status for task in (first, second, third)] == ["Failed", "Completed", "Completed"]
+    assert first.failure.kind == "worker_lost"
+    assert first.errors[-1].message == (
+        "no worker process can be started for pid: [Errno 11] Resource temporarily unavailable"
+    )
+    assert (second.retry_count, second.errors[0].exception) == (1, "WorkerLost")
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, "two"])

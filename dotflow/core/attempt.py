@@ -71,6 +71,17 @@ class Outcome(NamedTuple):
     host: str | None = None
     shift: int = 0
 
+    @classmethod
+    def failed(cls, failure: Failure, started: float | None = None) -> Outcome:
+        """Give the outcome of an attempt that has failed just now.
+
+        Args:
+            failure: How.
+            started: When it started; None: it never did.
+        """
+        ended = monotonic()
+        return cls(None, failure, ended if started is None else started, ended)
+
 
 def perform(attempt: Attempt) -> Outcome:
     """Run an attempt here and tell how it ended. Raises nothing, whatever the step does."""
@@ -81,7 +92,7 @@ def perform(attempt: Attempt) -> Outcome:
         else:
             value = _unscoped(attempt)
     except BaseException as error:  # noqa: BLE001 - the outcome tells; the engine decides
-        return Outcome(None, Failure.of(error), started, monotonic())
+        return Outcome.failed(Failure.of(error), started)
     return Outcome(value, None, started, monotonic())
 
 

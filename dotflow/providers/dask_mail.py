@@ -74,9 +74,8 @@ class Mailbox:
 
 def _lost_unseen(name: str) -> Outcome:
     # The scheduler was not there to see it.
-    now = monotonic()
     error = WorkerLost(f"a worker that is gone had begun {name}, which is not run twice")
-    return Outcome(None, Failure.of(error, WORKER_LOST), now, now)
+    return Outcome.failed(Failure.of(error, WORKER_LOST))
 
 
 def _lost(name: str, pid: int, host: str, since: float) -> Outcome:

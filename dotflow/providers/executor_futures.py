@@ -102,7 +102,7 @@ class _FuturesSession(Session):
         try:
             future = self._begin(attempt)
         except Exception as error:  # noqa: BLE001 - the outcome tells
-            self._failed.append((ticket, Outcome(None, _refusal(error, attempt.name), now, now)))
+            self._failed.append((ticket, Outcome.failed(_refusal(error, attempt.name))))
             return
         self._jobs[ticket] = _Job(attempt.name, future, now)
         future.add_done_callback(lambda _: self._ended.put((ticket, monotonic())))

@@ -13,7 +13,7 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from dotflow.core.attempt import Attempt
+from dotflow.core.attempt import Attempt, Outcome
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import Failure
 from dotflow.core.limit import is_abandoned
@@ -26,7 +26,6 @@ from dotflow.workers.wire import Closed, FrameReader, send
 
 if TYPE_CHECKING:
     from dotflow.core.action import Action
-    from dotflow.core.attempt import Outcome
     from dotflow.core.scopes import GuardedScopes
 
 _logger = logging.getLogger("dotflow")
@@ -121,7 +120,7 @@ class _Child:
             step = self._step(step_key, task_id, attempt, name)
         except PicklingFailed as error:
             recorded = {} if scopes is None else scopes.collect()
-            self._send(number, _failed(error, began), name, recorded)
+            self._send(number, Outcome.failed(Failure.of(error), began), name, recorded)
             return
         body.release()  # a large input is not held in its pickled form while the step runs
         # Only a coroutine can be stopped from within. What else is late, the owner ends.
@@ -180,9 +179,3 @@ def _sendable(recorded: dict[str, object]) -> dict[str, object] | bytes | None:
     # Bytes need no pickle of their own, which keeps what cannot travel from failing the rest.
     plain = all(type(each) is bytes for each in recorded.values())
     return recorded if plain else dump_or_none(recorded)
-
-
-def _failed(error: Exception, began: float) -> Outcome:
-    from dotflow.core.attempt import Outcome  # noqa: PLC0415 - only where something failed
-
-    return Outcome(None, Failure.of(error), began, monotonic())

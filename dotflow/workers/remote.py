@@ -76,8 +76,7 @@ def perform_packed(payload: bytes) -> Parcel:
         initial, previous = load(given, f"the input of step {name}")
         action = load(step, f"step {name}")
     except PicklingFailed as error:
-        outcome = Outcome(None, Failure.of(error), began, monotonic())
-        return _parcel(outcome, name, scopes.collect())
+        return _parcel(Outcome.failed(Failure.of(error), began), name, scopes.collect())
     call = Attempt(action, name, task_id, initial, previous, timeout, number=number)
     outcome = perform_apart(call, scopes)
     return _parcel(outcome, name, scopes.collect())

@@ -71,8 +71,7 @@ class LocalSession(Session):
         try:
             job = self._made.make(ticket, attempt)
         except PicklingFailed as error:
-            now = monotonic()
-            self._done.append((ticket, Outcome(None, Failure.of(error), now, now)))
+            self._done.append((ticket, Outcome.failed(Failure.of(error))))
             return
         self._queue.append(job)
         self._dispatch()
@@ -95,8 +94,7 @@ class LocalSession(Session):
         # Others run on where there are workers already, and a retry may find room for its own.
         lost = WorkerLost(f"no worker process can be started for {job.attempt.name}: {error}")
         lost.__cause__ = error
-        now = monotonic()
-        self._done.append((job.ticket, Outcome(None, Failure.of(lost, WORKER_LOST), now, now)))
+        self._done.append((job.ticket, Outcome.failed(Failure.of(lost, WORKER_LOST))))
 
     def _start(self, worker: Worker, job: Job) -> None:
         attempt = job.attempt

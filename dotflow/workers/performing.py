@@ -10,7 +10,7 @@ from dotflow.core.attempt import perform
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import ERROR, INTERRUPTED, Failure
 from dotflow.core.scopes import GuardedScopes
-from dotflow.workers.pickling import dump_in_pieces, dump_small, is_small, load_or_none
+from dotflow.workers.pickling import dump_in_pieces, load_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,10 +56,6 @@ def dumped_value(outcome: Outcome, name: str) -> tuple[Sequence[bytes] | None, F
     """Give the value of an outcome as it travels, or how the attempt failed, or that it cannot."""
     if outcome.failure is not None:
         return None, not_interrupted(outcome.failure)
-    if is_small(outcome.value):  # as most steps give
-        small = dump_small(outcome.value)
-        if small is not None:
-            return (small,), None
     try:
         what = f"the result of step {name} ({type(outcome.value).__qualname__})"
         return dump_in_pieces(outcome.value, what), None

@@ -61,6 +61,8 @@ def dump_in_pieces(value: Any, what: str, by_value: Sequence[ModuleType] = ()) -
     Raises:
         PicklingFailed: It cannot travel; says what and why.
     """
+    if is_small(value):  # as most steps give
+        return (pickle.dumps(value, PROTOCOL),)
     try:
         return _dumped(value, by_value)
     except Exception as error:

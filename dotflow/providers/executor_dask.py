@@ -6,6 +6,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from dotflow.abc.executor import Executor, Session
+from dotflow.core.counts import check_count
 from dotflow.core.exception import InvalidOption, ModuleNotFound
 from dotflow.providers.executor_local import cores
 
@@ -48,8 +49,8 @@ class ExecutorDask(Executor):
     ) -> None:
         _check_installed()
         _check_address(address)
-        _check_number("workers", workers)
-        _check_number("in_flight", in_flight)
+        check_count("workers", workers)
+        check_count("in_flight", in_flight)
         if address is not None and workers is not None:
             raise InvalidOption("workers", workers, "the cluster at an address has its own")
         if not isinstance(timeout, (int, float)) or not timeout > 0:
@@ -121,8 +122,3 @@ def _check_address(address: Any) -> None:
     if address is not None and (not isinstance(address, str) or not address):
         hint = "give the scheduler's address, as 'tcp://host:8786', or None for a cluster here"
         raise InvalidOption("address", address, hint)
-
-
-def _check_number(option: str, value: Any) -> None:
-    if value is not None and (not isinstance(value, int) or value < 1):
-        raise InvalidOption(option, value, "give a whole number, 1 or more")

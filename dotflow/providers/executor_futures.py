@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow.abc.executor import Executor, Session
 from dotflow.core.attempt import Attempt, Outcome
+from dotflow.core.counts import check_count
 from dotflow.core.exception import DotflowError, ExecutorUnusable, InvalidOption, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
 from dotflow.providers.dask_access import DaskDoor, client_of, losses_of_dask
@@ -49,8 +50,7 @@ class ExecutorFutures(Executor):
     def __init__(self, executor: futures.Executor, in_flight: int | None = None) -> None:
         if not isinstance(executor, futures.Executor):
             raise InvalidOption("executor", executor, "give a concurrent.futures.Executor")
-        if in_flight is not None and (not isinstance(in_flight, int) or in_flight < 1):
-            raise InvalidOption("in_flight", in_flight, "give a whole number, 1 or more")
+        check_count("in_flight", in_flight)
         self.executor = executor
         self.in_flight = in_flight or _room_in(executor)
         self._grows = in_flight is None

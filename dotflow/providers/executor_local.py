@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from dotflow.abc.executor import Executor, Session
-from dotflow.core.exception import InvalidOption
+from dotflow.core.counts import check_count
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.once import once
 
@@ -29,8 +29,7 @@ class ExecutorLocal(Executor):
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        if workers is not None and (not isinstance(workers, int) or workers < 1):
-            raise InvalidOption("workers", workers, "give a whole number, 1 or more")
+        check_count("workers", workers)
         self.workers = workers or cores()
         self._pool: Pool | None = None
         self._lock = fork_safe_lock()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from dotflow.abc.executor import Executor, Session
 from dotflow.core.counts import check_count
 from dotflow.core.exception import InvalidOption, ModuleNotFound
+from dotflow.core.locks import fork_safe_lock
 from dotflow.providers.executor_local import cores
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class ExecutorDask(Executor):
         self.in_flight = in_flight
         self.timeout = timeout
         self._connection: Connection | None = None
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
 
     def session(self) -> Session:
         """Begin the use by one run; connect, and start a cluster, where there is none yet.

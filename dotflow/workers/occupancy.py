@@ -30,12 +30,12 @@ class Occupancy:
     """
 
     def __init__(self) -> None:
+        self._lock = fork_safe_lock()
         self._watchers: list[_Watcher] = []
         self.forget()
 
     def forget(self) -> None:
         """Begin with the watchers alone, as in a forked child: no run goes on there."""
-        self._lock = fork_safe_lock()
         self._users: list[User] = []
         for watcher in self._watchers:
             watcher.begin()

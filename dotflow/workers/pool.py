@@ -9,7 +9,6 @@ import os
 import weakref
 from collections import deque
 from functools import partial
-from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -40,7 +39,7 @@ class Pool:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
         self._idle: list[Worker] = []
         self._lifeline: tuple[int, ...] = ()
         self._lifeline = os.pipe()
@@ -214,7 +213,6 @@ class Pool:
             worker.forget()
         for end in self._lifeline:
             os.close(end)
-        self._lock = Lock()
         everywhere.forget()
         self._lifeline = os.pipe()
         self._idle, self._lent, self._starting = [], {}, []

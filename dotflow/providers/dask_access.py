@@ -7,7 +7,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.exception import ClusterUnusable
-from dotflow.providers.dask_environment import check_environment
+from dotflow.providers.dask_environment import address_of, check_environment
 from dotflow.providers.dask_mail import mailbox_of
 from dotflow.workers.dask_attempt import perform_once
 from dotflow.workers.dask_referee import NAME, make_referee
@@ -76,11 +76,6 @@ class DaskDoor:
             raise
         self._mailbox.follow(self._client, task, attempt.name, promise)
         return promise
-
-
-def address_of(client: Client) -> str:
-    """Give the address of a client's scheduler, for messages."""
-    return str(getattr(client.scheduler, "address", None) or "an unknown address")
 
 
 def client_of(executor: futures.Executor) -> Client | None:

@@ -23,6 +23,11 @@ _PATIENCE: Final = 2
 _checked: WeakSet[Client] = WeakSet()
 
 
+def address_of(client: Client) -> str:
+    """Give the address of a client's scheduler, for messages."""
+    return str(getattr(client.scheduler, "address", None) or "an unknown address")
+
+
 def check_environment(client: Client, workers: Iterable[str]) -> None:
     """Ask the scheduler and some workers, once for each client that has any.
 
@@ -46,8 +51,7 @@ def check_environment(client: Client, workers: Iterable[str]) -> None:
         if has is False:
             _checked.discard(client)
             hint = "Install dotflow, and the modules of your steps, wherever the cluster runs."
-            address = getattr(client.scheduler, "address", "an unknown address")
-            raise ClusterUnusable(address, f"{name} has no module 'dotflow'", hint)
+            raise ClusterUnusable(address_of(client), f"{name} has no module 'dotflow'", hint)
 
 
 def _make_look() -> Callable[[], bool]:

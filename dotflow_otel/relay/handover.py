@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, SpanContext, Tracer
 
     from dotflow_otel.spans.maker import SpanMaker
-    from dotflow_otel.spans.record import ScopeRecord, SpanRecord
+    from dotflow_otel.spans.record import PlainSpan, ScopeRecord, SpanRecord
 
 
 class Handover(Protocol):
@@ -42,26 +42,8 @@ class Handover(Protocol):
             context: The run's; processors are told it as the context of each span's start.
         """
 
-    def hand_over_plain(
-        self,
-        name: str,
-        own: SpanContext,
-        above: SpanContext,
-        attributes: dict[str, Any],
-        times: tuple[int, int],
-    ) -> bool:
-        """Give a span without events, links and failure, if that can be done at less cost.
-
-        Args:
-            name: Its name.
-            own: Its ids.
-            above: Those of its parent.
-            attributes: Its attributes; the dictionary is the span's from then on.
-            times: When it began and ended, in nanoseconds since the epoch.
-
-        Returns:
-            Whether it was done.
-        """
+    def hand_over_plain(self, span: PlainSpan) -> bool:
+        """Give a span that says little, if that can be done at less cost; tell whether it was."""
 
 
 def handover_of(maker: SpanMaker) -> Handover:
@@ -87,16 +69,8 @@ class _ToProcessors:
         self._own_scope = instrumentation_of(tracer)
         self._scopes: dict[ScopeRecord, InstrumentationScope] = {}
 
-    def hand_over_plain(
-        self,
-        name: str,
-        own: SpanContext,
-        above: SpanContext,
-        attributes: dict[str, Any],
-        times: tuple[int, int],
-    ) -> bool:
-        maker = self._maker
-        return maker is not None and maker.hand_over(name, own, above, attributes, times)
+    def hand_over_plain(self, span: PlainSpan) -> bool:
+        return self._maker is not None and self._maker.hand_over(span)
 
     def hand_over(self, records: Iterable[SpanRecord], context: Context) -> None:
         for_each(lambda record: self._hand_over_one(record, context), records)
@@ -164,7 +138,7 @@ class _ByReplay:
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
-    def hand_over_plain(self, *_: object) -> bool:
+    def hand_over_plain(self, span: PlainSpan) -> bool:  # noqa: ARG002 - there is no such way
         return False
 
     def hand_over(self, records: Iterable[SpanRecord], context: Context) -> None:

@@ -22,7 +22,7 @@ from dotflow_otel.relay.process import this_process
 from dotflow_otel.relay.remote_span import RemoteSpan, RemoteSpans
 from dotflow_otel.relay.returned import Returned
 from dotflow_otel.spans.failures import description_of, exception_attributes
-from dotflow_otel.spans.record import EventRecord, PlainContext, SpanRecord
+from dotflow_otel.spans.record import EventRecord, PlainContext, PlainSpan, SpanRecord
 from dotflow_otel.spans.sdk_access import FastMaker
 from dotflow_otel.spans.sdk_tracer import is_switched_on
 
@@ -195,8 +195,8 @@ class RemoteAttempt:
         if is_plain and returned.times is not None:
             own, above = self._ids()
             attributes = {**self._attributes, **self._facts(outcome, queued)}
-            name = names.ATTEMPT_SPAN
-            if handover.hand_over_plain(name, own, above, attributes, returned.times):
+            span = PlainSpan(names.ATTEMPT_SPAN, own, above, attributes, returned.times)
+            if handover.hand_over_plain(span):
                 return
         handover.hand_over(self._spans(outcome, failure, returned, queued), context)
 

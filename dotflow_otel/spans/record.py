@@ -88,6 +88,24 @@ class SpanRecord(NamedTuple):
     scope: ScopeRecord | None = None
 
 
+class PlainSpan(NamedTuple):
+    """A finished span of this project's own, without events, links and status.
+
+    Attributes:
+        name: Its name.
+        own: Its ids.
+        above: Those of its parent.
+        attributes: The dictionary is the span's that is made of it.
+        times: When it began and ended, in nanoseconds since the epoch.
+    """
+
+    name: str
+    own: SpanContext
+    above: SpanContext
+    attributes: dict[str, Any]
+    times: tuple[int, int]
+
+
 def record_of(span: ReadableSpan, scope: ScopeRecord | None) -> SpanRecord:
     """Give what a finished span says."""
     return SpanRecord(

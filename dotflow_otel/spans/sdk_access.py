@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
 
+    from dotflow_otel.spans.record import PlainSpan
+
 # What a span has in every release, and what it has in some. One with more of them may keep
 # something there that spans must not share.
 _FIELDS: Final = frozenset(
@@ -211,26 +213,9 @@ class FastMaker(SpanMaker):
         }
         return span
 
-    def hand_over(
-        self,
-        name: str,
-        own: SpanContext,
-        above: SpanContext,
-        attributes: dict[str, Any],
-        times: tuple[int, int],
-    ) -> bool:
-        """Make a span that has ended, where no processor is to hear of its start.
-
-        Args:
-            name: Its name.
-            own: Its ids.
-            above: Those of its parent.
-            attributes: As in `start`.
-            times: When it began and ended, in nanoseconds since the epoch.
-
-        Returns:
-            Whether that was done.
-        """
+    def hand_over(self, ended: PlainSpan) -> bool:
+        """Make a span that has ended, where no processor hears of starts; tell whether it was."""
+        name, own, above, attributes, times = ended
         if self._count is not None or not (self._takes(attributes) and self._hears_ends_alone()):
             return False
         span = self._filled(name, own, above, attributes)

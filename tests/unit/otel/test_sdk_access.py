@@ -35,6 +35,7 @@ from opentelemetry.trace import (
 )
 
 from dotflow_otel.spans.maker import SpanMaker, maker_of
+from dotflow_otel.spans.record import PlainSpan
 from dotflow_otel.spans.sdk_access import FastMaker, FastSpan
 
 if TYPE_CHECKING:
@@ -279,7 +280,7 @@ def handed_over(traced: Traced, attributes: dict[str, Any], times: tuple[int, in
     assert isinstance(traced.maker, FastMaker)
     above = traced.run.get_span_context()
     own = SpanContext(above.trace_id, 99, is_remote=False, trace_flags=above.trace_flags)
-    return traced.maker.hand_over("attempt", own, above, attributes, times)
+    return traced.maker.hand_over(PlainSpan("attempt", own, above, attributes, times))
 
 
 @pytest.mark.parametrize("options", [{}, {"span_limits": LIMITS}], ids=["default", "limits"])

@@ -87,10 +87,7 @@ class LogBox(Box["Entry"]):
 
     def __init__(self, owner: Process, levels: bytes) -> None:
         # Runs of one application are told apart where their records are handled.
-        self.owner = owner
-        self.run = 0
-        self.is_open = True
-        self.kept = None
+        super().__init__(owner, 0)
         self.levels = levels
 
 

@@ -34,11 +34,7 @@ class SpanBox(Box[SpanRecord]):
     __slots__ = ("sampled",)
 
     def __init__(self, owner: Process, run: int, *, sampled: bool) -> None:
-        # As the base does: there is one for each attempt.
-        self.owner = owner
-        self.run = run
-        self.is_open = True
-        self.kept = None
+        super().__init__(owner, run)
         self.sampled = sampled
 
 

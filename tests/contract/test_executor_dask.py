@@ -7,11 +7,11 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from observed import Observed
+from waiting import is_gone, wait_for
 
 from dotflow import Config, DotFlow, action
 from dotflow.core.exception import ClusterUnusable, InvalidOption, ModuleNotFound
@@ -19,6 +19,7 @@ from dotflow.providers import ExecutorDask, ExecutorFutures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 @action
@@ -35,21 +36,6 @@ def _run(executor: Any, *steps: Any) -> DotFlow:
     return flow
 
 
-def _wait_until(so: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20
-    while not so():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
-def _has_ended(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-
-
 # --- a cluster of its own -------------------------------------------------------------------
 
 
@@ -62,7 +48,7 @@ def test_its_own_cluster_ends_with_it() -> None:
             assert task.status == "Completed"
             pids.append(task.current_context.storage)
             executor.close()
-            _wait_until(lambda: _has_ended(pids[-1]))
+            wait_for(lambda: is_gone(pids[-1]))
     assert len({*pids, os.getpid()}) == 3
 
 
@@ -108,7 +94,7 @@ def test_a_program_needs_no_guard_and_no_close(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     pids = [int(word) for word in done.stdout.split()]
     assert len(pids) == 2
-    _wait_until(lambda: all(map(_has_ended, pids)))
+    wait_for(lambda: all(map(is_gone, pids)))
 
 
 # --- at an address ------------------------------------------------------------------------

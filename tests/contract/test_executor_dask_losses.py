@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dask_processes import DaskProcesses
 from observed import Observed
+from waiting import wait_for
 
 from dotflow import Config, Context, DotFlow, action
 from dotflow.core.attempt import Attempt
@@ -20,7 +21,7 @@ from dotflow.core.exception import ClusterUnusable
 from dotflow.providers import ExecutorDask, ExecutorFutures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from distributed import Client
 
@@ -56,13 +57,6 @@ def _run(executor: Any, *steps: Any, given: object = None) -> DotFlow:
     return flow
 
 
-def _wait_until(so: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20
-    while not so():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[DaskProcesses]:
     """A cluster for one test, with one worker that nothing starts again."""
@@ -91,7 +85,7 @@ def test_a_scheduler_that_dies_fails_the_run(processes: DaskProcesses, tmp_path:
     with ExecutorDask(processes.address, timeout=1) as executor:
         observed.config.executor = executor
         ending = threading.Thread(
-            target=lambda: (_wait_until(begun.exists), processes.kill_scheduler())
+            target=lambda: (wait_for(begun.exists), processes.kill_scheduler())
         )
         ending.start()
         step = {"step": waits, "initial_context": str(begun)}

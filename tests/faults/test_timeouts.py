@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from late_threads import needs_late_threads
+from waiting import is_gone
 
 from dotflow import Config, DotFlow, action
 from dotflow.providers import ExecutorLocal, LogDefault
@@ -40,15 +41,6 @@ def run(executor: Any, *steps: Any) -> list[Task]:
     flow.task.add(list(steps))
     flow.start(mode="parallel")
     return list(flow.result_task())
-
-
-def is_gone(process: int) -> bool:
-    """Tell whether a process has ended (one that nobody reaped yet has)."""
-    try:
-        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2]
-    except FileNotFoundError:
-        return True
-    return state.split()[0] == "Z"
 
 
 def noted(mark: Path, *processes: int) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from waiting import is_gone, wait_for
 
 from dotflow import Config, Context, DotFlow, Task, action
 from dotflow.core.exception import InvalidOption
@@ -21,7 +22,7 @@ from dotflow.testing import Recording
 from dotflow.workers.process import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,23 +44,6 @@ def flow_on(executor: ExecutorLocal) -> DotFlow:
 def pid() -> int:
     """Tell which process this is."""
     return os.getpid()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait until something holds."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.005)
-
-
-def is_gone(process: int) -> bool:
-    """Tell whether a process has ended (one that nobody reaped yet has)."""
-    try:
-        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2]
-    except FileNotFoundError:
-        return True
-    return state.split()[0] == "Z"
 
 
 def workers_of(executor: ExecutorLocal) -> set[int]:

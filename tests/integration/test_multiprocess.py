@@ -15,6 +15,7 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.parser import text_string_to_metric_families
+from waiting import wait_for
 
 from dotflow.core.exception import InvalidOption
 from dotflow_otel import MetricsPrometheus, metrics_app, serve_metrics, worker_exited
@@ -289,14 +290,6 @@ SETTINGS = """
     def child_exit(server, worker):
         worker_exited(worker.pid)
 """
-
-
-def wait_for(what: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    until = time.monotonic() + 20
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
+from kept_records import records_kept
 from observed import is_child
 from opentelemetry import trace
 from remote.process import RemoteProcess, remote_process
@@ -45,16 +46,8 @@ def machine(request: pytest.FixtureRequest) -> Iterator[tuple[str, RemoteProcess
 @pytest.fixture
 def kept() -> Iterator[list[logging.LogRecord]]:
     """Keep what this application handles."""
-    records: list[logging.LogRecord] = []
-
-    class Keeping(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            records.append(record)
-
-    handler = Keeping()
-    logging.root.addHandler(handler)
-    yield records
-    logging.root.removeHandler(handler)
+    with records_kept() as records:
+        yield records
 
 
 @action

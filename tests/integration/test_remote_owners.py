@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
+from kept_records import records_kept
 from observed import is_child, span_id
 from opentelemetry import trace
 from remote import meeting
@@ -39,18 +40,8 @@ def remote() -> Iterator[RemoteProcess]:
 @pytest.fixture
 def kept() -> Iterator[list[logging.LogRecord]]:
     """Keep what this application handles: more than the other one does."""
-    records: list[logging.LogRecord] = []
-
-    class Keeping(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            records.append(record)
-
-    handler, before = Keeping(), logging.root.level
-    logging.root.addHandler(handler)
-    logging.root.setLevel(logging.INFO)
-    yield records
-    logging.root.removeHandler(handler)
-    logging.root.setLevel(before)
+    with records_kept(logging.INFO) as records:
+        yield records
 
 
 def other_application(remote: RemoteProcess, step: str, told: object = None) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
+from kept_records import records_kept
 from observed import is_child, span_id
 from opentelemetry import context, trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -51,18 +52,8 @@ def rushed() -> Iterator[RemoteProcess]:
 @pytest.fixture
 def kept() -> Iterator[list[logging.LogRecord]]:
     """Configure logging as an application does, and keep what is handled."""
-    records: list[logging.LogRecord] = []
-
-    class Keeping(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            records.append(record)
-
-    handler, before = Keeping(), logging.root.level
-    logging.root.addHandler(handler)
-    logging.root.setLevel(logging.INFO)
-    yield records
-    logging.root.removeHandler(handler)
-    logging.root.setLevel(before)
+    with records_kept(logging.INFO) as records:
+        yield records
 
 
 @action

@@ -7,6 +7,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
+from kept_records import records_kept
 from observed import Observed
 from opentelemetry import trace
 from remote import meeting
@@ -42,18 +43,13 @@ def meets(initial_context: Context) -> None:
 
 def main(port: int, step: str, told: Any) -> None:
     """Run one step, and print the names of its spans and the texts of its records."""
-    records: list[str] = []
-
-    class Keeping(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            records.append(record.getMessage())
-
-    logging.root.addHandler(Keeping())
-    observed = Observed()
-    observed.config.executor = ExecutorFutures(RemoteExecutor(port, 1))
-    steps = {"lets_go": lets_go, "meets": meets}
-    observed.run({"step": steps[step], "initial_context": told}, mode="parallel")
-    print(json.dumps([sorted(span.name for span in observed.spans), sorted(records)]))
+    with records_kept() as records:
+        observed = Observed()
+        observed.config.executor = ExecutorFutures(RemoteExecutor(port, 1))
+        steps = {"lets_go": lets_go, "meets": meets}
+        observed.run({"step": steps[step], "initial_context": told}, mode="parallel")
+    texts = sorted(record.getMessage() for record in records)
+    print(json.dumps([sorted(span.name for span in observed.spans), texts]))
 
 
 if __name__ == "__main__":

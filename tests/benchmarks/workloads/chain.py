@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import sys
-from statistics import median
 
 from rounds import tell
-from workload import timed
+from workload import medians
 
 from dotflow import Context, action
 
@@ -20,12 +18,7 @@ def step(previous_context: Context) -> int:
 
 def main(count: int, rounds: int) -> None:
     """Tell the median of `rounds`, after one that warms up."""
-    timed(step, count)
-    figures = []
-    for _ in range(rounds):
-        gc.collect()
-        figures.append(timed(step, count)["run"])
-    tell({"run": median(figures)})
+    tell({"run": medians(step, count, rounds)["run"]})
 
 
 if __name__ == "__main__":

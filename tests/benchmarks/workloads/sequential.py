@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import sys
-from statistics import median
 
 from rounds import tell
-from workload import timed
+from workload import medians
 
 from dotflow import action
 
@@ -20,12 +18,7 @@ def step() -> int:
 
 def main(count: int, rounds: int) -> None:
     """Tell the medians of `rounds`, after one that warms up."""
-    timed(step, count)
-    figures = []
-    for _ in range(rounds):
-        gc.collect()
-        figures.append(timed(step, count))
-    tell({name: median(round_[name] for round_ in figures) for name in figures[0]})
+    tell(medians(step, count, rounds))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -50,6 +52,16 @@ def timed(step: Any, count: int, executor: Any = None, **options: Any) -> dict[s
     check(flow, count)
     share = 1e6 / count
     return {"run": (ended - built) * share, "build_and_run": (ended - begun) * share}
+
+
+def medians(step: Any, count: int, rounds: int) -> dict[str, float]:
+    """Give the medians of the figures of `timed`, after one round that warms up."""
+    timed(step, count)
+    figures = []
+    for _ in range(rounds):
+        gc.collect()
+        figures.append(timed(step, count))
+    return {name: median(each[name] for each in figures) for name in figures[0]}
 
 
 def check(flow: DotFlow, count: int) -> None:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from distributed import Client, Scheduler, SpecCluster, WorkerPlugin
-from distributed.deploy.subprocess import SubprocessWorker
 
 from dotflow.core.exception import ClusterUnusable
 from dotflow.providers.dask_greeting import greet
+from dotflow.providers.dask_silence import LEVEL, SILENCE
+from dotflow.providers.dask_worker import QuietWorker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _HOST: Final = "127.0.0.1"
-
-# What is lost with a worker, the run tells.
-_LEVEL: Final = logging.ERROR
 
 # Our workers have this long to start, in seconds, and end when they find no scheduler so long.
 _START: Final = 60
@@ -27,10 +24,10 @@ _WITHOUT_SCHEDULER: Final = 10
 
 
 class Connection(NamedTuple):
-    """A client, with the cluster if that is our own."""
+    """A client, and what ends with it."""
 
     client: Client
-    cluster: SpecCluster | None = None
+    ends: ExitStack
 
     def is_usable(self) -> bool:
         """Tell whether attempts can be submitted."""
@@ -38,11 +35,7 @@ class Connection(NamedTuple):
 
     def close(self) -> None:
         """End it, and the cluster if that is our own."""
-        for part in (self.client, self.cluster):
-            # What cannot be ended is gone already.
-            with suppress(Exception):
-                if part is not None:
-                    part.close(timeout=_WITHOUT_SCHEDULER)
+        self.ends.close()
 
 
 def connect(address: str, timeout: float) -> Connection:
@@ -57,9 +50,12 @@ def connect(address: str, timeout: float) -> Connection:
     """
     greet(address, timeout)
     try:
-        return Connection(Client(address, timeout=timeout, set_as_default=False))
+        client = Client(address, timeout=timeout, set_as_default=False)
     except (OSError, ImportError, ValueError, TypeError) as error:
         raise ClusterUnusable(address, error) from error
+    ends = ExitStack()
+    ends.callback(_close, client)
+    return Connection(client, ends)
 
 
 def start(workers: int, timeout: float) -> Connection:
@@ -73,33 +69,38 @@ def start(workers: int, timeout: float) -> Connection:
         ClusterUnusable: Its workers do not start.
     """
     worker = {
-        "cls": SubprocessWorker,
+        "cls": QuietWorker,
         "options": {
             "worker_kwargs": {
                 "host": _HOST,
                 "nthreads": 1,
                 "dashboard": False,
                 "death_timeout": _WITHOUT_SCHEDULER,
-                "silence_logs": _LEVEL,
+                "silence_logs": LEVEL,
             }
         },
     }
     # Without an address its web server would take the port that the next cluster wants.
     options = {"host": _HOST, "dashboard": False, "dashboard_address": f"{_HOST}:0"}
-    cluster = SpecCluster(
-        dict.fromkeys(range(workers), worker),
-        {"cls": Scheduler, "options": options},
-        worker,
-        silence_logs=_LEVEL,
-    )
-    connection = Connection(Client(cluster, timeout=timeout, set_as_default=False), cluster)
-    try:
-        connection.client.register_plugin(_path_giver(sys.path))
-        connection.client.wait_for_workers(workers, timeout=_START)
-    except Exception as error:
-        connection.close()
-        raise ClusterUnusable(cluster.scheduler_address, error) from error
-    return connection
+    scheduler = {"cls": Scheduler, "options": options}
+    with ExitStack() as ends:
+        ends.enter_context(SILENCE)
+        cluster = SpecCluster(dict.fromkeys(range(workers), worker), scheduler, worker)
+        ends.callback(_close, cluster)
+        client = Client(cluster, timeout=timeout, set_as_default=False)
+        ends.callback(_close, client)
+        try:
+            client.register_plugin(_path_giver(sys.path))
+            client.wait_for_workers(workers, timeout=_START)
+        except Exception as error:
+            raise ClusterUnusable(cluster.scheduler_address, error) from error
+        return Connection(client, ends.pop_all())
+
+
+def _close(part: Client | SpecCluster) -> None:
+    # What cannot be ended is gone already.
+    with suppress(Exception):
+        part.close(timeout=_WITHOUT_SCHEDULER)
 
 
 def _path_giver(path: Sequence[str]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 from observed import Observed
 from waiting import is_gone, wait_for
@@ -50,6 +52,32 @@ def test_its_own_cluster_ends_with_it() -> None:
             executor.close()
             wait_for(lambda: is_gone(pids[-1]))
     assert len({*pids, os.getpid()}) == 3
+
+
+def test_dask_tells_of_itself_again_after_its_own_cluster() -> None:
+    """While it lives Dask tells of errors alone on stderr; its log is then as it was."""
+    handler = logging.StreamHandler()
+    logging.getLogger("distributed").addHandler(handler)
+    try:
+        with ExecutorDask(workers=1) as executor:
+            assert _run(executor, process_id).task.queue[0].status == "Completed"
+            assert handler.level == logging.ERROR
+        assert handler.level == logging.NOTSET
+    finally:
+        logging.getLogger("distributed").removeHandler(handler)
+
+
+def test_a_worker_that_is_gone_already_is_no_trouble() -> None:
+    """A cluster ends though a nanny of it, and the processes of that, ended by themselves."""
+    from dotflow.providers import dask_cluster
+
+    before = psutil.Process().children()
+    connection = dask_cluster.start(1, timeout=10)
+    (nanny,) = set(psutil.Process().children()) - set(before)
+    with connection.ends:
+        for process in (*nanny.children(recursive=True), nanny):
+            process.kill()
+    assert not nanny.is_running()
 
 
 PROGRAM = """

@@ -144,5 +144,11 @@ def medians(ours: list[dict[str, float]], theirs: list[dict[str, float]], name: 
 
 def within(times: int, measure: Callable[[], dict[str, float]]) -> Pair:
     """Give the medians of the first two figures of a workload that measures them in turn itself."""
+    figures = median_figures(times, measure)
+    return Pair(*list(figures.values())[:2])
+
+
+def median_figures(times: int, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """Give the medians of all figures of a workload."""
     told = [measure() for _ in range(times)]
-    return Pair(*(median(each[name] for each in told) for name in list(told[0])[:2]))
+    return {name: median(each[name] for each in told) for name in told[0]}

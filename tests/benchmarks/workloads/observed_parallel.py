@@ -1,8 +1,8 @@
 """What telemetry costs a run in workers, in us a task: `observed_parallel.py COUNT WORKERS ROUNDS`.
 
 A fourth argument is the CPU time that a task takes, in milliseconds. `run` is with traces and
-metrics, `without` with neither, in turn in one process. It raises unless every span arrives: that
-of the workflow, and two of each task.
+metrics, `without` with neither, `sdk` with metrics and `BareSpans`, in turn in one process. It
+raises unless every span arrives: that of the workflow, and two of each task.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from bare_spans import BareSpans
 from observed import busy, null_provider, run_time, step
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from prometheus_client import CollectorRegistry
@@ -40,7 +41,7 @@ class CountingExporter(SpanExporter):
 
 
 class Beside:
-    """Runs one flow with telemetry and without.
+    """Runs one flow with telemetry, without, and with what the SDK alone would take.
 
     Args:
         count: Of tasks.
@@ -55,11 +56,15 @@ class Beside:
         self.provider = null_provider(self._exporter, queue=max(2048, 4 * count))
         executor = ExecutorLocal(workers=workers)
         self._silent = Config(log=SilentLog(), executor=executor)
-        self._observed = Config(
-            log=SilentLog(),
-            executor=executor,
-            tracer=TracerOpenTelemetry(tracer_provider=self.provider),
-            metrics=MetricsPrometheus(CollectorRegistry()),
+        tracers = TracerOpenTelemetry(tracer_provider=self.provider), BareSpans(self.provider)
+        self._observed, self._bare = (
+            Config(
+                log=SilentLog(),
+                executor=executor,
+                tracer=tracer,
+                metrics=MetricsPrometheus(CollectorRegistry()),
+            )
+            for tracer in tracers
         )
 
     def without(self) -> float:
@@ -68,8 +73,15 @@ class Beside:
 
     def observed(self) -> float:
         """Run with telemetry, all of which must arrive; give its time likewise."""
+        return self._arrived(self._observed)
+
+    def bare(self) -> float:
+        """Run with the SDK's own calls for the same spans; give its time likewise."""
+        return self._arrived(self._bare)
+
+    def _arrived(self, config: Config) -> float:
         self._exporter.count = 0
-        spent = run_time(self._observed, self._count, "parallel", self._task)
+        spent = run_time(config, self._count, "parallel", self._task)
         self.provider.force_flush()
         if self._exporter.count != 2 * self._count + 1:
             raise RuntimeError(f"{self._exporter.count} spans of {2 * self._count + 1} arrived")
@@ -79,9 +91,11 @@ class Beside:
 def main(count: int, workers: int, rounds: int, milliseconds: float = 0) -> None:
     """Tell the medians of `rounds`, after one that warms up."""
     beside = Beside(count, workers, busy(milliseconds) if milliseconds else step)
-    pairs = [(beside.observed(), beside.without()) for _ in range(rounds + 1)]
-    run, without = (median(column) for column in zip(*pairs[1:], strict=True))
-    tell({"run": run, "without": without})
+    figures = [
+        {"run": beside.observed(), "without": beside.without(), "sdk": beside.bare()}
+        for _ in range(rounds + 1)
+    ]
+    tell({name: median(each[name] for each in figures[1:]) for name in figures[0]})
     beside.provider.shutdown()
 
 

@@ -16,9 +16,10 @@ ALL = {"OTEL_METRICS_EXPORTER": "otlp", "OTEL_LOGS_EXPORTER": "otlp"}
 FEW = ("workflow few", ["task first", "task second", "task third"])
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
-# Seconds: what the program may take to end, and with what an interpreter takes beside it.
-BOUND = 1.0
-EXIT = BOUND + 5.0
+# Seconds: what the program may take to end, and with what an interpreter takes beside it. The
+# bounds of three signals, one after another, would be longer.
+BOUND = 4.0
+EXIT = BOUND + 7.5
 
 
 def test_job_of_a_traced_parent(wire: Wire) -> None:

@@ -170,7 +170,8 @@ def test_log_without_a_task(caplog: pytest.LogCaptureFixture) -> None:
     """Without a task the text is that of the keywords."""
     with caplog.at_level(logging.DEBUG, logger="contract.own_log"):
         OwnLog(logging.getLogger("contract.own_log"), logging.DEBUG).debug(note="hello")
-    assert caplog.records[-1].getMessage() == str({"note": "hello"})
+    [record] = [record for record in caplog.records if record.name == "contract.own_log"]
+    assert record.getMessage() == str({"note": "hello"})
 
 
 def test_log_record_models() -> None:

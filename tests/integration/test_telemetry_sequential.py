@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
+from own_records import own_records
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from dotflow import Config, DotFlow, action
@@ -702,7 +703,7 @@ def test_a_broken_processor_breaks_no_run(
     name = "dotflow_telemetry_errors_total"
     assert observed.value(name, provider="TracerOpenTelemetry", hook="run_started") == 1
     assert observed.value(name, provider="TracerOpenTelemetry", hook="start_task") == 2
-    assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 2
+    assert len([record for record in own_records(caplog) if record.levelno == logging.ERROR]) == 2
 
 
 def test_stderr_is_the_default_stream(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from own_records import own_records
 
 from dotflow.abc.scheduler import Scheduler
 from dotflow.core.exception import ModuleNotFound
@@ -217,7 +218,9 @@ def test_no_thread_to_be_had(
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         jobs.offer()
-    assert [record.message for record in caplog.records] == ["A scheduled run could not be started"]
+    assert [record.message for record in own_records(caplog)] == [
+        "A scheduled run could not be started"
+    ]
     jobs.offer()
     assert ran.wait(LONG)
 
@@ -309,11 +312,11 @@ def test_failing_run_is_logged(
         scheduler._jobs.join(LONG)  # type: ignore[union-attr]
     scheduler.stop()
     thread.join(LONG)
-    assert [(r.name, r.levelno, r.message) for r in caplog.records] == [
+    assert [(r.name, r.levelno, r.message) for r in own_records(caplog)] == [
         ("dotflow", logging.ERROR, "A scheduled run failed")
     ] * 2
-    assert caplog.records[0].exc_info is not None
-    assert caplog.records[0].exc_info[1] is error
+    assert own_records(caplog)[0].exc_info is not None
+    assert own_records(caplog)[0].exc_info[1] is error
 
 
 def test_stop_waits_for_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from own_records import own_records
 
 from dotflow.abc.noop import is_noop
 from dotflow.abc.server import Server
@@ -260,7 +261,7 @@ def test_broken_configuration_file(
     """A malformed file is warned of and the provider stays inactive."""
     write_config(tmp_path, text)
     assert is_noop(ServerDefault().create_task)
-    assert [record.levelno for record in caplog.records] == [logging.WARNING] * bool(logged)
+    assert [record.levelno for record in own_records(caplog)] == [logging.WARNING] * bool(logged)
     assert logged is None or logged in caplog.text
 
 
@@ -302,8 +303,8 @@ def test_server_that_answers_500(backend: Backend, caplog: pytest.LogCaptureFixt
     tell_all(server)
     assert server.flush(LONG)
     assert len(backend.received) == 4
-    assert [(r.name, r.levelname) for r in caplog.records] == [("dotflow", "WARNING")] * 4
-    assert caplog.records[0].message == "POST /cli/workflows: the server answered 500"
+    assert [(r.name, r.levelname) for r in own_records(caplog)] == [("dotflow", "WARNING")] * 4
+    assert own_records(caplog)[0].message == "POST /cli/workflows: the server answered 500"
     assert TOKEN not in caplog.text
 
 
@@ -326,7 +327,7 @@ def test_server_that_is_down(
     server = ServerDefault()
     tell_all(server)
     assert server.flush(LONG)
-    assert len(caplog.records) == 4
+    assert len(own_records(caplog)) == 4
     assert "failed (URLError" in caplog.text
     assert TOKEN not in caplog.text
 
@@ -409,7 +410,7 @@ def test_full_queue_drops_what_comes(
     for number in range(6):
         delivery.put(request(number))
     assert (delivery.pending, delivery.dropped) == (3, 3)
-    assert len(caplog.records) == 1
+    assert len(own_records(caplog)) == 1
     receiver.go.set()
     assert delivery.flush(LONG)
     delivery.put(request(6))
@@ -446,7 +447,7 @@ def test_bad_request_does_not_end_the_others(caplog: pytest.LogCaptureFixture) -
     delivery.put(request(2))
     assert delivery.flush(LONG)
     assert len(got) == 2
-    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+    assert [record.levelname for record in own_records(caplog)] == ["ERROR", "ERROR"]
 
 
 def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -510,7 +511,7 @@ def test_exit_shares_one_bound(
     begun = time.monotonic()
     delivery_module._flush_at_exit()
     assert time.monotonic() - begun < 2.0
-    assert len(caplog.records) == 5
+    assert len(own_records(caplog)) == 5
     receiver.go.set()
     assert all(delivery.flush(LONG) for delivery in hanging)
 

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from own_records import own_records
 from prometheus_client import CollectorRegistry
 
 from dotflow_otel import MetricsPrometheus
@@ -58,7 +59,7 @@ def test_one_line(drops: DropTally, caplog: pytest.LogCaptureFixture) -> None:
     drops.add("metrics", 0)
     drops.tell()
     drops.tell()
-    (record,) = caplog.records
+    (record,) = own_records(caplog)
     assert record.getMessage() == "telemetry was dropped: 1 log record, 1001 spans"
     assert (record.name, record.levelno) == ("dotflow_otel", logging.WARNING)
     assert [drops.total(signal) for signal in ("traces", "logs", "metrics")] == [1001, 1, 0]
@@ -67,7 +68,7 @@ def test_one_line(drops: DropTally, caplog: pytest.LogCaptureFixture) -> None:
 def test_a_reason_is_told_in_any_case(drops: DropTally, caplog: pytest.LogCaptureFixture) -> None:
     """A reason is a line of its own where nothing was dropped."""
     drops.tell("telemetry was late")
-    assert [record.getMessage() for record in caplog.records] == ["telemetry was late"]
+    assert [record.getMessage() for record in own_records(caplog)] == ["telemetry was late"]
 
 
 def test_watchers(drops: DropTally) -> None:

@@ -8,6 +8,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from own_records import own_records
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 
 from dotflow import Config, DotFlow, action
@@ -133,7 +134,7 @@ def test_label_values_are_bounded(
     failed = series(registry, "dotflow_task_failed_total")
     assert {key[1] for key in failed} == {"task-0", "task-1", "other"}
     assert len({key[2] for key in failed}) == 3
-    warned = [record.getMessage().split("'")[1] for record in caplog.records]
+    warned = [record.getMessage().split("'")[1] for record in own_records(caplog)]
     assert sorted(warned) == ["error_type", "task", "workflow"]
 
 

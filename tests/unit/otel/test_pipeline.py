@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanContext, TraceFlags
+from own_records import own_records
 from prometheus_client import CollectorRegistry
 
 from dotflow import Config, DotFlow, action
@@ -135,7 +136,7 @@ def hanging() -> Iterator[Hanging]:
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Give the lines about drops, and the reasons."""
-    return [record.getMessage() for record in caplog.records if record.name == "dotflow_otel"]
+    return [record.getMessage() for record in own_records(caplog)]
 
 
 @pytest.mark.parametrize("kind", [Failing, Raising, Http, Grpc])

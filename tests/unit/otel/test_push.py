@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from backends.ports import closed_port
 from late_threads import needs_late_threads
+from own_records import own_records
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from dotflow import Config, DotFlow, action
@@ -264,7 +265,7 @@ def test_a_dead_gateway_does_not_hurt(nobody: str, caplog: pytest.LogCaptureFixt
         for _ in range(3):
             run_once(metrics)
             assert metrics.flush()
-    (record,) = caplog.records
+    (record,) = own_records(caplog)
     assert f"could not be pushed to '{nobody}'" in record.getMessage()
     labels = {"provider": "MetricsPrometheus", "hook": "push"}
     assert registry.get_sample_value("dotflow_telemetry_errors_total", labels) == 3

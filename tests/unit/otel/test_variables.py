@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from own_records import own_records
 
 from dotflow_otel.sdk.variables import setting, valid_variables
 
@@ -41,14 +42,14 @@ def test_values(
         with valid_variables():
             assert os.environ[name] == text
     # Not what an exporter of another test still says.
-    ours = [record for record in caplog.records if record.name == "dotflow_otel"]
+    ours = own_records(caplog)
     assert ours == []
     for text in wrong:
         monkeypatch.setenv(name, text)
         with valid_variables():
             assert name not in os.environ
         assert os.environ[name] == text
-    ours = [record for record in caplog.records if record.name == "dotflow_otel"]
+    ours = own_records(caplog)
     told = [record.getMessage().partition(" is not valid")[0] for record in ours]
     assert told == [f"{name}={text!r}" for text in wrong]
 

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from own_records import own_records
 
 from dotflow.workers.kits import Kits, unpack
 
@@ -88,7 +89,7 @@ def test_what_cannot_travel_is_told_of_once(caplog: pytest.LogCaptureFixture) ->
     lock = threading.Lock()
     for _ in range(2):
         assert kits.pack({"tracer": Scope(SomeKit(lock)), "log": Scope(None, lock)}) == ([], [])
-    assert [record.message for record in caplog.records] == [
+    assert [record.message for record in own_records(caplog)] == [
         "the scopes of attempts cannot be pickled; steps run without them"
     ]
 

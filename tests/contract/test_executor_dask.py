@@ -153,7 +153,7 @@ def test_nobody_answers() -> None:
         began = time.monotonic()
         with pytest.raises(ClusterUnusable, match=address) as caught:
             observed.run(process_id, mode="parallel")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
     assert "dask scheduler" in str(caught.value)
     assert observed.total("dotflow_workflow_failed_total") == 1
     assert observed.total("dotflow_task_skipped_total") == 1

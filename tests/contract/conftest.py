@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 IN_PROCESS = ("sequential", "sequential_group", "background")
-LIMIT = 25
+LIMIT = 120
 MODES = (*IN_PROCESS, "parallel")
 
 

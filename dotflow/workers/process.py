@@ -141,10 +141,16 @@ class Worker:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(seconds)
         else:
-            death = select.poll()
-            death.register(self.death, select.POLLIN)
-            death.poll(seconds * 1000)
+            self.has_ended(seconds)
         self.kill()
+
+    def has_ended(self, seconds: float) -> bool:
+        """Tell whether the process ends in that time; at once where the system does not tell."""
+        if self.death is None:
+            return not self.is_alive()
+        death = select.poll()
+        death.register(self.death, select.POLLIN)
+        return bool(death.poll(seconds * 1000))
 
     def forget(self) -> None:
         """Let go of it in a forked copy of its owner, where it is not a child."""

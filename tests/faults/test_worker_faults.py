@@ -65,11 +65,18 @@ def test_idle_worker_killed_right_before_a_run(executor: ExecutorLocal) -> None:
         assert [task.status for task in flow.result_task()] == ["Completed"] * 4
 
 
+def _only_closes_its_connection() -> None:
+    os.closerange(3, 256)
+    threading.Event().wait(20)
+
+
 @pytest.mark.parametrize(
     ("end", "told"),
     [
         (lambda: os.kill(os.getpid(), signal.SIGKILL), "was killed by SIGKILL"),
         (lambda: os._exit(7), "exited with code 7"),
+        (lambda: os.closerange(3, 256), "exited with code 1"),
+        (_only_closes_its_connection, "has closed its connection while it ran dying"),
     ],
 )
 def test_worker_that_dies_in_a_step(end: Any, told: str, executor: ExecutorLocal) -> None:

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from dotflow.core.locks import fork_safe_lock
+from dotflow.workers.descriptors import pipe
 from dotflow.workers.occupancy import everywhere
 from dotflow.workers.process import Worker
 
@@ -42,7 +43,7 @@ class Pool:
         self._lock = fork_safe_lock()
         self._idle: list[Worker] = []
         self._lifeline: tuple[int, ...] = ()
-        self._lifeline = os.pipe()
+        self._lifeline = pipe()
         # Workers that are lent and those that are being started, and to whom.
         self._lent: dict[Worker, Wake] = {}
         self._starting: list[Wake] = []
@@ -214,7 +215,7 @@ class Pool:
         for end in self._lifeline:
             os.close(end)
         everywhere.forget()
-        self._lifeline = os.pipe()
+        self._lifeline = pipe()
         self._idle, self._lent, self._starting = [], {}, []
         self._waiting.clear()
         self._promised.clear()

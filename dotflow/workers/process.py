@@ -12,6 +12,7 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from dotflow.workers.descriptors import socket_pair
 from dotflow.workers.page import Page, make_page
 from dotflow.workers.step_store import KnownSteps
 from dotflow.workers.wire import Closed, FrameReader, packed
@@ -39,7 +40,7 @@ class Worker:
     """
 
     def __init__(self, lifeline: int) -> None:
-        ours, theirs = socket.socketpair()
+        ours, theirs = socket_pair()
         for end in (ours, theirs):
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 end.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)

@@ -31,6 +31,13 @@ def pipe() -> tuple[int, int]:
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:
-    """Make two sockets that are connected."""
-    one, other = (apart(end.detach()) for end in socket.socketpair())
-    return socket.socket(fileno=one), socket.socket(fileno=other)
+    """Make two sockets that are connected and block, also where the application's time out."""
+    one, other = (_blocking(end) for end in socket.socketpair())
+    return one, other
+
+
+def _blocking(end: socket.socket) -> socket.socket:
+    # Whether it blocks goes along to a child, which knows of no timeout.
+    moved = socket.socket(fileno=apart(end.detach()))
+    moved.settimeout(None)
+    return moved

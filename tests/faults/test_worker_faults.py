@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -302,6 +303,26 @@ def test_surroundings_reach_warm_workers(
     flow.task.add([surroundings] * 2)
     flow.start(mode="parallel")
     assert flow.result_storage() == [(str(tmp_path), "new")] * 2
+
+
+def test_a_default_timeout_of_sockets_is_not_ours(executor: ExecutorLocal) -> None:
+    """An application may set one: its workers stay, and large results come."""
+
+    @action
+    def large() -> bytes:
+        return bytes(20_000_000)
+
+    socket.setdefaulttimeout(0.2)
+    try:
+        before = workers_of(executor)
+        flow = flow_on(executor)
+        flow.task.add(large)
+        flow.start(mode="parallel")
+    finally:
+        socket.setdefaulttimeout(None)
+    (task,) = flow.result_task()
+    assert (task.status, len(task.current_context.storage or b"")) == ("Completed", 20_000_000)
+    assert workers_of(executor) == before
 
 
 def test_closed_executor_starts_anew(executor: ExecutorLocal) -> None:

@@ -135,5 +135,7 @@ class Crew:
             for worker in self._free:
                 self._pool.give_back(worker)
         finally:
-            self._pool.leave(self._bell.ring)
-            self._bell.close()
+            try:
+                self._pool.leave(self._bell.ring)
+            finally:
+                self._bell.close()

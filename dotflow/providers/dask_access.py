@@ -7,9 +7,8 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.exception import ClusterUnusable
-from dotflow.providers.dask_environment import address_of, check_environment
+from dotflow.providers.dask_environment import address_of, check_environment, make_errand
 from dotflow.providers.dask_mail import mailbox_of
-from dotflow.workers.dask_attempt import perform_once
 from dotflow.workers.dask_referee import NAME, make_referee
 from dotflow.workers.remote import Packer
 
@@ -36,6 +35,7 @@ class DaskDoor:
         self._client = client
         # Which workers, resources and the like it was made for: it has no public name.
         self._options = {**getattr(executor, "_kwargs", {}), "pure": False}
+        self._errand = make_errand()
         self._packer = Packer()
         self._mailbox = mailbox_of(client)
 
@@ -70,7 +70,7 @@ class DaskDoor:
         key = f"{attempt.name}-{token_hex(16)}"
         promise = self._mailbox.expect(key, attempt.name)
         try:
-            task = self._client.submit(perform_once, payload, key=key, **self._options)
+            task = self._client.submit(self._errand, payload, key=key, **self._options)
         except BaseException:
             promise.cancel()  # so that nobody waits for it
             raise

@@ -1,6 +1,6 @@
 """Whether the processes of a Dask cluster can import `dotflow`.
 
-A worker that cannot would end at its first attempt, and the run wait for others for ever.
+Some are asked when a run begins. One that comes later tells with its first attempt.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from distributed import Client
+
+    from dotflow.workers.remote import Parcel
 
 # Workers of one cluster are mostly alike: so many of them are asked, and have so long, in seconds.
 _ASKED: Final = 8
@@ -50,8 +52,39 @@ def check_environment(client: Client, workers: Iterable[str]) -> None:
     for name, has in answers.items():
         if has is False:
             _checked.discard(client)
-            hint = "Install dotflow, and the modules of your steps, wherever the cluster runs."
-            raise ClusterUnusable(address_of(client), f"{name} has no module 'dotflow'", hint)
+            raise without_dotflow(client, name)
+
+
+def without_dotflow(client: Client, name: str) -> ClusterUnusable:
+    """Give the error for a process of the cluster that has none.
+
+    Args:
+        client: The cluster's.
+        name: What the process is, with its address.
+    """
+    hint = "Install dotflow, and the modules of your steps, wherever the cluster runs."
+    return ClusterUnusable(address_of(client), f"{name} has no module 'dotflow'", hint)
+
+
+def make_errand() -> Callable[[bytes], Parcel | str | None]:
+    """Make what a worker does with an attempt: `perform_once`, where it can.
+
+    It is made here, so that it travels whole. By reference a worker without dotflow could not
+    read it, and would end, and so would the next one; this gives the address of such a worker.
+    """
+
+    def errand(payload: bytes) -> Parcel | str | None:
+        try:
+            from dotflow.workers.dask_attempt import perform_once  # noqa: PLC0415 - travels along
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] != "dotflow":
+                raise
+            from distributed import get_worker  # noqa: PLC0415 - it runs in one
+
+            return str(get_worker().address)
+        return perform_once(payload)
+
+    return errand
 
 
 def _make_look() -> Callable[[], bool]:
@@ -59,7 +92,8 @@ def _make_look() -> Callable[[], bool]:
     def look() -> bool:
         from importlib.util import find_spec  # noqa: PLC0415 - travels along
 
-        return find_spec("dotflow") is not None
+        # One of 1.x has no such workers.
+        return all(find_spec(name) is not None for name in ("dotflow", "dotflow.workers"))
 
     return look
 

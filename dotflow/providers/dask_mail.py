@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from dotflow.core.attempt import Outcome
 from dotflow.core.exception import WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
+from dotflow.providers.dask_environment import without_dotflow
 from dotflow.workers.remote import Parcel
 
 if TYPE_CHECKING:
@@ -59,7 +60,10 @@ class Mailbox:
                 await task.exception()
                 if not promise.done():
                     parcel = await client.gather(task, asynchronous=True)
-                    promise.set_result(parcel or _lost_unseen(name))
+                    if isinstance(parcel, str):
+                        promise.set_exception(without_dotflow(client, f"its worker {parcel}"))
+                    else:
+                        promise.set_result(parcel or _lost_unseen(name))
             except futures.InvalidStateError:
                 pass  # it was cancelled meanwhile
             except BaseException as error:  # noqa: BLE001 - whoever waits is told

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import socket
+
+from dotflow.workers.descriptors import socket_pair
 
 
 class Bell:
     """Is readable, for a selector, when it has been rung."""
 
     def __init__(self) -> None:
-        self._heard, self._rung = socket.socketpair()
+        self._heard, self._rung = socket_pair()
 
     def fileno(self) -> int:
         """Give the descriptor that becomes readable."""

@@ -14,7 +14,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.attempt import Attempt, Outcome
-from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import Failure
 from dotflow.core.limit import is_abandoned
 from dotflow.workers.kits import unpack
@@ -118,7 +117,7 @@ class _Child:
             (initial, previous), timeout, sent = load(body, f"the input of step {name}")
             scopes = scopes_prepared(unpack(sent, self._kits)) if sent else NO_SCOPES
             step = self._step(step_key, task_id, attempt, name)
-        except PicklingFailed as error:
+        except BaseException as error:  # noqa: BLE001 - reading may import what exits; owner is told
             recorded = {} if scopes is None else scopes.collect()
             self._send(number, Outcome.failed(Failure.of(error), began), name, recorded)
             return

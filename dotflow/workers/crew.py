@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import selectors
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dotflow.workers.bell import Bell
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from dotflow.workers.pool import Pool
     from dotflow.workers.process import Worker
+
+# How long it waits at a time, in seconds: a selector takes no more than 24 days.
+_AT_A_TIME: Final = 86_400.0
 
 
 class Crew:
@@ -96,8 +99,12 @@ class Crew:
     # --- hearing ----------------------------------------------------------------------
 
     def events(self, seconds: float | None) -> Iterable[tuple[Worker | None, int]]:
-        """Wait for news at most so long: of a worker, or, None, that there may be a free one."""
-        for key, events in self._selector.select(seconds):
+        """Wait for news at most so long: of a worker, or, None, that there may be a free one.
+
+        Where that is very long there may be no news before.
+        """
+        patience = None if seconds is None else min(seconds, _AT_A_TIME)
+        for key, events in self._selector.select(patience):
             if key.data is None:
                 self._bell.hush()
             yield key.data, events
@@ -128,5 +135,7 @@ class Crew:
             for worker in self._free:
                 self._pool.give_back(worker)
         finally:
-            self._pool.leave(self._bell.ring)
-            self._bell.close()
+            try:
+                self._pool.leave(self._bell.ring)
+            finally:
+                self._bell.close()

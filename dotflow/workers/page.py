@@ -10,6 +10,8 @@ import mmap
 import os
 from struct import Struct
 
+from dotflow.workers.descriptors import apart
+
 _TIME = Struct("=d")
 _NUMBER = Struct("=Q")
 _SIZE = mmap.PAGESIZE
@@ -21,12 +23,12 @@ _RECEIVED, _BEGUN, _ENDED = (place * (_NUMBER.size + _TIME.size) for place in ra
 def make_page() -> int:
     """Make the memory; gives its descriptor."""
     if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("dotflow", os.MFD_CLOEXEC)
+        descriptor = apart(os.memfd_create("dotflow", os.MFD_CLOEXEC))
     else:
         from tempfile import TemporaryFile  # noqa: PLC0415 - where there is no memfd
 
         with TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
+            descriptor = apart(os.dup(file.fileno()))
     os.ftruncate(descriptor, _SIZE)
     return descriptor
 

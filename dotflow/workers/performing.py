@@ -7,7 +7,6 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.attempt import perform
-from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import ERROR, INTERRUPTED, Failure
 from dotflow.core.scopes import GuardedScopes
 from dotflow.workers.pickling import dump_in_pieces, load_or_none
@@ -59,8 +58,8 @@ def dumped_value(outcome: Outcome, name: str) -> tuple[Sequence[bytes] | None, F
     try:
         what = f"the result of step {name} ({type(outcome.value).__qualname__})"
         return dump_in_pieces(outcome.value, what), None
-    except PicklingFailed as error:
-        return None, Failure.of(error)
+    except BaseException as error:  # noqa: BLE001 - of the value; it ends no worker
+        return None, not_interrupted(Failure.of(error))
 
 
 def not_interrupted(failure: Failure) -> Failure:

@@ -9,15 +9,17 @@ import os
 import weakref
 from collections import deque
 from functools import partial
+from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from dotflow.core.locks import fork_safe_lock
+from dotflow.workers.descriptors import pipe
 from dotflow.workers.occupancy import everywhere
 from dotflow.workers.process import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     Wake = Callable[[], None]
 
@@ -42,7 +44,7 @@ class Pool:
         self._lock = fork_safe_lock()
         self._idle: list[Worker] = []
         self._lifeline: tuple[int, ...] = ()
-        self._lifeline = os.pipe()
+        self._lifeline = pipe()
         # Workers that are lent and those that are being started, and to whom.
         self._lent: dict[Worker, Wake] = {}
         self._starting: list[Wake] = []
@@ -161,6 +163,12 @@ class Pool:
             promised = [each for each in self._promised if each != wake]
         for each in promised:
             each()
+        if left:
+            _uninterrupted(partial(self._end_use, left, wake))
+        else:
+            self.stop_waiting(wake)
+
+    def _end_use(self, left: Sequence[Worker], wake: Wake) -> None:
         for worker in left:
             self.discard(worker)
         self.stop_waiting(wake)
@@ -214,10 +222,21 @@ class Pool:
         for end in self._lifeline:
             os.close(end)
         everywhere.forget()
-        self._lifeline = os.pipe()
+        self._lifeline = pipe()
         self._idle, self._lent, self._starting = [], {}, []
         self._waiting.clear()
         self._promised.clear()
+
+
+def _uninterrupted(call: Callable[[], None]) -> None:
+    # Interrupts reach the main thread alone. Who presses Ctrl-C twice still has all places.
+    thread = Thread(target=call, name="dotflow-leave")
+    try:
+        thread.start()
+    except RuntimeError:  # there are no more threads, as at the interpreter's exit
+        call()
+    else:
+        thread.join()
 
 
 def live_workers() -> int:

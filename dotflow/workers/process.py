@@ -12,6 +12,7 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from dotflow.workers.descriptors import socket_pair
 from dotflow.workers.page import Page, make_page
 from dotflow.workers.step_store import KnownSteps
 from dotflow.workers.wire import Closed, FrameReader, packed
@@ -39,7 +40,7 @@ class Worker:
     """
 
     def __init__(self, lifeline: int) -> None:
-        ours, theirs = socket.socketpair()
+        ours, theirs = socket_pair()
         for end in (ours, theirs):
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 end.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
@@ -141,10 +142,16 @@ class Worker:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(seconds)
         else:
-            death = select.poll()
-            death.register(self.death, select.POLLIN)
-            death.poll(seconds * 1000)
+            self.has_ended(seconds)
         self.kill()
+
+    def has_ended(self, seconds: float) -> bool:
+        """Tell whether the process ends in that time; at once where the system does not tell."""
+        if self.death is None:
+            return not self.is_alive()
+        death = select.poll()
+        death.register(self.death, select.POLLIN)
+        return bool(death.poll(seconds * 1000))
 
     def forget(self) -> None:
         """Let go of it in a forked copy of its owner, where it is not a child."""

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 # How many workers may die under an attempt before one of them has it.
 _MOST_LOSSES: Final = 5
 
+# How long a process may take to end whose socket has ended, in seconds.
+_MOMENT: Final = 0.5
+
 # How often workers are looked at where the system does not tell of their death, in seconds.
 _LOOK: Final = 0.25
 
@@ -169,7 +172,9 @@ class LocalSession(Session):
                     self._crew.watch_sending(worker)
             frame = worker.read()
         except Closed:
-            self._lost(worker)
+            # Its process, which ends a moment later, tells how, unless it goes on.
+            ended = worker.has_ended(_MOMENT)
+            self._lost(worker, None if ended else "has closed its connection")
             return
         if frame is not None:
             self._take_in(worker, frame)
@@ -238,7 +243,7 @@ class LocalSession(Session):
         self._drop(worker)
         self._give_up(job, job.timeout(), started, worker.pid)
 
-    def _lost(self, worker: Worker) -> None:
+    def _lost(self, worker: Worker, how: str | None = None) -> None:
         job = self._jobs.get(worker)
         started = None if job is None else job.start(worker.page)
         was_late = job is not None and job.has_become_late(worker.page)
@@ -251,7 +256,8 @@ class LocalSession(Session):
             self._dispatch()
             return
         when = "before it began" if started is None else "while it ran"
-        error = WorkerLost(f"the worker process {worker.pid} {ended} {when} {job.attempt.name}")
+        what = f"{how or ended} {when} {job.attempt.name}"
+        error = WorkerLost(f"the worker process {worker.pid} {what}")
         failure = job.timeout() if was_late else Failure.of(error, WORKER_LOST)
         self._give_up(job, failure, monotonic() if started is None else started, worker.pid)
 

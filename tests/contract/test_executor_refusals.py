@@ -12,14 +12,17 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from dask_processes import DaskProcesses
 from observed import Observed
 
 from dotflow import Config, DotFlow, action
+from dotflow.core.attempt import Attempt
 from dotflow.core.exception import ClusterUnusable
 from dotflow.providers import ExecutorDask, ExecutorFutures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from dotflow.core.exception import TaskError
 
@@ -181,3 +184,39 @@ def test_a_cluster_without_dotflow(dask_cluster: str, which: str) -> None:
             executor.session()
     with ExecutorDask(dask_cluster) as executor:
         executor.session().close()
+
+
+# Dask runs it in a worker before that begins.
+_HIDING = """\
+import sys
+
+sys.modules[{module!r}] = None
+"""
+
+
+@pytest.mark.parametrize("module", ["dotflow", "dotflow.workers"])
+def test_a_worker_without_dotflow_that_comes_later(tmp_path: Path, module: str) -> None:
+    """It fails its attempt with an error that tells which worker, instead of a wait for ever.
+
+    So does one with dotflow 1.x, which has other modules.
+    """
+    preload = tmp_path / "hiding.py"
+    preload.write_text(_HIDING.format(module=module))
+    processes = DaskProcesses(tmp_path)
+    processes.start(0)
+    try:
+        address = processes.address
+        with ExecutorDask(address) as executor:
+            session = executor.session()
+            processes.add_worker("--no-nanny", "--preload", str(preload))
+            session.submit(1, Attempt(one, "one", "id", None, None, 0))
+            ((ticket, outcome),) = session.wait(30)
+            session.close()
+    finally:
+        processes.stop()
+    assert (ticket, outcome.failure.name) == (1, "ClusterUnusable")
+    assert re.fullmatch(
+        rf"The Dask cluster at {address} cannot be used: its worker tcp://[\d.:]+ "
+        r"has no module 'dotflow'\. Install dotflow, and the modules of your steps, wherever .*",
+        outcome.failure.message,
+    )

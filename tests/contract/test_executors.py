@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -158,6 +159,38 @@ def test_what_cannot_travel_is_an_error_of_other_processes(executor: Any) -> Non
     assert (result.failure.name, given.failure.name) == ("PicklingFailed", "PicklingFailed")
     assert "the result of step unpicklable (lock) cannot travel" in result.failure.message
     assert "the input of step repeated cannot travel" in given.failure.message
+
+
+class _ExitsWhenRead:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return sys.exit, (3,)
+
+
+class _ExitsWhenPickled:
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise SystemExit(4)
+
+
+@action
+def exits_when_pickled() -> Any:
+    """Give what ends a program that pickles it."""
+    return _ExitsWhenPickled()
+
+
+def test_what_ends_a_program_on_its_way_ends_no_worker(executor: Any) -> None:
+    """As a module of a step that exits when it is imported: it is an error of that attempt."""
+    flow = DotFlow(config=Config(executor=executor), name="work")
+    flow.task.add(repeated, initial_context=_ExitsWhenRead())
+    flow.task.add(exits_when_pickled)
+    flow.task.add(one)
+    flow.start(mode="parallel")
+    read, pickled, other = flow.task.queue
+    assert other.status == "Completed"
+    if isinstance(executor, ThreadPoolExecutor):
+        assert (read.failure.name, pickled.status) == ("TypeError", "Completed")
+        return
+    told = [(it.failure.kind, it.failure.name, it.failure.message) for it in (read, pickled)]
+    assert told == [("error", "SystemExit", "3"), ("error", "SystemExit", "4")]
 
 
 def test_a_broken_pool_is_a_lost_worker_and_no_hang() -> None:

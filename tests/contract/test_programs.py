@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from late_threads import needs_late_threads
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Script = Any
 
@@ -39,6 +44,33 @@ def test_parallel_without_a_main_guard(script: Script) -> None:
     """)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["main module runs", "[6, 6, True, 15]"]
+
+
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_parallel_where_standard_streams_are_closed(closed: str, tmp_path: Path) -> None:
+    """Descriptors of ours that take the numbers of those streams are no less ours."""
+    program = tmp_path / "program.py"
+    program.write_text(_PROGRAM, encoding="utf-8")
+    told = tmp_path / "told"
+    command = ["/bin/sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, program, told]
+    subprocess.run(command, check=True, timeout=20)
+    assert told.read_text(encoding="utf-8") == "['Completed', 'Completed']"
+
+
+_PROGRAM = """
+import sys
+from pathlib import Path
+from dotflow import Config, DotFlow, action
+from dotflow.providers import ExecutorLocal
+
+@action
+def one(): return 1
+
+flow = DotFlow(config=Config(executor=ExecutorLocal(workers=2)))
+flow.task.add([one, one])
+flow.start(mode="parallel")
+Path(sys.argv[1]).write_text(str([task.status for task in flow.result_task()]))
+"""
 
 
 @pytest.mark.parametrize("mode", ["sequential", "background"])

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import linecache
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from waiting import wait_for
 
 from dotflow import Config, DotFlow, action
 from dotflow.providers import ExecutorLocal, LogDefault
 from dotflow.workers.occupancy import everywhere
+from dotflow.workers.process import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,6 +83,36 @@ def test_interrupted_while_a_result_is_read(executor: ExecutorLocal) -> None:
         flow_on(executor, step).start(mode="parallel")
 
     assert counts_of(executor) == (0, 0)
+    flow = flow_on(executor, one)
+    flow.start(mode="parallel")
+    assert flow.result_storage() == [1]
+
+
+def test_interrupted_again_while_it_cleans_up(
+    executor: ExecutorLocal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by who presses Ctrl-C until something happens: the place is there again all the same."""
+    owner, end = os.getpid(), Worker.kill
+
+    class Interrupting:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return _interrupt_in, (owner,)
+
+    @action
+    def step() -> object:
+        return Interrupting()
+
+    def interrupted(worker: Worker) -> str:
+        os.kill(owner, signal.SIGINT)
+        return end(worker)
+
+    flow = flow_on(executor, step)
+    with monkeypatch.context() as patched:
+        patched.setattr(Worker, "kill", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            flow.start(mode="parallel")
+
+    wait_for(lambda: counts_of(executor) == (0, 0))
     flow = flow_on(executor, one)
     flow.start(mode="parallel")
     assert flow.result_storage() == [1]

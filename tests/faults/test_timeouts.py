@@ -15,6 +15,7 @@ from late_threads import needs_late_threads
 from waiting import is_gone
 
 from dotflow import Config, DotFlow, action
+from dotflow.core.attempt import Attempt
 from dotflow.providers import ExecutorLocal, LogDefault
 
 if TYPE_CHECKING:
@@ -165,6 +166,22 @@ def test_a_late_step_is_gone_within_a_second(
     assert failed.failure.kind == "timeout"
     assert failed.duration == pytest.approx(TIMEOUT, abs=0.9)
     assert [task.status for task in others] == ["Completed"] * 2
+
+
+@pytest.mark.parametrize("seconds", [30 * 86_400, 1e300])
+def test_a_time_too_long_for_the_system_to_wait(seconds: float, executor: ExecutorLocal) -> None:
+    """A timeout, and a wait for a retry, may be longer than a system's call can wait for."""
+
+    @action(timeout=seconds)
+    def step() -> int:
+        return 1
+
+    assert [task.status for task in run(executor, step)] == ["Completed"]
+    session = executor.session()
+    session.submit(1, Attempt(step, "step", "id", None, None, 0))
+    ((ticket, outcome),) = session.wait(seconds)
+    session.close()
+    assert (ticket, outcome.value) == (1, 1)
 
 
 def test_a_late_result_is_late_also_for_a_busy_run(executor: ExecutorLocal) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -65,11 +66,18 @@ def test_idle_worker_killed_right_before_a_run(executor: ExecutorLocal) -> None:
         assert [task.status for task in flow.result_task()] == ["Completed"] * 4
 
 
+def _only_closes_its_connection() -> None:
+    os.closerange(3, 256)
+    threading.Event().wait(20)
+
+
 @pytest.mark.parametrize(
     ("end", "told"),
     [
         (lambda: os.kill(os.getpid(), signal.SIGKILL), "was killed by SIGKILL"),
         (lambda: os._exit(7), "exited with code 7"),
+        (lambda: os.closerange(3, 256), "exited with code 1"),
+        (_only_closes_its_connection, "has closed its connection while it ran dying"),
     ],
 )
 def test_worker_that_dies_in_a_step(end: Any, told: str, executor: ExecutorLocal) -> None:
@@ -295,6 +303,26 @@ def test_surroundings_reach_warm_workers(
     flow.task.add([surroundings] * 2)
     flow.start(mode="parallel")
     assert flow.result_storage() == [(str(tmp_path), "new")] * 2
+
+
+def test_a_default_timeout_of_sockets_is_not_ours(executor: ExecutorLocal) -> None:
+    """An application may set one: its workers stay, and large results come."""
+
+    @action
+    def large() -> bytes:
+        return bytes(20_000_000)
+
+    socket.setdefaulttimeout(0.2)
+    try:
+        before = workers_of(executor)
+        flow = flow_on(executor)
+        flow.task.add(large)
+        flow.start(mode="parallel")
+    finally:
+        socket.setdefaulttimeout(None)
+    (task,) = flow.result_task()
+    assert (task.status, len(task.current_context.storage or b"")) == ("Completed", 20_000_000)
+    assert workers_of(executor) == before
 
 
 def test_closed_executor_starts_anew(executor: ExecutorLocal) -> None:

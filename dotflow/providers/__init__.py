@@ -43,6 +43,8 @@ _BUILT_IN: Final = {
     "TracerDefault": "tracer_default",
 }
 
+__all__ = [*_BUILT_IN]  # noqa: PLE0604 - names, all of them
+
 
 def __getattr__(name: str) -> Any:
     provider = _built_in(name) if name in _BUILT_IN else _from_others(name)

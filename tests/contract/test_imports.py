@@ -124,6 +124,13 @@ def test_provider_is_found_by_package_and_by_module(name: str, module: str) -> N
     assert provider.__name__ == name
 
 
+def test_the_package_names_its_providers() -> None:
+    """`from dotflow.providers import *` gives the providers, not the modules that hold them."""
+    providers = importlib.import_module("dotflow.providers")
+    assert all(isinstance(getattr(providers, name), type) for name in providers.__all__)
+    assert PROVIDERS.keys() <= set(providers.__all__)
+
+
 def test_unknown_provider_raises_attribute_error() -> None:
     """A name that no provider has raises AttributeError, which names it."""
     providers = importlib.import_module("dotflow.providers")

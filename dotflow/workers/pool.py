@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import _thread
-import atexit
-import contextlib
 import os
-import weakref
 from collections import deque
 from functools import partial
 from threading import Thread
@@ -16,15 +12,13 @@ from typing import TYPE_CHECKING, Final
 from dotflow.core.locks import fork_safe_lock
 from dotflow.workers.descriptors import pipe
 from dotflow.workers.occupancy import everywhere
+from dotflow.workers.pools import enrol, live_workers, publish_elsewhere
 from dotflow.workers.process import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Wake = Callable[[], None]
-
-_pools: Final[list[weakref.ref[Pool]]] = []
-_pools_lock: Final = fork_safe_lock()
 
 _POLITE: Final = 1.0  # seconds that all workers together get to end by themselves
 
@@ -50,12 +44,7 @@ class Pool:
         self._starting: list[Wake] = []
         self._waiting: deque[Wake] = deque()
         self._promised: list[Wake] = []
-        with _pools_lock:
-            if not _pools:
-                _register()
-            # The first one stays: it tells that the interpreter knows.
-            _pools[1:] = [each for each in _pools[1:] if each() is not None]
-            _pools.append(weakref.ref(self))
+        enrol(self)
 
     def counts(self) -> tuple[int, int]:
         """Tell how many workers live, and how many of them are lent."""
@@ -213,7 +202,7 @@ class Pool:
         for end in self._lifeline:
             close_descriptor(end)
         if idle:
-            _publish_elsewhere()
+            publish_elsewhere()
 
     def forget(self) -> None:
         """Start with nothing in a forked copy of the process."""
@@ -237,33 +226,3 @@ def _uninterrupted(call: Callable[[], None]) -> None:
         call()
     else:
         thread.join()
-
-
-def live_workers() -> int:
-    """Tell how many workers live, of all pools of this process."""
-    return sum(pool.live() for pool in _living())
-
-
-def _living() -> list[Pool]:
-    found = [each() for each in tuple(_pools)]
-    return [pool for pool in found if pool is not None]
-
-
-def _publish_elsewhere() -> None:
-    # Garbage is collected at any moment, also while this thread holds a lock of a listener's:
-    # another one tells them. Started without `threading`, whose own locks may be held as well.
-    with contextlib.suppress(RuntimeError):  # no threads at the interpreter's exit
-        _thread.start_new_thread(everywhere.publish, (live_workers,))
-
-
-def _register() -> None:
-    # The interpreter never forgets what it was told to call, so it is told once, not of each.
-    atexit.register(_each, Pool.close)
-    os.register_at_fork(after_in_child=partial(_each, Pool.forget))
-
-
-def _each(end: Callable[[Pool], None]) -> None:
-    # An error of one keeps no other from it.
-    with contextlib.ExitStack() as all_of_them:
-        for pool in _living():
-            all_of_them.callback(end, pool)

@@ -19,7 +19,7 @@ from dotflow.workers.job import Jobs
 from dotflow.workers.occupancy import everywhere
 from dotflow.workers.performing import failure_read
 from dotflow.workers.pickling import load, load_or_none
-from dotflow.workers.pool import live_workers
+from dotflow.workers.pools import live_workers
 from dotflow.workers.surroundings import Surroundings
 from dotflow.workers.wire import Closed
 

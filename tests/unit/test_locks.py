@@ -36,7 +36,7 @@ lock = fork_safe_lock()
     "errors": "from dotflow.core.hooks import _reporting as lock",
     "lists of tasks' errors": "from dotflow.core.task.model import _making as lock",
     "pickling": "from dotflow.workers.pickling import _by_value_lock as lock",
-    "pools": "from dotflow.workers.pool import _pools_lock as lock",
+    "pools": "from dotflow.workers.pools import _lock as lock",
     "an executor": """
 from dotflow.providers import ExecutorLocal
 lock = ExecutorLocal()._lock

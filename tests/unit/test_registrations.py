@@ -13,8 +13,9 @@ from dotflow import Config, action
 from dotflow.core.hooks import Announcer, report
 from dotflow.core.task import Task
 from dotflow.testing import Recording, RecordingLog
-from dotflow.workers import pool
+from dotflow.workers import pools
 from dotflow.workers.occupancy import Occupancy
+from dotflow.workers.pool import Pool
 from dotflow_otel import LogStructlog, drops, endings, forks
 
 if TYPE_CHECKING:
@@ -149,19 +150,19 @@ def test_what_ends_at_exit() -> None:
 
 def test_pools(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads make pools at the same time: the workers of both are counted."""
-    monkeypatch.setattr(pool, "_pools", [])
-    monkeypatch.setattr(pool.atexit, "register", lambda *_: None)
-    monkeypatch.setattr(pool.os, "register_at_fork", lambda **_: None)
+    monkeypatch.setattr(pools, "_pools", [])
+    monkeypatch.setattr(pools.atexit, "register", lambda *_: None)
+    monkeypatch.setattr(pools.os, "register_at_fork", lambda **_: None)
 
     def prepare() -> Calls:
-        pool._pools.clear()
-        made: list[pool.Pool] = []
+        pools._pools.clear()
+        made: list[Pool] = []
 
         def make() -> None:
-            made.append(pool.Pool(1))
+            made.append(Pool(1))
 
         def check() -> None:
-            assert {each() for each in pool._pools} == set(made)
+            assert {each() for each in pools._pools} == set(made)
             made.clear()
 
         return make, make, check

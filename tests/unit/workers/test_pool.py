@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dotflow.workers import pool as pool_module
+from dotflow.workers import pools
 from dotflow.workers.occupancy import everywhere
-from dotflow.workers.pool import Pool, live_workers
+from dotflow.workers.pool import Pool
+from dotflow.workers.pools import live_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -189,13 +191,13 @@ def test_a_pool_that_is_let_go() -> None:
 def test_many_pools_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter is told once of them all, and those that are gone are forgotten."""
     told: list[object] = []
-    monkeypatch.setattr(pool_module, "_pools", [])
-    monkeypatch.setattr(pool_module.atexit, "register", lambda *call: told.append(call))
-    monkeypatch.setattr(pool_module.os, "register_at_fork", lambda **call: told.append(call))
+    monkeypatch.setattr(pools, "_pools", [])
+    monkeypatch.setattr(pools.atexit, "register", lambda *call: told.append(call))
+    monkeypatch.setattr(pools.os, "register_at_fork", lambda **call: told.append(call))
     for _ in range(20):
         Pool(1)
     assert len(told) == 2
-    assert len(pool_module._pools) == 2  # the first stands for the telling
+    assert len(pools._pools) == 2  # the first stands for the telling
 
 
 class Listener:
@@ -231,6 +233,6 @@ def test_listeners_hear_of_a_pool_that_is_let_go(held: str) -> None:
 def test_an_unused_pool_that_is_let_go_tells_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no news."""
     told: list[object] = []
-    monkeypatch.setattr(pool_module, "_publish_elsewhere", lambda: told.append(1))
+    monkeypatch.setattr(pool_module, "publish_elsewhere", lambda: told.append(1))
     Pool(1)
     assert told == []

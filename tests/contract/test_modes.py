@@ -241,7 +241,7 @@ def test_tasks_carry_all_of_their_outcome(
         assert task.started_at <= task.finished_at
         assert task.finished_at.timestamp() <= after.timestamp() + 0.1
         elapsed = (task.finished_at - task.started_at).total_seconds()
-        assert task.duration == pytest.approx(elapsed, abs=0.5)
+        assert task.duration == pytest.approx(elapsed, abs=0.05)
     assert first.finished_at.timestamp() <= second.started_at.timestamp() + 0.02
 
 

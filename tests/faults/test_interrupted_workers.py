@@ -67,9 +67,8 @@ def dying() -> None:
     os._exit(3)
 
 
-def test_interrupted_while_a_result_is_read(executor: ExecutorLocal) -> None:
-    """The worker whose result it was is no longer lent, and a later run gets one."""
-    owner = os.getpid()
+def gives_interrupting(owner: int) -> Any:
+    """Give a step whose result interrupts the process that reads it, where that is `owner`."""
 
     class Interrupting:
         def __reduce__(self) -> tuple[Any, ...]:
@@ -79,8 +78,13 @@ def test_interrupted_while_a_result_is_read(executor: ExecutorLocal) -> None:
     def step() -> object:
         return Interrupting()
 
+    return step
+
+
+def test_interrupted_while_a_result_is_read(executor: ExecutorLocal) -> None:
+    """The worker whose result it was is no longer lent, and a later run gets one."""
     with pytest.raises(KeyboardInterrupt):
-        flow_on(executor, step).start(mode="parallel")
+        flow_on(executor, gives_interrupting(os.getpid())).start(mode="parallel")
 
     assert counts_of(executor) == (0, 0)
     flow = flow_on(executor, one)
@@ -94,19 +98,11 @@ def test_interrupted_again_while_it_cleans_up(
     """As by who presses Ctrl-C until something happens: the place is there again all the same."""
     owner, end = os.getpid(), Worker.kill
 
-    class Interrupting:
-        def __reduce__(self) -> tuple[Any, ...]:
-            return _interrupt_in, (owner,)
-
-    @action
-    def step() -> object:
-        return Interrupting()
-
     def interrupted(worker: Worker) -> str:
         os.kill(owner, signal.SIGINT)
         return end(worker)
 
-    flow = flow_on(executor, step)
+    flow = flow_on(executor, gives_interrupting(owner))
     with monkeypatch.context() as patched:
         patched.setattr(Worker, "kill", interrupted)
         with pytest.raises(KeyboardInterrupt):

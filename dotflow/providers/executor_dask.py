@@ -21,7 +21,8 @@ class ExecutorDask(Executor):
     """Runs attempts on the workers of a Dask cluster, each attempt at most once.
 
     Without an address it starts a cluster of processes on this machine, of one thread each,
-    when first needed; they end with `close` or with the program. With one it uses the
+    when first needed; they end with `close` or with the program, and as long as they live
+    Dask's own log tells of errors alone on this process's stderr. With one it uses the
     cluster there, whose scheduler and workers must be able to import `dotflow`, the workers
     also the modules of the steps. A dead worker fails the attempts that it had begun. A
     timed-out step is abandoned where it runs.

@@ -112,7 +112,7 @@ class LocalSession(Session):
             self._introduce(worker, job)
             worker.send(job.head(), job.body)
         except Closed:
-            self._lost(worker)
+            self._disconnected(worker)
             return
         if worker.wants_to_send:
             self._crew.watch_sending(worker)
@@ -172,9 +172,7 @@ class LocalSession(Session):
                     self._crew.watch_sending(worker)
             frame = worker.read()
         except Closed:
-            # Its process, which ends a moment later, tells how, unless it goes on.
-            ended = worker.has_ended(_MOMENT)
-            self._lost(worker, None if ended else "has closed its connection")
+            self._disconnected(worker)
             return
         if frame is not None:
             self._take_in(worker, frame)
@@ -242,6 +240,11 @@ class LocalSession(Session):
         job = self._jobs[worker]
         self._drop(worker)
         self._give_up(job, job.timeout(), started, worker.pid)
+
+    def _disconnected(self, worker: Worker) -> None:
+        # Its process, which ends a moment later, tells how, unless it goes on.
+        ended = worker.has_ended(_MOMENT)
+        self._lost(worker, None if ended else "has closed its connection")
 
     def _lost(self, worker: Worker, how: str | None = None) -> None:
         job = self._jobs.get(worker)

@@ -249,9 +249,13 @@ class Manager:
         if str(workflow_id) != str(self.workflow_id):
             expected = f"the Manager's workflow is {self.workflow_id!s}"
             raise InvalidOption("workflow_id", workflow_id, expected)
+        if groups is None:
+            groups = grouper(tasks)
+        elif groups is not self._whole.groups:
+            check_groups(groups, tasks)
         return _Part(
             tasks,
-            grouper(tasks) if groups is None else check_groups(groups, tasks),
+            groups,
             options.get("ignore", self.keep_going),
             options.get("resume", self.resume),
         )
@@ -286,7 +290,7 @@ class Manager:
         run, holder = self._latest, object()
         try:
             if run.hold(holder):
-                run.adopt(part.tasks)
+                run.join(part.tasks)
             else:
                 run = self._latest = self._new_run(mode, part, holder, calls_back=False)
                 run.begin()
@@ -384,8 +388,9 @@ class _OpenRun:
         self.record = record
         self.calls_back = calls_back
         self.hooks = RunHooks(config)
-        self.tasks: list[Task] = []
+        self.tasks = list(tasks)
         self.thread: Thread | None = None
+        self._given: Sequence[Task] | None = tasks
         self._writer = TaskWriter(record, config, checkpoints)
         self._checkpoints = checkpoints
         self._error: BaseException | None = None
@@ -393,12 +398,16 @@ class _OpenRun:
         self._holders = {holder}
         self._is_noted = self._has_ended = False
         self._clock = monotonic()
-        self.adopt(tasks)
-
-    def adopt(self, tasks: Sequence[Task]) -> None:
-        """Make tasks part of the run; those that ran before are as fresh as when added."""
         for task in tasks:
-            if task.run is not self.record:
+            self._writer.adopt(task)
+
+    def join(self, tasks: Sequence[Task]) -> None:
+        """Make the tasks of a part tasks of the run; what ran before is as fresh as when added."""
+        given, self._given = self._given, None
+        if tasks is given:
+            return  # the first part has them all, untouched
+        for task in tasks:
+            if task.run is not self._writer.run:
                 self._writer.adopt(task)
                 self.tasks.append(task)
             elif task.status != TypeStatus.NOT_STARTED:

@@ -251,7 +251,7 @@ class Manager:
             raise InvalidOption("workflow_id", workflow_id, expected)
         if groups is None:
             groups = grouper(tasks)
-        elif groups is not self._whole.groups:
+        elif tasks is not self.tasks or groups is not self._whole.groups:
             check_groups(groups, tasks)
         return _Part(
             tasks,

@@ -124,11 +124,7 @@ class Manager:
         self.tasks = check_tasks(tasks)
         self.on_success = on_success
         self.on_failure = on_failure
-        self.mode = mode
-        self.keep_going = keep_going
-        self.resume = resume
         self.workflow_id = uuid4() if workflow_id is None else workflow_id
-        self.workflow_name = workflow_name or "workflow"
         self.config = config
         self.on_input_change = on_input_change
         self.fingerprint = fingerprint
@@ -136,6 +132,8 @@ class Manager:
         if keep_checkpoints is None:
             keep_checkpoints = config is not None and workflow_id is not None
         self._keeps_checkpoints = keep_checkpoints
+        self._mode = mode
+        self._name = workflow_name or "workflow"
         self._whole = _Part(self.tasks, grouper(self.tasks), keep_going, resume)
         self._latest = self._new_run(mode, self._whole, self, calls_back=True)
         self._has_begun = False
@@ -150,7 +148,7 @@ class Manager:
         run, whole = self._latest, self._whole
         try:
             run.begin()
-            getattr(self, self.mode)(
+            getattr(self, self._mode)(
                 tasks=whole.tasks,
                 workflow_id=self.workflow_id,
                 ignore=whole.keep_going,
@@ -256,8 +254,8 @@ class Manager:
         return _Part(
             tasks,
             groups,
-            options.get("ignore", self.keep_going),
-            options.get("resume", self.resume),
+            options.get("ignore", self._whole.keep_going),
+            options.get("resume", self._whole.resume),
         )
 
     def _new_run(self, mode: str, part: _Part, holder: object, *, calls_back: bool) -> _OpenRun:
@@ -265,7 +263,7 @@ class Manager:
         record = Run(
             id=fresh_id(),
             workflow_id=self.workflow_id,
-            name=self.workflow_name,
+            name=self._name,
             mode=mode_that_runs(mode, part.groups),
             task_count=len(part.tasks),
             started_at=datetime.now().timestamp(),
@@ -340,7 +338,7 @@ class Manager:
         finally:
             try:
                 if run.calls_back:
-                    self._callback_workflow(run.tasks)
+                    self._callback_workflow(tasks=run.tasks)
             finally:
                 interruption = run.end()  # where an override did not
                 if interruption is not None:

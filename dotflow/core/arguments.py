@@ -6,7 +6,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
@@ -29,7 +29,7 @@ def refuse_unknown(where: str, given: Iterable[str], known: Iterable[str]) -> No
     names = tuple(known)
     for name in given:
         if name not in names:
-            raise TypeError(f"{where}() takes no argument {name!r}: {_hint(name, names)}")
+            raise TypeError(f"{where}() takes no argument {name!r}: {meant(name, names)}")
 
 
 def strict_arguments(function: _Function) -> _Function:
@@ -62,7 +62,8 @@ def strict_arguments(function: _Function) -> _Function:
     return cast("_Function", strict)
 
 
-def _hint(name: str, known: tuple[str, ...]) -> str:
+def meant(name: str, known: Sequence[str]) -> str:
+    """Return which of some names was meant by another, or else which there are."""
     if not known:
         return "it takes none"
     from difflib import get_close_matches  # noqa: PLC0415 - for this message alone

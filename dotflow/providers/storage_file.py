@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 from dotflow.abc.storage import Storage
 from dotflow.core.arguments import strict_arguments
 from dotflow.core.context import Context
-from dotflow.core.exception import StorageError
+from dotflow.core.exception import InvalidOption, StorageError
 from dotflow.core.keys import task_key
-from dotflow.core.options import check_folder, check_instance, check_seconds, check_text
+from dotflow.core.options import check_folder, check_seconds, check_text
 from dotflow.providers.file_lock import have_locks, locked
 from dotflow.providers.storage_codec import encode
 from dotflow.providers.storage_document import Header, dump, load, peek
@@ -142,7 +142,7 @@ class StorageFile(Storage):
         return None if found is None else found[0].fingerprint
 
     def _file(self, key: str) -> Path:
-        check_text("key", key, blank=True)
+        _check_key(key)
         return self._folder / file_name(key)
 
     def _locked(self) -> AbstractContextManager[None]:
@@ -152,7 +152,7 @@ class StorageFile(Storage):
     def _written(
         self, key: str, context: Context, ttl: float | None, fingerprint: str | None
     ) -> Iterator[Path]:
-        check_text("key", key, blank=True)
+        _check_key(key)
         _check_context("context", context)
         check_seconds("ttl", ttl, optional=True, zero=True)
         check_text("fingerprint", fingerprint, optional=True, blank=True)
@@ -200,8 +200,17 @@ class StorageFile(Storage):
         return False
 
 
+# What a step returned may be secret: of a value that is none of these the type is told alone.
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str):
+        raise InvalidOption("key", type(key), "give a text")
+
+
 def _check_context(option: str, context: object) -> None:
-    check_instance(option, context, Context, "give a Context, as Context(storage=...)")
+    if not isinstance(context, Context):
+        raise InvalidOption(option, type(context), "give a Context, as Context(storage=...)")
 
 
 def _live(file: Path) -> bool:

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from dotflow import Config, Context, DotFlow, action
 from dotflow.abc.storage import Storage
 from dotflow.core.exception import WrongMoment
-from dotflow.providers import ExecutorLocal, LogDefault, SchedulerCron, StorageFile
+from dotflow.providers import ExecutorDask, ExecutorLocal, LogDefault, SchedulerCron, StorageFile
 from dotflow_otel import (
     LogStructlog,
     MetricsOpenTelemetry,
@@ -202,6 +202,13 @@ def test_an_executor_that_is_closed_starts_anew() -> None:
         workflow.task.add(ok)
         workflow.start(mode="parallel")
         assert workflow.result_storage() == ["ok"]
+        executor.close()
+        executor.close()
+
+
+def test_a_cluster_that_was_never_used_is_closed() -> None:
+    """`close` may come before the first run, and twice; nobody is connected to."""
+    with ExecutorDask("tcp://127.0.0.1:1") as executor:
         executor.close()
         executor.close()
 

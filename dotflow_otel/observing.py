@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _logger: Final = logging.getLogger("dotflow_otel")
 
-# What `observe` takes, in the order in which it is told.
+# What `observe` takes, in the order in which they are listed.
 ARGUMENTS: Final = (
     *("service_name", "registry", "buckets", "level", "timeout", "logs"),
     *Slots.__annotations__,

@@ -14,7 +14,7 @@ from dotflow.abc.storage import Storage
 from dotflow.abc.tracer import Tracer
 from dotflow.core.exception import NotCallableObject, repr_of
 from dotflow.core.once import once
-from dotflow.core.options import call_it
+from dotflow.core.options import instance_hint
 from dotflow.providers.executor_local import shared_executor
 from dotflow.providers.log_default import LogDefault
 from dotflow.providers.metrics_default import MetricsDefault
@@ -150,14 +150,14 @@ def _check_slot(name: str, value: Any) -> None:
         return
     other = _OTHER_EXECUTORS if interface is Executor else ""
     kind = f"{interface.__module__}.{interface.__qualname__}"
-    raise NotCallableObject(name, f"an instance of {kind}{other}, not {_told(value)}")
+    raise NotCallableObject(name, f"an instance of {kind}{other}, not {_described(value)}")
 
 
-def _told(value: Any) -> str:
+def _described(value: Any) -> str:
     if isinstance(value, type):
         # One of `concurrent.futures` has no more than the name of its method to be known by.
         is_provider = issubclass(value, tuple(_INTERFACES.values())) or hasattr(value, "submit")
-        return f"{value!r}; {call_it(value)}" if is_provider else repr(value)
+        return f"{value!r}; {instance_hint(value)}" if is_provider else repr(value)
     for slot, interface in _INTERFACES.items():
         if isinstance(value, interface):
             return f"{repr_of(value)}, which is for {slot}="

@@ -93,14 +93,14 @@ def check_instance(option: str, value: object, kind: type, expected: str) -> Non
     """Check an instance of a class."""
     if not isinstance(value, kind):
         is_class = isinstance(value, type) and issubclass(value, kind)
-        raise InvalidOption(option, value, call_it(value) if is_class else expected)
+        raise InvalidOption(option, value, instance_hint(value) if is_class else expected)
 
 
 def check_method(option: str, value: object, method: str, expected: str) -> None:
     """Check that an object has a method, which is all that is asked of its class."""
     found = _has(value, method)
     if isinstance(value, type) or not found:
-        raise InvalidOption(option, value, call_it(value) if found else expected)
+        raise InvalidOption(option, value, instance_hint(value) if found else expected)
 
 
 def check_callable(option: str, value: object, expected: str) -> None:
@@ -127,7 +127,7 @@ def _not_a_folder(path: str) -> str | None:
     return None if os.path.isdir(at) else at  # noqa: PTH112
 
 
-def call_it(provider: Any) -> str:
+def instance_hint(provider: Any) -> str:
     """Return what to do where a class was given in place of an instance."""
     return f"this is the class itself: call it, as {provider.__name__}(...)"
 

@@ -200,7 +200,7 @@ class StorageFile(Storage):
         return False
 
 
-# What a step returned may be secret: of a value that is none of these the type is told alone.
+# What a step returned may be secret: of a value that is none of these only the type is shown.
 
 
 def _check_key(key: object) -> None:

@@ -9,7 +9,7 @@ from dotflow.abc.metrics import Metrics
 from dotflow.abc.notify import Notify
 from dotflow.abc.server import Server
 from dotflow.abc.tracer import Tracer
-from dotflow.core.arguments import meant, strict_arguments
+from dotflow.core.arguments import strict_arguments, suggestion
 from dotflow.core.exception import InvalidOption
 from dotflow.core.options import check_instance, check_text
 
@@ -74,7 +74,7 @@ class Recorder:
         check_text("hook", hook)
         known = _hooks_of(type(self))
         if hook not in known:
-            raise InvalidOption("hook", hook, meant(hook, known))
+            raise InvalidOption("hook", hook, suggestion(hook, known))
         return [
             call.facts for call in self.calls if call.provider == self.slot and call.hook == hook
         ]

@@ -14,7 +14,7 @@ from dotflow.abc.storage import Storage
 from dotflow.abc.tracer import Tracer
 from dotflow.core.exception import NotCallableObject, repr_of
 from dotflow.core.once import once
-from dotflow.core.options import instance_hint
+from dotflow.core.checks import instance_hint
 from dotflow.providers.executor_local import shared_executor
 from dotflow.providers.log_default import LogDefault
 from dotflow.providers.metrics_default import MetricsDefault

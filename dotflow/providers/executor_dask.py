@@ -8,7 +8,7 @@ from dotflow.abc.executor import Executor, Session
 from dotflow.core.arguments import strict_arguments
 from dotflow.core.exception import InvalidOption, ModuleNotFound
 from dotflow.core.locks import fork_safe_lock
-from dotflow.core.options import check_count, check_seconds, check_text
+from dotflow.core.checks import check_count, check_seconds, check_text
 from dotflow.providers.executor_local import cores
 
 if TYPE_CHECKING:

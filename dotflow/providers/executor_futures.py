@@ -13,7 +13,7 @@ from dotflow.core.arguments import strict_arguments
 from dotflow.core.attempt import Attempt, Outcome
 from dotflow.core.exception import DotflowError, ExecutorUnusable, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
-from dotflow.core.options import check_count, check_instance
+from dotflow.core.checks import check_count, check_instance
 from dotflow.providers.dask_access import DaskDoor, client_of, losses_of_dask
 from dotflow.workers.performing import not_interrupted
 from dotflow.workers.remote import Packer, perform_packed, perform_shared, unpacked

@@ -9,7 +9,7 @@ from dotflow.abc.executor import Executor, Session
 from dotflow.core.arguments import strict_arguments
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.once import once
-from dotflow.core.options import check_count
+from dotflow.core.checks import check_count
 
 if TYPE_CHECKING:
     from dotflow.workers.pool import Pool

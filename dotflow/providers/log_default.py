@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from dotflow.abc.log import Log, level_of
 from dotflow.core.arguments import strict_arguments
-from dotflow.core.options import check_choice, check_file
+from dotflow.core.checks import check_choice, check_file
 from dotflow.settings import Settings
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dotflow.core.options import check_choice
+from dotflow.core.checks import check_choice
 from dotflow.core.types import TypeOverlap
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dotflow.abc.noop import noop
 from dotflow.abc.server import Server
 from dotflow.core.arguments import strict_arguments
-from dotflow.core.options import check_seconds
+from dotflow.core.checks import check_seconds
 
 if TYPE_CHECKING:
     from urllib.request import OpenerDirector

@@ -13,7 +13,7 @@ from dotflow.core.arguments import strict_arguments
 from dotflow.core.context import Context
 from dotflow.core.exception import InvalidOption, StorageError
 from dotflow.core.keys import task_key
-from dotflow.core.options import check_folder, check_seconds, check_text
+from dotflow.core.checks import check_folder, check_seconds, check_text
 from dotflow.providers.file_lock import have_locks, locked
 from dotflow.providers.storage_codec import encode
 from dotflow.providers.storage_document import Header, dump, load, peek

@@ -11,7 +11,7 @@ from dotflow.abc.server import Server
 from dotflow.abc.tracer import Tracer
 from dotflow.core.arguments import strict_arguments, suggestion
 from dotflow.core.exception import InvalidOption
-from dotflow.core.options import check_instance, check_text
+from dotflow.core.checks import check_instance, check_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

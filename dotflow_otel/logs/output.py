@@ -16,7 +16,7 @@ from structlog.dev import ConsoleRenderer, plain_traceback
 
 from dotflow.core.exception import InvalidOption
 from dotflow.core.locks import fork_safe_lock
-from dotflow.core.options import check_choice, check_file, check_method
+from dotflow.core.checks import check_choice, check_file, check_method
 from dotflow.settings import Settings
 from dotflow_otel.conventions import BOUND
 

@@ -9,7 +9,7 @@ from numbers import Real
 from typing import TYPE_CHECKING
 
 from dotflow.core.exception import InvalidOption
-from dotflow.core.options import check_method
+from dotflow.core.checks import check_method
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

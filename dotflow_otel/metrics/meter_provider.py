@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, V
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
 from dotflow.core.arguments import strict_arguments
-from dotflow.core.options import check_instance
+from dotflow.core.checks import check_instance
 from dotflow_otel import conventions as names
 from dotflow_otel.bounded import TIMEOUT, BoundedCall
 from dotflow_otel.endings import at_exit

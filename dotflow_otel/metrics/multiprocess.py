@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector, RestrictedRegistry
 
 from dotflow.core.arguments import strict_arguments
 from dotflow.core.exception import InvalidOption
-from dotflow.core.options import check_count
+from dotflow.core.checks import check_count
 from dotflow_otel import conventions as names
 from dotflow_otel.metrics.checks import check_registry
 

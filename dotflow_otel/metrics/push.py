@@ -14,7 +14,7 @@ from prometheus_client.exposition import default_handler
 
 from dotflow.core.arguments import strict_arguments
 from dotflow.core.exception import InvalidOption
-from dotflow.core.options import check_callable, check_seconds, check_text
+from dotflow.core.checks import check_callable, check_seconds, check_text
 from dotflow_otel.bounded import TIMEOUT
 from dotflow_otel.metrics.errors import PushFailed
 from dotflow_otel.metrics.multiprocess import shown

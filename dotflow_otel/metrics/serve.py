@@ -9,7 +9,7 @@ from prometheus_client import start_http_server
 
 from dotflow.core.arguments import strict_arguments
 from dotflow.core.exception import InvalidOption
-from dotflow.core.options import check_text
+from dotflow.core.checks import check_text
 from dotflow_otel.metrics.errors import CannotListen
 from dotflow_otel.metrics.multiprocess import shown
 

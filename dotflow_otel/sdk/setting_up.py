@@ -12,7 +12,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME
 
 from dotflow.core.arguments import strict_arguments
 from dotflow.core.locks import fork_safe_lock
-from dotflow.core.options import check_flag, check_seconds, check_text
+from dotflow.core.checks import check_flag, check_seconds, check_text
 from dotflow_otel.bounded import TIMEOUT
 from dotflow_otel.conventions import BUCKETS
 from dotflow_otel.metrics.checks import check_buckets

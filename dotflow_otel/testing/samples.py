@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dotflow.core.exception import InvalidOption
-from dotflow.core.options import check_text
+from dotflow.core.checks import check_text
 from dotflow_otel import conventions as names
 from dotflow_otel.testing.failures import near, or_list
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
-from dotflow.core.options import check_count, check_flag, check_instance, check_method, check_text
+from dotflow.core.checks import check_count, check_flag, check_instance, check_method, check_text
 from dotflow_otel.testing.collector import SpanCollector, provider_of
 from dotflow_otel.testing.family import Family
 from dotflow_otel.testing.outline import outline_of, waterfall_of

@@ -11,7 +11,7 @@ from opentelemetry.trace import SpanKind, set_span_in_context
 from dotflow.abc.tracer import Tracer
 from dotflow.core.arguments import strict_arguments
 from dotflow.core.failure import Failure
-from dotflow.core.options import check_method, check_text
+from dotflow.core.checks import check_method, check_text
 from dotflow.core.types.status import TypeStatus
 from dotflow_otel import conventions as names
 from dotflow_otel import span_ids

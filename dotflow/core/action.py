@@ -8,11 +8,10 @@ from itertools import count
 from types import CoroutineType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, Generic
 
-from dotflow.core.arguments import refuse_unknown
 from dotflow.core.context import Context, uuid_or_none
 from dotflow.core.exception import MissingActionDecorator
 from dotflow.core.retry import RetryPolicy
-from dotflow.core.signatures import own_parameters, parameters_of
+from dotflow.core.signatures import own_parameters, parameters_of, refuse_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable

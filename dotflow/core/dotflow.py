@@ -7,19 +7,14 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from dotflow.core.arguments import refuse_unknown, strict_arguments
 from dotflow.core.checkpoint import Checkpoints
 from dotflow.core.checks import check_text
 from dotflow.core.config import Config, check_config
 from dotflow.core.exception import MissingScheduler, RunInProgress
 from dotflow.core.hooks import call
 from dotflow.core.locks import fork_safe_lock
-from dotflow.core.options import (
-    RunOptions,
-    check_run_options,
-    check_workflow_id,
-)
-from dotflow.core.signatures import parameters_of
+from dotflow.core.modes import RUN_OPTIONS, check_run_options, check_workflow_id
+from dotflow.core.signatures import parameters_of, refuse_unknown, strict_arguments
 from dotflow.core.task import TaskBuilder
 from dotflow.core.workflow import Manager
 from dotflow.providers.scheduler_default import SchedulerDefault
@@ -29,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Never, Unpack
 
     from dotflow.core.context import Context
+    from dotflow.core.options import RunOptions
     from dotflow.core.task import Task
 
 # Arguments of `Manager` and of others that belong elsewhere here.
@@ -228,7 +224,7 @@ def _check_names(
             f"DotFlow.{method}() takes no positional argument, but got {len(positional)}: pass "
             f"options by name, as in {method}(mode='parallel')"
         )
-    known = [*RunOptions.__annotations__, *further]
+    known = [*RUN_OPTIONS, *further]
     for name in options:
         if name in _SET_ELSEWHERE and name not in known:
             where = _SET_ELSEWHERE[name]

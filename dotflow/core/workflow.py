@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from dotflow.core.arguments import refuse_unknown, strict_arguments
 from dotflow.core.background import start_in_background
 from dotflow.core.checkpoint import Checkpoints, open_checkpoints
 from dotflow.core.checks import check_text
@@ -18,20 +17,19 @@ from dotflow.core.hooks import RunHooks
 from dotflow.core.ids import fresh_id
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.modes import (
+    MODE_OPTIONS,
     SEQUENTIAL_GROUP,
+    check_groups,
+    check_run_options,
+    check_tasks,
+    check_workflow_id,
     grouper,
     mode_that_runs,
     parallel_chains,
     run_chains_here,
 )
-from dotflow.core.options import (
-    ModeOptions,
-    check_groups,
-    check_run_options,
-    check_tasks,
-    check_workflow_id,
-)
 from dotflow.core.run import Run
+from dotflow.core.signatures import refuse_unknown, strict_arguments
 from dotflow.core.task.model import basic_callback
 from dotflow.core.types.execution import TypeExecution
 from dotflow.core.types.input_change import TypeInputChange
@@ -44,8 +42,8 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from dotflow.core.config import Config
-    from dotflow.core.modes import Groups, Mode
-    from dotflow.core.options import Policy, RunOptions
+    from dotflow.core.modes import Groups
+    from dotflow.core.options import Mode, ModeOptions, Policy, RunOptions
     from dotflow.core.task.model import Task
 
 __all__ = ["Manager", "grouper"]
@@ -186,7 +184,7 @@ class Manager:
         events of its own, and without callbacks at its end.
 
         Args:
-            **options: See `ModeOptions`.
+            **options: See `dotflow.core.options.ModeOptions`.
 
         Returns:
             The tasks.
@@ -239,7 +237,7 @@ class Manager:
 
     def _part(self, mode: str, options: ModeOptions) -> _Part:
         """Return what a call of a mode is to run, checked."""
-        refuse_unknown(f"Manager.{mode}", options, ModeOptions.__annotations__)
+        refuse_unknown(f"Manager.{mode}", options, MODE_OPTIONS)
         check_run_options(options)
         given, groups = options.get("tasks"), options.get("groups")
         tasks = self.tasks if given is None or given is self.tasks else check_tasks(given)
@@ -345,13 +343,14 @@ class Manager:
                     raise interruption
 
 
-class _Part(NamedTuple):
+class _Part:
     """What one call of a mode runs."""
 
-    tasks: list[Task]
-    groups: Groups
-    keep_going: bool
-    resume: bool
+    def __init__(self, tasks: list[Task], groups: Groups, keep_going: bool, resume: bool) -> None:
+        self.tasks = tasks
+        self.groups = groups
+        self.keep_going = keep_going
+        self.resume = resume
 
 
 class _OpenRun:

@@ -9,11 +9,11 @@ from time import monotonic, monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow.abc.executor import Executor, Session
-from dotflow.core.arguments import strict_arguments
 from dotflow.core.attempt import Attempt, Outcome
 from dotflow.core.checks import check_count, check_instance
 from dotflow.core.exception import DotflowError, ExecutorUnusable, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
+from dotflow.core.signatures import strict_arguments
 from dotflow.providers.dask_access import DaskDoor, client_of, losses_of_dask
 from dotflow.workers.performing import not_interrupted
 from dotflow.workers.remote import Packer, perform_packed, perform_shared, unpacked

@@ -9,8 +9,8 @@ import weakref
 from typing import TYPE_CHECKING, Final
 
 from dotflow.abc.log import Log, level_of
-from dotflow.core.arguments import strict_arguments
 from dotflow.core.checks import check_choice, check_file
+from dotflow.core.signatures import strict_arguments
 from dotflow.settings import Settings
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.action import Action
-from dotflow.core.arguments import refuse_unknown
 from dotflow.core.config import Config, check_config, default_config
 from dotflow.core.context import Context
 from dotflow.core.exception import (
@@ -19,7 +18,7 @@ from dotflow.core.exception import (
 )
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.module import Module
-from dotflow.core.signatures import check_callback
+from dotflow.core.signatures import check_callback, refuse_unknown
 from dotflow.core.types.status import TypeStatus
 
 if TYPE_CHECKING:

@@ -73,14 +73,7 @@ def plan(mode: str, tasks: Sequence[Task]) -> Plan:
 def run_chains_here(engine: Engine, chains: Sequence[Chain]) -> None:
     """Run chains one after another in this thread."""
     for chain in chains:
-        before: Task | None = None
-        for task in chain:
-            engine.run_here(task, before)
-            before = hands_on(task)
-            if before is None and not engine.keep_going:
+        for index, task in enumerate(chain):
+            engine.run_here(chain, index)
+            if task.status != TypeStatus.COMPLETED and not engine.keep_going:
                 break
-
-
-def hands_on(task: Task) -> Task | None:
-    """Give the task itself where it has a context for the next one, else None."""
-    return task if task.status == TypeStatus.COMPLETED else None

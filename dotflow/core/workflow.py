@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from dotflow.core.checkpoint import Checkpoints, open_checkpoints
 from dotflow.core.config import default_config
 from dotflow.core.engine import Engine
 from dotflow.core.exception import InvalidOnInputChange
+from dotflow.core.failure import drop_tracebacks
 from dotflow.core.hooks import RunHooks
 from dotflow.core.ids import fresh_id
 from dotflow.core.modes import check_mode, grouper, plan, run_chains_here
@@ -99,7 +101,12 @@ class Manager:
         )
         self._run = self._new_run(workflow_name or "workflow")
         self._hooks = RunHooks(config)
-        self._writer = TaskWriter(self._run, config, self._checkpoints)
+        self._writer = TaskWriter(
+            self._run,
+            config,
+            self._checkpoints,
+            transient=workflow_id is None if keep_checkpoints is None else not keep_checkpoints,
+        )
         self._engine = Engine(self._writer, resume=resume, keep_going=keep_going)
         self._begin()
         if self._plan.in_thread:
@@ -138,8 +145,7 @@ class Manager:
 
     def _begin(self) -> None:
         self._clock = monotonic()
-        for task in self.tasks:
-            self._writer.adopt(task)
+        self._writer.adopt(self.tasks)
         try:
             self._hooks.run_started(self._run)
         except BaseException as error:
@@ -181,10 +187,14 @@ class Manager:
         failed = error is not None or self._has_failed_task()
         duration = monotonic() - self._clock
         self._run = self._run.finished(duration, failed=failed, error=error)
-        self._hooks.run_finished(self._run)
-        (self.on_failure if failed else self.on_success)(tasks=list(self.tasks))
-        if interruption is not None:
-            raise interruption
+        try:
+            self._hooks.run_finished(self._run)
+            (self.on_failure if failed else self.on_success)(tasks=list(self.tasks))
+            if interruption is not None:
+                raise interruption
+        finally:
+            if failed:
+                self._drop_tracebacks()
 
     def _tell_of_skipped(self) -> BaseException | None:
         # An interruption here ends nothing any more: all are told, and then it is raised.
@@ -196,6 +206,11 @@ class Manager:
                 except BaseException as error:  # noqa: BLE001 - raised by the caller
                     interruption = interruption or error
         return interruption
+
+    def _drop_tracebacks(self) -> None:
+        failures = (task.failure for task in self.tasks)
+        errors = [each.exception for each in failures if each and each.exception is not None]
+        drop_tracebacks(errors, keep=sys.exception())
 
     def _has_failed_task(self) -> bool:
         return any(task.status == TypeStatus.FAILED for task in self.tasks)

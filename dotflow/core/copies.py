@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 # Nothing can be changed in these.
 _IMMUTABLE: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
 
+# Copying runs the value's own code, and may import modules: one may be a program that exits.
+_REFUSALS: Final = (Exception, SystemExit)
+
 # In these, what can be copied is copied although something beside it cannot.
 _CONTAINERS: Final = frozenset({list, tuple, set, frozenset, dict})
 
@@ -41,7 +44,7 @@ def copy_of(value: Any) -> Any:
 
     try:
         return pickle.loads(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))  # noqa: S301 - our own
-    except Exception:  # noqa: BLE001 - pickling runs the value's own code
+    except _REFUSALS:
         return _copied_in_part(value)
 
 
@@ -61,11 +64,11 @@ def _copied_in_part(value: Any) -> Any:
     for leaf in _leaves(value):
         try:
             deepcopy(leaf)
-        except Exception:  # noqa: BLE001 - copying runs the value's own code
+        except _REFUSALS:
             memo[id(leaf)] = leaf
     try:
         return deepcopy(value, memo)
-    except Exception:  # noqa: BLE001 - nested too deep, say
+    except _REFUSALS:  # it is nested too deep, say
         return value
 
 

@@ -148,7 +148,7 @@ class StorageDefault(Storage):
 class TaskEntries:
     """What the tasks of a run have in storages of this kind; it goes with the last of them.
 
-    Each of the tasks refers to it, and nothing else does.
+    Each of the tasks refers to it, and beside them only their run.
 
     Args:
         workflow_id: The id that the tasks run under.
@@ -158,9 +158,9 @@ class TaskEntries:
     __slots__ = ("_prefix", "_record_keys", "_task_ids")
 
     def __init__(self, workflow_id: Any, record_keys: Sequence[str]) -> None:
-        self._prefix = prefix_of(workflow_id)
-        self._record_keys = record_keys
         self._task_ids: list[tuple[StorageDefault, list[str]]] = []
+        self._record_keys = record_keys
+        self._prefix = prefix_of(workflow_id)
 
     def add(self, storage: Storage, task_ids: list[str]) -> None:
         """Take the entries of tasks over, where the storage is of this very kind."""

@@ -9,14 +9,15 @@ from dotflow.core.context import Context
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Nothing can be changed in these.
-_IMMUTABLE: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
+# Nothing can be changed in these; a bare `object()` is known by its identity.
+_IMMUTABLE: Final = frozenset({type(None), bool, int, float, complex, str, bytes, object})
 
 # Copying runs the value's own code, and may import modules: one may be a program that exits.
 _REFUSALS: Final = (Exception, SystemExit)
 
-# In these, what can be copied is copied although something beside it cannot.
-_CONTAINERS: Final = frozenset({list, tuple, set, frozenset, dict})
+# In these, in dictionaries and in contexts, what can be copied is copied although something
+# beside it cannot.
+_CONTAINERS: Final = frozenset({list, tuple, set, frozenset})
 
 
 def own_context(context: Context | None) -> Context | None:
@@ -35,8 +36,8 @@ def copy_of(value: Any) -> Any:
 
     It is made by pickling, as for a worker, which takes a fifth of the time of
     `copy.deepcopy`; by that where something in it does not pickle (a lambda, an instance of a
-    local class). In plain lists, tuples, sets and dictionaries only what cannot be copied
-    either way (a generator, a lock, a connection) stays the object itself.
+    local class). In plain lists, tuples, sets, dictionaries and contexts only what cannot be
+    copied either way (a generator, a lock, a connection) stays the object itself.
     """
     if is_immutable(value):
         return value
@@ -81,9 +82,12 @@ def _leaves(value: Any) -> Iterator[Any]:
         if id(each) in seen or is_immutable(each):
             continue
         seen.add(id(each))
-        if type(each) not in _CONTAINERS:
+        if type(each) is Context:
+            waiting.append(each.storage)
+        elif type(each) is dict:
+            waiting += each.keys()
+            waiting += each.values()
+        elif type(each) in _CONTAINERS:
+            waiting += each
+        else:
             yield each
-            continue
-        waiting.extend(each)
-        if type(each) is dict:
-            waiting.extend(each.values())

@@ -30,7 +30,9 @@ def _rows() -> Any:
 
 
 @pytest.mark.parametrize(
-    "value", [None, True, 1, 1.5, 2j, "text", b"bytes", (), (1, "a", None)], ids=repr
+    "value",
+    [None, True, 1, 1.5, 2j, "text", b"bytes", (), (1, "a", None), object()],
+    ids=lambda value: type(value).__name__,
 )
 def test_plain_values_are_not_copied(value: object) -> None:
     """What nobody can change is the object itself."""
@@ -121,6 +123,19 @@ def test_too_deep_a_value_is_handed_on() -> None:
         value = value.pop()
 
 
+def test_what_exits_is_handed_on() -> None:
+    """A value that ends the program when it is copied, as a module may, is not copied."""
+
+    class Exiting:
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            raise SystemExit(1)
+
+    value = [Exiting(), [1]]
+    copied = copy_of(value)
+    assert copied[0] is value[0]
+    assert copied[1] is not value[1]
+
+
 def test_interrupts_pass() -> None:
     """Ctrl-C while a value is copied is no reason to go on without."""
 
@@ -145,6 +160,17 @@ def test_own_context() -> None:
     plain = own_context(Context("text"))
     assert plain is not None
     assert plain.storage == "text"
+
+
+def test_the_contexts_of_a_class_step_are_copied() -> None:
+    """Its result is a list of contexts: their values are copied, as far as they can be."""
+    lock = threading.Lock()
+    value = [Context([1], "first"), Context({"lock": lock, "rows": [2]}, "second")]
+    first, second = copy_of(value)
+    assert (first.storage, first.task_id) == ([1], "first")
+    assert (second.storage, second.task_id) == ({"lock": lock, "rows": [2]}, "second")
+    assert first.storage is not value[0].storage
+    assert second.storage["rows"] is not value[1].storage["rows"]
 
 
 def test_own_context_of_another_class() -> None:

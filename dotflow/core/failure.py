@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dotflow.core.exception import TaskError, text_of, traceback_of
 from dotflow.core.limit import is_limit_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ERROR: Final = "error"
 TIMEOUT: Final = "timeout"
 WORKER_LOST: Final = "worker_lost"
 INTERRUPTED: Final = "interrupted"
+
+# Of the base classes, whatever an exception's own class makes of these names.
+_CAUSE: Final = vars(BaseException)["__cause__"].__get__
+_CONTEXT: Final = vars(BaseException)["__context__"].__get__
+_MEMBERS: Final = vars(BaseExceptionGroup)["exceptions"].__get__
 
 
 class Failure(NamedTuple):
@@ -62,6 +70,37 @@ class Failure(NamedTuple):
         error.message = self.message
         error.traceback = self.traceback
         return error
+
+
+def drop_tracebacks(errors: Iterable[BaseException], keep: BaseException | None) -> None:
+    """Release the frames, and so the steps' locals, that exceptions and their causes hold.
+
+    Args:
+        errors: The exceptions. They stay; their tracebacks are in `task.errors` as text.
+        keep: What is being raised or handled; it keeps its traceback, and so do its causes.
+    """
+    seen = _linked([] if keep is None else [keep], {})
+    kept = set(seen)
+    for number, error in _linked(errors, seen).items():
+        if number not in kept:
+            BaseException.with_traceback(error, None)
+
+
+def _linked(
+    errors: Iterable[BaseException], seen: dict[int, BaseException]
+) -> dict[int, BaseException]:
+    """Add exceptions, and all that they come from or consist of, to `seen`, by their ids."""
+    waiting = list(errors)
+    while waiting:
+        error = waiting.pop()
+        if id(error) in seen:
+            continue
+        seen[id(error)] = error
+        links = [_CAUSE(error), _CONTEXT(error)]
+        if issubclass(type(error), BaseExceptionGroup):
+            links += _MEMBERS(error)
+        waiting += [each for each in links if each is not None]
+    return seen
 
 
 def _kind_of(error: BaseException) -> str:

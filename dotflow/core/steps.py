@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dotflow.core.action import Action
 from dotflow.core.context import Context
+from dotflow.core.copies import own_context
 from dotflow.core.ids import fresh_id
 from dotflow.core.limit import Limit
 from dotflow.core.scopes import method_scopes, within
@@ -67,6 +68,8 @@ def run_methods(
 ) -> list[Context]:
     """Run the actions of a class step; each gets what the one before returned.
 
+    One that may be repeated gets copies, so that each of its attempts finds the same.
+
     Args:
         actions: The methods.
         initial: The task's initial context.
@@ -92,7 +95,7 @@ def _tried(
     while True:
         try:
             around = method_scopes(scopes, action, attempt)
-            return within(around, partial(_run_limited, action, initial, previous))
+            return within(around, partial(_run_limited, action, *_own(action, initial, previous)))
         except Exception as error:
             if attempt == policy.attempts:
                 raise
@@ -101,6 +104,15 @@ def _tried(
             )
         time.sleep(policy.delay_after(attempt))
         attempt += 1
+
+
+def _own(
+    action: Action, initial: Context | None, previous: Context | None
+) -> tuple[Context | None, Context | None]:
+    return (
+        own_context(initial) if action.wants_initial else None,
+        own_context(previous) if action.wants_previous else None,
+    )
 
 
 def _run_limited(action: Action, initial: Context | None, previous: Context | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from dotflow.core.checks import check_text
 from dotflow.core.config import check_config, default_config
 from dotflow.core.engine import Engine
 from dotflow.core.exception import InvalidOption
+from dotflow.core.failure import drop_tracebacks
 from dotflow.core.hooks import RunHooks
 from dotflow.core.ids import fresh_id
 from dotflow.core.locks import fork_safe_lock
@@ -127,6 +129,10 @@ class Manager:
         self.on_input_change = on_input_change
         self.fingerprint = fingerprint
         self.started = datetime.now()
+        # Nobody can ask for the results of a run without a name once its tasks are gone.
+        self._is_transient = (
+            workflow_id is None if keep_checkpoints is None else not keep_checkpoints
+        )
         if keep_checkpoints is None:
             keep_checkpoints = config is not None and workflow_id is not None
         self._keeps_checkpoints = keep_checkpoints
@@ -267,7 +273,8 @@ class Manager:
             started_at=datetime.now().timestamp(),
             resumed_from=checkpoints.carrier if checkpoints else None,
         )
-        return _OpenRun(record, self.config, checkpoints, part.tasks, holder, calls_back)
+        writer = TaskWriter(record, self.config, checkpoints, transient=self._is_transient)
+        return _OpenRun(writer, RunHooks(self.config), checkpoints, part.tasks, holder, calls_back)
 
     def _open_checkpoints(self, part: _Part) -> Checkpoints | None:
         if not (part.resume or self._keeps_checkpoints):
@@ -339,6 +346,7 @@ class Manager:
                     self._callback_workflow(tasks=run.tasks)
             finally:
                 interruption = run.end()  # where an override did not
+                run.drop_tracebacks()
                 if interruption is not None:
                     raise interruption
 
@@ -360,55 +368,52 @@ class _OpenRun:
     threads. It ends when the last of them has released it.
 
     Args:
-        record: The record of its start.
-        config: The providers; None: each task's own, and no events of the run.
+        writer: What changes the state of its tasks.
+        hooks: The calls of its start and end.
         checkpoints: Where completed tasks are noted; None where nobody can resume.
         tasks: The tasks that belong to it from the start.
         holder: Whoever runs the first part of it.
         calls_back: Whether the Manager's callbacks are called at its end.
 
     Attributes:
-        record: Once the run has ended the record of its end.
+        record: The record of its start, and once the run has ended of its end.
         tasks: All tasks that belong to it.
         thread: The last thread in the background that was started for it.
     """
 
     def __init__(
         self,
-        record: Run,
-        config: Config | None,
+        writer: TaskWriter,
+        hooks: RunHooks,
         checkpoints: Checkpoints | None,
         tasks: Sequence[Task],
         holder: object,
         calls_back: bool,
     ) -> None:
-        self.record = record
+        self.record = writer.run
         self.calls_back = calls_back
-        self.hooks = RunHooks(config)
+        self.hooks = hooks
         self.tasks = list(tasks)
         self.thread: Thread | None = None
         self._given: Sequence[Task] | None = tasks
-        self._writer = TaskWriter(record, config, checkpoints)
+        self._writer = writer
         self._checkpoints = checkpoints
         self._error: BaseException | None = None
         self._lock = fork_safe_lock()
         self._holders = {holder}
         self._is_noted = self._has_ended = False
         self._clock = monotonic()
-        for task in tasks:
-            self._writer.adopt(task)
+        self._writer.adopt(tasks)
 
     def join(self, tasks: Sequence[Task]) -> None:
         """Make the tasks of a part tasks of the run; what ran before is as fresh as when added."""
         given, self._given = self._given, None
         if tasks is given:
             return  # the first part has them all, untouched
-        for task in tasks:
-            if task.run is not self._writer.run:
-                self._writer.adopt(task)
-                self.tasks.append(task)
-            elif task.status != TypeStatus.NOT_STARTED:
-                self._writer.adopt(task)
+        new = [task for task in tasks if task.run is not self._writer.run]
+        self.tasks += new
+        self._writer.adopt(new)
+        self._writer.adopt([task for task in tasks if task.status != TypeStatus.NOT_STARTED])
 
     def begin(self) -> None:
         """Send the events of the start."""
@@ -473,6 +478,13 @@ class _OpenRun:
         self.record = self.record.finished(duration, failed=failed, error=self._error)
         self.hooks.run_finished(self.record)
         return interruption
+
+    def drop_tracebacks(self) -> None:
+        """Let go of what failed steps held: the frames of the exceptions that tasks keep."""
+        if self.record.failed:
+            failures = (task.failure for task in self.tasks)
+            errors = [each.exception for each in failures if each and each.exception is not None]
+            drop_tracebacks(errors, keep=sys.exception())
 
 
 def _run_here(run: _OpenRun, part: _Part) -> None:

@@ -35,9 +35,9 @@ _GONE: Final = "the worker that had it is gone, or it was cancelled"
 class ExecutorFutures(Executor):
     """Runs attempts in an executor of `concurrent.futures`, which its owner closes.
 
-    Threads of a thread pool get the steps and contexts themselves; every other executor
-    gets them pickled, and its workers must be able to import `dotflow`. A timed-out step is
-    abandoned where it runs, and the run goes on.
+    Threads of a thread pool get the steps and contexts themselves, as steps in the run's own
+    process do; every other executor gets them pickled, and its workers must be able to import
+    `dotflow`. A timed-out step is abandoned where it runs, and the run goes on.
 
     Args:
         executor: Such an executor.

@@ -135,7 +135,7 @@ class TaskBuilder:
         """Turn the order of the tasks round."""
         self.queue.reverse()
 
-    def copies(self, *, same_ids: bool) -> list[Task]:
+    def copies(self, *, same_ids: bool = False) -> list[Task]:
         """Return tasks that are as these were when added, with the same ids or fresh ones."""
         return [task.copy(task.task_id if same_ids else _fresh_ids.take()) for task in self.queue]
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dotflow.core.failure import Failure
     from dotflow.core.run import Run
     from dotflow.core.task.record import TaskRecord
+    from dotflow.providers.storage_default import TaskEntries
 
 
 _ARGUMENTS: Final = (
@@ -99,6 +100,7 @@ class Task:
         "_config",
         "_created",
         "_current",
+        "_entries",
         "_errors",
         "_finished",
         "_initial",
@@ -152,6 +154,8 @@ class Task:
         self._initial = initial_context
         self._previous: Any = None
         self._created: Any = time.time()
+        # What goes from the storage with the last task of its run.
+        self._entries: TaskEntries | None = None
         self.index = 0
         self.reset()
 

@@ -36,19 +36,20 @@ class Engine:
         self._repeatable = writer.keeps_checkpoints
         self._waiting: set[Task] = set()
 
-    def run_here(self, chain: Sequence[Task], index: int) -> None:
+    def run_here(self, chain: Sequence[Task], index: int, before: Task | None) -> None:
         """Run a task of a chain from beginning to end in this thread.
 
         Args:
             chain: The chain.
             index: The task's place in it.
+            before: The task before it, where that has a context for this one.
 
         Raises:
             KeyboardInterrupt, SystemExit: The step raised it; the task has failed by then.
         """
         task = chain[index]
         try:
-            if self.begin(chain, index):
+            if self.begin(chain, index, before):
                 self._try_here(task)
         except BaseException as error:
             self.abort(task, error)
@@ -66,15 +67,15 @@ class Engine:
         if failure is not None and failure.kind == INTERRUPTED and failure.exception:
             raise failure.exception
 
-    def begin(self, chain: Sequence[Task], index: int) -> bool:
+    def begin(self, chain: Sequence[Task], index: int, before: Task | None) -> bool:
         """Restore a task of a chain, or start it; return whether it is to be tried."""
-        task, before = chain[index], chain[index - 1] if index else None
+        task = chain[index]
         writer = self._writer
         problem: Exception | None = None
         try:
             if self._resume and self._restore(chain, index):
                 return False
-            if before is not None and before.status == TypeStatus.COMPLETED:
+            if before is not None:
                 task._previous = writer.handed_on(before)
         except Exception as error:  # noqa: BLE001 - a storage error fails the task
             problem = error

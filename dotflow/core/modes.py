@@ -143,7 +143,14 @@ def parallel_chains(groups: Groups) -> Sequence[Chain]:
 def run_chains_here(engine: Engine, chains: Iterable[Chain]) -> None:
     """Run chains one after another in this thread."""
     for chain in chains:
+        before: Task | None = None
         for index, task in enumerate(chain):
-            engine.run_here(chain, index)
-            if task.status != TypeStatus.COMPLETED and not engine.keep_going:
+            engine.run_here(chain, index, before)
+            before = hands_on(task)
+            if before is None and not engine.keep_going:
                 break
+
+
+def hands_on(task: Task) -> Task | None:
+    """Return the task itself where it has a context for the next one, else None."""
+    return task if task.status == TypeStatus.COMPLETED else None

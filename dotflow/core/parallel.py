@@ -9,6 +9,7 @@ from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from dotflow.core.modes import hands_on
 from dotflow.core.types.status import TypeStatus
 
 if TYPE_CHECKING:
@@ -54,14 +55,15 @@ def run_chains_in_workers(
 
 
 class _Place:
-    """Where a chain has come to: its next task, and since when that is ready."""
+    """Where a chain has come to: its next task, since when that is ready, after which one."""
 
-    __slots__ = ("chain", "index", "ready")
+    __slots__ = ("before", "chain", "index", "ready")
 
     def __init__(self, chain: Chain, ready: float) -> None:
         self.chain = chain
         self.index = 0
         self.ready = ready
+        self.before: Task | None = None
 
     @property
     def task(self) -> Task:
@@ -128,7 +130,7 @@ class _Driver:
         task = place.task
         if task.status != TypeStatus.RETRY:
             task.ready_at = place.ready + self._to_wall
-            if not self._engine.begin(place.chain, place.index):
+            if not self._engine.begin(place.chain, place.index, place.before):
                 self._advance(place, monotonic())
                 return
         else:
@@ -149,7 +151,8 @@ class _Driver:
         heappush(self._delayed, (place.ready, next(self._tickets), place))
 
     def _advance(self, place: _Place, now: float) -> None:
-        if place.task.status != TypeStatus.COMPLETED and not self._engine.keep_going:
+        place.before = hands_on(place.task)
+        if place.before is None and not self._engine.keep_going:
             return
         place.index += 1
         if place.index < len(place.chain):

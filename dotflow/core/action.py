@@ -61,6 +61,7 @@ class Action(Generic[Params, Returned_co]):
         params: The names of the parameters that can be passed by keyword.
         unmet: The first parameter without a default that no workflow passes, after the name of
             the function that has it; None where there is none.
+        is_step: Whether a workflow can run it.
 
     Raises:
         InvalidOption: An option is negative, or of another type.
@@ -93,6 +94,7 @@ class Action(Generic[Params, Returned_co]):
         self.backoff = backoff
         self.params: tuple[str, ...] = ()
         self.unmet: tuple[str, str] | None = None
+        self.is_step = False
         self.wants_initial = self.wants_previous = False
         self.func = None
         if func is not None:
@@ -104,6 +106,7 @@ class Action(Generic[Params, Returned_co]):
         self.func = func
         self.params = parameters_of(func)
         self.unmet = _unmet(func, self.name)
+        self.is_step = self.unmet is None
         self.wants_initial = INITIAL in self.params
         self.wants_previous = PREVIOUS in self.params
         for name in WRAPPER_ASSIGNMENTS:

@@ -144,7 +144,7 @@ class Task:
             check_config(config)
         self.task_id = task_id
         self.workflow_id = workflow_id
-        self.step: Action = step_of(step)
+        self.step: Action = step if type(step) is Action and step.is_step else step_of(step)
         self.callback: Callable[..., Any] = (
             callback if callback is basic_callback else callback_of(callback)
         )

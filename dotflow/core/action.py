@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from functools import WRAPPER_ASSIGNMENTS
+from functools import WRAPPER_ASSIGNMENTS, partial
 from itertools import count
-from types import CoroutineType, FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.context import Context, uuid_or_none
 from dotflow.core.exception import MissingActionDecorator
 from dotflow.core.retry import RetryPolicy
+from dotflow.core.unfinished import finished
+from dotflow.core.user_objects import PLAIN, attribute_of, defined_by, exactly_text, is_a, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,11 +24,23 @@ PREVIOUS: Final = "previous_context"
 # their definition also where the class travelled to another process, which loses it.
 _numbers = count()
 
-_CO_COROUTINE = 0x80  # inspect.CO_COROUTINE
+_CO_VARARGS: Final = 0x04  # of `inspect`
+_CO_ASYNC: Final = 0x80 | 0x200  # of `inspect`: CO_COROUTINE, CO_ASYNC_GENERATOR
+
+# How many wrappers of a function are looked through: an object may wrap itself.
+_MOST_WRAPPERS: Final = 100
+
+
+_NAMES: Final = ("__module__", "__name__", "__qualname__")
+
+# What stands for the signature of a function.
+_SIGNATURES: Final = frozenset({"__wrapped__", "__signature__"})
+
+_ABSENT: Final = object()
 
 
 class Action:
-    """A step: a function, coroutine function or class, with how it is to be tried.
+    """A step: a function, coroutine or generator function, or class; and how it is to be tried.
 
     Used as `@action` or `@action(retry=3, ...)`. A function is given `initial_context`
     and `previous_context`, each a `Context`, exactly where it has a parameter of that name.
@@ -78,20 +92,24 @@ class Action:
         self.wants_initial = INITIAL in self.params
         self.wants_previous = PREVIOUS in self.params
         for name in WRAPPER_ASSIGNMENTS:
-            if hasattr(func, name):
-                setattr(self, name, getattr(func, name))
+            found = attribute_of(func, name, _ABSENT)
+            if found is not _ABSENT and (type(found) is str or name not in _NAMES):
+                setattr(self, name, found)
         self.__wrapped__ = func
 
     @property
     def name(self) -> str:
         """The name of the function or class."""
-        return getattr(self.func, "__name__", None) or type(self.func).__name__
+        func = self.func
+        name = func.__name__ if type(func) is FunctionType else attribute_of(func, "__name__")
+        text = exactly_text(name) if is_a(name, str) else ""
+        return text or name_of(type(func))
 
     @property
     def is_coroutine(self) -> bool:
-        """Whether the step is an `async def` function."""
-        code = getattr(self.func, "__code__", None)
-        return code is not None and bool(code.co_flags & _CO_COROUTINE)
+        """Whether the step is an `async def` function, be it a generator."""
+        code = _code_of(self.func)
+        return code is not None and bool(code.co_flags & _CO_ASYNC)
 
     def with_func(self, func: Callable[..., Any]) -> Action:
         """Give an action with the same options around another function."""
@@ -115,7 +133,7 @@ class Action:
         return self._run_once(*args, **kwargs)
 
     def _decorate(self, func: Callable[..., Any]) -> Action:
-        if isinstance(func, Action) and func.func is not None:
+        if is_a(func, Action) and func.func is not None:
             func = func.func
         return self.with_func(func)
 
@@ -132,13 +150,19 @@ class Action:
         return Context(value, task.task_id, uuid_or_none(task.workflow_id))
 
     def run(self, initial: object = None, previous: object = None) -> Any:
-        """Call the function with the contexts that it wants; give the bare value."""
+        """Call the function with the contexts that it wants; return the bare value.
+
+        A coroutine that it returns is run to its end, whatever made it; of a generator, which is
+        run likewise, the value is the list of what it gave.
+        """
         assert self.func is not None  # noqa: S101 - an Action without one is no step
         if not (self.wants_initial or self.wants_previous):
             value = self.func()
         else:
             value = self.func(**self._wanted(initial, previous))
-        return _finished(value) if type(value) is CoroutineType else value
+        kind = type(value)
+        # Most values are plain. A class's own metaclass may have any idea of being in a set.
+        return value if type(kind) is type and kind in PLAIN else finished(value)
 
     def _wanted(self, initial: object, previous: object) -> dict[str, Context]:
         wanted = {}
@@ -172,12 +196,37 @@ def _remade(number: int, func: Callable[..., Any], *options: Any) -> Action:
 
 
 def takes_self(action: Action) -> bool:
-    """Tell whether a method's first parameter is the instance."""
-    code = getattr(action.func, "__code__", None)
-    if not isinstance(action.func, FunctionType) or code is None:
+    """Return whether a method's first parameter is the instance.
+
+    Wrappers are looked through, as for the names of the parameters.
+    """
+    function: Any = action.func
+    for _ in range(_MOST_WRAPPERS):
+        if type(function) is MethodType:
+            return False
+        inner = attribute_of(function, "__wrapped__")
+        if inner is None:
+            break
+        function = inner
+    code = attribute_of(function, "__code__")
+    if type(code) is not CodeType or defined_by(type(function), "__get__") is None:
         return False
-    first = code.co_varnames[: code.co_argcount][:1]
-    return bool(first) and first[0] not in (INITIAL, PREVIOUS)
+    if not code.co_argcount:
+        return bool(code.co_flags & _CO_VARARGS)
+    return code.co_varnames[0] not in (INITIAL, PREVIOUS)
+
+
+def _code_of(func: object) -> CodeType | None:
+    for _ in range(_MOST_WRAPPERS):
+        if type(func) is FunctionType:
+            return func.__code__
+        if type(func) is partial:
+            func = func.func
+        elif type(func) is MethodType:
+            func = func.__func__
+        else:  # an instance that can be called
+            func = defined_by(type(func), "__call__")
+    return None
 
 
 def parameters_of(func: Callable[..., Any]) -> tuple[str, ...]:
@@ -186,10 +235,10 @@ def parameters_of(func: Callable[..., Any]) -> tuple[str, ...]:
     For a class those of its `__init__`. Read from the code object where that tells all,
     because `inspect` takes as long to import as everything else here together.
     """
-    target: Any = func.__init__ if isinstance(func, type) else func  # type: ignore[misc]
-    plain = isinstance(target, (FunctionType, MethodType)) and not hasattr(target, "__wrapped__")
-    if plain and not hasattr(target, "__signature__"):
-        code = target.__code__
+    target: Any = func.__init__ if issubclass(type(func), type) else func
+    function = target.__func__ if type(target) is MethodType else target
+    if type(function) is FunctionType and _SIGNATURES.isdisjoint(vars(function)):
+        code = function.__code__
         return tuple(
             code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
         )
@@ -203,16 +252,10 @@ def _signature_of(target: Any) -> tuple[str, ...]:
 
     try:
         parameters = inspect.signature(target).parameters.values()
-    except (TypeError, ValueError):
+    except Exception:  # noqa: BLE001 - of what answers oddly, as of what has none
         return ()
     by_keyword = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return tuple(each.name for each in parameters if each.kind in by_keyword)
-
-
-def _finished(coroutine: CoroutineType[Any, Any, Any]) -> Any:
-    from dotflow.core.coroutine import run_coroutine  # noqa: PLC0415 - asyncio is slow to import
-
-    return run_coroutine(coroutine)
 
 
 def _is_found_by_name(action: Action) -> bool:

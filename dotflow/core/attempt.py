@@ -9,6 +9,7 @@ from dotflow.core.failure import Failure
 from dotflow.core.limit import Limit
 from dotflow.core.scopes import within
 from dotflow.core.steps import actions_of, run_methods
+from dotflow.core.user_objects import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,7 +107,8 @@ def _limited(attempt: Attempt) -> Any:
 
 def _run(attempt: Attempt) -> Any:
     value = attempt.step.run(attempt.initial, attempt.previous)
-    if type(value).__module__ == "builtins":
+    kind = type(value)
+    if type(kind) is type and kind in PLAIN:
         return value  # no class step: most values are plain ones
     actions = actions_of(value)
     if not actions:

@@ -1,4 +1,4 @@
-"""Runs a coroutine to its end from plain code. Imported only when a step is one."""
+"""Runs coroutines to their end from plain code. Imported only when a step is one."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import asyncio
 from contextlib import suppress
 from contextvars import copy_context
 from threading import Thread
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from dotflow.core.limit import current_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -25,6 +26,25 @@ def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
     except RuntimeError:
         return asyncio.run(_cancellable(coroutine))
     return _in_thread(lambda: asyncio.run(_cancellable(coroutine)))
+
+
+def run_awaitable(value: Awaitable[Any]) -> Any:
+    """Run a coroutine, or what can be awaited like one, to its end and return its value."""
+    return run_coroutine(value if type(value) is CoroutineType else _awaited(value))
+
+
+def run_async_generator(generator: AsyncIterable[Any]) -> list[Any]:
+    """Run an asynchronous generator to its end and return the list of what it gave."""
+    items: list[Any] = run_coroutine(_listed(generator))
+    return items
+
+
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value
+
+
+async def _listed(generator: AsyncIterable[Any]) -> list[Any]:
+    return [item async for item in generator]
 
 
 async def _cancellable(coroutine: Coroutine[Any, Any, Any]) -> Any:

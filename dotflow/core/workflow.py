@@ -177,7 +177,7 @@ class Manager:
 
     def _finish(self, error: BaseException | None) -> None:
         interruption = self._tell_of_skipped()
-        error = error or interruption
+        error = interruption if error is None else error
         failed = error is not None or self._has_failed_task()
         duration = monotonic() - self._clock
         self._run = self._run.finished(duration, failed=failed, error=error)
@@ -194,7 +194,7 @@ class Manager:
                 try:
                     self._writer.skip(task)
                 except BaseException as error:  # noqa: BLE001 - raised by the caller
-                    interruption = interruption or error
+                    interruption = error if interruption is None else interruption
         return interruption
 
     def _has_failed_task(self) -> bool:

@@ -16,6 +16,7 @@ from dotflow.core.failure import Failure
 from dotflow.core.hooks import Hooks
 from dotflow.core.task.model import basic_callback
 from dotflow.core.types.status import TypeStatus
+from dotflow.core.user_objects import exc_info_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -171,8 +172,9 @@ class TaskWriter:
         try:
             context = Context(None, task.task_id, self._context_id)
             storage.post(key=storage.key(task=task), context=context)
-        except Exception:
-            _logger.exception("the failure of task %s could not be stored", task.name)
+        except Exception as error:
+            told = "the failure of task %s could not be stored"
+            _logger.exception(told, task.name, exc_info=exc_info_of(error))
 
     def _finish(self, task: Task, ended: float) -> None:
         task._finished = finished = ended + self._offset
@@ -183,5 +185,6 @@ class TaskWriter:
 def _call_back(task: Task) -> None:
     try:
         task.callback(task=task)
-    except Exception:
-        _logger.exception("the callback of task %s raised; the run goes on", task.name)
+    except Exception as error:
+        told = "the callback of task %s raised; the run goes on"
+        _logger.exception(told, task.name, exc_info=exc_info_of(error))

@@ -14,6 +14,7 @@ from dotflow.core.exception import MissingActionDecorator, NotCallableObject, Ta
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.module import Module
 from dotflow.core.types.status import TypeStatus
+from dotflow.core.user_objects import is_a
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -211,10 +212,10 @@ class Task:
 
     @errors.setter
     def errors(self, value: list[TaskError] | TaskError | BaseException) -> None:
-        if isinstance(value, list):
+        if is_a(value, list):
             self._errors = value
         else:
-            self.errors.append(value if isinstance(value, TaskError) else TaskError(value))
+            self.errors.append(_as_error(value))
 
     @property
     def error(self) -> TaskError:
@@ -225,7 +226,7 @@ class Task:
     @error.setter
     def error(self, value: TaskError | BaseException) -> None:
         _warn_of_error()
-        self.errors.append(value if isinstance(value, TaskError) else TaskError(value))
+        self.errors.append(_as_error(value))
 
     @property
     def attempt(self) -> int:
@@ -273,6 +274,10 @@ def callback_of(callback: object) -> Callable[..., Any]:
         raise NotCallableObject(str(callback))
     checked: Callable[..., Any] = found
     return checked
+
+
+def _as_error(value: Any) -> TaskError:
+    return value if is_a(value, TaskError) else TaskError(value)
 
 
 def _as_datetime(value: datetime | float | None) -> datetime | None:

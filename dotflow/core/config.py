@@ -14,6 +14,7 @@ from dotflow.abc.storage import Storage
 from dotflow.abc.tracer import Tracer
 from dotflow.core.exception import NotCallableObject
 from dotflow.core.once import once
+from dotflow.core.user_objects import repr_of
 from dotflow.providers.executor_local import shared_executor
 from dotflow.providers.log_default import LogDefault
 from dotflow.providers.metrics_default import MetricsDefault
@@ -88,6 +89,6 @@ def _slot(name: str, value: Any, interface: type, default: Callable[[], Any]) ->
     if not isinstance(value, interface):
         other = _OTHER_EXECUTORS if interface is Executor else ""
         kind = f"{interface.__module__}.{interface.__qualname__}"
-        expected = f"an instance of {kind}{other}, not {value!r}"
+        expected = f"an instance of {kind}{other}, not {repr_of(value)}"
         raise NotCallableObject(name, expected)
     return value

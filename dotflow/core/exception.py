@@ -112,7 +112,8 @@ class UnstableInput(DotflowError):
         from reprlib import repr as shown  # noqa: PLC0415 - for this message alone
 
         super().__init__(
-            f"No stable fingerprint can be made of {type(value).__qualname__} ({shown(value)}). "
+            f"No stable fingerprint can be made of {name_of(type(value))} "
+            f"({repr_of(value, shown)}). "
             "Pass start(fingerprint='...') with a text that changes when the input does."
         )
 

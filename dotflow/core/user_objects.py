@@ -117,9 +117,9 @@ def text_of(value: object) -> str:
     return _told(str, value, "text")
 
 
-def repr_of(value: object) -> str:
-    """Return `repr(value)`, also where that raises."""
-    return _told(repr, value, "repr")
+def repr_of(value: object, show: Callable[[object], str] = repr) -> str:
+    """Return `repr(value)`, or what another function shows, also where that raises."""
+    return _told(show, value, "repr")
 
 
 def _told(function: Callable[[object], str], value: object, what: str) -> str:

@@ -14,7 +14,7 @@ from dotflow.core.exception import MissingActionDecorator, NotCallableObject, Ta
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.module import Module
 from dotflow.core.types.status import TypeStatus
-from dotflow.core.user_objects import is_a
+from dotflow.core.user_objects import is_a, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -271,7 +271,7 @@ def callback_of(callback: object) -> Callable[..., Any]:
         return basic_callback
     found = Module(callback)
     if not callable(found):
-        raise NotCallableObject(str(callback))
+        raise NotCallableObject(text_of(callback))
     checked: Callable[..., Any] = found
     return checked
 

@@ -6,7 +6,6 @@ import asyncio
 from contextlib import suppress
 from contextvars import copy_context
 from threading import Thread
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from dotflow.core.limit import current_limit
@@ -26,25 +25,6 @@ def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
     except RuntimeError:
         return asyncio.run(_cancellable(coroutine))
     return _in_thread(lambda: asyncio.run(_cancellable(coroutine)))
-
-
-def run_awaitable(value: Awaitable[Any]) -> Any:
-    """Run a coroutine, or what can be awaited like one, to its end and return its value."""
-    return run_coroutine(value if type(value) is CoroutineType else _awaited(value))
-
-
-def run_async_generator(generator: AsyncIterable[Any]) -> list[Any]:
-    """Run an asynchronous generator to its end and return the list of what it gave."""
-    items: list[Any] = run_coroutine(_listed(generator))
-    return items
-
-
-async def _awaited(value: Awaitable[Any]) -> Any:
-    return await value
-
-
-async def _listed(generator: AsyncIterable[Any]) -> list[Any]:
-    return [item async for item in generator]
 
 
 async def _cancellable(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -80,3 +60,37 @@ def _in_thread(function: Callable[[], Any]) -> Any:
     if raised:
         raise raised[0]
     return result[0]
+
+
+def run_awaitable(value: Awaitable[Any]) -> Any:
+    """Run a coroutine, or what can be awaited like one, to its end and return its value."""
+    ended: list[tuple[Any, BaseException | None]] = []
+    run_coroutine(_noted(value, ended))
+    result, error = ended.pop()
+    if error is None:
+        return result
+    try:
+        raise error
+    finally:
+        del error  # which holds this frame
+
+
+def run_async_generator(generator: AsyncIterable[Any]) -> list[Any]:
+    """Run an asynchronous generator to its end and return the list of what it yielded."""
+    items: list[Any] = run_awaitable(_listed(generator))
+    return items
+
+
+async def _noted(value: Awaitable[Any], ended: list[tuple[Any, BaseException | None]]) -> None:
+    # Not by way of the loop's task, of which asyncio shows the result with `repr`, and asks the
+    # error for its `__class__`; where that raises it waits for ever.
+    try:
+        ended.append((await value, None))
+    except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - raised outside of the loop
+        ended.append((None, error))
+
+
+async def _listed(generator: AsyncIterable[Any]) -> list[Any]:
+    return [item async for item in generator]

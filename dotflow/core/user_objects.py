@@ -7,6 +7,7 @@ and which type it has is told by `type(value)`, never by `isinstance`, which bel
 
 from __future__ import annotations
 
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def guarded(call: Callable[[], _T]) -> tuple[_T | None, BaseException | None]:
     Raises:
         BaseException: What did not come from the object: the `KeyboardInterrupt` of Ctrl-C, or
             what a handler of a signal raised. What is no `Exception` is told by making the call
-            again: the object's own comes again, that of a signal does not.
+            again, deaf to Ctrl-C: the object's own comes again, that of a signal does not.
     """
     try:
         return call(), None
@@ -59,10 +60,24 @@ def guarded(call: Callable[[], _T]) -> tuple[_T | None, BaseException | None]:
 
 def _raises_again(call: Callable[[], object], kind: type[BaseException]) -> bool:
     try:
-        call()
+        _call_deaf(call)
     except BaseException as error:  # noqa: BLE001 - compared
         return type(error) is kind
     return False
+
+
+def _call_deaf(call: Callable[[], object]) -> None:
+    import signal  # noqa: PLC0415 - hardly ever needed
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is None or current_thread() is not main_thread():
+        call()  # set by other means than Python's, or where no signal interrupts
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        call()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def is_a(value: object, kind: type[_T]) -> TypeGuard[_T]:

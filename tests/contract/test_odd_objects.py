@@ -6,12 +6,26 @@ import gc
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from odd_objects import ERRORS, RESULTS, evaluated, raise_it, return_it, sibling, take_it
+from odd_objects import (
+    ERRORS,
+    RESULTS,
+    Halt,
+    evaluated,
+    odd,
+    raise_it,
+    raise_it_late,
+    raising,
+    return_it,
+    return_it_late,
+    sibling,
+    take_it,
+)
 
-from dotflow import DotFlow
+from dotflow import DotFlow, action
 from dotflow.providers import ExecutorLocal
 from dotflow_otel.testing import record_telemetry
 
@@ -19,34 +33,32 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dotflow import Task
+    from dotflow.core.action import Action
     from dotflow_otel.testing import RecordedTelemetry
 
 MODES = ["sequential", "sequential_group", "background", "parallel", "threads"]
 
 
 @pytest.fixture(autouse=True)
-def _silent_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let nobody hear of the objects whose `__del__` raises: of that Python itself tells."""
-    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+def _nothing_evaluated() -> None:
     evaluated.clear()
-    yield
-    gc.collect()
 
 
 @pytest.fixture
 def telemetry() -> Iterator[RecordedTelemetry]:
     """Record what the runs tell of themselves."""
-    with record_telemetry() as recorded:
+    with record_telemetry(global_tracer=False) as recorded:
         yield recorded
 
 
 @pytest.fixture(params=MODES)
 def run(request: pytest.FixtureRequest, telemetry: RecordedTelemetry) -> Iterator[Any]:
     """Run a flow in a mode, or by threads of a pool."""
-    with ThreadPoolExecutor(2) as threads:
+    workers = ExecutorLocal(workers=2)
+    with ThreadPoolExecutor(2) as threads, closing(workers):
 
         def start(flow_of: Any) -> DotFlow:
-            executor = threads if request.param == "threads" else ExecutorLocal(workers=2)
+            executor = threads if request.param == "threads" else workers
             flow = DotFlow(config=telemetry.observe(executor=executor), name="odd")
             flow_of(flow)
             mode = "parallel" if request.param == "threads" else request.param
@@ -80,12 +92,13 @@ def _told(task: Task) -> tuple[Any, ...]:
     return task.status, task.failure.kind, error.exception, error.message
 
 
-def test_errors(run: Any, telemetry: RecordedTelemetry) -> None:
+@pytest.mark.parametrize("step", [raise_it, raise_it_late])
+def test_errors(step: Action, run: Any, telemetry: RecordedTelemetry) -> None:
     """Each fails its task with its own name and text; what is beside and after it runs."""
 
     def add(flow: DotFlow) -> None:
         for name in ERRORS:
-            flow.task.add(raise_it, initial_context=name)
+            flow.task.add(step, initial_context=name)
             flow.task.add(sibling)
 
     flow = run(add)
@@ -95,18 +108,21 @@ def test_errors(run: Any, telemetry: RecordedTelemetry) -> None:
         name: ("Failed", "error", odd.name, told[name][3] if odd.message is None else odd.message)
         for name, odd in ERRORS.items()
     }
+    if step.is_coroutine:  # of which Python itself makes another error
+        told["stop iteration"] = wanted["stop iteration"]
     assert told == wanted
-    assert all("in raise_it" in task.errors[0].traceback for task in failed)
+    assert all(f"in {step.name}" in task.errors[0].traceback for task in failed)
     assert [task.current_context.storage for task in fine] == ["fine"] * len(ERRORS)
     _check_records(flow, telemetry)
 
 
-def test_results(run: Any, telemetry: RecordedTelemetry) -> None:
+@pytest.mark.parametrize("step", [return_it, return_it_late])
+def test_results(step: Action, run: Any, telemetry: RecordedTelemetry) -> None:
     """Each completes its task, unlooked at, or cannot travel; what is beside and after it runs."""
 
     def add(flow: DotFlow) -> None:
         for name in RESULTS:
-            flow.task.add(return_it, initial_context=name)
+            flow.task.add(step, initial_context=name)
             flow.task.add(sibling)
 
     flow = run(add)
@@ -143,3 +159,29 @@ def test_inputs(run: Any, telemetry: RecordedTelemetry) -> None:
     fine = flow.task.queue[1::2]
     assert [task.current_context.storage for task in fine] == ["fine"] * len(RESULTS)
     _check_records(flow, telemetry)
+
+
+@action
+def dying() -> Any:
+    """Return what raises at its end."""
+    return odd(__del__=raising(Halt))
+
+
+def test_an_end_that_raises(
+    run: Any, telemetry: RecordedTelemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python itself tells of it, where it happens, and nobody else hears of it."""
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: told.append(args.exc_type))
+
+    def add(flow: DotFlow) -> None:
+        flow.task.add([dying, sibling])
+
+    flow = run(add)
+    assert [task.status for task in flow.task.queue] == ["Completed"] * 2
+    _check_records(flow, telemetry)
+    flow.task.clear()
+    flow.config.storage.delete_prefix("")
+    del flow
+    gc.collect()
+    assert set(told) == {Halt}

@@ -251,7 +251,7 @@ def test_a_generator_runs_in_the_span_of_its_task(mode: str, run: Run) -> None:
     async def spans_async() -> AsyncIterator[int]:
         yield get_current_span().get_span_context().trace_id
 
-    with record_telemetry() as telemetry:
+    with record_telemetry(global_tracer=False) as telemetry:
         flow: Any = DotFlow(config=telemetry.config)
         flow.task.add([spans, spans_async])
         run(flow, mode)

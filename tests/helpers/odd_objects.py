@@ -242,11 +242,6 @@ def _holding(value: object) -> BaseException:
     return error
 
 
-def _dying() -> BaseException:
-    error: BaseException = with_methods(Exception, __del__=raising(Halt))("dying")
-    return error
-
-
 class OddError(NamedTuple):
     """An error, and what is told of it.
 
@@ -296,7 +291,6 @@ ERRORS = {
     "huge": OddError(lambda: ValueError("x" * 1_000_000), "ValueError", "x" * 1_000_000),
     "of a lock": OddError(lambda: _holding(threading.Lock()), "ValueError", "holding"),
     "of an exit": OddError(lambda: _holding(ReadExits()), "ValueError", "holding"),
-    "dying": OddError(_dying, "Odd", "dying"),
     "halt": OddError(lambda: Halt("stop"), "Halt", "stop"),
     "generator exit": OddError(lambda: GeneratorExit("g"), "GeneratorExit", "g"),
     "stop iteration": OddError(lambda: StopIteration(3), "StopIteration", "3"),
@@ -480,7 +474,6 @@ RESULTS = {
     "reduce halt": OddResult(lambda: odd(__reduce_ex__=raising(KeyboardInterrupt)), travels=False),
     "setattr": OddResult(lambda: odd(__setattr__=raising(Halt)), travels=True),
     "iter": OddResult(lambda: odd(__iter__=raising(Halt), __next__=raising(Halt)), travels=True),
-    "del": OddResult(lambda: odd(__del__=raising(Halt)), travels=True),
     "read exits": OddResult(ReadExits, travels=False),
     "read halts": OddResult(ReadHalts, travels=False),
     "read interrupts": OddResult(ReadInterrupts, travels=False),
@@ -515,6 +508,18 @@ def raise_it(initial_context: Context) -> None:
 @action
 def return_it(initial_context: Context) -> Any:
     """Return the result of this name."""
+    return RESULTS[initial_context.storage].make()
+
+
+@action(timeout=60)
+async def raise_it_late(initial_context: Context) -> None:
+    """Raise the error of this name in a coroutine that has a limit."""
+    raise ERRORS[initial_context.storage].make()
+
+
+@action(timeout=60)
+async def return_it_late(initial_context: Context) -> Any:
+    """Return the result of this name from a coroutine that has a limit."""
     return RESULTS[initial_context.storage].make()
 
 

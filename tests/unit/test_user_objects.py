@@ -32,9 +32,6 @@ from dotflow_otel.testing import record_telemetry
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Of objects whose `__del__` raises Python itself tells.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.mark.parametrize("kind", [ValueError, SystemExit, KeyboardInterrupt, Halt])
 def test_what_an_object_raises_is_returned(kind: type[BaseException]) -> None:
@@ -80,7 +77,7 @@ def test_ctrl_c_while_an_error_is_told_ends_the_run() -> None:
     def failing() -> None:
         raise error
 
-    with record_telemetry() as telemetry:
+    with record_telemetry(global_tracer=False) as telemetry:
         flow = DotFlow(config=telemetry.config)
         flow.task.add([failing, failing])
         with pytest.raises(KeyboardInterrupt):
@@ -183,7 +180,7 @@ def test_any_error_of_a_callback_or_a_provider_is_logged(
     def step() -> int:
         return 1
 
-    with record_telemetry() as telemetry:
+    with record_telemetry(global_tracer=False) as telemetry:
         flow = DotFlow(config=telemetry.observe(notify=Odd()))
         flow.task.add(step, callback=callback)
         flow.start()
@@ -209,7 +206,7 @@ def test_an_exit_that_is_false_ends_the_run(caplog: pytest.LogCaptureFixture) ->
     def leaving() -> None:
         raise _Quits
 
-    with record_telemetry() as telemetry:
+    with record_telemetry(global_tracer=False) as telemetry:
         flow = DotFlow(config=telemetry.config)
         flow.task.add([leaving, leaving])
         with pytest.raises(_Quits):

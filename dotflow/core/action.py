@@ -30,7 +30,6 @@ _CO_ASYNC: Final = 0x80 | 0x200  # of `inspect`: CO_COROUTINE, CO_ASYNC_GENERATO
 # How many wrappers of a function are looked through: an object may wrap itself.
 _MOST_WRAPPERS: Final = 100
 
-
 _NAMES: Final = ("__module__", "__name__", "__qualname__")
 
 # What stands for the signature of a function.
@@ -92,7 +91,7 @@ class Action:
         self.wants_initial = INITIAL in self.params
         self.wants_previous = PREVIOUS in self.params
         for name in WRAPPER_ASSIGNMENTS:
-            found = attribute_of(func, name, _ABSENT)
+            found = _attribute(func, name, _ABSENT)
             if found is not _ABSENT and (type(found) is str or name not in _NAMES):
                 setattr(self, name, found)
         self.__wrapped__ = func
@@ -100,10 +99,9 @@ class Action:
     @property
     def name(self) -> str:
         """The name of the function or class."""
-        func = self.func
-        name = func.__name__ if type(func) is FunctionType else attribute_of(func, "__name__")
+        name = _attribute(self.func, "__name__")
         text = exactly_text(name) if is_a(name, str) else ""
-        return text or name_of(type(func))
+        return text or name_of(type(self.func))
 
     @property
     def is_coroutine(self) -> bool:
@@ -153,7 +151,7 @@ class Action:
         """Call the function with the contexts that it wants; return the bare value.
 
         A coroutine that it returns is run to its end, whatever made it; of a generator, which is
-        run likewise, the value is the list of what it gave.
+        run likewise, the value is the list of what it yielded.
         """
         assert self.func is not None  # noqa: S101 - an Action without one is no step
         if not (self.wants_initial or self.wants_previous):
@@ -204,11 +202,11 @@ def takes_self(action: Action) -> bool:
     for _ in range(_MOST_WRAPPERS):
         if type(function) is MethodType:
             return False
-        inner = attribute_of(function, "__wrapped__")
+        inner = _attribute(function, "__wrapped__")
         if inner is None:
             break
         function = inner
-    code = attribute_of(function, "__code__")
+    code = _attribute(function, "__code__")
     if type(code) is not CodeType or defined_by(type(function), "__get__") is None:
         return False
     if not code.co_argcount:
@@ -216,17 +214,20 @@ def takes_self(action: Action) -> bool:
     return code.co_varnames[0] not in (INITIAL, PREVIOUS)
 
 
-def _code_of(func: object) -> CodeType | None:
-    for _ in range(_MOST_WRAPPERS):
-        if type(func) is FunctionType:
-            return func.__code__
-        if type(func) is partial:
-            func = func.func
-        elif type(func) is MethodType:
-            func = func.__func__
-        else:  # an instance that can be called
-            func = defined_by(type(func), "__call__")
-    return None
+def _code_of(func: Any) -> CodeType | None:
+    while type(func) in (partial, MethodType):
+        func = func.func if type(func) is partial else func.__func__
+    if type(func) is not FunctionType:
+        called = defined_by(type(func), "__call__")  # of an instance
+        func = called if type(called) is FunctionType else func
+    code = _attribute(func, "__code__")
+    return code if type(code) is CodeType else None
+
+
+def _attribute(func: object, name: str, default: Any = None) -> Any:
+    if type(func) is FunctionType or type(func) is MethodType:
+        return getattr(func, name, default)  # whose own code that runs
+    return attribute_of(func, name, default)
 
 
 def parameters_of(func: Callable[..., Any]) -> tuple[str, ...]:

@@ -14,9 +14,9 @@ _CLEAN_UP: Final = 0.25
 
 
 class LimitError(TimeoutError):
-    """A call took longer than its limit: raised by dotflow alone, and told by its type.
+    """A call took longer than its limit: raised by dotflow alone, and recognised by its type.
 
-    In texts it is the `TimeoutError` that it is for users.
+    Its name is `TimeoutError`, which it is for users, also in tracebacks.
 
     Attributes:
         is_abandoned: Whether the call that was late goes on all the same.

@@ -1,8 +1,8 @@
 """What a step returned that is still to be run: coroutines, generators, asynchronous generators.
 
-They are told by their real types: by the methods that the interfaces of `collections.abc` name,
-as far as the type itself has them. So those of compilers and wrappers count, and a proxy, which
-answers for its object to any name, is left as it is.
+They are recognised by their real types: by the methods that the interfaces of
+`collections.abc` name, as far as the type itself has them. So those of compilers and wrappers
+count, and a proxy, which answers for its object to any name, is left as it is.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _ASYNC_GENERATOR: Final = ("__aiter__", "__anext__", "asend", "athrow", "aclose"
 
 
 def finished(value: Any) -> Any:
-    """Run what a step returned to its end, as often as that gives something still to be run.
+    """Run what a step returned to its end, as often as that returns something still to be run.
 
     Returns:
-        What a coroutine returned, the list of what a generator gave, any other value unchanged.
+        What a coroutine returned, the list of what a generator yielded, any other value unchanged.
     """
     while True:
         kind = type(value)

@@ -2,7 +2,7 @@
 
 An exception, a result or a message is code of the user's: its `__str__` may exit, its `__class__`
 lie, its `__getattr__` answer to any name. So what dotflow asks of such an object is asked here,
-and which type it has is told by `type(value)`, never by `isinstance`, which believes `__class__`.
+and its type is `type(value)`; `isinstance` is not used, because it believes `__class__`.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def guarded(call: Callable[[], _T]) -> tuple[_T | None, BaseException | None]:
 
     Raises:
         BaseException: What did not come from the object: the `KeyboardInterrupt` of Ctrl-C, or
-            what a handler of a signal raised. What is no `Exception` is told by making the call
-            again, deaf to Ctrl-C: the object's own comes again, that of a signal does not.
+            what a handler of a signal raised. To find out where what is no `Exception` came
+            from, the call is made again while Ctrl-C is ignored: the object raises again.
     """
     try:
         return call(), None
-    except Exception as error:  # noqa: BLE001 - the caller tells of it
+    except Exception as error:  # noqa: BLE001 - returned
         return None, error
     except BaseException as error:
         if not _raises_again(call, type(error)):
@@ -60,13 +60,13 @@ def guarded(call: Callable[[], _T]) -> tuple[_T | None, BaseException | None]:
 
 def _raises_again(call: Callable[[], object], kind: type[BaseException]) -> bool:
     try:
-        _call_deaf(call)
+        _call_uninterrupted(call)
     except BaseException as error:  # noqa: BLE001 - compared
         return type(error) is kind
     return False
 
 
-def _call_deaf(call: Callable[[], object]) -> None:
+def _call_uninterrupted(call: Callable[[], object]) -> None:
     import signal  # noqa: PLC0415 - hardly ever needed
 
     before = signal.getsignal(signal.SIGINT)
@@ -129,15 +129,15 @@ def exactly_text(text: str) -> str:
 
 def text_of(value: object) -> str:
     """Return `str(value)`, also where that raises."""
-    return _told(str, value, "text")
+    return _shown(str, value, "text")
 
 
 def repr_of(value: object, show: Callable[[object], str] = repr) -> str:
     """Return `repr(value)`, or what another function shows, also where that raises."""
-    return _told(show, value, "repr")
+    return _shown(show, value, "repr")
 
 
-def _told(function: Callable[[object], str], value: object, what: str) -> str:
+def _shown(function: Callable[[object], str], value: object, what: str) -> str:
     text, error = guarded(lambda: function(value))
     if text is None:
         return f"<{name_of(type(value))} whose {what} raises {name_of(type(error))}>"

@@ -173,8 +173,8 @@ class TaskWriter:
             context = Context(None, task.task_id, self._context_id)
             storage.post(key=storage.key(task=task), context=context)
         except Exception as error:
-            told = "the failure of task %s could not be stored"
-            _logger.exception(told, task.name, exc_info=exc_info_of(error))
+            text = "the failure of task %s could not be stored"
+            _logger.exception(text, task.name, exc_info=exc_info_of(error))
 
     def _finish(self, task: Task, ended: float) -> None:
         task._finished = finished = ended + self._offset
@@ -186,5 +186,5 @@ def _call_back(task: Task) -> None:
     try:
         task.callback(task=task)
     except Exception as error:
-        told = "the callback of task %s raised; the run goes on"
-        _logger.exception(told, task.name, exc_info=exc_info_of(error))
+        text = "the callback of task %s raised; the run goes on"
+        _logger.exception(text, task.name, exc_info=exc_info_of(error))

@@ -22,8 +22,8 @@ _logger = logging.getLogger("dotflow")
 
 
 def _report(slot: str, hook: str, error: Exception) -> None:
-    told = "%s of the %s failed in a worker; the step is not affected"
-    _logger.error(told, hook, slot, exc_info=exc_info_of(error))
+    text = "%s of the %s failed in a worker; the step is not affected"
+    _logger.error(text, hook, slot, exc_info=exc_info_of(error))
 
 
 # For an attempt without any. It has no state, so one does for all.

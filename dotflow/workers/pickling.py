@@ -70,12 +70,12 @@ def dump_in_pieces(value: Any, what: str, by_value: Sequence[ModuleType] = ()) -
     part = culprit(value, lambda each: _travels(each, by_value))
     blamed = "" if part is None else f" because of {part}"
     raise PicklingFailed(
-        f"{what} cannot travel to another process{blamed}: {_told(error)}. "
+        f"{what} cannot travel to another process{blamed}: {_described(error)}. "
         "Make it inside the step, or pass what it is made from."
     ) from error
 
 
-def _told(error: BaseException | None) -> str:
+def _described(error: BaseException | None) -> str:
     return f"{name_of(type(error))}: {text_of(error)}"
 
 
@@ -129,7 +129,7 @@ def load(data: bytes | memoryview, what: str) -> Any:
     if error is not None:
         hint = _ABSENT if issubclass(type(error), ImportError) else ""
         raise PicklingFailed(
-            f"{what} cannot be read back from its pickled form: {_told(error)}{hint}"
+            f"{what} cannot be read back from its pickled form: {_described(error)}{hint}"
         ) from error
     return value
 

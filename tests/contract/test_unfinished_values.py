@@ -173,7 +173,7 @@ STEPS: dict[str, tuple[Any, Any]] = {
 
 
 def test_what_a_step_returns_is_run_to_its_end(mode: str, quiet: Config, run: Run) -> None:
-    """A coroutine of any type is awaited; of a generator the value is the list of what it yielded."""
+    """A coroutine of any type is awaited; the value of a generator is what it yielded."""
     flow = DotFlow(config=quiet)
     for name, (function, _) in STEPS.items():
         flow.task.add(action(function), initial_context=7, name=name)

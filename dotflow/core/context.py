@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from dotflow.core.user_objects import repr_of
+from dotflow.core.user_objects import repr_of, whole_repr_of
 
 
 class Context:
@@ -109,7 +109,7 @@ class Context:
             self._storage = value
 
     def __repr__(self) -> str:
-        return f"Context(storage={repr_of(self._storage)}, task_id={self._task_id!r})"
+        return f"Context(storage={whole_repr_of(self._storage)}, task_id={self._task_id!r})"
 
 
 def _uuid(text: str) -> UUID:

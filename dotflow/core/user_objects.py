@@ -23,6 +23,9 @@ PLAIN: Final = frozenset(
     | {frozenset}
 )
 
+# How much of a value an error shows, in characters.
+_LONGEST: Final = 200
+
 _HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 
 # Past the attributes of a metaclass, which may be anything as well.
@@ -129,19 +132,22 @@ def exactly_text(text: str) -> str:
 
 def text_of(value: object) -> str:
     """Return `str(value)`, also where that raises."""
-    return _shown(str, value, "text")
+    text, error = guarded(lambda: str(value))
+    if text is None:
+        return f"<{name_of(type(value))} whose text raises {name_of(type(error))}>"
+    return exactly_text(text)
 
 
 def repr_of(value: object, show: Callable[[object], str] = repr) -> str:
-    """Return `repr(value)`, or what another function shows, also where that raises."""
-    return _shown(show, value, "repr")
+    """Return `repr(value)`, or what another function shows, shortened, also where that raises."""
+    text = whole_repr_of(value, show)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _shown(function: Callable[[object], str], value: object, what: str) -> str:
-    text, error = guarded(lambda: function(value))
-    if text is None:
-        return f"<{name_of(type(value))} whose {what} raises {name_of(type(error))}>"
-    return exactly_text(text)
+def whole_repr_of(value: object, show: Callable[[object], str] = repr) -> str:
+    """Return `repr(value)`, or what another function shows; without them, type and address."""
+    text, _ = guarded(lambda: show(value))
+    return object.__repr__(value) if text is None else exactly_text(text)
 
 
 def traceback_of(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from dotflow.abc.storage import Storage
 from dotflow.core.context import Context
 from dotflow.core.keys import task_key
 from dotflow.core.locks import fork_safe_lock
+from dotflow.core.signatures import strict_arguments
 
 if TYPE_CHECKING:
     from dotflow.core.task import Task
@@ -19,6 +20,7 @@ _FIRST_SWEEP: Final = 64
 class StorageDefault(Storage):
     """Keeps the contexts themselves, not copies, until the process ends. Thread-safe."""
 
+    @strict_arguments
     def __init__(self) -> None:
         self._contexts: dict[str, Context] = {}
         # Apart from the contexts, because the engine uses neither and a tuple an entry

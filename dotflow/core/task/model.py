@@ -5,24 +5,63 @@ from __future__ import annotations
 import time
 import warnings
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.action import Action
-from dotflow.core.config import Config, default_config
+from dotflow.core.config import Config, check_config, default_config
 from dotflow.core.context import Context
-from dotflow.core.exception import MissingActionDecorator, NotCallableObject, TaskError
+from dotflow.core.exception import (
+    InvalidOption,
+    MissingActionDecorator,
+    ParameterNotPassed,
+    TaskError,
+)
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.module import Module
+from dotflow.core.signatures import check_callback, refuse_unknown
 from dotflow.core.types.status import TypeStatus
-from dotflow.core.user_objects import is_a, text_of
+from dotflow.core.user_objects import is_a, repr_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Never
 
     from dotflow.core.failure import Failure
     from dotflow.core.run import Run
     from dotflow.core.task.record import TaskRecord
 
+
+_ARGUMENTS: Final = (
+    "task_id",
+    "step",
+    "callback",
+    "initial_context",
+    "workflow_id",
+    "config",
+    "group_name",
+    "name",
+)
+
+# What `vars(task)` shows: the attributes of dotflow 1.x, and the name.
+_SHOWN: Final = (
+    "task_id",
+    "workflow_id",
+    "name",
+    "step",
+    "callback",
+    "group_name",
+    "status",
+    "duration",
+    "retry_count",
+    "errors",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "initial_context",
+    "previous_context",
+    "current_context",
+    "config",
+)
 
 # Held for a moment while a task gets what most tasks never need.
 _making = fork_safe_lock()
@@ -49,8 +88,11 @@ class Task:
 
     Raises:
         ImportModuleError: An import string leads nowhere.
+        InvalidOption: `task_id`, `group_name`, `name` or `config` is of the wrong type.
         MissingActionDecorator: The step is no action.
-        NotCallableObject: The callback cannot be called.
+        NotCallableObject: The callback cannot be called with `task=`.
+        ParameterNotPassed: The step has a parameter that a workflow does not pass.
+        TypeError: There is no such argument.
     """
 
     # Slots, and times as plain floats: a queue of 100,000 tasks has 100,000 of these.
@@ -90,11 +132,21 @@ class Task:
         config: Config | None = None,
         group_name: str = "default",
         name: str | None = None,
+        **unknown: Never,
     ) -> None:
+        if unknown:
+            refuse_unknown("Task", unknown, _ARGUMENTS)
+        # In one look, because a queue may have 100,000 tasks.
+        if not (type(task_id) is type(group_name) is str and (name is None or type(name) is str)):
+            check_texts(task_id=task_id, group_name=group_name, name=name)
+        if type(config) is not Config:
+            check_config(config)
         self.task_id = task_id
         self.workflow_id = workflow_id
         self.step: Action = step_of(step)
-        self.callback: Callable[..., Any] = callback_of(callback)
+        self.callback: Callable[..., Any] = (
+            callback if callback is basic_callback else callback_of(callback)
+        )
         self.group_name = group_name
         self.name = name or self.step.name
         self._config = config
@@ -243,8 +295,28 @@ class Task:
         """Give the task as a dictionary; `max` limits the length of its JSON text."""
         return self.schema(max).model_dump()
 
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        """The attributes of the task as they are now, for `vars(task)`; a copy."""
+        return {name: getattr(self, name) for name in _SHOWN}
+
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        # Without that copy.
+        return None, {name: getattr(self, name) for name in self.__slots__}
+
     def __repr__(self) -> str:
         return f"<Task {self.name} {self.task_id} {self.status!r}>"
+
+
+def check_texts(**texts: object) -> None:
+    """Check options that are texts; `name` may be None.
+
+    Raises:
+        InvalidOption: One is of another type.
+    """
+    for option, value in texts.items():
+        if not isinstance(value, str) and not (option == "name" and value is None):
+            raise InvalidOption(option, value, "give a text")
 
 
 def step_of(step: object) -> Action:
@@ -253,10 +325,13 @@ def step_of(step: object) -> Action:
     Raises:
         ImportModuleError: The import string leads nowhere.
         MissingActionDecorator: It is no action.
+        ParameterNotPassed: It has a parameter that a workflow does not pass.
     """
     found = step if isinstance(step, Action) else Module(step)
     if not isinstance(found, Action) or found.func is None:
         raise MissingActionDecorator(step)
+    if found.unmet is not None:
+        raise ParameterNotPassed(*found.unmet)
     return found
 
 
@@ -265,13 +340,10 @@ def callback_of(callback: object) -> Callable[..., Any]:
 
     Raises:
         ImportModuleError: The import string leads nowhere.
-        NotCallableObject: It cannot be called.
+        NotCallableObject: It cannot be called with `task=`.
     """
-    if callback is basic_callback:
-        return basic_callback
     found = Module(callback)
-    if not callable(found):
-        raise NotCallableObject(text_of(callback))
+    check_callback(found, "task", f"callback={repr_of(callback)}")
     checked: Callable[..., Any] = found
     return checked
 

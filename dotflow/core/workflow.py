@@ -438,7 +438,7 @@ class _OpenRun:
             error: What ended that part of the run before its tasks were done.
         """
         with self._lock:
-            self._error = self._error or error
+            self._error = error if self._error is None else self._error
             held = holder in self._holders
             self._holders.discard(holder)
             return held and not self._holders

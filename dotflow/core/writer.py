@@ -118,7 +118,7 @@ class TaskWriter:
                 else:
                     hooks.fire(hooks.skipped, task)
             except BaseException as error:  # noqa: BLE001 - raised by the caller
-                interruption = interruption or error
+                interruption = error if interruption is None else interruption
         return interruption
 
     def _report_run(self, task: Task, hooks: Hooks, ended: Calls) -> None:

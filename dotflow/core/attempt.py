@@ -10,6 +10,7 @@ from dotflow.core.failure import Failure
 from dotflow.core.limit import Limit
 from dotflow.core.scopes import within
 from dotflow.core.steps import actions_of, run_methods
+from dotflow.core.user_objects import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,7 +114,8 @@ def _run(attempt: Attempt) -> Any:
     if attempt.copies:
         initial, previous = own_context(initial), own_context(previous)
     value = attempt.step.run(initial, previous)
-    if type(value).__module__ == "builtins":
+    kind = type(value)
+    if type(kind) is type and kind in PLAIN:
         return value  # no class step: most values are plain ones
     actions = actions_of(value)
     if not actions:

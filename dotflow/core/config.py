@@ -13,9 +13,10 @@ from dotflow.abc.server import Server
 from dotflow.abc.storage import Storage
 from dotflow.abc.tracer import Tracer
 from dotflow.core.checks import instance_hint
-from dotflow.core.exception import InvalidOption, NotCallableObject, repr_of
+from dotflow.core.exception import InvalidOption, NotCallableObject
 from dotflow.core.once import once
 from dotflow.core.signatures import strict_arguments
+from dotflow.core.user_objects import repr_of
 from dotflow.providers.executor_local import shared_executor
 from dotflow.providers.log_default import LogDefault
 from dotflow.providers.metrics_default import MetricsDefault

@@ -64,7 +64,9 @@ class Engine:
             time.sleep(delay)
             self.try_again(task)
         failure = outcome.failure
-        if failure is not None and failure.kind == INTERRUPTED and failure.exception:
+        if failure is None or failure.kind != INTERRUPTED:
+            return
+        if failure.exception is not None:
             raise failure.exception
 
     def begin(self, chain: Sequence[Task], index: int, before: Task | None) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dotflow.core.exception import TaskError, text_of, traceback_of
+from dotflow.core.exception import TaskError
 from dotflow.core.limit import is_limit_error
+from dotflow.core.user_objects import name_of, qualified_name_of, text_of, traceback_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,11 +43,14 @@ class Failure(NamedTuple):
 
     @classmethod
     def of(cls, error: BaseException, kind: str | None = None) -> Failure:
-        """Make the record of an exception; the kind follows from it unless given."""
+        """Make the record of an exception; the kind follows from it unless given.
+
+        Raises nothing that comes from the exception, whatever that does when it is looked at.
+        """
         return cls(
             kind=kind or _kind_of(error),
-            exception_type=_qualified(type(error)),
-            name=type(error).__name__,
+            exception_type=qualified_name_of(type(error)),
+            name=name_of(type(error)),
             message=text_of(error),
             traceback=traceback_of(error),
             exception=error,
@@ -104,11 +108,6 @@ def _linked(
 
 
 def _kind_of(error: BaseException) -> str:
-    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+    if issubclass(type(error), (KeyboardInterrupt, SystemExit)):
         return INTERRUPTED
     return TIMEOUT if is_limit_error(error) else ERROR
-
-
-def _qualified(kind: type[BaseException]) -> str:
-    module = kind.__module__
-    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"

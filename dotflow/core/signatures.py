@@ -11,6 +11,7 @@ from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 from dotflow.core.exception import NotCallableObject
+from dotflow.core.user_objects import is_a
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -47,12 +48,12 @@ def parameters_of(func: Callable[..., Any]) -> tuple[str, ...]:
     A wrapper made with `functools.wraps` has those of the function that it wraps.
     """
     target: Any = func
-    if isinstance(func, type):
+    if is_a(func, type):
         init: Any = func.__init__  # type: ignore[misc]
         if init is object.__init__:
             return ()
         target = MethodType(init, func)
-    is_plain = isinstance(target, (FunctionType, MethodType)) and not hasattr(target, "__wrapped__")
+    is_plain = type(target) in (FunctionType, MethodType) and not hasattr(target, "__wrapped__")
     if is_plain and not hasattr(target, "__signature__"):
         return _of_code(target).by_keyword
     found = _inspected(target, follow_wrapped=True)
@@ -65,12 +66,12 @@ def own_parameters(func: Callable[..., Any]) -> Parameters | None:
     A wrapper's own parameters count, not those of the function that it wraps: it may supply
     some of them itself.
     """
-    if isinstance(func, type):
+    if is_a(func, type):
         init: Any = func.__init__  # type: ignore[misc]
         new: Any = func.__new__
         if isinstance(init, FunctionType) and new is object.__new__:
             return _of_code(MethodType(init, func))
-    elif isinstance(func, (FunctionType, MethodType)) and isinstance(
+    elif type(func) in (FunctionType, MethodType) and isinstance(
         getattr(func, "__func__", func), FunctionType
     ):
         return _of_code(func)
@@ -197,7 +198,7 @@ def _inspected(func: Any, *, follow_wrapped: bool) -> Parameters | None:
 
     try:
         signature = inspect.signature(func, follow_wrapped=follow_wrapped)
-    except (TypeError, ValueError):
+    except Exception:  # noqa: BLE001 - of what answers oddly, as of what has none
         return None
     kinds = inspect.Parameter
     named = (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)

@@ -443,7 +443,7 @@ class _OpenRun:
             error: What ended that part of the run before its tasks were done.
         """
         with self._lock:
-            self._error = self._error or error
+            self._error = error if self._error is None else self._error
             held = holder in self._holders
             self._holders.discard(holder)
             return held and not self._holders
@@ -472,7 +472,7 @@ class _OpenRun:
             return None
         self._has_ended = True
         interruption = self._writer.report_others(self.tasks) if self.hooks.counts else None
-        self._error = self._error or interruption
+        self._error = interruption if self._error is None else self._error
         failed = self._error is not None or _has_failed(self.tasks)
         duration = monotonic() - self._clock
         self.record = self.record.finished(duration, failed=failed, error=self._error)

@@ -17,6 +17,7 @@ from dotflow.core.failure import Failure
 from dotflow.core.hooks import Hooks
 from dotflow.core.task.model import basic_callback
 from dotflow.core.types.status import TypeStatus
+from dotflow.core.user_objects import exc_info_of
 from dotflow.providers.storage_default import TaskEntries
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class TaskWriter:
                 else:
                     hooks.fire(hooks.skipped, task)
             except BaseException as error:  # noqa: BLE001 - raised by the caller
-                interruption = interruption or error
+                interruption = error if interruption is None else interruption
         return interruption
 
     def _report_run(self, task: Task, hooks: Hooks, ended: Calls) -> None:
@@ -249,8 +250,9 @@ class TaskWriter:
         try:
             context = Context(None, task.task_id, self._context_id)
             storage.post(key=storage.key(task=task), context=context)
-        except Exception:
-            _logger.exception("the failure of task %s could not be stored", task.name)
+        except Exception as error:
+            text = "the failure of task %s could not be stored"
+            _logger.exception(text, task.name, exc_info=exc_info_of(error))
 
     def _finish(self, task: Task, ended: float) -> None:
         task._finished = finished = ended + self._offset
@@ -261,8 +263,9 @@ class TaskWriter:
 def _call_back(task: Task) -> None:
     try:
         task.callback(task=task)
-    except Exception:
-        _logger.exception("the callback of task %s raised; the run goes on", task.name)
+    except Exception as error:
+        text = "the callback of task %s raised; the run goes on"
+        _logger.exception(text, task.name, exc_info=exc_info_of(error))
 
 
 def release_entries(tasks: Sequence[Task], successors: Sequence[Task], *, record: bool) -> None:

@@ -124,7 +124,9 @@ class LogStructlog(Log):
             return
         fields = note.fields()
         fields["duration"] = run.duration or 0.0
-        failure = note.failure or (run.error and Failure.of(run.error))
+        failure = note.failure
+        if failure is None and run.error is not None:
+            failure = Failure.of(run.error)
         if run.failed and failure:
             fields["error_type"], fields["error"] = failure.error_type, failure.message
         event = "workflow.failed" if run.failed else "workflow.completed"

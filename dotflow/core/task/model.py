@@ -20,6 +20,7 @@ from dotflow.core.locks import fork_safe_lock
 from dotflow.core.module import Module
 from dotflow.core.signatures import check_callback, refuse_unknown
 from dotflow.core.types.status import TypeStatus
+from dotflow.core.user_objects import is_a, repr_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -267,10 +268,10 @@ class Task:
 
     @errors.setter
     def errors(self, value: list[TaskError] | TaskError | BaseException) -> None:
-        if isinstance(value, list):
+        if is_a(value, list):
             self._errors = value
         else:
-            self.errors.append(value if isinstance(value, TaskError) else TaskError(value))
+            self.errors.append(_as_error(value))
 
     @property
     def error(self) -> TaskError:
@@ -281,7 +282,7 @@ class Task:
     @error.setter
     def error(self, value: TaskError | BaseException) -> None:
         _warn_of_error()
-        self.errors.append(value if isinstance(value, TaskError) else TaskError(value))
+        self.errors.append(_as_error(value))
 
     @property
     def attempt(self) -> int:
@@ -346,9 +347,13 @@ def callback_of(callback: object) -> Callable[..., Any]:
         NotCallableObject: It cannot be called with `task=`.
     """
     found = Module(callback)
-    check_callback(found, "task", f"callback={callback!r}")
+    check_callback(found, "task", f"callback={repr_of(callback)}")
     checked: Callable[..., Any] = found
     return checked
+
+
+def _as_error(value: Any) -> TaskError:
+    return value if is_a(value, TaskError) else TaskError(value)
 
 
 def _as_datetime(value: datetime | float | None) -> datetime | None:

@@ -14,11 +14,11 @@ from dotflow.core.retry import RetryPolicy
 from dotflow.core.signatures import own_parameters, parameters_of, refuse_unknown
 from dotflow.core.unfinished import finished
 from dotflow.core.user_objects import (
-    PLAIN,
     attribute_of,
     defined_by,
     exactly_text,
     is_a,
+    is_plain,
     mro_of,
     name_of,
     namespace_of,
@@ -214,14 +214,15 @@ class Action(Generic[Params, Returned_co]):
         A coroutine that it returns is run to its end, whatever made it; of a generator, which is
         run likewise, the value is the list of what it yielded.
         """
+        value = self.call(initial, previous)
+        return value if is_plain(value) else finished(value)
+
+    def call(self, initial: object, previous: object) -> Any:
+        """Call the function; return what it returned, be that still to be run."""
         func: Any = self.func
         if not (self.wants_initial or self.wants_previous):
-            value = func()
-        else:
-            value = func(**self._wanted(initial, previous))
-        kind = type(value)
-        # Most values are plain. A class's own metaclass may have any idea of being in a set.
-        return value if type(kind) is type and kind in PLAIN else finished(value)
+            return func()
+        return func(**self._wanted(initial, previous))
 
     def _wanted(self, initial: object, previous: object) -> dict[str, Context]:
         wanted = {}

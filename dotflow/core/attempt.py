@@ -10,6 +10,7 @@ from dotflow.core.failure import Failure
 from dotflow.core.limit import Limit
 from dotflow.core.scopes import within
 from dotflow.core.steps import actions_of, run_methods
+from dotflow.core.unfinished import finished
 from dotflow.core.user_objects import PLAIN
 
 if TYPE_CHECKING:
@@ -116,10 +117,12 @@ def _run(attempt: Attempt) -> Any:
             initial = own_context(initial)
         if step.wants_previous:
             previous = own_context(previous)
-    value = step.run(initial, previous)
+    value = step.call(initial, previous)
     kind = type(value)
+    # As `is_plain` has it, which most values are: nothing is left to be run.
     if type(kind) is type and kind in PLAIN:
-        return value  # no class step: most values are plain ones
+        return value
+    value = finished(value)
     actions = actions_of(value)
     if not actions:
         return value

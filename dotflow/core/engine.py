@@ -36,20 +36,20 @@ class Engine:
         self._repeatable = writer.keeps_checkpoints
         self._waiting: set[Task] = set()
 
-    def run_here(self, chain: Sequence[Task], index: int, before: Task | None) -> None:
+    def run_here(self, task: Task, before: Task | None, chain: Sequence[Task], index: int) -> None:
         """Run a task of a chain from beginning to end in this thread.
 
         Args:
+            task: The task.
+            before: The task before it, where that has a context for this one.
             chain: The chain.
             index: The task's place in it.
-            before: The task before it, where that has a context for this one.
 
         Raises:
             KeyboardInterrupt, SystemExit: The step raised it; the task has failed by then.
         """
-        task = chain[index]
         try:
-            if self.begin(chain, index, before):
+            if self.begin(task, before, chain, index):
                 self._try_here(task)
         except BaseException as error:
             self.abort(task, error)
@@ -69,9 +69,8 @@ class Engine:
         if failure.exception is not None:
             raise failure.exception
 
-    def begin(self, chain: Sequence[Task], index: int, before: Task | None) -> bool:
+    def begin(self, task: Task, before: Task | None, chain: Sequence[Task], index: int) -> bool:
         """Restore a task of a chain, or start it; return whether it is to be tried."""
-        task = chain[index]
         writer = self._writer
         problem: Exception | None = None
         try:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 # What a developer's shell sets for programs must not reach the tests, nor what they start.
 OURS = ("DOTFLOW_OUTPUT_PATH", "SERVER_BASE_URL", "SERVER_USER_TOKEN", "WORKFLOW_ID")
@@ -58,3 +61,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _executor(item: pytest.Item) -> str:
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     return str(parameters.get("executor", ""))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let reports leave a process of several: what tests log may be no UTF-8."""
+    report = yield
+    report.sections = [
+        (title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections
+    ]
+    return report

@@ -12,6 +12,7 @@ from dotflow.core.checkpoint import Checkpoints
 from dotflow.core.config import Config
 from dotflow.core.exception import InvalidOption
 from dotflow.core.hooks import call
+from dotflow.core.nesting import check_may_run
 from dotflow.core.task import TaskBuilder
 from dotflow.core.workflow import Manager
 
@@ -83,6 +84,7 @@ class DotFlow:
         Keywords are passed to `start` at each tick. With `resume=True` a tick goes on from
         the checkpoints of a run that failed, and starts anew after one that completed.
         """
+        check_may_run()
         return self.config.scheduler.start(workflow=self._tick, **kwargs)
 
     def _tick(self, **kwargs: Any) -> Manager:

@@ -15,6 +15,7 @@ from dotflow.core.exception import InvalidOnInputChange
 from dotflow.core.hooks import RunHooks
 from dotflow.core.ids import fresh_id
 from dotflow.core.modes import check_mode, grouper, plan, run_chains_here
+from dotflow.core.nesting import check_may_run
 from dotflow.core.run import Run
 from dotflow.core.task.model import basic_callback
 from dotflow.core.types.execution import TypeExecution
@@ -60,6 +61,7 @@ class Manager:
         InvalidOnInputChange: There is no such policy.
         InputChangedError: The input changed and the policy is `raise`.
         UnstableInput: The input of a resumed run has no fingerprint, and none was given.
+        RunWhileReading: A worker is still reading the step that it shall run.
     """
 
     thread: Thread
@@ -79,6 +81,7 @@ class Manager:
         workflow_name: str | None = None,
         keep_checkpoints: bool | None = None,
     ) -> None:
+        check_may_run()
         check_mode(mode)
         _check_policy(on_input_change)
         self.tasks = list(tasks)

@@ -51,13 +51,22 @@ def perform_apart(attempt: Attempt, scopes: GuardedScopes) -> Outcome:
     return copy_context().run(perform, call)
 
 
-def dumped_value(outcome: Outcome, name: str) -> tuple[Sequence[bytes] | None, Failure | None]:
-    """Give the value of an outcome as it travels, or how the attempt failed, or that it cannot."""
+def dumped_value(
+    outcome: Outcome, name: str, *, by_name: bool = True, has_main: bool = False
+) -> tuple[Sequence[bytes] | None, Failure | None]:
+    """Return the value of an outcome as it travels, or how the attempt failed, or that it cannot.
+
+    Args:
+        outcome: The outcome.
+        name: The task's name.
+        by_name: As of `dump_in_pieces`.
+        has_main: Likewise.
+    """
     if outcome.failure is not None:
         return None, not_interrupted(outcome.failure)
     try:
         what = f"the result of step {name} ({type(outcome.value).__qualname__})"
-        return dump_in_pieces(outcome.value, what), None
+        return dump_in_pieces(outcome.value, what, by_name=by_name, has_main=has_main), None
     except BaseException as error:  # noqa: BLE001 - of the value; it ends no worker
         return None, not_interrupted(Failure.of(error))
 

@@ -6,28 +6,55 @@ interpreter would not find, travel by value; everything else by reference.
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from dotflow.core.exception import PicklingFailed
+from dotflow.core.exception import PicklingFailed, RunWhileReading
 from dotflow.core.locks import fork_safe_lock
 from dotflow.workers.culprit import culprit
+from dotflow.workers.generators import seeded
 from dotflow.workers.pieces import PROTOCOL, PickleFile, pickled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
+    from dotflow.workers.generators import Generators
+
+_MAIN: Final = b"__main__"
+_RANDOM: Final = b"Random"
 _SMALL: Final = frozenset({int, float, bool, type(None)})
 
 # cloudpickle keeps which modules travel by value in a global of its own.
 _by_value_lock = fork_safe_lock()
 
 
-def dump(value: Any, what: str, by_value: Sequence[ModuleType] = ()) -> bytes:
+def dump(
+    value: Any, what: str, by_value: Sequence[ModuleType] = (), *, by_name: bool = True
+) -> bytes:
     """Pickle a value for another process, in one piece; otherwise as `dump_in_pieces`."""
-    return b"".join(dump_in_pieces(value, what, by_value))
+    return b"".join(dump_in_pieces(value, what, by_value, by_name=by_name))
+
+
+def dump_step(
+    step: Any, what: str, by_value: Sequence[ModuleType] = (), *, by_name: bool = True
+) -> tuple[bytes, Sequence[Any]]:
+    """Pickle a step; otherwise as `dump_in_pieces`.
+
+    Returns:
+        Its pickled form, and the generators of random numbers in it, which have moved on.
+    """
+    # A generator is found where it travels by value, so what may hold one does.
+    pieces = _dump_by_reference(step, by_value, (_MAIN, _RANDOM)) if by_name else None
+    if pieces is not None:
+        return b"".join(pieces), ()
+    try:
+        pieces, generators = _dump_by_value(step, by_value)
+    except Exception as error:
+        raise _failed(step, what, by_value, error) from error
+    return b"".join(pieces), generators.moved_on()
 
 
 def dump_small(value: Any, by_value: Sequence[ModuleType] = ()) -> bytes | None:
@@ -41,7 +68,7 @@ def dump_small(value: Any, by_value: Sequence[ModuleType] = ()) -> bytes | None:
         data = pickle.dumps(value, PROTOCOL)
     except Exception:  # noqa: BLE001 - then by value, which tells the better error
         return None
-    foreign = b"__main__" in data or any(each.__name__.encode() in data for each in by_value)
+    foreign = _MAIN in data or any(each.__name__.encode() in data for each in by_value)
     return None if foreign else data
 
 
@@ -50,13 +77,23 @@ def is_small(value: Any) -> bool:
     return type(value) in _SMALL
 
 
-def dump_in_pieces(value: Any, what: str, by_value: Sequence[ModuleType] = ()) -> Sequence[bytes]:
+def dump_in_pieces(
+    value: Any,
+    what: str,
+    by_value: Sequence[ModuleType] = (),
+    *,
+    by_name: bool = True,
+    has_main: bool = False,
+) -> Sequence[bytes]:
     """Pickle a value for another process; large bytes in it are not copied.
 
     Args:
         value: The value.
         what: What it is, for the error.
         by_value: Modules that the other process cannot import.
+        by_name: Whether all others that the value may refer to are imported here. Else to look
+            for them would import them, and run what they do then.
+        has_main: Whether the other process has what the main module of this one defines.
 
     Raises:
         PicklingFailed: It cannot travel; says what and why.
@@ -64,19 +101,32 @@ def dump_in_pieces(value: Any, what: str, by_value: Sequence[ModuleType] = ()) -
     if is_small(value):  # as most steps give
         return (pickle.dumps(value, PROTOCOL),)
     try:
-        return _dumped(value, by_value)
+        return _dumped(value, by_value, by_name=by_name, has_main=has_main)
     except Exception as error:
-        part = culprit(value, lambda each: _travels(each, by_value))
-        blamed = "" if part is None else f" because of {part}"
-        raise PicklingFailed(
-            f"{what} cannot travel to another process{blamed}: {type(error).__name__}: {error}. "
-            "Make it inside the step, or pass what it is made from."
-        ) from error
+        raise _failed(value, what, by_value, error) from error
 
 
-def _dumped(value: Any, by_value: Sequence[ModuleType]) -> Sequence[bytes]:
-    pieces = _dump_by_reference(value, by_value)
-    return _dump_by_value(value, by_value) if pieces is None else pieces
+def _failed(
+    value: Any, what: str, by_value: Sequence[ModuleType], error: Exception
+) -> PicklingFailed:
+    part = culprit(value, lambda each: _travels(each, by_value))
+    blamed = "" if part is None else f" because of {part}"
+    return PicklingFailed(
+        f"{what} cannot travel to another process{blamed}: {type(error).__name__}: {error}. "
+        "Make it inside the step, or pass what it is made from."
+    )
+
+
+def _dumped(
+    value: Any,
+    by_value: Sequence[ModuleType] = (),
+    *,
+    by_name: bool = True,
+    has_main: bool = False,
+) -> Sequence[bytes]:
+    main = () if has_main else (_MAIN,)
+    pieces = _dump_by_reference(value, by_value, main) if by_name else None
+    return _dump_by_value(value, by_value)[0] if pieces is None else pieces
 
 
 def _travels(value: Any, by_value: Sequence[ModuleType]) -> bool:
@@ -87,35 +137,51 @@ def _travels(value: Any, by_value: Sequence[ModuleType]) -> bool:
     return True
 
 
-def _dump_by_reference(value: Any, by_value: Sequence[ModuleType]) -> Sequence[bytes] | None:
+def _dump_by_reference(
+    value: Any, by_value: Sequence[ModuleType], others: Sequence[bytes]
+) -> Sequence[bytes] | None:
     # The plain pickler is many times as fast, but it refers to `__main__`, which the other
-    # process does not have. Such a reference holds the module's name, so looking for the
+    # process may not have. Such a reference holds the module's name, so looking for the
     # name finds every one, the first before much is done; a text that holds it by chance
     # only costs time.
-    names = (b"__main__", *(module.__name__.encode() for module in by_value))
+    names = (*others, *(module.__name__.encode() for module in by_value))
     try:
         return pickled(value, names)
     except Exception:  # noqa: BLE001 - then by value, which tells the better error
         return None
 
 
-def _dump_by_value(value: Any, by_value: Sequence[ModuleType]) -> Sequence[bytes]:
-    import cloudpickle  # noqa: PLC0415 - slow to import, and often not needed
+def _dump_by_value(
+    value: Any, by_value: Sequence[ModuleType]
+) -> tuple[Sequence[bytes], Generators]:
+    # Slow to import, and often not needed.
+    import cloudpickle  # noqa: PLC0415
+
+    from dotflow.workers.by_value import Pickler  # noqa: PLC0415
 
     file = PickleFile()
+    pickler = Pickler(file)
     with _by_value_lock:
         for module in by_value:
             cloudpickle.register_pickle_by_value(module)
         try:
-            cloudpickle.dump(value, file, PROTOCOL)
+            pickler.dump(value)
         finally:
             for module in by_value:
                 cloudpickle.unregister_pickle_by_value(module)
-    return file.pieces
+    return file.pieces, pickler.generators
 
 
 # Said where it is read back: in a worker, of the worker.
 _ABSENT: Final = ". It must be importable there too; what your main module defines travels whole."
+
+
+def load_step(data: bytes | memoryview, what: str, seeds: Sequence[int]) -> Any:
+    """Unpickle a step, with seeds for its generators of random numbers; otherwise as `load`."""
+    if not seeds:
+        return load(data, what)
+    with seeded(seeds):
+        return load(data, what)
 
 
 def load(data: bytes | memoryview, what: str) -> Any:
@@ -126,6 +192,8 @@ def load(data: bytes | memoryview, what: str) -> Any:
     """
     try:
         return pickle.loads(data)  # noqa: S301 - from our own child or parent
+    except RunWhileReading:
+        raise  # it tells what to do
     except Exception as error:
         raise PicklingFailed(
             f"{what} cannot be read back from its pickled form: {type(error).__name__}: {error}"
@@ -133,10 +201,10 @@ def load(data: bytes | memoryview, what: str) -> Any:
         ) from error
 
 
-def dump_or_none(value: Any) -> bytes | None:
-    """Pickle what is nice to have; None where it cannot travel."""
+def dump_or_none(value: Any, *, by_name: bool = True, has_main: bool = False) -> bytes | None:
+    """Pickle what is nice to have, as `dump_in_pieces`; None where it cannot travel."""
     try:
-        return b"".join(_dumped(value, ()))
+        return b"".join(_dumped(value, by_name=by_name, has_main=has_main))
     except Exception:  # noqa: BLE001 - whatever it is, it does not travel
         return None
 
@@ -147,8 +215,23 @@ def load_or_none(data: bytes | memoryview | None) -> Any:
         return None
     try:
         return load(data, "it")
-    except PicklingFailed:
+    except (PicklingFailed, RunWhileReading):
         return None
+
+
+def being_imported(module_name: str) -> str | None:
+    """Return the package of a module, or the module, that is still being imported, if one is.
+
+    Where it has started a run, another process that imports it would start that run again.
+    """
+    parts = module_name.split(".")
+    for depth in range(1, len(parts) + 1):
+        name = ".".join(parts[:depth])
+        spec = getattr(sys.modules.get(name), "__spec__", None)
+        # Both names are private, and what an import asks itself for its locks.
+        if getattr(spec, "_initializing", False) or name in getattr(importlib, "_RELOADING", ()):
+            return name
+    return None
 
 
 def is_found_elsewhere(module_name: str) -> bool:

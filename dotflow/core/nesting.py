@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from dotflow.core.exception import RunWhileReading
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 
 class _Thread(threading.local):
@@ -23,34 +20,11 @@ class _Thread(threading.local):
 _thread: Final = _Thread()
 
 
-class _Marked:
-    """Marks what this thread does, for as long as it is entered."""
-
-    def __init__(self, *, reading: bool) -> None:
-        self._reading = reading
-        self._before: list[bool] = []
-
-    def __enter__(self) -> None:
-        self._before.append(_thread.is_reading)
-        _thread.is_reading = self._reading
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        _thread.is_reading = self._before.pop()
-
-
-def reading() -> _Marked:
-    """Return a context in which this thread reads or writes what travels: no run may begin."""
-    return _Marked(reading=True)
-
-
-def performing() -> _Marked:
-    """Return a context in which this thread performs a step: that may run a workflow."""
-    return _Marked(reading=False)
+def note_reading(reading: bool) -> bool:
+    """Note whether this thread reads what travels, or performs a step; return what it did."""
+    # Called twice an attempt, hence no context manager.
+    before, _thread.is_reading = _thread.is_reading, reading
+    return before
 
 
 def check_may_run() -> None:

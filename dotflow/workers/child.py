@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import pickle
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dotflow.core.attempt import Attempt, Outcome
 from dotflow.core.failure import Failure
 from dotflow.core.limit import is_abandoned
-from dotflow.core.nesting import performing, reading
+from dotflow.core.nesting import note_reading
 from dotflow.workers import main_module
 from dotflow.workers.allowance import become_worker
 from dotflow.workers.kits import unpack
@@ -56,10 +57,11 @@ def main(connection: int, page: int, lifeline: int) -> None:
         # What a step starts must not keep our connection open.
         os.set_inheritable(descriptor, False)
     threading.Thread(target=_die_with_owner, args=(lifeline,), daemon=True).start()
+    _leave_terminal()
     become_worker()
     main_module.become_stand_in()
+    note_reading(True)
     with (
-        reading(),
         socket.socket(fileno=connection) as stream,
         contextlib.suppress(Closed, KeyboardInterrupt, BrokenPipeError),
     ):
@@ -71,6 +73,22 @@ def main(connection: int, page: int, lifeline: int) -> None:
 def _die_with_owner(lifeline: int) -> None:
     os.read(lifeline, 1)
     os.killpg(0, signal.SIGKILL)
+
+
+def _leave_terminal() -> None:
+    # A process group that is not in the foreground of its terminal is stopped for good when a step
+    # asks there for a password. So that is an error: there is no terminal. A session of its own
+    # would do as well, but systems schedule sessions separately, which takes time.
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+    except OSError:
+        return  # there is none
+    import termios  # noqa: PLC0415 - most workers need it not
+
+    try:
+        fcntl.ioctl(terminal, termios.TIOCNOTTY)
+    finally:
+        os.close(terminal)
 
 
 class _Child:
@@ -145,8 +163,7 @@ class _Child:
         limit = timeout if step.is_coroutine else 0
         call = Attempt(step, name, task_id, initial, previous, limit, number=attempt)
         self._begin(number, timeout)
-        with performing():
-            outcome = perform_apart(call, scopes)
+        outcome = perform_apart(call, scopes)
         self._keep_for_retry(call, step_key, outcome)
         self._send(number, outcome, name, scopes.collect())
 
@@ -164,7 +181,9 @@ class _Child:
         kept = self._kept.pop((task_id, key), None)
         if kept is not None and attempt > 1:
             return kept
-        step: Action = load_step(self._steps[key], f"step {name}", seeds)
+        what = f"step {name}"
+        pickled = self._steps[key]
+        step: Action = load_step(pickled, what, seeds) if seeds else load(pickled, what)
         return step
 
     def _keep_for_retry(self, call: Attempt, key: int, outcome: Outcome) -> None:
@@ -176,20 +195,24 @@ class _Child:
 
     def _send(self, number: int, outcome: Outcome, name: str, recorded: dict[str, object]) -> None:
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
+            try:  # noqa: SIM105 - it takes half as long
                 stream.flush()
+            except Exception:  # noqa: BLE001, S110 - it is the step's, or closed
+                pass
         if os.getpid() != self._pid:
             os._exit(0)  # a copy that the step forked: the outcome is the original's
         # What this process has of the main module came from there.
-        back = {"by_name": self._by_name, "has_main": main_module.is_stand_in()}
-        body, failure = dumped_value(outcome, name, **back)
+        by_name, has_main = self._by_name, main_module.is_stand_in()
+        body, failure = dumped_value(outcome, name, by_name=by_name, has_main=has_main)
         head = (
             number,
             None if failure is None else tuple(failure._replace(exception=None)),
             outcome.started,
             outcome.ended,
             _sendable(recorded) if recorded else None,
-            None if failure is None else dump_or_none(failure.exception, **back),
+            None
+            if failure is None
+            else dump_or_none(failure.exception, by_name=by_name, has_main=has_main),
             # Whether a coroutine goes on here that could not be cancelled.
             failure is not None and is_abandoned(failure.exception),
         )

@@ -56,8 +56,8 @@ class Job(NamedTuple):
     def head(self) -> bytes:
         """Give what is sent before its body."""
         attempt = self.attempt
-        about = attempt.task_id, attempt.number, attempt.name
-        return pickle.dumps((RUN, self.number, self.step.key, *about, self.seeds))
+        told = self.number, self.step.key, attempt.task_id, attempt.number, attempt.name, self.seeds
+        return pickle.dumps((RUN, *told))
 
     @property
     def limit(self) -> float:

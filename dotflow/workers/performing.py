@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.attempt import perform
 from dotflow.core.failure import ERROR, INTERRUPTED, Failure
+from dotflow.core.nesting import note_reading
 from dotflow.core.scopes import GuardedScopes
 from dotflow.workers.pickling import dump_in_pieces, load_or_none
 
@@ -46,9 +47,16 @@ def scopes_prepared(scopes: Mapping[str, RemoteScope]) -> GuardedScopes:
 
 
 def perform_apart(attempt: Attempt, scopes: GuardedScopes) -> Outcome:
-    """Perform an attempt in a context of its own: what a step binds is not there in the next."""
-    call = attempt._replace(scopes=(scopes,) if scopes else ())
-    return copy_context().run(perform, call)
+    """Perform an attempt in a context of its own: what a step binds is not there in the next.
+
+    The step may begin a run, wherever the attempt was read.
+    """
+    call = attempt._replace(scopes=(scopes,)) if scopes else attempt
+    was_reading = note_reading(False)
+    try:
+        return copy_context().run(perform, call)
+    finally:
+        note_reading(was_reading)
 
 
 def dumped_value(

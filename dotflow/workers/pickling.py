@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 from dotflow.core.exception import PicklingFailed, RunWhileReading
 from dotflow.core.locks import fork_safe_lock
 from dotflow.workers.culprit import culprit
-from dotflow.workers.generators import seeded
 from dotflow.workers.pieces import PROTOCOL, PickleFile, pickled
 
 if TYPE_CHECKING:
@@ -178,8 +177,8 @@ _ABSENT: Final = ". It must be importable there too; what your main module defin
 
 def load_step(data: bytes | memoryview, what: str, seeds: Sequence[int]) -> Any:
     """Unpickle a step, with seeds for its generators of random numbers; otherwise as `load`."""
-    if not seeds:
-        return load(data, what)
+    from dotflow.workers.generators import seeded  # noqa: PLC0415 - rarely needed in a worker
+
     with seeded(seeds):
         return load(data, what)
 

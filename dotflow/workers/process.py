@@ -35,7 +35,7 @@ _HAS_WAITID: Final = hasattr(os, "waitid")
 
 
 class Worker:
-    """A child interpreter: its own session and process group, one socket, a few shared bytes.
+    """A child interpreter: its own process group, one socket, a few shared bytes.
 
     Args:
         lifeline: The reading end of a pipe whose other end this process holds open.
@@ -206,7 +206,5 @@ def _spawn(command: list[str], nested: int, *descriptors: int) -> subprocess.Pop
         stdin=subprocess.DEVNULL,
         pass_fds=descriptors,
         env={**environment(), VARIABLE: str(nested)},
-        # Without a terminal: a process group that is not in its foreground would be stopped for
-        # good when a step asks there for a password. So it cannot be opened.
-        start_new_session=True,
+        process_group=0,
     )

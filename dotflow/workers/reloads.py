@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.locks import fork_safe_lock
@@ -15,7 +16,8 @@ from dotflow.core.locks import fork_safe_lock
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_STANDARD: Final = os.path.dirname(os.__file__)  # noqa: PTH120 - one call less of many
+# Where the standard library is, and this package.
+_SETTLED: Final = (f"{Path(os.__file__).parent}/", f"{Path(__file__).parents[1]}/")
 
 _lock: Final = fork_safe_lock()
 
@@ -73,7 +75,7 @@ def _is_own(file: object) -> bool:
     if not isinstance(file, str):
         return False
     installed = "/site-packages/" in file or "/dist-packages/" in file
-    return not installed and not file.startswith(_STANDARD)
+    return not installed and not file.startswith(_SETTLED)
 
 
 # Of this process.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from dotflow.core.attempt import Attempt, Outcome
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import Failure
-from dotflow.core.nesting import performing, reading
+from dotflow.core.nesting import note_reading
 from dotflow.workers.performing import (
     dumped_value,
     failure_read,
@@ -70,8 +70,11 @@ class Packer:
 
 def perform_packed(payload: bytes) -> Parcel:
     """Perform an attempt in this process. Raises nothing, whatever the step does."""
-    with reading():
+    was_reading = note_reading(True)
+    try:
         return _performed(payload)
+    finally:
+        note_reading(was_reading)
 
 
 def _performed(payload: bytes) -> Parcel:
@@ -81,12 +84,12 @@ def _performed(payload: bytes) -> Parcel:
     scopes = scopes_read(remote)
     try:
         initial, previous = load(given, f"the input of step {name}")
-        action = load_step(step, f"step {name}", seeds)
+        what = f"step {name}"
+        action = load_step(step, what, seeds) if seeds else load(step, what)
     except BaseException as error:  # noqa: BLE001 - reading may import what exits; the run is told
         return _parcel(Outcome.failed(Failure.of(error), began), name, scopes.collect())
     call = Attempt(action, name, task_id, initial, previous, timeout, number=number)
-    with performing():
-        outcome = perform_apart(call, scopes)
+    outcome = perform_apart(call, scopes)
     return _parcel(outcome, name, scopes.collect(), by_name=by_name)
 
 

@@ -74,8 +74,12 @@ class Baseline:
         nested = nested_workers()
         if nested is not None:
             self._environment[VARIABLE] = str(nested)
+        # Here alone: what a step has imported may rely on what it has added, as on its globals.
+        sys.path[:] = surroundings.path
         self._set_environment()
-        self._raw = _raw_environment(copied=True)
+        # The name is private; to compare the variables in public takes ten times as long.
+        self._variables: Any = getattr(os.environ, "_data", os.environ)
+        self._expected = dict(self._variables)
         _change_to(surroundings.folder)
         self._folder = _folder()
         self._umask = os.umask(0o077)
@@ -87,12 +91,14 @@ class Baseline:
     def restore(self) -> None:
         """Undo what a step has changed; it costs little where that is nothing."""
         os.umask(self._umask)
-        if _raw_environment() != self._raw:
+        if self._variables != self._expected:
             self._set_environment()
-        if _folder() != self._folder:
-            _change_to(self._folder or "/")
-        if sys.path != self._given.path:
-            sys.path[:] = self._given.path
+        try:
+            folder = os.getcwd()  # noqa: PTH109 - once an attempt
+        except OSError:
+            folder = None  # it was removed
+        if folder != self._folder:
+            _change_to(self._given.folder)
         if sys.argv != self._given.argv:
             sys.argv[:] = self._given.argv
         if sys.getrecursionlimit() != self._given.recursion_limit:
@@ -126,7 +132,7 @@ class Baseline:
 
 def _folder() -> str | None:
     try:
-        return os.getcwd()  # noqa: PTH109 - once an attempt
+        return os.getcwd()  # noqa: PTH109 - a worker does without pathlib, which is slow to import
     except OSError:
         return None
 
@@ -141,14 +147,6 @@ def environment() -> dict[str, str]:
     # Another thread may take a variable away while they are read.
     found = ((name, os.environ.get(name)) for name in list(os.environ))
     return {name: value for name, value in found if value is not None}
-
-
-def _raw_environment(*, copied: bool = False) -> dict[Any, Any]:
-    # The name is private; to compare the variables in public takes ten times as long.
-    raw = getattr(os.environ, "_data", None)
-    if not isinstance(raw, dict):
-        return dict(os.environ)
-    return dict(raw) if copied else raw
 
 
 def _int_digits() -> int:

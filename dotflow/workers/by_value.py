@@ -16,8 +16,8 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import cloudpickle
 
 from dotflow.core.action import travels_by_value
-from dotflow.workers.generators import Generators, reduced_generator
-from dotflow.workers.main_module import is_defined_in_main, settle
+from dotflow.workers.generators import Generators
+from dotflow.workers.main_module import is_defined_in_main, note_sent, settle
 from dotflow.workers.pieces import PROTOCOL
 
 if TYPE_CHECKING:
@@ -55,8 +55,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             return reduce(value)
         if issubclass(type(value), _Managers):
             return _reduced_manager(value)
-        if self.generators.is_one(value):
-            return reduced_generator(value, self.generators.number(value))
+        generator = self.generators.reduced(value)
+        if generator is not None:
+            return generator
         reduced = super().reducer_override(value)
         if type(reduced) is tuple and len(reduced) == _PARTS:
             return _settled(value, *reduced)
@@ -70,9 +71,13 @@ _PARTS: Final = 6
 def _settled(
     value: Any, make: Any, given: Any, state: Any, items: Any, pairs: Any, set_state: Any
 ) -> Reduced:
-    if not is_defined_in_main(value):
+    is_of_main = is_defined_in_main(value)
+    if isinstance(value, type):
+        note_sent(value)
+    elif not is_of_main:
         return make, given, state, items, pairs, set_state
-    return make, given, (set_state, value.__qualname__, state), items, pairs, settle
+    named = set_state, value.__qualname__, is_of_main, state
+    return make, given, named, items, pairs, settle
 
 
 # --- caches ---------------------------------------------------------------------------

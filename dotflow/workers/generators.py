@@ -25,16 +25,20 @@ class Generators:
     def __init__(self) -> None:
         self._found: list[Any] = []
         # Whoever has made one has imported the module.
-        self._kind: Any = getattr(sys.modules.get("random"), "Random", None)
+        random = sys.modules.get("random")
+        self._seeded: Any = getattr(random, "Random", None)
+        self._of_system: Any = getattr(random, "SystemRandom", None)
 
-    def is_one(self, value: Any) -> bool:
-        """Return whether an object is a generator."""
-        return self._kind is not None and type(value) is self._kind
-
-    def number(self, value: Any) -> int:
-        """Return the place of a generator among them."""
+    def reduced(self, value: Any) -> tuple[Any, ...] | None:
+        """Return how an object is reduced, where it is a generator."""
+        if self._seeded is None:
+            return None
+        if type(value) is self._of_system:
+            return self._of_system, ()  # it has no state
+        if type(value) is not self._seeded:
+            return None
         self._found.append(value)
-        return len(self._found) - 1
+        return _again, (self._seeded, len(self._found) - 1, value.getstate())
 
     def moved_on(self) -> Sequence[Any]:
         """Return them, moved on from the states in which they have travelled."""
@@ -63,11 +67,6 @@ def seeded(seeds: Sequence[int]) -> Iterator[None]:
         yield
     finally:
         _thread.seeds = ()
-
-
-def reduced_generator(generator: Any, number: int) -> tuple[Any, ...]:
-    """Return how a generator is reduced."""
-    return _again, (type(generator), number, generator.getstate())
 
 
 def _again(kind: type, number: int, state: Any) -> Any:

@@ -79,8 +79,11 @@ def flags() -> list[str]:
 
 
 def _warn_options() -> list[str]:
+    # Without those that the flags and the environment give there as well.
     options = list(sys.warnoptions)
     implied = ["default"] if sys.flags.dev_mode else []
+    if not sys.flags.ignore_environment:
+        implied += os.environ.get("PYTHONWARNINGS", "").split(",")
     if sys.flags.bytes_warning:
         implied.append(f"{'default' if sys.flags.bytes_warning == 1 else 'error'}::BytesWarning")
     for option in implied:

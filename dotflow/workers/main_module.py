@@ -7,8 +7,10 @@ the step's own process pool, and back to the run.
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,21 +66,34 @@ def is_defined_in_main(value: Any) -> bool:
     return found is value
 
 
-def settle(value: Any, state: tuple[SetState, str, Any]) -> None:
-    """Set the state of a definition of the main module that has just been read.
+def note_sent(value: Any) -> None:
+    """Note that a class travels by value, to know it when it comes back."""
+    if _received.get(id(value)) is not value:
+        _sent[id(value)] = value
+
+
+def settle(value: Any, state: tuple[SetState, str, bool, Any]) -> None:
+    """Set the state of a definition that has just been read.
 
     Args:
         value: The definition.
-        state: What sets the state, the name in the main module, and the state.
+        state: What sets the state, the qualified name, whether that leads to it in the main
+            module, and the state.
     """
-    set_state, name, rest = state
-    if _StandIn.names is None:
-        if is_defined_in_main(value):
-            return  # it has come back to where it was defined, and stays as it is
-        set_state(value, rest)
-        return
+    set_state, name, is_of_main, rest = state
+    if _sent.get(id(value)) is value:
+        return  # it has come back, and stays as it is
     set_state(value, rest)
-    value.__qualname__ = name  # cloudpickle leaves out in which class a class is
-    if "." not in name:
+    if getattr(value, "__qualname__", name) != name:  # cloudpickle leaves out where a class is
+        with contextlib.suppress(Exception):  # which a metaclass may forbid
+            value.__qualname__ = name
+    if isinstance(value, type):
+        _received[id(value)] = value
+    if is_of_main and "." not in name and _StandIn.names is not None:
         setattr(sys.modules[NAME], name, value)
         _StandIn.names.add(name)
+
+
+# Classes by their identity: a metaclass may have them be equal, or not to be hashed.
+_sent: Final[WeakValueDictionary[int, Any]] = WeakValueDictionary()
+_received: Final[WeakValueDictionary[int, Any]] = WeakValueDictionary()

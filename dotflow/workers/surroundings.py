@@ -53,7 +53,7 @@ class Surroundings(NamedTuple):
             _folder() or "/",  # the folder was removed
             environment(),
             list(sys.path),
-            list(sys.argv),
+            list(getattr(sys, "argv", ())),  # a program that embeds Python need not set them
             sys.getrecursionlimit(),
             _int_digits(),
             _packed_filters(),

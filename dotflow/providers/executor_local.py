@@ -19,7 +19,7 @@ class ExecutorLocal(Executor):
     """Runs attempts in worker processes, started when first needed and kept warm.
 
     A timed-out attempt's process is killed with its children. A dead worker fails its
-    attempt alone.
+    attempt alone. In a step that runs in a worker itself there are fewer, and at some depth none.
 
     Args:
         workers: How many processes at most; by default one per core that this process

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 PREAMBLE = f"""\
 import sys
-sys.path += {[str(ROOT), *[entry for entry in sys.path if "site-packages" in entry]]!r}
+sys.path[1:1] = {[str(ROOT), *[entry for entry in sys.path if "site-packages" in entry]]!r}
 import json, os, time, warnings
 from pathlib import Path
 from dotflow import Config, DotFlow, action

@@ -6,9 +6,8 @@ start workers in each worker, and these in each of theirs, without end.
 
 from __future__ import annotations
 
-import sys
 import threading
-from typing import Any, Final
+from typing import Final
 
 from dotflow.core.exception import RunWhileReading
 
@@ -34,17 +33,4 @@ def check_may_run() -> None:
         RunWhileReading: It is still reading what it shall run.
     """
     if _thread.is_reading:
-        raise RunWhileReading
-
-
-def check_may_start_workers() -> None:
-    """Check that this process may start workers.
-
-    Raises:
-        RunWhileReading: It is a child of `multiprocessing` that is still reading its main module.
-    """
-    # The module is not imported for this. The name is private, and what `multiprocessing` asks
-    # itself before it starts a child of a child.
-    process: Any = sys.modules.get("multiprocessing.process")
-    if process is not None and getattr(process.current_process(), "_inheriting", False):
         raise RunWhileReading

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from dotflow.abc.executor import Executor, Session
 from dotflow.core.counts import check_count
 from dotflow.core.locks import fork_safe_lock
-from dotflow.core.nesting import check_may_start_workers
 from dotflow.core.once import once
 
 if TYPE_CHECKING:
@@ -39,10 +38,9 @@ class ExecutorLocal(Executor):
         """Begin the use by one run.
 
         Raises:
-            RunWhileReading: In a child of `multiprocessing` that reads its main module.
+            RunWhileReading: In a child of a step that reads its main module.
             TooManyNestedWorkers: In a step, in a worker that may have none itself.
         """
-        check_may_start_workers()
         from dotflow.workers.pool import Pool  # noqa: PLC0415 - many modules, for `parallel` only
         from dotflow.workers.session import LocalSession  # noqa: PLC0415
 

@@ -8,10 +8,11 @@ has less than the one before, down to none.
 from __future__ import annotations
 
 import os
+import sys
 from math import isqrt
-from typing import Final
+from typing import Any, Final
 
-from dotflow.core.exception import TooManyNestedWorkers
+from dotflow.core.exception import RunWhileReading, TooManyNestedWorkers
 
 VARIABLE: Final = "DOTFLOW_NESTED_WORKERS"
 
@@ -53,13 +54,23 @@ def pool_size(wanted: int) -> int:
 
     Raises:
         TooManyNestedWorkers: It may have none.
+        RunWhileReading: It is a child of a step that is still reading its main module.
     """
     own = nested_workers()
     if own is None:
         return wanted
+    if _reads_main_module():
+        raise RunWhileReading
     if own < 1:
         raise TooManyNestedWorkers
     return min(wanted, isqrt(own))
+
+
+def _reads_main_module() -> bool:
+    # As a child of `multiprocessing` does that is not forked, which is imported by that time. The
+    # name is private; `multiprocessing` asks for it before it starts a child of such a child.
+    process: Any = sys.modules.get("multiprocessing.process")
+    return process is not None and getattr(process.current_process(), "_inheriting", False)
 
 
 def share_of_each(size: int) -> int:

@@ -6,7 +6,6 @@ interpreter would not find, travel by value; everything else by reference.
 
 from __future__ import annotations
 
-import importlib
 import pickle
 import sys
 from typing import TYPE_CHECKING, Any, Final
@@ -226,11 +225,24 @@ def being_imported(module_name: str) -> str | None:
     parts = module_name.split(".")
     for depth in range(1, len(parts) + 1):
         name = ".".join(parts[:depth])
-        spec = getattr(sys.modules.get(name), "__spec__", None)
-        # Both names are private, and what an import asks itself for its locks.
-        if getattr(spec, "_initializing", False) or name in getattr(importlib, "_RELOADING", ()):
+        module = sys.modules.get(name)
+        # In any thread; the name is private, and what an import asks itself for its locks.
+        if getattr(getattr(module, "__spec__", None), "_initializing", False):
+            return name
+        if module is not None and _runs_in_this_thread(module):
             return name
     return None
+
+
+def _runs_in_this_thread(module: ModuleType) -> bool:
+    # Also one that is loaded again, or by other means than an import.
+    attributes = getattr(module, "__dict__", None)
+    frame = sys._getframe()  # noqa: SLF001 - as `inspect` does, which is slow to import
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_globals is attributes and frame.f_code.co_name == "<module>":
+            return True
+    return False
 
 
 def is_found_elsewhere(module_name: str) -> bool:

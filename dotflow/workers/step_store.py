@@ -68,7 +68,8 @@ class StepStore:
         self._room = Room()
         self._by_value: dict[str, ModuleType] = {}
         self._looked_for: set[str] = set()
-        # Whether each module of a step so far is imported here.
+        # Whether each module of a step so far is imported here: looked for by name, one that is
+        # not would be, and one that another thread imports would be waited for.
         self.by_name = True
 
     @property
@@ -119,6 +120,7 @@ class StepStore:
         begun = being_imported(module)
         if begun is not None:
             self._by_value[begun] = sys.modules[begun]
+            self.by_name = False
         elif not is_found_elsewhere(module):
             self._by_value[module] = sys.modules[module]
 

@@ -106,6 +106,7 @@ def imports(folder: Path) -> int:
         ["-c", "import runpy; runpy.run_path('job.py')"],
         ["-c", "import runpy; runpy.run_module('job', run_name='__main__', alter_sys=True)"],
         ["-c", "import other"],
+        ["-c", "import by_hand"],
         ["-m", "job"],
         ["job.py"],
     ],
@@ -115,7 +116,14 @@ def test_a_module_that_starts_a_run_when_it_is_imported(
     arguments: list[str], program: Program, tmp_path: Path
 ) -> None:
     """It runs, like a script; its definitions travel by value, and come back to their own."""
-    done = program({"job.py": JOB, "other.py": "import job\n"}, *arguments)
+    by_hand = """
+        import importlib.util, sys
+        spec = importlib.util.spec_from_file_location("job", "job.py")
+        sys.modules["job"] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    """
+    files = {"job.py": JOB, "other.py": "import job\n", "by_hand.py": by_hand}
+    done = program(files, *arguments)
     assert done.stdout == "['Completed', 'Completed'] True 10\n", done.stderr
     assert imports(tmp_path) == 1
 
@@ -127,6 +135,32 @@ def test_a_module_that_starts_a_run_when_it_is_loaded_again(
     done = program({"job.py": JOB}, "-c", "import importlib, job; importlib.reload(job)")
     assert done.stdout.splitlines() == ["['Completed', 'Completed'] True 10"] * 2, done.stderr
     assert imports(tmp_path) == 2
+
+
+def test_a_module_that_schedules_runs_when_it_is_imported(program: Program, tmp_path: Path) -> None:
+    """Its import never ends, and the threads of the runs do not wait for that."""
+    job = f"""{COUNTED}{PREAMBLE}
+from dotflow.providers import SchedulerCron
+
+class Point:
+    pass
+
+@action
+def one():
+    return Point()
+
+def ended(tasks):
+    values = [task.current_context.storage for task in tasks]
+    print([type(value) is Point for value in values], flush=True)
+    os._exit(0)
+
+flow = flow_of(one, one)
+flow.config.scheduler = SchedulerCron(cron="* * * * * *")
+flow.schedule(mode="parallel", on_success=ended, on_failure=ended)
+"""
+    done = program({"job.py": job}, "-c", "import job")
+    assert done.stdout == "[True, True]\n", done.stderr
+    assert imports(tmp_path) == 1
 
 
 def test_a_package_that_starts_a_run_when_it_is_imported(program: Program, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing.process
 import pickle
 import threading
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,6 @@ import pytest
 from dotflow import Config, DotFlow, action
 from dotflow.core.exception import RunWhileReading
 from dotflow.core.nesting import note_reading
-from dotflow.providers import ExecutorLocal
 from dotflow.workers.pickling import load, load_or_none
 
 if TYPE_CHECKING:
@@ -95,17 +93,3 @@ def test_the_error_is_told_as_it_is() -> None:
     with pytest.raises(RunWhileReading):
         load(data, "the step")
     assert load_or_none(data) is None
-
-
-def test_no_workers_of_a_child_that_reads_its_main_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child of `multiprocessing` that imports its main module starts none; later it may."""
-    child: Any = multiprocessing.process.current_process()
-    executor = ExecutorLocal(workers=1)
-    monkeypatch.setattr(child, "_inheriting", True, raising=False)
-    with pytest.raises(RunWhileReading):
-        flow_of_one(executor=executor).start(mode="parallel")
-    monkeypatch.delattr(child, "_inheriting")
-    flow = flow_of_one(executor=executor)
-    flow.start(mode="parallel")
-    executor.close()
-    assert flow.result_storage() == [1]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import multiprocessing.process
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dotflow.core.exception import TooManyNestedWorkers
+from dotflow.core.exception import RunWhileReading, TooManyNestedWorkers
 from dotflow.workers import allowance
 
 if TYPE_CHECKING:
@@ -65,6 +66,22 @@ def test_what_a_step_starts_is_bounded_as_well(
     assert allowance.pool_size(8) == 2
     monkeypatch.setenv(allowance.VARIABLE, "-1")
     assert allowance.nested_workers() is None
+
+
+def test_a_child_of_a_step_that_reads_its_main_module(
+    below: Below, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It starts none; later it may, and so may a child that is below no worker."""
+    child: Any = multiprocessing.process.current_process()
+    monkeypatch.setattr(child, "_inheriting", True, raising=False)
+    below(4)
+    with pytest.raises(RunWhileReading):
+        allowance.pool_size(1)
+    below(None)
+    assert allowance.pool_size(1) == 1
+    monkeypatch.delattr(child, "_inheriting")
+    below(4)
+    assert allowance.pool_size(1) == 1
 
 
 def test_a_worker_keeps_its_number(below: Below, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,10 +107,15 @@ def _is_importable(value: Any) -> bool:
     module = getattr(value, "__module__", None)
     if module is None or module == "__main__" or travels_by_value(module):
         return False
-    found: Any = sys.modules.get(module)
-    for part in value.__qualname__.split("."):
+    return _found_by_name(value) is value
+
+
+def _found_by_name(value: Any) -> Any:
+    # A cached `partial` has no name.
+    found: Any = sys.modules.get(getattr(value, "__module__", ""))
+    for part in getattr(value, "__qualname__", "").split("."):
         found = getattr(found, part, None)
-    return found is value
+    return found
 
 
 def _reduced_cached_property(value: Any) -> Reduced:
@@ -134,18 +139,11 @@ def _reduced_manager(manager: Any) -> Reduced:
         function, args, keywords = manager.func, manager.args, manager.kwds
     except AttributeError:
         raise TypeError("a context manager that has been entered cannot be pickled") from None
-    maker = _maker_of(function)
-    if maker is None:
+    # The function has the name of the decorated one, which goes by name where it can.
+    maker = _found_by_name(function)
+    if getattr(maker, "__wrapped__", None) is not function:
         return type(manager), (function, args, keywords)
     return _called, (maker, args, keywords)
-
-
-def _maker_of(function: Any) -> Any:
-    """Return the decorated function that makes a context manager of this one, if it is found."""
-    found: Any = sys.modules.get(function.__module__)
-    for part in function.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return found if getattr(found, "__wrapped__", None) is function else None
 
 
 def _called(maker: Callable[..., Any], args: Any, keywords: Any) -> Any:

@@ -85,10 +85,9 @@ def _leave_terminal() -> None:
         return  # there is none
     import termios  # noqa: PLC0415 - most workers need it not
 
-    try:
+    with contextlib.suppress(OSError):
         fcntl.ioctl(terminal, termios.TIOCNOTTY)
-    finally:
-        os.close(terminal)
+    os.close(terminal)
 
 
 class _Child:

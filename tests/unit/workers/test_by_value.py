@@ -73,6 +73,12 @@ def test_a_cache_of_a_module_goes_by_name(monkeypatch: pytest.MonkeyPatch) -> No
     assert (there is module.one, there()) == (False, 1)
 
 
+def test_a_cache_without_a_name() -> None:
+    """A cached `partial` has none, and travels."""
+    there = there_and_back([functools.lru_cache(functools.partial(max, 2)), lambda: 1])[0]
+    assert (there(1), there(3)) == (2, 3)
+
+
 def test_a_function_that_dispatches() -> None:
     """It finds itself, has all that was registered, and takes more."""
 

@@ -139,15 +139,27 @@ def _reduced_manager(manager: Any) -> Reduced:
         function, args, keywords = manager.func, manager.args, manager.kwds
     except AttributeError:
         raise TypeError("a context manager that has been entered cannot be pickled") from None
-    # The function has the name of the decorated one, which goes by name where it can.
+    # The function has the name of the decorated one, which goes by name where it can; a method
+    # is that of whatever its object is there, such as a tracer.
+    name = getattr(function, "__name__", "")
+    if args and _is_made_of(getattr(type(args[0]), name, None), function):
+        return _method_called, (args[0], name, args[1:], keywords)
     maker = _found_by_name(function)
-    if getattr(maker, "__wrapped__", None) is not function:
-        return type(manager), (function, args, keywords)
-    return _called, (maker, args, keywords)
+    if _is_made_of(maker, function):
+        return _called, (maker, args, keywords)
+    return type(manager), (function, args, keywords)
+
+
+def _is_made_of(decorated: Any, function: Any) -> bool:
+    return getattr(decorated, "__wrapped__", None) is function
 
 
 def _called(maker: Callable[..., Any], args: Any, keywords: Any) -> Any:
     return maker(*args, **keywords)
+
+
+def _method_called(instance: Any, name: str, args: Any, keywords: Any) -> Any:
+    return getattr(instance, name)(*args, **keywords)
 
 
 _REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {

@@ -104,6 +104,8 @@ class _Child:
         self._kept: dict[tuple[str, int], Action] = {}
         self._kits: dict[int, Any] = {}
         self._baseline: Baseline | None = None
+        # What this process has of the main module came from the owner's.
+        self._has_main = main_module.is_stand_in()
 
     def serve_one(self) -> None:
         head, body = self._reader.wait()
@@ -177,7 +179,7 @@ class _Child:
     ) -> Action:
         # Each task gets a step of its own, whichever worker it meets; its retries go on
         # with that same one, so what a closure counts goes on counting.
-        kept = self._kept.pop((task_id, key), None)
+        kept = self._kept.pop((task_id, key), None) if self._kept else None
         if kept is not None and attempt > 1:
             return kept
         what = f"step {name}"
@@ -200,8 +202,7 @@ class _Child:
                 pass
         if os.getpid() != self._pid:
             os._exit(0)  # a copy that the step forked: the outcome is the original's
-        # What this process has of the main module came from there.
-        by_name, has_main = self._by_name, main_module.is_stand_in()
+        by_name, has_main = self._by_name, self._has_main
         body, failure = dumped_value(outcome, name, by_name=by_name, has_main=has_main)
         head = (
             number,

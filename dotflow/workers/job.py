@@ -54,10 +54,18 @@ class Job(NamedTuple):
     losses: int = 0
 
     def head(self) -> bytes:
-        """Give what is sent before its body."""
+        """Return what is sent before its body."""
         attempt = self.attempt
-        told = self.number, self.step.key, attempt.task_id, attempt.number, attempt.name, self.seeds
-        return pickle.dumps((RUN, *told))
+        about = (
+            RUN,
+            self.number,
+            self.step.key,
+            attempt.task_id,
+            attempt.number,
+            attempt.name,
+            self.seeds,
+        )
+        return pickle.dumps(about)
 
     @property
     def limit(self) -> float:

@@ -84,14 +84,19 @@ def settle(value: Any, state: tuple[SetState, str, bool, Any]) -> None:
     if _sent.get(id(value)) is value:
         return  # it has come back, and stays as it is
     set_state(value, rest)
-    if getattr(value, "__qualname__", name) != name:  # cloudpickle leaves out where a class is
-        with contextlib.suppress(Exception):  # which a metaclass may forbid
-            value.__qualname__ = name
     if isinstance(value, type):
         _received[id(value)] = value
-    if is_of_main and "." not in name and _StandIn.names is not None:
+    if is_of_main and _StandIn.names is not None:
+        _define(value, name, _StandIn.names)
+
+
+def _define(value: Any, name: str, defined: set[str]) -> None:
+    if "." not in name:
         setattr(sys.modules[NAME], name, value)
-        _StandIn.names.add(name)
+        defined.add(name)
+    else:
+        with contextlib.suppress(Exception):  # which a metaclass may forbid
+            value.__qualname__ = name  # cloudpickle leaves out in which class a class is
 
 
 # Classes by their identity: a metaclass may have them be equal, or not to be hashed.

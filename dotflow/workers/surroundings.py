@@ -12,15 +12,13 @@ import os
 import sys
 import time
 import warnings
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from dotflow.workers.allowance import VARIABLE, nested_workers
 
 # A filter of warnings as it travels: with its category's module and name. To import that module
 # for the filter alone would take time, and run whatever it does when it is imported.
 Filter = tuple[Any, Any, tuple[str, str], Any, int]
-
-_HAS_DIGITS: Final = hasattr(sys, "set_int_max_str_digits")
 
 
 class Surroundings(NamedTuple):
@@ -55,7 +53,7 @@ class Surroundings(NamedTuple):
             list(sys.path),
             list(getattr(sys, "argv", ())),  # a program that embeds Python need not set them
             sys.getrecursionlimit(),
-            _int_digits(),
+            sys.get_int_max_str_digits(),
             _packed_filters(),
             _main(),
         )
@@ -70,6 +68,9 @@ class Baseline:
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._given = surroundings
+        self._argv = surroundings.argv
+        self._recursion_limit = surroundings.recursion_limit
+        self._int_digits = surroundings.int_digits
         self._environment = dict(surroundings.environment)
         nested = nested_workers()
         if nested is not None:
@@ -99,13 +100,13 @@ class Baseline:
             folder = None  # it was removed
         if folder != self._folder:
             _change_to(self._given.folder)
-        if sys.argv != self._given.argv:
-            sys.argv[:] = self._given.argv
-        if sys.getrecursionlimit() != self._given.recursion_limit:
+        if sys.argv != self._argv:
+            sys.argv[:] = self._argv
+        if sys.getrecursionlimit() != self._recursion_limit:
             with contextlib.suppress(RecursionError):  # this process is deeper than that already
-                sys.setrecursionlimit(self._given.recursion_limit)
-        if _int_digits() != self._given.int_digits:
-            sys.set_int_max_str_digits(self._given.int_digits)
+                sys.setrecursionlimit(self._recursion_limit)
+        if sys.get_int_max_str_digits() != self._int_digits:
+            sys.set_int_max_str_digits(self._int_digits)
         if warnings.filters != self._filters:
             self._set_filters()
 
@@ -147,10 +148,6 @@ def environment() -> dict[str, str]:
     # Another thread may take a variable away while they are read.
     found = ((name, os.environ.get(name)) for name in list(os.environ))
     return {name: value for name, value in found if value is not None}
-
-
-def _int_digits() -> int:
-    return sys.get_int_max_str_digits() if _HAS_DIGITS else 0
 
 
 def _packed_filters() -> list[Filter]:

@@ -328,7 +328,7 @@ def _is_found_by_name(action: Action) -> bool:
     # The decorated function's name leads to the action, not to the function, so the
     # function alone would not pickle by reference; the action itself does.
     module = getattr(action, "__module__", None)
-    if module in (None, "__main__") or module not in sys.modules or _travels_by_value(module):
+    if module in (None, "__main__") or module not in sys.modules or travels_by_value(module):
         return False
     found: Any = sys.modules[module]
     for part in getattr(action, "__qualname__", "").split("."):
@@ -336,10 +336,12 @@ def _is_found_by_name(action: Action) -> bool:
     return found is action
 
 
-def _travels_by_value(module: str) -> bool:
-    # Of a module that the other end cannot import; so its actions must not go by name.
+def travels_by_value(module: str) -> bool:
+    """Return whether what a module defines must not go by name just now."""
+    # It, or a package that it is in, is one that the other end cannot import.
     pickler = sys.modules.get("cloudpickle.cloudpickle")
-    return pickler is not None and module in pickler.list_registry_pickle_by_value()
+    registered = () if pickler is None else pickler.list_registry_pickle_by_value()
+    return any(module == name or module.startswith(f"{name}.") for name in registered)
 
 
 if TYPE_CHECKING:

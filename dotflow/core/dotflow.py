@@ -14,6 +14,7 @@ from dotflow.core.exception import MissingScheduler, RunInProgress
 from dotflow.core.hooks import call
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.modes import RUN_OPTIONS, check_run_options, check_workflow_id
+from dotflow.core.nesting import check_may_run
 from dotflow.core.signatures import parameters_of, refuse_unknown, strict_arguments
 from dotflow.core.task import TaskBuilder
 from dotflow.core.workflow import Manager
@@ -162,6 +163,7 @@ class DotFlow:
             raise MissingScheduler
         _check_names("schedule", positional, options, parameters_of(scheduler.start))
         check_run_options(options)
+        check_may_run()
         return scheduler.start(workflow=self._tick, **options)
 
     def _tick(self, **options: Unpack[RunOptions]) -> Manager:

@@ -176,6 +176,40 @@ class WorkerLost(DotflowError):
     """A worker process ended while it ran a step."""
 
 
+class RunWhileReading(DotflowError):
+    """A worker process was to begin a run while it was still reading the step that it shall run."""
+
+    def __init__(self, _message: object = None) -> None:
+        super().__init__(
+            "A worker process was to begin a run while it was still reading its own step: a module "
+            "that the step needs starts a workflow when it is imported. Put that start into a "
+            'function, or under `if __name__ == "__main__":`.'
+        )
+
+
+class TooManyNestedWorkers(DotflowError):
+    """A step, or what it started, was to start more workers than a tree of processes may have."""
+
+    def __init__(self, _message: object = None) -> None:
+        super().__init__(
+            "No more workers can be started here, inside a step that runs in a worker itself: "
+            "workers that start workers that start workers would be without end. Run this workflow "
+            "in mode 'sequential', or outside of the step."
+        )
+
+
+class InterpreterNotFound(DotflowError):
+    """There is no Python interpreter that worker processes could be started with."""
+
+    def __init__(self, executable: object = None) -> None:
+        super().__init__(
+            f"There is no interpreter to start workers with: sys.executable={executable!r} is none "
+            "of this version of Python, and neither sys.prefix nor sys.base_prefix has one. Set "
+            "sys.executable to the path of one, run in mode 'sequential', or give "
+            "Config(executor=ThreadPoolExecutor())."
+        )
+
+
 class ClusterUnusable(DotflowError):
     """A cluster does not answer, or refuses what dotflow needs of it."""
 

@@ -30,6 +30,7 @@ from dotflow.core.modes import (
     parallel_chains,
     run_chains_here,
 )
+from dotflow.core.nesting import check_may_run
 from dotflow.core.run import Run
 from dotflow.core.signatures import refuse_unknown, strict_arguments
 from dotflow.core.task.model import basic_callback
@@ -86,6 +87,7 @@ class Manager:
         NotCallableObject: A callback cannot be called with `tasks=`.
         InputChangedError: The input changed and the policy is `raise`.
         UnstableInput: The input of a resumed run has no fingerprint, and none was given.
+        RunWhileReading: A worker is still reading the step that it shall run.
     """
 
     thread: Thread
@@ -108,6 +110,7 @@ class Manager:
         *,
         start: bool = True,
     ) -> None:
+        check_may_run()
         options: RunOptions = {
             "on_success": on_success,
             "on_failure": on_failure,

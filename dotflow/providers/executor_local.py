@@ -19,7 +19,7 @@ class ExecutorLocal(Executor):
     """Runs attempts in worker processes, started when first needed and kept warm.
 
     A timed-out attempt's process is killed with its children. A dead worker fails its
-    attempt alone.
+    attempt alone. In a step that runs in a worker itself there are fewer, and at some depth none.
 
     Args:
         workers: How many processes at most; by default one per core that this process
@@ -37,7 +37,12 @@ class ExecutorLocal(Executor):
         self._lock = fork_safe_lock()
 
     def session(self) -> Session:
-        """Begin the use by one run."""
+        """Begin the use by one run.
+
+        Raises:
+            RunWhileReading: In a child of a step that reads its main module.
+            TooManyNestedWorkers: In a step, in a worker that may have none itself.
+        """
         from dotflow.workers.pool import Pool  # noqa: PLC0415 - many modules, for `parallel` only
         from dotflow.workers.session import LocalSession  # noqa: PLC0415
 

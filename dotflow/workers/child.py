@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import pickle
@@ -16,14 +17,20 @@ from typing import TYPE_CHECKING, Any, Final
 from dotflow.core.attempt import Attempt, Outcome
 from dotflow.core.failure import Failure
 from dotflow.core.limit import is_abandoned
+from dotflow.core.nesting import note_reading
+from dotflow.workers import main_module
+from dotflow.workers.allowance import become_worker
 from dotflow.workers.kits import unpack
 from dotflow.workers.page import Page
 from dotflow.workers.performing import NO_SCOPES, dumped_value, perform_apart, scopes_prepared
-from dotflow.workers.pickling import dump_or_none, load, load_or_none
+from dotflow.workers.pickling import dump_or_none, load, load_or_none, load_step
+from dotflow.workers.surroundings import Baseline, Surroundings
 from dotflow.workers.watchdog import Watchdog
 from dotflow.workers.wire import Closed, FrameReader, send
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dotflow.core.action import Action
     from dotflow.core.scopes import GuardedScopes
 
@@ -50,8 +57,15 @@ def main(connection: int, page: int, lifeline: int) -> None:
         # What a step starts must not keep our connection open.
         os.set_inheritable(descriptor, False)
     threading.Thread(target=_die_with_owner, args=(lifeline,), daemon=True).start()
-    worker = _Child(socket.socket(fileno=connection), Page(page))
-    with contextlib.suppress(Closed, KeyboardInterrupt, BrokenPipeError):
+    _leave_terminal()
+    become_worker()
+    main_module.become_stand_in()
+    note_reading(True)
+    with (
+        socket.socket(fileno=connection) as stream,
+        contextlib.suppress(Closed, KeyboardInterrupt, BrokenPipeError),
+    ):
+        worker = _Child(stream, Page(page))
         while True:
             worker.serve_one()
 
@@ -59,6 +73,21 @@ def main(connection: int, page: int, lifeline: int) -> None:
 def _die_with_owner(lifeline: int) -> None:
     os.read(lifeline, 1)
     os.killpg(0, signal.SIGKILL)
+
+
+def _leave_terminal() -> None:
+    # A process group that is not in the foreground of its terminal is stopped for good when a step
+    # asks there for a password. So that is an error: there is no terminal. A session of its own
+    # would do as well, but systems schedule sessions separately, which takes time.
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+    except OSError:
+        return  # there is none
+    import termios  # noqa: PLC0415 - most workers need it not
+
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(terminal, termios.TIOCNOTTY)
+    os.close(terminal)
 
 
 class _Child:
@@ -71,8 +100,12 @@ class _Child:
         # Steps as they came; and those that are kept for a retry, by the task's id and the
         # step's key, for a caller may give two tasks the same id.
         self._steps: dict[int, bytes] = {}
+        self._by_name = True
         self._kept: dict[tuple[str, int], Action] = {}
         self._kits: dict[int, Any] = {}
+        self._baseline: Baseline | None = None
+        # What this process has of the main module came from the owner's.
+        self._has_main = main_module.is_stand_in()
 
     def serve_one(self) -> None:
         head, body = self._reader.wait()
@@ -80,35 +113,38 @@ class _Child:
         kind, *details = message
         head.release()
         if kind == RUN:
-            number, step_key, task_id, attempt, name = details
-            self._run(number, step_key, task_id, attempt, name, body)
+            self._run(body, *details)
+            if self._baseline is not None:
+                self._baseline.restore()
         elif kind == STEP:
-            step_key, keeps_others = details
+            step_key, keeps_others, by_name = details
             if not keeps_others:
                 self._steps.clear()
+            self._by_name = self._by_name and by_name
             self._steps[step_key] = bytes(body)
         elif kind == KIT:
             self._kits[details[0]] = load_or_none(body)
         elif kind == SURROUNDINGS:
-            self._move(*pickle.loads(body))  # noqa: S301 - from our own parent
+            self._move(Surroundings(*pickle.loads(body)))  # noqa: S301 - from our own parent
 
-    def _move(
-        self, folder: str, environment: dict[str, str], path: list[str], argv: list[str]
-    ) -> None:
+    def _move(self, surroundings: Surroundings) -> None:
         # A new run: nothing of the one before is needed any more.
         self._steps.clear()
         self._kept.clear()
         self._kits.clear()
-        with contextlib.suppress(OSError):  # the folder may be gone by now
-            os.chdir(folder)
-        if dict(os.environ) != environment:
-            os.environ.clear()
-            os.environ.update(environment)
-        sys.path[:] = path
-        sys.argv[:] = argv
+        self._by_name = True
+        main_module.renew(*surroundings.main)
+        self._baseline = Baseline(surroundings)
 
     def _run(
-        self, number: int, step_key: int, task_id: str, attempt: int, name: str, body: memoryview
+        self,
+        body: memoryview,
+        number: int,
+        step_key: int,
+        task_id: str,
+        attempt: int,
+        name: str,
+        seeds: Sequence[int],
     ) -> None:
         began = monotonic()
         self._page.receive(number, began)
@@ -116,11 +152,13 @@ class _Child:
         try:
             (initial, previous), timeout, sent = load(body, f"the input of step {name}")
             scopes = scopes_prepared(unpack(sent, self._kits)) if sent else NO_SCOPES
-            step = self._step(step_key, task_id, attempt, name)
+            step = self._step(step_key, task_id, attempt, name, seeds)
         except BaseException as error:  # noqa: BLE001 - reading may import what exits; owner is told
             recorded = {} if scopes is None else scopes.collect()
             self._send(number, Outcome.failed(Failure.of(error), began), name, recorded)
             return
+        if self._baseline is not None:
+            self._baseline.note_modules()
         body.release()  # a large input is not held in its pickled form while the step runs
         # Only a coroutine can be stopped from within. What else is late, the owner ends.
         limit = timeout if step.is_coroutine else 0
@@ -136,13 +174,17 @@ class _Child:
         if timeout:
             self._watchdog.watch(now, timeout)
 
-    def _step(self, key: int, task_id: str, attempt: int, name: str) -> Action:
+    def _step(
+        self, key: int, task_id: str, attempt: int, name: str, seeds: Sequence[int]
+    ) -> Action:
         # Each task gets a step of its own, whichever worker it meets; its retries go on
         # with that same one, so what a closure counts goes on counting.
-        kept = self._kept.pop((task_id, key), None)
+        kept = self._kept.pop((task_id, key), None) if self._kept else None
         if kept is not None and attempt > 1:
             return kept
-        step: Action = load(self._steps[key], f"step {name}")
+        what = f"step {name}"
+        pickled = self._steps[key]
+        step: Action = load_step(pickled, what, seeds) if seeds else load(pickled, what)
         return step
 
     def _keep_for_retry(self, call: Attempt, key: int, outcome: Outcome) -> None:
@@ -154,18 +196,23 @@ class _Child:
 
     def _send(self, number: int, outcome: Outcome, name: str, recorded: dict[str, object]) -> None:
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
+            try:  # noqa: SIM105 - it takes half as long
                 stream.flush()
+            except Exception:  # noqa: BLE001, S110 - it is the step's, or closed
+                pass
         if os.getpid() != self._pid:
             os._exit(0)  # a copy that the step forked: the outcome is the original's
-        body, failure = dumped_value(outcome, name)
+        by_name, has_main = self._by_name, self._has_main
+        body, failure = dumped_value(outcome, name, by_name=by_name, has_main=has_main)
         head = (
             number,
             None if failure is None else tuple(failure._replace(exception=None)),
             outcome.started,
             outcome.ended,
             _sendable(recorded) if recorded else None,
-            None if failure is None else dump_or_none(failure.exception),
+            None
+            if failure is None
+            else dump_or_none(failure.exception, by_name=by_name, has_main=has_main),
             # Whether a coroutine goes on here that could not be cancelled.
             failure is not None and is_abandoned(failure.exception),
         )

@@ -40,6 +40,7 @@ class Job(NamedTuple):
         body: The rest of it, pickled.
         number: What it is called between the run and its workers.
         kits: What it needs there besides.
+        seeds: For the generators of random numbers that its step has in common with others.
         losses: How many workers have died before they had it.
     """
 
@@ -49,13 +50,22 @@ class Job(NamedTuple):
     body: Sequence[bytes]
     number: int
     kits: Sequence[Kit]
+    seeds: Sequence[int] = ()
     losses: int = 0
 
     def head(self) -> bytes:
-        """Give what is sent before its body."""
+        """Return what is sent before its body."""
         attempt = self.attempt
-        told = RUN, self.number, self.step.key, attempt.task_id, attempt.number, attempt.name
-        return pickle.dumps(told)
+        about = (
+            RUN,
+            self.number,
+            self.step.key,
+            attempt.task_id,
+            attempt.number,
+            attempt.name,
+            self.seeds,
+        )
+        return pickle.dumps(about)
 
     @property
     def limit(self) -> float:
@@ -99,13 +109,14 @@ class Jobs:
         Raises:
             PicklingFailed: The step or a context of it cannot travel.
         """
-        step = self._steps.of(attempt)
+        step, seeds = self._steps.seeded(attempt)
         scopes, kits = self._kits.pack(attempt.remote) if attempt.remote else ((), ())
-        return Job(ticket, attempt, step, self._body(attempt, scopes), next(_numbers), kits)
+        body = self._body(attempt, scopes)
+        return Job(ticket, attempt, step, body, next(_numbers), kits, seeds)
 
     def _body(self, attempt: Attempt, scopes: Sequence[object]) -> Sequence[bytes]:
         given = (attempt.initial, attempt.previous), attempt.timeout
-        modules = self._steps.modules
+        modules, by_name = self._steps.modules, self._steps.by_name
         if _is_small(attempt.initial) and _is_small(attempt.previous):
             small = dump_small((*given, scopes), modules)
             if small is not None:
@@ -114,12 +125,12 @@ class Jobs:
         if scopes:
             # What telemetry sends along cannot fail a step.
             try:
-                return dump_in_pieces((*given, scopes), what, modules)
+                return dump_in_pieces((*given, scopes), what, modules, by_name=by_name)
             except PicklingFailed:
-                body = dump_in_pieces((*given, ()), what, modules)
+                body = dump_in_pieces((*given, ()), what, modules, by_name=by_name)
             self._kits.warn()
             return body
-        return dump_in_pieces((*given, ()), what, modules)
+        return dump_in_pieces((*given, ()), what, modules, by_name=by_name)
 
 
 def _is_small(context: Context | None) -> bool:

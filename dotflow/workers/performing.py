@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.attempt import perform
 from dotflow.core.failure import ERROR, INTERRUPTED, Failure
+from dotflow.core.nesting import note_reading
 from dotflow.core.scopes import GuardedScopes
 from dotflow.core.user_objects import exc_info_of, name_of
 from dotflow.workers.pickling import dump_in_pieces, load_or_none
@@ -46,18 +47,34 @@ def scopes_prepared(scopes: Mapping[str, RemoteScope]) -> GuardedScopes:
 
 
 def perform_apart(attempt: Attempt, scopes: GuardedScopes) -> Outcome:
-    """Perform an attempt in a context of its own: what a step binds is not there in the next."""
-    call = attempt._replace(scopes=(scopes,) if scopes else ())
-    return copy_context().run(perform, call)
+    """Perform an attempt in a context of its own: what a step binds is not there in the next.
+
+    The step may begin a run, wherever the attempt was read.
+    """
+    call = attempt._replace(scopes=(scopes,)) if scopes else attempt
+    was_reading = note_reading(False)
+    try:
+        return copy_context().run(perform, call)
+    finally:
+        note_reading(was_reading)
 
 
-def dumped_value(outcome: Outcome, name: str) -> tuple[Sequence[bytes] | None, Failure | None]:
-    """Give the value of an outcome as it travels, or how the attempt failed, or that it cannot."""
+def dumped_value(
+    outcome: Outcome, name: str, *, by_name: bool = True, has_main: bool = False
+) -> tuple[Sequence[bytes] | None, Failure | None]:
+    """Return the value of an outcome as it travels, or how the attempt failed, or that it cannot.
+
+    Args:
+        outcome: The outcome.
+        name: The task's name.
+        by_name: As of `dump_in_pieces`.
+        has_main: Likewise.
+    """
     if outcome.failure is not None:
         return None, not_interrupted(outcome.failure)
     try:
         what = f"the result of step {name} ({name_of(type(outcome.value))})"
-        return dump_in_pieces(outcome.value, what), None
+        return dump_in_pieces(outcome.value, what, by_name=by_name, has_main=has_main), None
     except BaseException as error:  # noqa: BLE001 - of the value; it ends no worker
         return None, not_interrupted(Failure.of(error))
 

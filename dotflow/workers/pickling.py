@@ -10,7 +10,7 @@ import pickle
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from dotflow.core.exception import PicklingFailed
+from dotflow.core.exception import PicklingFailed, RunWhileReading
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.user_objects import guarded, name_of, text_of
 from dotflow.workers.culprit import culprit
@@ -20,15 +20,40 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
+    from dotflow.workers.generators import Generators
+
+_MAIN: Final = b"__main__"
+_RANDOM: Final = b"Random"
 _SMALL: Final = frozenset({int, float, bool, type(None)})
 
 # cloudpickle keeps which modules travel by value in a global of its own.
 _by_value_lock = fork_safe_lock()
 
 
-def dump(value: Any, what: str, by_value: Sequence[ModuleType] = ()) -> bytes:
+def dump(
+    value: Any, what: str, by_value: Sequence[ModuleType] = (), *, by_name: bool = True
+) -> bytes:
     """Pickle a value for another process, in one piece; otherwise as `dump_in_pieces`."""
-    return b"".join(dump_in_pieces(value, what, by_value))
+    return b"".join(dump_in_pieces(value, what, by_value, by_name=by_name))
+
+
+def dump_step(
+    step: Any, what: str, by_value: Sequence[ModuleType] = (), *, by_name: bool = True
+) -> tuple[bytes, Sequence[Any]]:
+    """Pickle a step; otherwise as `dump_in_pieces`.
+
+    Returns:
+        Its pickled form, and the generators of random numbers in it, which have moved on.
+    """
+    # A generator is found where it travels by value, so what may hold one does.
+    pieces = _dump_by_reference(step, by_value, (_MAIN, _RANDOM)) if by_name else None
+    if pieces is not None:
+        return b"".join(pieces), ()
+    try:
+        pieces, generators = _dump_by_value(step, by_value)
+    except Exception as error:
+        raise _failed(step, what, by_value, error) from error
+    return b"".join(pieces), generators.moved_on()
 
 
 def dump_small(value: Any, by_value: Sequence[ModuleType] = ()) -> bytes | None:
@@ -41,7 +66,7 @@ def dump_small(value: Any, by_value: Sequence[ModuleType] = ()) -> bytes | None:
     data, _ = guarded(lambda: pickle.dumps(value, PROTOCOL))
     if data is None:  # then by value, which tells the better error
         return None
-    foreign = b"__main__" in data or any(each.__name__.encode() in data for each in by_value)
+    foreign = _MAIN in data or any(each.__name__.encode() in data for each in by_value)
     return None if foreign else data
 
 
@@ -51,72 +76,111 @@ def is_small(value: Any) -> bool:
     return type(kind) is type and kind in _SMALL
 
 
-def dump_in_pieces(value: Any, what: str, by_value: Sequence[ModuleType] = ()) -> Sequence[bytes]:
+def dump_in_pieces(
+    value: Any,
+    what: str,
+    by_value: Sequence[ModuleType] = (),
+    *,
+    by_name: bool = True,
+    has_main: bool = False,
+) -> Sequence[bytes]:
     """Pickle a value for another process; large bytes in it are not copied.
 
     Args:
         value: The value.
         what: What it is, for the error.
         by_value: Modules that the other process cannot import.
+        by_name: Whether all others that the value may refer to are imported here. Else to look
+            for them would import them, and run what they do then.
+        has_main: Whether the other process has what the main module of this one defines.
 
     Raises:
         PicklingFailed: It cannot travel; says what and why.
     """
     if is_small(value):  # as most steps give
         return (pickle.dumps(value, PROTOCOL),)
-    pieces, error = guarded(lambda: _dumped(value, by_value))
-    if pieces is not None:
-        return pieces
-    part = culprit(value, lambda each: _travels(each, by_value))
-    blamed = "" if part is None else f" because of {part}"
-    raise PicklingFailed(
-        f"{what} cannot travel to another process{blamed}: {_described(error)}. "
-        "Make it inside the step, or pass what it is made from."
-    ) from error
+    pieces, error = guarded(lambda: _dumped(value, by_value, by_name=by_name, has_main=has_main))
+    if pieces is None:
+        raise _failed(value, what, by_value, error) from error
+    return pieces
 
 
 def _described(error: BaseException | None) -> str:
     return f"{name_of(type(error))}: {text_of(error)}"
 
 
-def _dumped(value: Any, by_value: Sequence[ModuleType]) -> Sequence[bytes]:
-    pieces = _dump_by_reference(value, by_value)
-    return _dump_by_value(value, by_value) if pieces is None else pieces
+def _failed(
+    value: Any, what: str, by_value: Sequence[ModuleType], error: BaseException | None
+) -> PicklingFailed:
+    part = culprit(value, lambda each: _travels(each, by_value))
+    blamed = "" if part is None else f" because of {part}"
+    return PicklingFailed(
+        f"{what} cannot travel to another process{blamed}: {_described(error)}. "
+        "Make it inside the step, or pass what it is made from."
+    )
+
+
+def _dumped(
+    value: Any,
+    by_value: Sequence[ModuleType] = (),
+    *,
+    by_name: bool = True,
+    has_main: bool = False,
+) -> Sequence[bytes]:
+    main = () if has_main else (_MAIN,)
+    pieces = _dump_by_reference(value, by_value, main) if by_name else None
+    return _dump_by_value(value, by_value)[0] if pieces is None else pieces
 
 
 def _travels(value: Any, by_value: Sequence[ModuleType]) -> bool:
     return guarded(lambda: _dump_by_value(value, by_value))[1] is None
 
 
-def _dump_by_reference(value: Any, by_value: Sequence[ModuleType]) -> Sequence[bytes] | None:
+def _dump_by_reference(
+    value: Any, by_value: Sequence[ModuleType], others: Sequence[bytes]
+) -> Sequence[bytes] | None:
     # The plain pickler is many times as fast, but it refers to `__main__`, which the other
-    # process does not have. Such a reference holds the module's name, so looking for the
+    # process may not have. Such a reference holds the module's name, so looking for the
     # name finds every one, the first before much is done; a text that holds it by chance
     # only costs time.
-    names = (b"__main__", *(module.__name__.encode() for module in by_value))
+    names = (*others, *(module.__name__.encode() for module in by_value))
     try:
         return pickled(value, names)
     except Exception:  # noqa: BLE001 - then by value, which tells the better error
         return None
 
 
-def _dump_by_value(value: Any, by_value: Sequence[ModuleType]) -> Sequence[bytes]:
-    import cloudpickle  # noqa: PLC0415 - slow to import, and often not needed
+def _dump_by_value(
+    value: Any, by_value: Sequence[ModuleType]
+) -> tuple[Sequence[bytes], Generators]:
+    # Slow to import, and often not needed.
+    import cloudpickle  # noqa: PLC0415
+
+    from dotflow.workers.by_value import Pickler  # noqa: PLC0415
 
     file = PickleFile()
+    pickler = Pickler(file)
     with _by_value_lock:
         for module in by_value:
             cloudpickle.register_pickle_by_value(module)
         try:
-            cloudpickle.dump(value, file, PROTOCOL)
+            pickler.dump(value)
         finally:
             for module in by_value:
                 cloudpickle.unregister_pickle_by_value(module)
-    return file.pieces
+    return file.pieces, pickler.generators
 
 
 # Said where it is read back: in a worker, of the worker.
 _ABSENT: Final = ". It must be importable there too; what your main module defines travels whole."
+
+
+def load_step(data: bytes | memoryview, what: str, seeds: Sequence[int]) -> Any:
+    """Unpickle a step, with seeds for its generators of random numbers; otherwise as `load`."""
+    from dotflow.workers.generators import seeded  # noqa: PLC0415 - rarely needed in a worker
+
+    with seeded(seeds):
+        return load(data, what)
 
 
 def load(data: bytes | memoryview, what: str) -> Any:
@@ -127,6 +191,8 @@ def load(data: bytes | memoryview, what: str) -> Any:
     """
     value, error = guarded(lambda: pickle.loads(data))  # noqa: S301 - from our own child or parent
     if error is not None:
+        if type(error) is RunWhileReading:
+            raise error  # it tells what to do
         hint = _ABSENT if issubclass(type(error), ImportError) else ""
         raise PicklingFailed(
             f"{what} cannot be read back from its pickled form: {_described(error)}{hint}"
@@ -134,9 +200,9 @@ def load(data: bytes | memoryview, what: str) -> Any:
     return value
 
 
-def dump_or_none(value: Any) -> bytes | None:
-    """Pickle what is nice to have; None where it cannot travel."""
-    return guarded(lambda: b"".join(_dumped(value, ())))[0]
+def dump_or_none(value: Any, *, by_name: bool = True, has_main: bool = False) -> bytes | None:
+    """Pickle what is nice to have, as `dump_in_pieces`; None where it cannot travel."""
+    return guarded(lambda: b"".join(_dumped(value, by_name=by_name, has_main=has_main)))[0]
 
 
 def load_or_none(data: bytes | memoryview | None) -> Any:
@@ -145,8 +211,36 @@ def load_or_none(data: bytes | memoryview | None) -> Any:
         return None
     try:
         return load(data, "it")
-    except PicklingFailed:
+    except (PicklingFailed, RunWhileReading):
         return None
+
+
+def being_imported(module_name: str) -> str | None:
+    """Return the package of a module, or the module, that is still being imported, if one is.
+
+    Where it has started a run, another process that imports it would start that run again.
+    """
+    parts = module_name.split(".")
+    for depth in range(1, len(parts) + 1):
+        name = ".".join(parts[:depth])
+        module = sys.modules.get(name)
+        # In any thread; the name is private, and what an import asks itself for its locks.
+        if getattr(getattr(module, "__spec__", None), "_initializing", False):
+            return name
+        if module is not None and _runs_in_this_thread(module):
+            return name
+    return None
+
+
+def _runs_in_this_thread(module: ModuleType) -> bool:
+    # Also one that is loaded again, or by other means than an import.
+    attributes = getattr(module, "__dict__", None)
+    frame = sys._getframe()  # noqa: SLF001 - as `inspect` does, which is slow to import
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_globals is attributes and frame.f_code.co_name == "<module>":
+            return True
+    return False
 
 
 def is_found_elsewhere(module_name: str) -> bool:

@@ -10,10 +10,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from dotflow.core.locks import fork_safe_lock
+from dotflow.workers.allowance import check_one_more, pool_size, share_of_each
 from dotflow.workers.descriptors import pipe
 from dotflow.workers.occupancy import everywhere
 from dotflow.workers.pools import enrol, live_workers, publish_elsewhere
 from dotflow.workers.process import Worker
+from dotflow.workers.reloads import code_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,11 +32,14 @@ class Pool:
     line, so that no run can take it again before that one's thread has woken.
 
     Args:
-        size: How many.
+        size: How many; in a worker, as many of them as it may have.
+
+    Raises:
+        TooManyNestedWorkers: In a worker that may have none.
     """
 
     def __init__(self, size: int) -> None:
-        self.size = size
+        self.size = pool_size(size)
         self._lock = fork_safe_lock()
         self._idle: list[Worker] = []
         self._lifeline: tuple[int, ...] = ()
@@ -66,6 +71,7 @@ class Pool:
 
         Raises:
             OSError: No process can be started.
+        DotflowError: None may be started here, or with nothing that is there.
         """
         with self._lock:
             if not self._may_lease(wake):
@@ -90,7 +96,9 @@ class Pool:
     def _start_one(self, wake: Wake) -> Worker:
         worker = None
         try:
-            worker = Worker(self._lifeline[0])
+            check_one_more(live_workers())
+            worker = Worker(self._lifeline[0], share_of_each(self.size))
+            worker.code_version = code_version.number
         finally:
             with self._lock:
                 self._starting.remove(wake)
@@ -106,7 +114,7 @@ class Pool:
             self._idle.append(preferred)
         while self._idle:
             worker = self._idle.pop()
-            if worker.is_alive():
+            if worker.code_version == code_version.number and worker.is_alive():
                 return worker
             worker.kill()
         return None

@@ -12,20 +12,22 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from dotflow.workers.allowance import VARIABLE
 from dotflow.workers.descriptors import socket_pair
+from dotflow.workers.interpreter import interpreter
 from dotflow.workers.page import Page, make_page
 from dotflow.workers.step_store import KnownSteps
+from dotflow.workers.surroundings import environment
 from dotflow.workers.wire import Closed, FrameReader, packed
 
 if TYPE_CHECKING:
     from dotflow.workers.wire import Body, Frame
 
+# It leaves no names behind: the worker's main module stands in for that of the run's process.
 _BOOT: Final = """\
 import sys
-connection, page, lifeline = map(int, sys.argv[1:4])
 sys.path[:] = sys.argv[4].split("\\n")
-from dotflow.workers.child import main
-main(connection, page, lifeline)
+__import__("dotflow.workers.child", fromlist=["main"]).main(*map(int, sys.argv[1:4]))
 """
 
 _SOCKET_BUFFER: Final = 1 << 20
@@ -37,16 +39,22 @@ class Worker:
 
     Args:
         lifeline: The reading end of a pipe whose other end this process holds open.
+        nested: How many workers may be below it.
+
+    Raises:
+        OSError: No process can be started.
+        InterpreterNotFound: There is no interpreter to start.
     """
 
-    def __init__(self, lifeline: int) -> None:
+    def __init__(self, lifeline: int, nested: int) -> None:
+        command = interpreter()
         ours, theirs = socket_pair()
         for end in (ours, theirs):
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 end.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
         page = make_page()
         try:
-            self._process = _spawn(theirs.fileno(), page, lifeline)
+            self._process = _spawn(command, nested, theirs.fileno(), page, lifeline)
             self.page = Page(page)
         except BaseException:
             ours.close()
@@ -62,6 +70,8 @@ class Worker:
         self.known_steps = KnownSteps()
         self.known_kits: set[int] = set()
         self.surroundings: object = None
+        # How often the owner's modules had been loaded again when it was started.
+        self.code_version = 0
         self._reader = FrameReader(ours)
         self._outbox: deque[memoryview] = deque()
 
@@ -189,12 +199,12 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"  # a real-time one
 
 
-def _spawn(connection: int, page: int, lifeline: int) -> subprocess.Popen[Any]:
-    descriptors = (connection, page, lifeline)
+def _spawn(command: list[str], nested: int, *descriptors: int) -> subprocess.Popen[Any]:
     path = "\n".join(entry for entry in sys.path if isinstance(entry, str))
-    return subprocess.Popen(  # noqa: S603 - this very interpreter
-        [sys.executable, "-c", _BOOT, *map(str, descriptors), path],
+    return subprocess.Popen(  # noqa: S603 - an interpreter like this one
+        [*command, "-c", _BOOT, *map(str, descriptors), path],
         stdin=subprocess.DEVNULL,
         pass_fds=descriptors,
+        env={**environment(), VARIABLE: str(nested)},
         process_group=0,
     )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from dotflow.core.attempt import Attempt, Outcome
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import Failure
+from dotflow.core.nesting import note_reading
 from dotflow.workers.performing import (
     dumped_value,
     failure_read,
@@ -18,7 +19,7 @@ from dotflow.workers.performing import (
     scopes_prepared,
     scopes_read,
 )
-from dotflow.workers.pickling import dump, dump_or_none, load, load_or_none
+from dotflow.workers.pickling import dump, dump_or_none, load, load_or_none, load_step
 from dotflow.workers.step_store import StepStore
 
 
@@ -58,28 +59,38 @@ class Packer:
         Raises:
             PicklingFailed: The step or a context of it cannot travel.
         """
-        step = self._steps.of(attempt).data
+        step, seeds = self._steps.seeded(attempt)
         contexts = attempt.initial, attempt.previous
-        given = dump(contexts, f"the input of step {attempt.name}", self._steps.modules)
+        what = f"the input of step {attempt.name}"
+        given = dump(contexts, what, self._steps.modules, by_name=self._steps.by_name)
         remote = dump_or_none(dict(attempt.remote)) if attempt.remote else None
-        about = attempt.name, attempt.task_id, attempt.timeout, attempt.number
-        return dump((step, given, remote, about), f"step {attempt.name}")
+        about = attempt.name, attempt.task_id, attempt.timeout, attempt.number, seeds, step.by_name
+        return dump((step.data, given, remote, about), f"step {attempt.name}")
 
 
 def perform_packed(payload: bytes) -> Parcel:
     """Perform an attempt in this process. Raises nothing, whatever the step does."""
+    was_reading = note_reading(True)
+    try:
+        return _performed(payload)
+    finally:
+        note_reading(was_reading)
+
+
+def _performed(payload: bytes) -> Parcel:
     began = monotonic()
     step, given, remote, about = load(payload, "an attempt")
-    name, task_id, timeout, number = about
+    name, task_id, timeout, number, seeds, by_name = about
     scopes = scopes_read(remote)
     try:
         initial, previous = load(given, f"the input of step {name}")
-        action = load(step, f"step {name}")
+        what = f"step {name}"
+        action = load_step(step, what, seeds) if seeds else load(step, what)
     except BaseException as error:  # noqa: BLE001 - reading may import what exits; the run is told
         return _parcel(Outcome.failed(Failure.of(error), began), name, scopes.collect())
     call = Attempt(action, name, task_id, initial, previous, timeout, number=number)
     outcome = perform_apart(call, scopes)
-    return _parcel(outcome, name, scopes.collect())
+    return _parcel(outcome, name, scopes.collect(), by_name=by_name)
 
 
 def perform_shared(attempt: Attempt) -> Outcome:
@@ -104,12 +115,14 @@ def unpacked(parcel: Parcel, name: str) -> Outcome:
     return Outcome(value, failure, parcel.started, parcel.ended, recorded, parcel.pid, parcel.host)
 
 
-def _parcel(outcome: Outcome, name: str, recorded: dict[str, object]) -> Parcel:
-    pieces, failure = dumped_value(outcome, name)
+def _parcel(
+    outcome: Outcome, name: str, recorded: dict[str, object], *, by_name: bool = True
+) -> Parcel:
+    pieces, failure = dumped_value(outcome, name, by_name=by_name)
     value = None if pieces is None else b"".join(pieces)
     told = None
     if failure is not None:
-        told = (*failure[:-1], dump_or_none(failure.exception))
+        told = (*failure[:-1], dump_or_none(failure.exception, by_name=by_name))
     kept = dump_or_none(recorded) if recorded else None
     host = socket.gethostname()
     to_wall = time_ns() - monotonic_ns()

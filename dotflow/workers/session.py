@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.executor import Session
 from dotflow.core.attempt import Outcome
-from dotflow.core.exception import PicklingFailed, WorkerLost
+from dotflow.core.exception import DotflowError, PicklingFailed, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
 from dotflow.workers.child import KIT, STEP, SURROUNDINGS
 from dotflow.workers.crew import Crew
@@ -20,6 +20,7 @@ from dotflow.workers.occupancy import everywhere
 from dotflow.workers.performing import failure_read
 from dotflow.workers.pickling import load, load_or_none
 from dotflow.workers.pools import live_workers
+from dotflow.workers.reloads import code_version
 from dotflow.workers.surroundings import Surroundings
 from dotflow.workers.wire import Closed
 
@@ -58,6 +59,7 @@ class LocalSession(Session):
         self._made = Jobs()
         self._last_worker: dict[str, Worker] = {}
         self._surroundings = Surroundings.here()
+        code_version.renew()
         self._host = socket.gethostname()
         self._user = everywhere.join(self._jobs)
 
@@ -85,7 +87,7 @@ class LocalSession(Session):
         while self._queue:
             try:
                 worker = self._crew.take(self._last_worker.get(self._queue[0].attempt.task_id))
-            except OSError as error:
+            except (OSError, DotflowError) as error:
                 self._not_started(self._queue.popleft(), error)
                 continue
             if worker is None:
@@ -93,7 +95,10 @@ class LocalSession(Session):
             self._start(worker, self._queue.popleft())
         self._crew.want_no_more()
 
-    def _not_started(self, job: Job, error: OSError) -> None:
+    def _not_started(self, job: Job, error: OSError | DotflowError) -> None:
+        if isinstance(error, DotflowError):
+            self._done.append((job.ticket, Outcome.failed(Failure.of(error))))
+            return
         # Others run on where there are workers already, and a retry may find room for its own.
         lost = WorkerLost(f"no worker process can be started for {job.attempt.name}: {error}")
         lost.__cause__ = error
@@ -129,7 +134,8 @@ class LocalSession(Session):
                 worker.send(pickle.dumps((KIT, kit.key)), kit.data)
         if job.step not in worker.known_steps:
             keeps_others = worker.known_steps.add(job.step)
-            worker.send(pickle.dumps((STEP, job.step.key, keeps_others)), job.step.data)
+            told = STEP, job.step.key, keeps_others, job.step.by_name
+            worker.send(pickle.dumps(told), job.step.data)
 
     # --- waiting ----------------------------------------------------------------------
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 import sys
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dotflow.workers.pickling import dump, is_found_elsewhere
+from dotflow.workers.generators import seeds_of
+from dotflow.workers.pickling import being_imported, dump_step, is_found_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,11 +33,15 @@ class PickledStep(NamedTuple):
         step: The step; while it is held, its `id` is nobody else's.
         key: What it is called between a run and its workers.
         data: Its pickled form.
+        by_name: Whether workers can import all modules that what it gives may refer to.
+        generators: The generators of random numbers that have gone along with it.
     """
 
     step: Action
     key: int
     data: bytes
+    by_name: bool = True
+    generators: Sequence[Any] = ()
 
 
 class Room:
@@ -63,6 +68,9 @@ class StepStore:
         self._room = Room()
         self._by_value: dict[str, ModuleType] = {}
         self._looked_for: set[str] = set()
+        # Whether each module of a step so far is imported here: looked for by name, one that is
+        # not would be, and one that another thread imports would be waited for.
+        self.by_name = True
 
     @property
     def modules(self) -> Sequence[ModuleType]:
@@ -70,28 +78,51 @@ class StepStore:
         return tuple(self._by_value.values())
 
     def of(self, attempt: Attempt) -> PickledStep:
-        """Give the step of an attempt.
+        """Return the step of an attempt.
 
         Raises:
             PicklingFailed: It cannot travel; says what and why.
         """
-        return self._kept.get(id(attempt.step)) or self._keep(attempt)
+        return self.seeded(attempt)[0]
+
+    def seeded(self, attempt: Attempt) -> tuple[PickledStep, Sequence[int]]:
+        """Return the step of an attempt, and seeds for its generators where others had it before.
+
+        Raises:
+            PicklingFailed: It cannot travel; says what and why.
+        """
+        kept = self._kept.get(id(attempt.step))
+        if kept is None:
+            return self._keep(attempt), ()
+        return kept, seeds_of(kept.generators) if kept.generators else ()
 
     def _keep(self, attempt: Attempt) -> PickledStep:
         step = attempt.step
         self._look_for(getattr(step.func, "__module__", None) or "")
-        data = dump(step, f"step {attempt.name}", self.modules)
+        data, generators = dump_step(
+            step, f"step {attempt.name}", self.modules, by_name=self.by_name
+        )
         if not self._room.takes(len(data)):
             self._kept.clear()
-        kept = self._kept[id(step)] = PickledStep(step, next(_keys), data)
+        by_name = self.by_name and not self._by_value
+        kept = PickledStep(step, next(_keys), data, by_name, generators)
+        self._kept[id(step)] = kept
         return kept
 
     def _look_for(self, module: str) -> None:
         # Once: the search reads folders.
-        if module not in self._looked_for:
-            self._looked_for.add(module)
-            if not is_found_elsewhere(module):
-                self._by_value[module] = sys.modules[module]
+        if module in self._looked_for or module in ("", "__main__"):
+            return
+        self._looked_for.add(module)
+        if module not in sys.modules:  # as one that `runpy` runs
+            self.by_name = False
+            return
+        begun = being_imported(module)
+        if begun is not None:
+            self._by_value[begun] = sys.modules[begun]
+            self.by_name = False
+        elif not is_found_elsewhere(module):
+            self._by_value[module] = sys.modules[module]
 
 
 class KnownSteps:

@@ -385,11 +385,11 @@ def test_no_process_can_be_started(
     refused: list[int] = []
 
     class Scarce(Worker):
-        def __init__(self, lifeline: int) -> None:
+        def __init__(self, lifeline: int, nested: int) -> None:
             if len(refused) < 2:
                 refused.append(1)
                 raise BlockingIOError(11, "Resource temporarily unavailable")
-            super().__init__(lifeline)
+            super().__init__(lifeline, nested)
 
     monkeypatch.setattr("dotflow.workers.pool.Worker", Scarce)
 

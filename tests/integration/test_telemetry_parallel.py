@@ -103,6 +103,28 @@ def attempts(observed: Observed) -> list[ReadableSpan]:
 # --- spans ------------------------------------------------------------------------------
 
 
+def test_tracers_as_decorators(observed: Observed) -> None:
+    """A step, and what it calls, may be decorated with a span, also where it travels by value."""
+
+    @tracer.start_as_current_span("helper", kind=SpanKind.CLIENT)
+    def helper() -> int:
+        return 2
+
+    @action
+    @tracer.start_as_current_span("step")
+    def decorated() -> int:
+        return helper()
+
+    manager = observed.run(decorated, mode="parallel")
+    assert [task.errors for task in manager.tasks] == [[]]
+    assert manager.tasks[0].current_context.storage == 2
+    [attempt] = attempts(observed)
+    step, inner = observed.span("step"), observed.span("helper")
+    assert is_child(step, attempt)
+    assert is_child(inner, step)
+    assert inner.kind == SpanKind.CLIENT
+
+
 def test_every_task_has_an_attempt(observed: Observed, groups: tuple[str, str]) -> None:
     """A run is one workflow span, one span a task below it, and one attempt below each of these."""
     observed.run(*({"step": ok, "group_name": group} for group in groups), mode="parallel")

@@ -16,6 +16,7 @@ from dotflow import Context, action
 from dotflow.workers.child import RUN, STEP, SURROUNDINGS, _Child
 from dotflow.workers.page import Page, make_page
 from dotflow.workers.pickling import dump
+from dotflow.workers.surroundings import Surroundings
 from dotflow.workers.wire import Closed, FrameReader, send
 
 if TYPE_CHECKING:
@@ -40,10 +41,10 @@ class Wired:
 
     def run(self, step: Any, *, attempt: int = 1, task: str = "t", remote: Any = None) -> Any:
         """Run a step in the child; give the head and the body of its answer."""
-        self.tell(STEP, 1, True, body=dump(step, "step"))
+        self.tell(STEP, 1, True, True, body=dump(step, "step"))
         scopes = [(slot, 0, dump(each, "scope")) for slot, each in (remote or {}).items()]
         given = ((Context(1), Context(2)), 0, scopes)
-        self.tell(RUN, 7, 1, task, attempt, "name", body=pickle.dumps(given))
+        self.tell(RUN, 7, 1, task, attempt, "name", (), body=pickle.dumps(given))
         head, body = self.reader.wait()
         return pickle.loads(head), bytes(body)
 
@@ -168,8 +169,8 @@ def test_input_that_cannot_be_read(wired: Wired) -> None:
     @action
     def ok() -> None: ...
 
-    wired.tell(STEP, 1, True, body=dump(ok, "step"))
-    wired.tell(RUN, 9, 1, "t", 1, "name", body=b"no pickle")
+    wired.tell(STEP, 1, True, True, body=dump(ok, "step"))
+    wired.tell(RUN, 9, 1, "t", 1, "name", (), body=b"no pickle")
     head, _ = wired.reader.wait()
     number, failure, *_ = pickle.loads(head)
     assert number == 9
@@ -227,14 +228,15 @@ def test_surroundings_are_taken_over(wired: Wired, monkeypatch: pytest.MonkeyPat
     """Folder, environment, import path and arguments become those of the run."""
     monkeypatch.chdir(Path.cwd())
     monkeypatch.setattr(sys, "argv", list(sys.argv))
-    before = dict(os.environ)
-    folder = str(Path.cwd())
-    body = pickle.dumps((folder, {**before, "DOTFLOW_TEST": "1"}, list(sys.path), ["x"]))
-    wired.tell(SURROUNDINGS, body=body)
+    here = Surroundings.here()
+    other = {**here.environment, "DOTFLOW_TEST": "1"}
+    there = here._replace(environment=other, argv=["x"])
+    wired.tell(SURROUNDINGS, body=pickle.dumps(tuple(there)))
     assert (os.environ["DOTFLOW_TEST"], sys.argv) == ("1", ["x"])
-    wired.tell(SURROUNDINGS, body=pickle.dumps((folder + "/gone", before, list(sys.path), ["x"])))
+    gone = there._replace(folder=f"{here.folder}/gone", environment=here.environment)
+    wired.tell(SURROUNDINGS, body=pickle.dumps(tuple(gone)))
     assert "DOTFLOW_TEST" not in os.environ
-    assert str(Path.cwd()) == folder
+    assert str(Path.cwd()) == here.folder
 
 
 def test_closed_socket_ends_it(wired: Wired) -> None:
@@ -266,7 +268,7 @@ def test_frames_that_arrive_together_and_apart() -> None:
 def test_steps_are_kept_until_there_is_no_room(wired: Wired) -> None:
     """A step that comes alone has the others forgotten."""
     for key, keeps_others in ((1, True), (2, True), (3, False), (4, True)):
-        wired.tell(STEP, key, keeps_others, body=b"step")
+        wired.tell(STEP, key, keeps_others, True, body=b"step")
     assert list(wired.child._steps) == [3, 4]
 
 

@@ -158,12 +158,12 @@ class DotFlow:
             TypeError: There is no such option. Values are checked as by `start`, before the
                 first tick.
         """
+        check_may_run()
         scheduler = self.config.scheduler
         if type(scheduler).start is SchedulerDefault.start:
             raise MissingScheduler
         _check_names("schedule", positional, options, parameters_of(scheduler.start))
         check_run_options(options)
-        check_may_run()
         return scheduler.start(workflow=self._tick, **options)
 
     def _tick(self, **options: Unpack[RunOptions]) -> Manager:

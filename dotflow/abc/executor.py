@@ -51,4 +51,8 @@ class Session(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """End the use; attempts that still run are ended or abandoned."""
+        """End the use; attempts that still run are ended or abandoned.
+
+        Called in another thread where the run was interrupted, and then maybe a second time,
+        after a call that the interrupt cut short.
+        """

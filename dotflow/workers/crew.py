@@ -129,10 +129,11 @@ class Crew:
             self._selector.unregister(worker.death)
 
     def close(self) -> None:
-        """Give those back that are free; the others are killed."""
+        """Return those that are free; the others are killed. A second call ends what is left."""
         self._selector.close()
+        free, self._free = self._free, []
         try:
-            for worker in self._free:
+            for worker in free:
                 self._pool.give_back(worker)
         finally:
             try:

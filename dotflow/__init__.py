@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dotflow.core.action import Action as action  # noqa: N813 - the decorator's public name
+from dotflow.core.action import action
 from dotflow.core.config import Config
 from dotflow.core.context import Context
 from dotflow.core.dotflow import DotFlow

@@ -6,17 +6,35 @@ import sys
 from functools import WRAPPER_ASSIGNMENTS
 from itertools import count
 from types import CoroutineType, FunctionType, MethodType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic
 
+from dotflow.core.arguments import refuse_unknown
 from dotflow.core.context import Context, uuid_or_none
 from dotflow.core.exception import MissingActionDecorator
 from dotflow.core.retry import RetryPolicy
+from dotflow.core.signatures import own_parameters, parameters_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Never, Protocol, overload
+
+    # Type checkers know it, and its defaults let a bare `Action` stand for any; Python's own
+    # has them from 3.13 on.
+    from typing_extensions import ParamSpec, TypeVar
+
+    Params = ParamSpec("Params", default=...)
+    Returned_co = TypeVar("Returned_co", covariant=True, default=Any)
+else:
+    from typing import ParamSpec, TypeVar
+
+    Params = ParamSpec("Params")
+    Returned_co = TypeVar("Returned_co", covariant=True)
 
 INITIAL: Final = "initial_context"
 PREVIOUS: Final = "previous_context"
+
+_OPTIONS: Final = ("retry", "timeout", "retry_delay", "backoff")
+_CALL_KEYWORDS: Final = {"task", INITIAL, PREVIOUS}
 
 # Actions are numbered as they are made, so that the methods of a class step keep the order of
 # their definition also where the class travelled to another process, which loses it.
@@ -25,11 +43,11 @@ _numbers = count()
 _CO_COROUTINE = 0x80  # inspect.CO_COROUTINE
 
 
-class Action:
+class Action(Generic[Params, Returned_co]):
     """A step: a function, coroutine function or class, with how it is to be tried.
 
-    Used as `@action` or `@action(retry=3, ...)`. A function is given `initial_context`
-    and `previous_context`, each a `Context`, exactly where it has a parameter of that name.
+    Used as `@action` or `@action(retry=3, ...)`. A function gets `initial_context` and
+    `previous_context`, each a `Context`, exactly where it has a parameter of that name.
 
     Args:
         func: The function or class.
@@ -39,22 +57,32 @@ class Action:
         retry_delay: Seconds between attempts.
         backoff: Whether the delay doubles after each attempt.
 
+    Attributes:
+        func: The function or class; None before one is decorated.
+        params: The names of the parameters that can be passed by keyword.
+        unmet: The first parameter without a default that no workflow passes, after the name of
+            the function that has it; None where there is none.
+
     Raises:
-        InvalidOption: An option is negative or not a number.
+        InvalidOption: An option is negative, or of another type.
         MissingActionDecorator: `func` cannot be called.
+        TypeError: There is no such option.
     """
 
-    func: Callable[..., Any] | None
+    func: Callable[Params, Returned_co] | None
 
     def __init__(
         self,
-        func: Callable[..., Any] | None = None,
+        func: Callable[Params, Returned_co] | None = None,
         task: object = None,
         retry: int = 1,
         timeout: float = 0,
         retry_delay: float = 1,
         backoff: bool = False,
+        **unknown: Never,
     ) -> None:
+        if unknown:
+            refuse_unknown("action", unknown, _OPTIONS)
         self.task = task
         self.number = next(_numbers)
         self.policy = RetryPolicy.checked(
@@ -65,16 +93,18 @@ class Action:
         self.retry_delay = retry_delay
         self.backoff = backoff
         self.params: tuple[str, ...] = ()
+        self.unmet: tuple[str, str] | None = None
         self.wants_initial = self.wants_previous = False
         self.func = None
         if func is not None:
             self._wrap(func)
 
-    def _wrap(self, func: Callable[..., Any]) -> None:
+    def _wrap(self, func: Callable[Params, Returned_co]) -> None:
         if not callable(func):
             raise MissingActionDecorator(func)
         self.func = func
         self.params = parameters_of(func)
+        self.unmet = _unmet(func, self.name)
         self.wants_initial = INITIAL in self.params
         self.wants_previous = PREVIOUS in self.params
         for name in WRAPPER_ASSIGNMENTS:
@@ -94,7 +124,7 @@ class Action:
         return code is not None and bool(code.co_flags & _CO_COROUTINE)
 
     def with_func(self, func: Callable[..., Any]) -> Action:
-        """Give an action with the same options around another function."""
+        """Return an action with the same options around another function."""
         return Action(
             func,
             retry=self.retry,
@@ -103,41 +133,56 @@ class Action:
             backoff=self.backoff,
         )
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Decorate a function, where none is wrapped yet; else run it once.
+    if TYPE_CHECKING:
 
-        Running takes the keywords `task` (anything with `task_id` and `workflow_id`),
-        `initial_context` and `previous_context`, and gives a `Context` with the returned
-        value. It neither retries nor times out: a workflow does that.
-        """
-        if self.func is None:
-            return self._decorate(*args, **kwargs)
-        return self._run_once(*args, **kwargs)
+        def __call__(
+            self,
+            *,
+            task: Any = None,
+            initial_context: object = None,
+            previous_context: object = None,
+        ) -> Context:
+            """Run the function once; see below."""
 
-    def _decorate(self, func: Callable[..., Any]) -> Action:
+    else:
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            """Decorate a function, where none is wrapped yet; else run it once.
+
+            Running takes the keywords `task` (anything with `task_id` and `workflow_id`),
+            `initial_context` and `previous_context`, and returns a `Context` with the returned
+            value. It neither retries nor times out: a workflow does that.
+
+            Raises:
+                AttributeError: `task` has no ids.
+                TypeError: It got another argument, or a positional one.
+            """
+            if self.func is None:
+                return self._decorate(*args, **kwargs)
+            if args or not kwargs.keys() <= _CALL_KEYWORDS:
+                raise TypeError(_wrong_call(self.name, args, kwargs))
+            return self._run_once(**kwargs)
+
+    def _decorate(self, func: Any = None, *args: Any, **kwargs: Any) -> Action:
+        if func is None or args or kwargs:
+            raise MissingActionDecorator
         if isinstance(func, Action) and func.func is not None:
             func = func.func
         return self.with_func(func)
 
     def _run_once(
-        self,
-        *,
-        task: Any = None,
-        initial_context: object = None,
-        previous_context: object = None,
+        self, task: Any = None, initial_context: object = None, previous_context: object = None
     ) -> Context:
-        value = self.run(initial_context, previous_context)
-        if task is None:
-            return Context(value)
-        return Context(value, task.task_id, uuid_or_none(task.workflow_id))
+        ids = () if task is None else (task.task_id, uuid_or_none(task.workflow_id))
+        return Context(self.run(initial_context, previous_context), *ids)
 
     def run(self, initial: object = None, previous: object = None) -> Any:
-        """Call the function with the contexts that it wants; give the bare value."""
-        assert self.func is not None  # noqa: S101 - an Action without one is no step
+        """Call the function with the contexts that it wants; return the bare value."""
+        func: Any = self.func
         if not (self.wants_initial or self.wants_previous):
-            value = self.func()
+            value = func()
         else:
-            value = self.func(**self._wanted(initial, previous))
+            value = func(**self._wanted(initial, previous))
         return _finished(value) if type(value) is CoroutineType else value
 
     def _wanted(self, initial: object, previous: object) -> dict[str, Context]:
@@ -162,7 +207,7 @@ class Action:
         return _remade, (self.number, self.func, *options)
 
     def __repr__(self) -> str:
-        return f"<action {self.name}>"
+        return f"<action {self.name if self.func is not None else 'without a function'}>"
 
 
 def _remade(number: int, func: Callable[..., Any], *options: Any) -> Action:
@@ -180,33 +225,29 @@ def takes_self(action: Action) -> bool:
     return bool(first) and first[0] not in (INITIAL, PREVIOUS)
 
 
-def parameters_of(func: Callable[..., Any]) -> tuple[str, ...]:
-    """Give the names of the parameters that can be passed by keyword.
-
-    For a class those of its `__init__`. Read from the code object where that tells all,
-    because `inspect` takes as long to import as everything else here together.
-    """
-    target: Any = func.__init__ if isinstance(func, type) else func  # type: ignore[misc]
-    plain = isinstance(target, (FunctionType, MethodType)) and not hasattr(target, "__wrapped__")
-    if plain and not hasattr(target, "__signature__"):
-        code = target.__code__
-        return tuple(
-            code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
-        )
-    return _signature_of(target)
+def _wrong_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    passes = f"a step is called with the keywords {INITIAL} and {PREVIOUS}"
+    if args:
+        return f"{name}() takes no positional arguments ({len(args)} given): {passes}"
+    unknown = next(each for each in kwargs if each not in _CALL_KEYWORDS)
+    return f"{name}() takes no argument {unknown!r}: {passes}"
 
 
-def _signature_of(target: Any) -> tuple[str, ...]:
-    if target is object.__init__:
-        return ()
-    import inspect  # noqa: PLC0415 - only for callables that are no plain function
-
-    try:
-        parameters = inspect.signature(target).parameters.values()
-    except (TypeError, ValueError):
-        return ()
-    by_keyword = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return tuple(each.name for each in parameters if each.kind in by_keyword)
+def _unmet(func: Callable[..., Any], name: str) -> tuple[str, str] | None:
+    own = own_parameters(func)
+    if own is not None:
+        passed = {INITIAL, PREVIOUS} & set(own.by_keyword)
+        for parameter in own.required:
+            if parameter not in passed:
+                return name, parameter
+    # The methods of a class that is a step are known by now; those that have an instance of
+    # it as `self` get it.
+    for method in vars(func).values() if isinstance(func, type) else ():
+        if isinstance(method, Action) and method.func is not None and takes_self(method):
+            unmet = _unmet(MethodType(method.func, func), f"{name}.{method.name}")
+            if unmet is not None:
+                return unmet
+    return None
 
 
 def _finished(coroutine: CoroutineType[Any, Any, Any]) -> Any:
@@ -231,3 +272,27 @@ def _travels_by_value(module: str) -> bool:
     # Of a module that the other end cannot import; so its actions must not go by name.
     pickler = sys.modules.get("cloudpickle.cloudpickle")
     return pickler is not None and module in pickler.list_registry_pickle_by_value()
+
+
+if TYPE_CHECKING:
+    _P = ParamSpec("_P")
+    _R = TypeVar("_R")
+
+    class ActionDecorator(Protocol):
+        """What `action(...)` with options returns."""
+
+        def __call__(self, func: Callable[_P, _R], /) -> Action[_P, _R]:
+            """Make a step of a function."""
+
+    @overload
+    def action(func: Callable[_P, _R], /) -> Action[_P, _R]: ...
+    @overload
+    def action(
+        *, retry: int = 1, timeout: float = 0, retry_delay: float = 1, backoff: bool = False
+    ) -> ActionDecorator: ...
+    def action(*args: Any, **kwargs: Any) -> Any:
+        """Make a step; see `Action`."""
+
+else:
+    # A class is its own decorator; type checkers need the two forms told apart.
+    action = Action

@@ -12,7 +12,7 @@ from dotflow.abc.scheduler import Scheduler
 from dotflow.abc.server import Server
 from dotflow.abc.storage import Storage
 from dotflow.abc.tracer import Tracer
-from dotflow.core.exception import NotCallableObject
+from dotflow.core.exception import InvalidOption, NotCallableObject
 from dotflow.core.once import once
 from dotflow.providers.executor_local import shared_executor
 from dotflow.providers.log_default import LogDefault
@@ -62,6 +62,17 @@ class Config:
         self.metrics: Metrics = _slot("metrics", metrics, Metrics, MetricsDefault)
         self.executor: Executor = _slot("executor", _adapted(executor), Executor, shared_executor)
         self.reported: set[tuple[str, str]] = set()
+
+
+def check_config(config: object) -> None:
+    """Check what is given as the configuration.
+
+    Raises:
+        InvalidOption: It is no `Config`.
+    """
+    if config is not None and not isinstance(config, Config):
+        hint = "give a Config, or what dotflow_otel.observe() returns"
+        raise InvalidOption("config", config, hint)
 
 
 @once

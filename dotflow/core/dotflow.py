@@ -4,20 +4,45 @@ from __future__ import annotations
 
 import logging
 import os
-from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from dotflow.core.arguments import refuse_unknown, strict_arguments
 from dotflow.core.checkpoint import Checkpoints
-from dotflow.core.config import Config
-from dotflow.core.exception import InvalidOption
+from dotflow.core.config import Config, check_config
+from dotflow.core.exception import MissingScheduler, RunInProgress
 from dotflow.core.hooks import call
+from dotflow.core.locks import fork_safe_lock
+from dotflow.core.options import (
+    RunOptions,
+    check_run_options,
+    check_text,
+    check_workflow_id,
+)
+from dotflow.core.signatures import parameters_of
 from dotflow.core.task import TaskBuilder
 from dotflow.core.workflow import Manager
+from dotflow.providers.scheduler_default import SchedulerDefault
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Never, Unpack
+
     from dotflow.core.context import Context
     from dotflow.core.task import Task
+
+# Arguments of `Manager` and of others that belong elsewhere here.
+_SET_ELSEWHERE: Final = {
+    "config": "DotFlow(config=...)",
+    "executor": "Config(executor=...)",
+    "name": "DotFlow(name=...)",
+    "retry": "@action(retry=...)",
+    "tasks": "DotFlow.task.add(...)",
+    "timeout": "@action(timeout=...)",
+    "workers": "Config(executor=ExecutorLocal(workers=...))",
+    "workflow_id": "DotFlow(workflow_id=...)",
+    "workflow_name": "DotFlow(name=...)",
+}
 
 _logger = logging.getLogger("dotflow")
 
@@ -35,15 +60,18 @@ class DotFlow:
         task: The `TaskBuilder` with the queue.
 
     Raises:
-        InvalidOption: `config` is no `Config`.
+        InvalidOption: `config` is no `Config`, `workflow_id` neither text nor UUID, or `name`
+            no text.
+        TypeError: There is no such argument.
     """
 
+    @strict_arguments
     def __init__(
         self, config: Config | None = None, workflow_id: Any = None, name: str | None = None
     ) -> None:
-        if config is not None and not isinstance(config, Config):
-            hint = "give a Config, or what dotflow_otel.observe() returns"
-            raise InvalidOption("config", config, hint)
+        check_config(config)
+        check_workflow_id(workflow_id)
+        check_text("name", name)
         given = workflow_id or os.environ.get("WORKFLOW_ID")
         self.config = Config() if config is None else config
         self.workflow_id: Any = given or uuid4()
@@ -51,78 +79,158 @@ class DotFlow:
         self.task = TaskBuilder(self.config, self.workflow_id, self.name, stable_ids=bool(given))
         self._is_named = bool(given)
         self._manager: Manager | None = None
-        self._schedule_lock = Lock()
+        # The tasks of the last tick of a schedule, once there was one.
+        self._ticked: list[Task] | None = None
         self._ticking = 0
+        self._lock = fork_safe_lock()
         if not given:
             call(self.config, "server", "create_workflow", workflow=self)
 
-    def start(self, **kwargs: Any) -> Manager:
-        """Run the queue; keywords are those of `Manager`.
+    def start(self, *positional: Never, **options: Unpack[RunOptions]) -> Manager:
+        """Run the queue.
 
-        A queue that ran already is not run again: the first `Manager` is given, with a
-        warning. With `resume=True` one that failed runs again, from its checkpoints.
+        A queue that ran already is not run again: the first `Manager` is returned, with a
+        warning, also while it still runs in the background. A run that was interrupted is
+        started again, and with `resume=True` one that failed, from its checkpoints.
+
+        Args:
+            *positional: Refused.
+            **options: See `dotflow.core.options.RunOptions`.
+
+        Raises:
+            ExecutionModeNotExist: There is no such mode.
+            InputChangedError: The input of a resumed run changed and the policy is `raise`.
+            InvalidOnInputChange: There is no such policy.
+            InvalidOption: Another option has a value that it cannot have.
+            NotCallableObject: A callback cannot be called with `tasks=`.
+            RunInProgress: Another call is running the tasks at this moment.
+            TypeError: There is no such option.
+            UnstableInput: The input of a resumed run has no fingerprint, and none was given.
         """
-        if self._manager is not None and not self._may_run(kwargs):
-            _logger.warning(
-                "workflow %s ran already, and its queue is unchanged: nothing is run. "
-                "Add tasks, or start a new DotFlow.",
-                self.name,
-            )
-            return self._manager
-        self._manager = self._run(self.task.queue, **kwargs)
-        return self._manager
+        _check_names("start", positional, options)
+        check_run_options(options)
+        manager: Manager | None = None
+        try:
+            with self._lock:
+                ran = self._manager
+                if ran is not None and not self._may_run(ran, options):
+                    _logger.warning(
+                        "workflow %s ran already, and its queue is unchanged: nothing is run. "
+                        "Add tasks, or start a new DotFlow.",
+                        self.name,
+                    )
+                    return ran
+                manager = self._manager = self._prepared(self.task.queue, options)
+                self._ticked = None
+            manager.execute()
+        except BaseException as error:
+            if manager is not None:
+                manager.abandon(error)
+            raise
+        return manager
 
-    def _may_run(self, kwargs: dict[str, Any]) -> bool:
-        assert self._manager is not None  # noqa: S101 - asked only after a run
-        changed = self._manager.tasks != self.task.queue
-        return changed or (bool(kwargs.get("resume")) and self._manager.failed)
+    def _may_run(self, ran: Manager, options: RunOptions) -> bool:
+        changed = ran.tasks != self.task.queue
+        if ran.is_running:
+            if changed or not hasattr(ran, "thread"):
+                raise RunInProgress(self.name)
+            return False
+        return changed or ran.interrupted or (options.get("resume", False) and ran.failed)
 
-    def schedule(self, **kwargs: Any) -> Any:
-        """Give the workflow to the scheduler, which runs the queue anew at each tick.
+    def schedule(self, *positional: Never, **options: Unpack[RunOptions]) -> Any:
+        """Pass the workflow to the scheduler, which runs the queue anew at each tick.
 
-        Keywords are passed to `start` at each tick. With `resume=True` a tick goes on from
-        the checkpoints of a run that failed, and starts anew after one that completed.
+        Each tick runs tasks of its own, made from the queue as it is then, and takes as long as
+        its run, also in the background. `result()` and the like are those of the last tick.
+
+        Args:
+            *positional: Refused.
+            **options: Those of `start`, at each tick, and those of the scheduler's own. With
+                `resume=True` a tick resumes from the checkpoints of a run that failed, and starts
+                anew after one that completed.
+
+        Returns:
+            What the scheduler's `start` returns.
+
+        Raises:
+            MissingScheduler: `Config(scheduler=...)` was not set.
+            TypeError: There is no such option. Values are checked as by `start`, before the
+                first tick.
         """
-        return self.config.scheduler.start(workflow=self._tick, **kwargs)
+        scheduler = self.config.scheduler
+        if type(scheduler).start is SchedulerDefault.start:
+            raise MissingScheduler
+        _check_names("schedule", positional, options, parameters_of(scheduler.start))
+        check_run_options(options)
+        return scheduler.start(workflow=self._tick, **options)
 
-    def _tick(self, **kwargs: Any) -> Manager:
-        with self._schedule_lock:
+    def _tick(self, **options: Unpack[RunOptions]) -> Manager:
+        with self._lock:
             alone = self._ticking == 0
             self._ticking += 1
         try:
-            if not alone:
-                # Another tick runs these very tasks: this one gets its own, which share
-                # neither state nor checkpoints with them.
-                apart = {"keep_checkpoints": False, "resume": False}
-                return self._run(self.task.copies(), **{**kwargs, **apart})
-            if kwargs.get("resume") and self._completed_before():
-                kwargs["resume"] = False
-            self._manager = self._run(self.task.queue, **kwargs)
-            return self._manager
+            tasks = self.task.copies(same_ids=alone)
+            if alone:
+                self._ticked = tasks
+                if options.get("resume") and self._completed_before():
+                    options["resume"] = False
+            else:
+                # Beside another tick, whose checkpoints these are.
+                options["resume"] = False
+            manager = self._prepared(tasks, options, keep=self._is_named and alone)
+            manager.execute()
+            if hasattr(manager, "thread"):
+                # A scheduler allows or forbids runs at the same time by when a tick ends.
+                manager.thread.join()
+            return manager
         finally:
-            with self._schedule_lock:
+            with self._lock:
                 self._ticking -= 1
 
     def _completed_before(self) -> bool:
         return Checkpoints.read(self.config.storage, self.workflow_id).finished
 
-    def _run(self, tasks: list[Task], **kwargs: Any) -> Manager:
-        kwargs.setdefault("workflow_name", self.name)
-        kwargs.setdefault("keep_checkpoints", self._is_named)
-        return Manager(tasks=tasks, workflow_id=self.workflow_id, config=self.config, **kwargs)
+    def _prepared(
+        self, tasks: list[Task], options: RunOptions, *, keep: bool | None = None
+    ) -> Manager:
+        return Manager(
+            tasks=tasks,
+            workflow_id=self.workflow_id,
+            config=self.config,
+            workflow_name=self.name,
+            keep_checkpoints=self._is_named if keep is None else keep,
+            start=False,
+            **options,
+        )
 
     def result_task(self) -> list[Task]:
-        """Give the tasks."""
-        return list(self.task.queue)
+        """Return the tasks."""
+        return list(self.task.queue if self._ticked is None else self._ticked)
 
     def result_context(self) -> list[Context]:
-        """Give the context that each task returned."""
-        return [task.current_context for task in self.task.queue]
+        """Return the context that each task returned."""
+        return [task.current_context for task in self.result_task()]
 
     def result_storage(self) -> list[Any]:
-        """Give the value that each task returned; None where it did not run."""
-        return [task.current_context.storage for task in self.task.queue]
+        """Return the value that each task returned; None where it did not run."""
+        return [task.current_context.storage for task in self.result_task()]
 
     def result(self) -> dict[str, Any]:
-        """Give the workflow as a dictionary."""
-        return self.task.result()
+        """Return the workflow as a dictionary."""
+        return self.task.result() if self._ticked is None else self.task.result(self._ticked)
+
+
+def _check_names(
+    method: str, positional: Sequence[Any], options: RunOptions, further: Iterable[str] = ()
+) -> None:
+    if positional:
+        raise TypeError(
+            f"DotFlow.{method}() takes no positional argument, but got {len(positional)}: pass "
+            f"options by name, as in {method}(mode='parallel')"
+        )
+    known = [*RunOptions.__annotations__, *further]
+    for name in options:
+        if name in _SET_ELSEWHERE and name not in known:
+            where = _SET_ELSEWHERE[name]
+            raise TypeError(f"DotFlow.{method}() takes no argument {name!r}: it is set by {where}")
+    refuse_unknown(f"DotFlow.{method}", options, known)

@@ -21,12 +21,32 @@ class MissingActionDecorator(DotflowError):
         )
 
 
+class ParameterNotPassed(DotflowError, TypeError):
+    """A step has a parameter without a default that no workflow passes."""
+
+    def __init__(self, step: str = "", parameter: str = "") -> None:
+        if parameter == "self":
+            hint = "It is a method: add its class, or the method of an instance."
+        elif parameter in ("initial_context", "previous_context"):
+            hint = "They are passed by name: remove the '/' after it."
+        else:
+            hint = (
+                f"Give {parameter!r} a default, or pass its value with "
+                "add(step, initial_context=...) and read initial_context.storage."
+            )
+        super().__init__(
+            f"The step {step!r} needs the parameter {parameter!r}, but a workflow passes only "
+            f"initial_context and previous_context. {hint}"
+        )
+
+
 class ExecutionModeNotExist(DotflowError):
     """`start(mode=...)` names no execution mode."""
 
     def __init__(self, mode: object = None, allowed: tuple[str, ...] = ()) -> None:
         names = ", ".join(repr(name) for name in allowed)
-        super().__init__(f"There is no execution mode {mode!r}. Use one of: {names}.")
+        meant = _close_to(mode, allowed)
+        super().__init__(f"There is no execution mode {mode!r}{meant} Use one of: {names}.")
 
 
 class ImportModuleError(DotflowError):
@@ -64,6 +84,28 @@ class InputChangedError(DotflowError):
             f"The input of workflow {workflow_id!s} changed since its checkpoints were "
             "written. Resume with on_input_change='reset' to run everything anew, or "
             "'reuse' to keep the checkpoints."
+        )
+
+
+class MissingScheduler(DotflowError):
+    """`DotFlow.schedule()` was called where no scheduler is configured."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "DotFlow.schedule() needs a scheduler, and none is configured. Set one: "
+            "Config(scheduler=SchedulerCron('*/5 * * * *')), with SchedulerCron from "
+            "dotflow.providers (extra dotflow[scheduler])."
+        )
+
+
+class RunInProgress(DotflowError):
+    """`start()` was called while another call runs the same tasks."""
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__(
+            f"The workflow {name!r} is running: nothing else was started. Wait until it has "
+            "ended (manager.thread.join() where it runs in the background), or make a DotFlow "
+            "for each run."
         )
 
 
@@ -157,6 +199,13 @@ class ExecutionWithClassError(DotflowError):
 class TaskError:
     """What went wrong in one attempt of a task: a record, not an exception.
 
+    Args:
+        error: The exception, if any.
+        attempt: The number of the attempt, from 1, where another followed.
+
+    Raises:
+        InvalidOption: `error` is no exception.
+
     Attributes:
         attempt: The number of the attempt, from 1, where another followed; None at the last.
         exception: The name of the exception's type.
@@ -164,9 +213,9 @@ class TaskError:
         traceback: The formatted traceback.
     """
 
-    __slots__ = ("attempt", "exception", "message", "traceback")
-
     def __init__(self, error: BaseException | None = None, attempt: int | None = None) -> None:
+        if error is not None and not issubclass(type(error), BaseException):
+            raise InvalidOption("error", error, "give an exception")
         self.attempt = attempt
         self.exception = "" if error is None else type(error).__name__
         self.message = "" if error is None else text_of(error)
@@ -174,6 +223,15 @@ class TaskError:
 
     def __repr__(self) -> str:
         return f"TaskError({self.exception}: {self.message!r}, attempt={self.attempt})"
+
+
+def _close_to(name: object, allowed: tuple[str, ...]) -> str:
+    if not isinstance(name, str):
+        return "."
+    from difflib import get_close_matches  # noqa: PLC0415 - for this message alone
+
+    close = get_close_matches(name.lower(), allowed, 1)
+    return f": is {close[0]!r} meant?" if close else "."
 
 
 def text_of(error: BaseException) -> str:

@@ -44,6 +44,12 @@ class Failure(NamedTuple):
             exception=error,
         )
 
+    @classmethod
+    def recorded(cls, error: TaskError) -> Failure:
+        """Return the record of a failure of which only the task's own record is known."""
+        name = error.exception or "Exception"
+        return cls(ERROR, name, name, error.message, error.traceback, None)
+
     @property
     def error_type(self) -> str:
         """What telemetry calls it: the class, or the kind where dotflow made the error."""

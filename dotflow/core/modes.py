@@ -1,20 +1,23 @@
-"""The execution modes: how tasks are cut into chains, and where each chain runs."""
+"""The execution modes: how tasks are cut into chains, and how a chain runs in this thread."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal
 
 from dotflow.core.exception import ExecutionModeNotExist
 from dotflow.core.types.execution import TypeExecution
 from dotflow.core.types.status import TypeStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dotflow.core.engine import Engine
     from dotflow.core.task.model import Task
 
+    Mode = Literal["sequential", "sequential_group", "background", "parallel"]
+    # Inside one each task gets what the one before returned.
     Chain = Sequence[Task]
+    Groups = Mapping[str, Sequence[Task]]
 
 SEQUENTIAL_GROUP: Final = "sequential_group"
 MODES: Final = (
@@ -23,22 +26,6 @@ MODES: Final = (
     TypeExecution.BACKGROUND,
     TypeExecution.PARALLEL,
 )
-
-
-class Plan(NamedTuple):
-    """What a mode means for these tasks.
-
-    Attributes:
-        mode: The mode as it runs.
-        chains: The chains; inside one each task gets what the one before returned.
-        in_thread: Whether the caller goes on at once.
-        in_workers: Whether the chains run at the same time, in workers.
-    """
-
-    mode: str
-    chains: Sequence[Chain]
-    in_thread: bool
-    in_workers: bool
 
 
 def check_mode(mode: str) -> None:
@@ -51,26 +38,26 @@ def check_mode(mode: str) -> None:
         raise ExecutionModeNotExist(mode, MODES)
 
 
-def grouper(tasks: Sequence[Task]) -> dict[str, list[Task]]:
-    """Give the tasks by the name of their group, groups in order of first appearance."""
+def grouper(tasks: Iterable[Task]) -> dict[str, list[Task]]:
+    """Return the tasks by the name of their group, groups in order of first appearance."""
     groups: dict[str, list[Task]] = {}
     for task in tasks:
         groups.setdefault(task.group_name, []).append(task)
     return groups
 
 
-def plan(mode: str, tasks: Sequence[Task]) -> Plan:
-    """Cut tasks into chains as a mode says."""
-    groups = list(grouper(tasks).values())
-    if mode == TypeExecution.PARALLEL:
-        chains = groups if len(groups) > 1 else [[task] for task in tasks]
-        return Plan(mode, chains, in_thread=False, in_workers=True)
-    if mode == TypeExecution.SEQUENTIAL and len(groups) > 1:
-        mode = SEQUENTIAL_GROUP
-    return Plan(mode, groups, in_thread=mode == TypeExecution.BACKGROUND, in_workers=False)
+def mode_that_runs(mode: str, groups: Groups) -> str:
+    """Return the mode as it runs: `sequential` over several groups is `sequential_group`."""
+    return SEQUENTIAL_GROUP if mode == TypeExecution.SEQUENTIAL and len(groups) > 1 else mode
 
 
-def run_chains_here(engine: Engine, chains: Sequence[Chain]) -> None:
+def parallel_chains(groups: Groups) -> Sequence[Chain]:
+    """Return the chains that run at the same time: the groups, or the tasks of the only one."""
+    chains = list(groups.values())
+    return chains if len(chains) > 1 else [[task] for chain in chains for task in chain]
+
+
+def run_chains_here(engine: Engine, chains: Iterable[Chain]) -> None:
     """Run chains one after another in this thread."""
     for chain in chains:
         before: Task | None = None
@@ -82,5 +69,5 @@ def run_chains_here(engine: Engine, chains: Sequence[Chain]) -> None:
 
 
 def hands_on(task: Task) -> Task | None:
-    """Give the task itself where it has a context for the next one, else None."""
+    """Return the task itself where it has a context for the next one, else None."""
     return task if task.status == TypeStatus.COMPLETED else None

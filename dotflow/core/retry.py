@@ -33,13 +33,15 @@ class RetryPolicy(NamedTuple):
         """Make a policy of an action's options.
 
         Raises:
-            InvalidOption: A number is negative, or is none.
+            InvalidOption: A number is negative or none, or `backoff` is no bool.
         """
-        if not isinstance(retry, int) or retry < 0:
+        if isinstance(retry, bool) or not isinstance(retry, int) or retry < 0:
             raise InvalidOption("retry", retry, "give a whole number of attempts, 0 or more")
         _check_seconds("timeout", timeout)
         _check_seconds("retry_delay", retry_delay)
-        return cls(max(1, retry), timeout, retry_delay, bool(backoff))
+        if not isinstance(backoff, bool):
+            raise InvalidOption("backoff", backoff, "give True or False")
+        return cls(max(1, retry), timeout, retry_delay, backoff)
 
     def delay_after(self, attempt: int) -> float:
         """Give the seconds to wait after that attempt (from 1) failed."""
@@ -48,7 +50,7 @@ class RetryPolicy(NamedTuple):
         return self.delay * float(2 ** min(attempt - 1, _MAX_DOUBLINGS))
 
 
-def _check_seconds(option: str, value: object) -> None:
-    valid = isinstance(value, (int, float)) and math.isfinite(value) and value >= 0
-    if not valid:
+def _check_seconds(option: str, value: float) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (is_number and math.isfinite(value) and value >= 0):
         raise InvalidOption(option, value, "give a number of seconds, 0 or more")

@@ -4,29 +4,48 @@ from __future__ import annotations
 
 from datetime import datetime
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
+from dotflow.core.arguments import refuse_unknown, strict_arguments
 from dotflow.core.background import start_in_background
 from dotflow.core.checkpoint import Checkpoints, open_checkpoints
-from dotflow.core.config import default_config
+from dotflow.core.config import check_config, default_config
 from dotflow.core.engine import Engine
-from dotflow.core.exception import InvalidOnInputChange
+from dotflow.core.exception import InvalidOption
 from dotflow.core.hooks import RunHooks
 from dotflow.core.ids import fresh_id
-from dotflow.core.modes import check_mode, grouper, plan, run_chains_here
+from dotflow.core.locks import fork_safe_lock
+from dotflow.core.modes import (
+    SEQUENTIAL_GROUP,
+    grouper,
+    mode_that_runs,
+    parallel_chains,
+    run_chains_here,
+)
+from dotflow.core.options import (
+    ModeOptions,
+    check_groups,
+    check_run_options,
+    check_tasks,
+    check_text,
+    check_workflow_id,
+)
 from dotflow.core.run import Run
 from dotflow.core.task.model import basic_callback
 from dotflow.core.types.execution import TypeExecution
-from dotflow.core.types.input_change import VALID_POLICIES, TypeInputChange
+from dotflow.core.types.input_change import TypeInputChange
 from dotflow.core.types.status import TypeStatus
 from dotflow.core.writer import TaskWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from threading import Thread
+    from typing import Unpack
 
     from dotflow.core.config import Config
+    from dotflow.core.modes import Groups, Mode
+    from dotflow.core.options import Policy, RunOptions
     from dotflow.core.task.model import Task
 
 __all__ = ["Manager", "grouper"]
@@ -34,6 +53,10 @@ __all__ = ["Manager", "grouper"]
 
 class Manager:
     """Runs tasks as one workflow. Making it runs them.
+
+    The constructor runs the mode by calling the method of that name, and ends the run through
+    `_callback_workflow`; a subclass may override each of these. Whatever an override runs with
+    the modes of the base class belongs to the run, and what it runs in none of them is skipped.
 
     Args:
         tasks: The tasks.
@@ -50,6 +73,7 @@ class Manager:
         workflow_name: What the workflow is called in logs, traces and metrics.
         keep_checkpoints: Whether a later run can resume this one; by default where
             `workflow_id` is given or `resume` is set.
+        start: Whether the constructor runs the tasks; else `execute` does.
 
     Attributes:
         started: When the run began: naive local time.
@@ -58,149 +82,400 @@ class Manager:
     Raises:
         ExecutionModeNotExist: There is no such mode.
         InvalidOnInputChange: There is no such policy.
+        InvalidOption: Another argument has a value that it cannot have.
+        NotCallableObject: A callback cannot be called with `tasks=`.
         InputChangedError: The input changed and the policy is `raise`.
         UnstableInput: The input of a resumed run has no fingerprint, and none was given.
     """
 
     thread: Thread
 
+    @strict_arguments
     def __init__(
         self,
         tasks: Sequence[Task],
         on_success: Callable[..., Any] = basic_callback,
         on_failure: Callable[..., Any] = basic_callback,
-        mode: str = TypeExecution.SEQUENTIAL,
+        mode: Mode = TypeExecution.SEQUENTIAL,
         keep_going: bool = False,
         workflow_id: Any = None,
         resume: bool = False,
-        on_input_change: str = TypeInputChange.REUSE,
+        on_input_change: Policy = TypeInputChange.REUSE,
         fingerprint: str | None = None,
         config: Config | None = None,
         workflow_name: str | None = None,
         keep_checkpoints: bool | None = None,
+        *,
+        start: bool = True,
     ) -> None:
-        check_mode(mode)
-        _check_policy(on_input_change)
-        self.tasks = list(tasks)
+        options: RunOptions = {
+            "on_success": on_success,
+            "on_failure": on_failure,
+            "mode": mode,
+            "keep_going": keep_going,
+            "resume": resume,
+            "on_input_change": on_input_change,
+            "fingerprint": fingerprint,
+        }
+        check_run_options(options)
+        check_config(config)
+        check_workflow_id(workflow_id)
+        check_text("workflow_name", workflow_name)
+        self.tasks = check_tasks(tasks)
         self.on_success = on_success
         self.on_failure = on_failure
+        self.mode = mode
+        self.keep_going = keep_going
+        self.resume = resume
         self.workflow_id = uuid4() if workflow_id is None else workflow_id
+        self.workflow_name = workflow_name or "workflow"
         self.config = config
         self.on_input_change = on_input_change
         self.fingerprint = fingerprint
         self.started = datetime.now()
+        if keep_checkpoints is None:
+            keep_checkpoints = config is not None and workflow_id is not None
+        self._keeps_checkpoints = keep_checkpoints
+        self._whole = _Part(self.tasks, grouper(self.tasks), keep_going, resume)
+        self._latest = self._new_run(mode, self._whole, self, calls_back=True)
+        self._has_begun = False
+        if start:
+            self.execute()
 
-        self._plan = plan(mode, self.tasks)
-        self._checkpoints = self._open_checkpoints(
-            resume=resume,
-            keep=config is not None and workflow_id is not None
-            if keep_checkpoints is None
-            else keep_checkpoints,
-        )
-        self._run = self._new_run(workflow_name or "workflow")
-        self._hooks = RunHooks(config)
-        self._writer = TaskWriter(self._run, config, self._checkpoints)
-        self._engine = Engine(self._writer, resume=resume, keep_going=keep_going)
-        self._begin()
-        if self._plan.in_thread:
-            self.thread = self._started_thread()
-        else:
-            self._execute()
+    def execute(self) -> None:
+        """Run the tasks, where the constructor did not; a further call does nothing."""
+        if self._has_begun:
+            return
+        self._has_begun = True
+        run, whole = self._latest, self._whole
+        try:
+            run.begin()
+            getattr(self, self.mode)(
+                tasks=whole.tasks,
+                workflow_id=self.workflow_id,
+                ignore=whole.keep_going,
+                groups=whole.groups,
+                resume=whole.resume,
+            )
+        except BaseException as error:
+            self._leave(run, self, error)
+            raise
+        self._leave(run, self)
+
+    def abandon(self, error: BaseException) -> None:
+        """End the run of a caller that was interrupted before or while it called `execute`."""
+        self._leave(self._latest, self, error)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the run has not ended."""
+        return self._latest.record.outcome is None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the run ended by an exception before all its tasks were done."""
+        return self._latest.record.error is not None
 
     @property
     def failed(self) -> bool:
         """Whether the run has ended and failed."""
-        return self._run.failed
+        return self._latest.record.failed
 
-    def _open_checkpoints(self, *, resume: bool, keep: bool) -> Checkpoints | None:
-        if not (resume or keep):
+    def sequential(self, **options: Unpack[ModeOptions]) -> list[Task]:
+        """Run tasks one after another in this thread; several groups as `sequential_group`.
+
+        Called by itself, outside the run of the constructor, each of the modes is a run with
+        events of its own, and without callbacks at its end.
+
+        Args:
+            **options: See `ModeOptions`.
+
+        Returns:
+            The tasks.
+
+        Raises:
+            InvalidOption: An option has a value that it cannot have.
+            TypeError: There is no such option.
+        """
+        part = self._part("sequential", options)
+        if len(part.groups) > 1:
+            return self.sequential_group(**options)
+        return self._run(TypeExecution.SEQUENTIAL, part, _run_here)
+
+    def sequential_group(self, **options: Unpack[ModeOptions]) -> list[Task]:
+        """Run groups one after another in this thread, the tasks of each in order.
+
+        Options, result and errors are those of `sequential`.
+        """
+        return self._run(SEQUENTIAL_GROUP, self._part("sequential_group", options), _run_here)
+
+    def background(self, **options: Unpack[ModeOptions]) -> list[Task]:
+        """Run tasks as `sequential` does, in the thread `self.thread`; return at once.
+
+        Options, result and errors are those of `sequential`.
+        """
+        part = self._part("background", options)
+        return self._run(TypeExecution.BACKGROUND, part, self._run_in_thread)
+
+    def parallel(self, **options: Unpack[ModeOptions]) -> list[Task]:
+        """Run groups at the same time in workers, or of only one group every task.
+
+        Options, result and errors are those of `sequential`.
+        """
+        part = self._part("parallel", options)
+        return self._run(TypeExecution.PARALLEL, part, self._run_in_workers)
+
+    def _callback_workflow(self, tasks: Sequence[Task]) -> None:
+        """End the run: its events, unless they were sent, then `on_success` or `on_failure`.
+
+        Args:
+            tasks: Passed to the callback: to `on_failure` if one of them failed, or the run was
+                interrupted.
+        """
+        run = self._latest
+        interruption = run.end()
+        failed = run.record.failed if tasks is run.tasks else _has_failed(tasks)
+        (self.on_failure if failed else self.on_success)(tasks=list(tasks))
+        if interruption is not None:
+            raise interruption
+
+    def _part(self, mode: str, options: ModeOptions) -> _Part:
+        """Return what a call of a mode is to run, checked."""
+        refuse_unknown(f"Manager.{mode}", options, ModeOptions.__annotations__)
+        check_run_options(options)
+        given, groups = options.get("tasks"), options.get("groups")
+        tasks = self.tasks if given is None or given is self.tasks else check_tasks(given)
+        workflow_id = options.get("workflow_id", self.workflow_id)
+        if str(workflow_id) != str(self.workflow_id):
+            expected = f"the Manager's workflow is {self.workflow_id!s}"
+            raise InvalidOption("workflow_id", workflow_id, expected)
+        return _Part(
+            tasks,
+            grouper(tasks) if groups is None else check_groups(groups, tasks),
+            options.get("ignore", self.keep_going),
+            options.get("resume", self.resume),
+        )
+
+    def _new_run(self, mode: str, part: _Part, holder: object, *, calls_back: bool) -> _OpenRun:
+        checkpoints = self._open_checkpoints(part)
+        record = Run(
+            id=fresh_id(),
+            workflow_id=self.workflow_id,
+            name=self.workflow_name,
+            mode=mode_that_runs(mode, part.groups),
+            task_count=len(part.tasks),
+            started_at=datetime.now().timestamp(),
+            resumed_from=checkpoints.carrier if checkpoints else None,
+        )
+        return _OpenRun(record, self.config, checkpoints, part.tasks, holder, calls_back)
+
+    def _open_checkpoints(self, part: _Part) -> Checkpoints | None:
+        if not (part.resume or self._keeps_checkpoints):
             return None
-        config = self.config or (self.tasks[0].config if self.tasks else default_config())
         return open_checkpoints(
-            config.storage,
+            _config_of(self.config, part.tasks).storage,
             self.workflow_id,
-            self.tasks,
-            resume=resume,
+            part.tasks,
+            resume=part.resume,
             on_input_change=self.on_input_change,
             fingerprint=self.fingerprint,
         )
 
-    def _new_run(self, name: str) -> Run:
-        return Run(
-            id=fresh_id(),
-            workflow_id=self.workflow_id,
-            name=name,
-            mode=self._plan.mode,
-            task_count=len(self.tasks),
-            started_at=self.started.timestamp(),
-            resumed_from=self._checkpoints.carrier if self._checkpoints else None,
-        )
+    def _run(self, mode: str, part: _Part, drive: Callable[[_OpenRun, _Part], None]) -> list[Task]:
+        """Run tasks as a part of the open run, or as a run of their own where none is open."""
+        run, holder = self._latest, object()
+        try:
+            if run.hold(holder):
+                run.adopt(part.tasks)
+            else:
+                run = self._latest = self._new_run(mode, part, holder, calls_back=False)
+                run.begin()
+            drive(run, part)
+        except BaseException as error:
+            self._leave(run, holder, error)
+            raise
+        self._leave(run, holder)
+        return list(part.tasks)
 
-    def _begin(self) -> None:
+    def _run_in_thread(self, run: _OpenRun, part: _Part) -> None:
+        def drive() -> None:
+            try:
+                # So that to wait for the last thread of a run is to wait for all of it.
+                if before is not None:
+                    before.join()
+                _run_here(run, part)
+            except BaseException as error:
+                self._leave(run, holder, error)
+                raise
+            self._leave(run, holder)
+
+        holder, before = object(), run.thread
+        run.hold(holder)
+        try:
+            self.thread = run.thread = start_in_background(drive, run.record.name)
+        except RuntimeError:
+            run.release(holder)
+            raise
+
+    def _run_in_workers(self, run: _OpenRun, part: _Part) -> None:
+        engine = run.engine(part)
+        if not part.tasks:
+            return
+        from dotflow.core.parallel import run_chains_in_workers  # noqa: PLC0415 - this mode only
+
+        executor = _config_of(self.config, part.tasks).executor
+        chains = parallel_chains(part.groups)
+        run_chains_in_workers(engine, chains, executor, run.hooks.workers_changed)
+
+    def _leave(self, run: _OpenRun, holder: object, error: BaseException | None = None) -> None:
+        """Release a run, and end it where nobody holds it any longer."""
+        if not run.release(holder, error):
+            return
+        try:
+            run.close_checkpoints()
+        finally:
+            try:
+                if run.calls_back:
+                    self._callback_workflow(run.tasks)
+            finally:
+                interruption = run.end()  # where an override did not
+                if interruption is not None:
+                    raise interruption
+
+
+class _Part(NamedTuple):
+    """What one call of a mode runs."""
+
+    tasks: list[Task]
+    groups: Groups
+    keep_going: bool
+    resume: bool
+
+
+class _OpenRun:
+    """A run from its first event to its last.
+
+    It is held by all that run a part of it: the constructor, calls of modes, background
+    threads. It ends when the last of them has released it.
+
+    Args:
+        record: The record of its start.
+        config: The providers; None: each task's own, and no events of the run.
+        checkpoints: Where completed tasks are noted; None where nobody can resume.
+        tasks: The tasks that belong to it from the start.
+        holder: Whoever runs the first part of it.
+        calls_back: Whether the Manager's callbacks are called at its end.
+
+    Attributes:
+        record: Once the run has ended the record of its end.
+        tasks: All tasks that belong to it.
+        thread: The last thread in the background that was started for it.
+    """
+
+    def __init__(
+        self,
+        record: Run,
+        config: Config | None,
+        checkpoints: Checkpoints | None,
+        tasks: Sequence[Task],
+        holder: object,
+        calls_back: bool,
+    ) -> None:
+        self.record = record
+        self.calls_back = calls_back
+        self.hooks = RunHooks(config)
+        self.tasks: list[Task] = []
+        self.thread: Thread | None = None
+        self._writer = TaskWriter(record, config, checkpoints)
+        self._checkpoints = checkpoints
+        self._error: BaseException | None = None
+        self._lock = fork_safe_lock()
+        self._holders = {holder}
+        self._is_noted = self._has_ended = False
         self._clock = monotonic()
-        for task in self.tasks:
-            self._writer.adopt(task)
+        self.adopt(tasks)
+
+    def adopt(self, tasks: Sequence[Task]) -> None:
+        """Make tasks part of the run; those that ran before are as fresh as when added."""
+        for task in tasks:
+            if task.run is not self.record:
+                self._writer.adopt(task)
+                self.tasks.append(task)
+            elif task.status != TypeStatus.NOT_STARTED:
+                self._writer.adopt(task)
+
+    def begin(self) -> None:
+        """Send the events of the start."""
+        self.hooks.run_started(self.record)
+
+    def engine(self, part: _Part) -> Engine:
+        """Return what runs the tasks of a part."""
+        if self._checkpoints is not None:
+            with self._lock:
+                if not self._is_noted:
+                    self._is_noted = True
+                    self._checkpoints.begin(self.hooks.run_carrier(self.record))
+        return Engine(self._writer, resume=part.resume, keep_going=part.keep_going)
+
+    def hold(self, holder: object) -> bool:
+        """Keep the run from ending; return whether it is open."""
+        with self._lock:
+            if self._holders:
+                self._holders.add(holder)
+            return bool(self._holders)
+
+    def release(self, holder: object, error: BaseException | None = None) -> bool:
+        """Let the run end as far as this holder goes; return whether it was the last.
+
+        Args:
+            holder: Whoever held it, or was interrupted before it did.
+            error: What ended that part of the run before its tasks were done.
+        """
+        with self._lock:
+            self._error = self._error or error
+            held = holder in self._holders
+            self._holders.discard(holder)
+            return held and not self._holders
+
+    def close_checkpoints(self) -> None:
+        """Write to the checkpoints that the run is over.
+
+        Raises:
+            Exception: The storage's own; the run has failed then.
+        """
+        if self._checkpoints is None or self._error is not None:
+            return
         try:
-            self._hooks.run_started(self._run)
+            self._checkpoints.finish(completed=not _has_failed(self.tasks))
         except BaseException as error:
-            self._finish(error)
+            self._error = error
             raise
 
-    def _started_thread(self) -> Thread:
-        try:
-            return start_in_background(self._execute, self._run.name)
-        except RuntimeError as error:
-            self._finish(error)
-            raise
+    def end(self) -> BaseException | None:
+        """Report the tasks that did not run, and send the events of the end; once.
 
-    def _execute(self) -> None:
-        try:
-            self._drive()
-            if self._checkpoints:
-                self._checkpoints.finish(completed=not self._has_failed_task())
-        except BaseException as error:
-            self._finish(error)
-            raise
-        self._finish(None)
-
-    def _drive(self) -> None:
-        if self._checkpoints:
-            self._checkpoints.begin(self._hooks.run_carrier(self._run))
-        chains = self._plan.chains
-        if not self._plan.in_workers:
-            run_chains_here(self._engine, chains)
-        elif self.tasks:
-            from dotflow.core.parallel import run_chains_in_workers  # noqa: PLC0415
-
-            executor = (self.config or self.tasks[0].config).executor
-            run_chains_in_workers(self._engine, chains, executor, self._hooks.workers_changed)
-
-    def _finish(self, error: BaseException | None) -> None:
-        interruption = self._tell_of_skipped()
-        error = error or interruption
-        failed = error is not None or self._has_failed_task()
+        Returns:
+            An interruption that came meanwhile, to be raised when all else is done.
+        """
+        if self._has_ended:
+            return None
+        self._has_ended = True
+        interruption = self._writer.report_others(self.tasks) if self.hooks.counts else None
+        self._error = self._error or interruption
+        failed = self._error is not None or _has_failed(self.tasks)
         duration = monotonic() - self._clock
-        self._run = self._run.finished(duration, failed=failed, error=error)
-        self._hooks.run_finished(self._run)
-        (self.on_failure if failed else self.on_success)(tasks=list(self.tasks))
-        if interruption is not None:
-            raise interruption
-
-    def _tell_of_skipped(self) -> BaseException | None:
-        # An interruption here ends nothing any more: all are told, and then it is raised.
-        interruption: BaseException | None = None
-        for task in self.tasks if self._hooks.counts else ():
-            if task.status == TypeStatus.NOT_STARTED:
-                try:
-                    self._writer.skip(task)
-                except BaseException as error:  # noqa: BLE001 - raised by the caller
-                    interruption = interruption or error
+        self.record = self.record.finished(duration, failed=failed, error=self._error)
+        self.hooks.run_finished(self.record)
         return interruption
 
-    def _has_failed_task(self) -> bool:
-        return any(task.status == TypeStatus.FAILED for task in self.tasks)
+
+def _run_here(run: _OpenRun, part: _Part) -> None:
+    run_chains_here(run.engine(part), part.groups.values())
 
 
-def _check_policy(policy: str) -> None:
-    if policy not in VALID_POLICIES:
-        raise InvalidOnInputChange(policy)
+def _config_of(config: Config | None, tasks: Sequence[Task]) -> Config:
+    return config or (tasks[0].config if tasks else default_config())
+
+
+def _has_failed(tasks: Sequence[Task]) -> bool:
+    return any(task.status == TypeStatus.FAILED for task in tasks)

@@ -12,17 +12,20 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dotflow.core.context import Context, uuid_or_none
+from dotflow.core.exception import TaskError
 from dotflow.core.failure import Failure
 from dotflow.core.hooks import Hooks
 from dotflow.core.task.model import basic_callback
 from dotflow.core.types.status import TypeStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from dotflow.abc.storage import Storage
     from dotflow.core.checkpoint import Checkpoints
     from dotflow.core.config import Config
+    from dotflow.core.hooks import Calls
     from dotflow.core.run import Run
     from dotflow.core.task.model import Task
 
@@ -89,10 +92,39 @@ class TaskWriter:
         """Note when the first attempt really started, in time of the monotonic clock."""
         task._started = started + self._offset
 
-    def skip(self, task: Task) -> None:
-        """Tell of a task that will not run."""
-        hooks = self.providers(task).hooks
-        hooks.fire(hooks.skipped, task)
+    def report_others(self, tasks: Sequence[Task]) -> BaseException | None:
+        """Report the tasks that the engine did not run, at the end of the run.
+
+        Those that an override of a Manager's mode ran by itself have started and ended, and
+        all others are skipped.
+
+        Returns:
+            The first interruption that came meanwhile; all were reported nevertheless.
+        """
+        interruption: BaseException | None = None
+        for task in tasks:
+            if task._started is not None or task.restored:
+                continue
+            hooks = self.providers(task).hooks
+            try:
+                if task.status == TypeStatus.COMPLETED:
+                    self._report_run(task, hooks, hooks.completed)
+                elif task.status == TypeStatus.FAILED:
+                    self._report_run(task, hooks, hooks.failed)
+                else:
+                    hooks.fire(hooks.skipped, task)
+            except BaseException as error:  # noqa: BLE001 - raised by the caller
+                interruption = interruption or error
+        return interruption
+
+    def _report_run(self, task: Task, hooks: Hooks, ended: Calls) -> None:
+        if task.status == TypeStatus.FAILED and task.failure is None:
+            task.failure = Failure.recorded(task._errors[-1] if task._errors else TaskError())
+        hooks.fire(hooks.ready, task)
+        task._started = task._started or time.time()
+        self._finish(task, monotonic())
+        hooks.fire(hooks.started, task)
+        hooks.fire(ended, task)
 
     def restore(self, task: Task) -> bool:
         """Complete a task from its checkpoint; tell whether there was one."""

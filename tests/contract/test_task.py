@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -356,3 +357,47 @@ class TestTaskBuilder:
         with pytest.raises(MissingActionDecorator):
             flow.task.add(step)
         assert recorder.events == []
+
+
+def test_a_task_is_shown_by_vars(quiet: Config) -> None:
+    """`vars(task)` and `task.__dict__` are the attributes as they are; a copy."""
+    flow = DotFlow(config=quiet)
+    flow.task.add(ok, initial_context=5)
+    flow.start()
+    [task] = flow.result_task()
+    shown = vars(task)
+    assert shown.keys() == task.__dict__.keys()
+    assert sorted(shown) == [
+        "callback",
+        "config",
+        "created_at",
+        "current_context",
+        "duration",
+        "errors",
+        "finished_at",
+        "group_name",
+        "initial_context",
+        "name",
+        "previous_context",
+        "retry_count",
+        "started_at",
+        "status",
+        "step",
+        "task_id",
+        "workflow_id",
+    ]
+    assert (shown["status"], shown["name"], shown["current_context"].storage) == (
+        "Completed",
+        "ok",
+        "ok",
+    )
+    shown["status"] = "Failed"
+    assert task.status == "Completed"
+    assert copy.copy(task).status == "Completed"
+
+
+def test_a_tuple_of_steps(quiet: Config) -> None:
+    """A tuple is a list of steps, nested as well."""
+    flow = DotFlow(config=quiet)
+    flow.task.add((ok, [ok, (ok,)]))
+    assert [task.name for task in flow.task.queue] == ["ok", "ok", "ok"]

@@ -19,7 +19,7 @@ SNIPPETS = _SNIPPET.findall(README)
 
 def test_readme_has_snippets() -> None:
     """There are snippets to be run, and none that the pattern overlooks."""
-    assert len(SNIPPETS) == README.count("```python") == 12
+    assert len(SNIPPETS) == README.count("```python") == 13
 
 
 @pytest.mark.parametrize(("code", "output"), SNIPPETS)

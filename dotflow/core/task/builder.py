@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from dotflow.core.config import default_config
+from dotflow.core.arguments import refuse_unknown, strict_arguments
+from dotflow.core.config import check_config, default_config
 from dotflow.core.hooks import Announcer
 from dotflow.core.ids import FreshIds, derived_id
-from dotflow.core.task.model import Task, basic_callback, callback_of, step_of
+from dotflow.core.task.model import (
+    TEXT_OR_NONE,
+    Task,
+    basic_callback,
+    callback_of,
+    refuse_texts,
+    step_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Never
 
     from dotflow.core.action import Action
     from dotflow.core.config import Config
     from dotflow.core.task.record import WorkflowRecord
 
     # A class under `@action` is an action, which a type checker does not see.
-    Step = Action | str | type[Any] | list["Step"]
+    Step = Action | str | type[Any] | Sequence["Step"]
 
 _fresh_ids = FreshIds()
+
+_ARGUMENTS: Final = ("step", "callback", "initial_context", "group_name", "name")
 
 
 class TaskBuilder:
@@ -32,8 +43,13 @@ class TaskBuilder:
             are the same in every process; so a later run finds the checkpoints.
         workflow_name: The name of the workflow.
         stable_ids: Whether to derive ids; by default where there is a workflow id.
+
+    Raises:
+        InvalidOption: `config` is no `Config`.
+        TypeError: There is no such argument.
     """
 
+    @strict_arguments
     def __init__(
         self,
         config: Config | None = None,
@@ -42,6 +58,7 @@ class TaskBuilder:
         *,
         stable_ids: bool | None = None,
     ) -> None:
+        check_config(config)
         self.queue: list[Task] = []
         self.config = config or default_config()
         self.workflow_id = workflow_id
@@ -57,21 +74,33 @@ class TaskBuilder:
         initial_context: Any = None,
         group_name: str = "default",
         name: str | None = None,
+        **unknown: Never,
     ) -> TaskBuilder:
-        """Add a step, or each step of a list, and announce the new task.
+        """Add a step, or each step of a list or tuple, and announce the new task.
 
         Args:
-            step: An action, the import string of one, or a (nested) list of these.
-            callback: Called as `callback(task=task)` once the task ran.
+            step: An action, the import string of one, or a (nested) list or tuple of these.
+            callback: Called as `callback(task=task)` once the task ran; or its import string.
             initial_context: The value that the step finds in `initial_context.storage`.
             group_name: The group that the task belongs to.
             name: What the task is called; by default the step's name.
+            **unknown: Refused.
+
+        Returns:
+            This builder, so that calls can be chained.
 
         Raises:
             ImportModuleError: An import string leads nowhere.
+            InvalidOption: `group_name` or `name` is no text.
             MissingActionDecorator: A step is no action.
-            NotCallableObject: The callback cannot be called.
+            NotCallableObject: The callback cannot be called with `task=`.
+            ParameterNotPassed: A step has a parameter that a workflow does not pass.
+            TypeError: There is no such argument.
         """
+        if unknown:
+            refuse_unknown("task.add", unknown, _ARGUMENTS)
+        if not (type(group_name) is str and type(name) in TEXT_OR_NONE):
+            refuse_texts(group_name=group_name, name=name)
         # All of it is checked before any of it is added.
         actions = [step_of(each) for each in _flat(step)]
         checked_callback = callback_of(callback)
@@ -105,19 +134,20 @@ class TaskBuilder:
         """Turn the order of the tasks round."""
         self.queue.reverse()
 
-    def copies(self) -> list[Task]:
-        """Give tasks that are as these were when added, with ids of their own."""
-        return [task.copy(_fresh_ids.take()) for task in self.queue]
+    def copies(self, *, same_ids: bool) -> list[Task]:
+        """Return tasks that are as these were when added, with the same ids or fresh ones."""
+        return [task.copy(task.task_id if same_ids else _fresh_ids.take()) for task in self.queue]
 
-    def schema(self) -> WorkflowRecord:
-        """Give the workflow as a typed record."""
+    def schema(self, tasks: Sequence[Task] | None = None) -> WorkflowRecord:
+        """Return the workflow as a typed record, with its queue or other tasks."""
         from dotflow.core.task.record import WorkflowRecord  # noqa: PLC0415 - results only
 
-        return WorkflowRecord.of(self.workflow_id, self.workflow_name, self.queue)
+        shown = self.queue if tasks is None else tasks
+        return WorkflowRecord.of(self.workflow_id, self.workflow_name, shown)
 
-    def result(self) -> dict[str, Any]:
-        """Give the workflow as a dictionary."""
-        return self.schema().model_dump()
+    def result(self, tasks: Sequence[Task] | None = None) -> dict[str, Any]:
+        """Return the workflow as a dictionary, with its queue or other tasks."""
+        return self.schema(tasks).model_dump()
 
     def _next_id(self, group: str, name: str) -> str:
         if not self._stable_ids:
@@ -128,8 +158,8 @@ class TaskBuilder:
 
 
 def _flat(step: Step) -> Iterator[Action | str | type[Any]]:
-    if isinstance(step, list):
+    if isinstance(step, (list, tuple)):
         for each in step:
             yield from _flat(each)
     else:
-        yield step
+        yield step  # type: ignore[misc] # of sequences only these two, and texts

@@ -5,23 +5,65 @@ from __future__ import annotations
 import time
 import warnings
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.action import Action
-from dotflow.core.config import Config, default_config
+from dotflow.core.arguments import refuse_unknown
+from dotflow.core.config import check_config, default_config
 from dotflow.core.context import Context
-from dotflow.core.exception import MissingActionDecorator, NotCallableObject, TaskError
+from dotflow.core.exception import (
+    InvalidOption,
+    MissingActionDecorator,
+    ParameterNotPassed,
+    TaskError,
+)
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.module import Module
+from dotflow.core.signatures import check_callback
 from dotflow.core.types.status import TypeStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Never
 
+    from dotflow.core.config import Config
     from dotflow.core.failure import Failure
     from dotflow.core.run import Run
     from dotflow.core.task.record import TaskRecord
 
+
+_ARGUMENTS: Final = (
+    "task_id",
+    "step",
+    "callback",
+    "initial_context",
+    "workflow_id",
+    "config",
+    "group_name",
+    "name",
+)
+TEXT_OR_NONE: Final = (str, type(None))
+
+# What `vars(task)` shows: the attributes of dotflow 1.x, and the name.
+_SHOWN: Final = (
+    "task_id",
+    "workflow_id",
+    "name",
+    "step",
+    "callback",
+    "group_name",
+    "status",
+    "duration",
+    "retry_count",
+    "errors",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "initial_context",
+    "previous_context",
+    "current_context",
+    "config",
+)
 
 # Held for a moment while a task gets what most tasks never need.
 _making = fork_safe_lock()
@@ -48,8 +90,11 @@ class Task:
 
     Raises:
         ImportModuleError: An import string leads nowhere.
+        InvalidOption: `task_id`, `group_name`, `name` or `config` is of the wrong type.
         MissingActionDecorator: The step is no action.
-        NotCallableObject: The callback cannot be called.
+        NotCallableObject: The callback cannot be called with `task=`.
+        ParameterNotPassed: The step has a parameter that a workflow does not pass.
+        TypeError: There is no such argument.
     """
 
     # Slots, and times as plain floats: a queue of 100,000 tasks has 100,000 of these.
@@ -89,7 +134,14 @@ class Task:
         config: Config | None = None,
         group_name: str = "default",
         name: str | None = None,
+        **unknown: Never,
     ) -> None:
+        if unknown:
+            refuse_unknown("Task", unknown, _ARGUMENTS)
+        # In one look, because a queue may have 100,000 tasks.
+        if not (type(task_id) is type(group_name) is str and type(name) in TEXT_OR_NONE):
+            refuse_texts(task_id=task_id, group_name=group_name, name=name)
+        check_config(config)
         self.task_id = task_id
         self.workflow_id = workflow_id
         self.step: Action = step_of(step)
@@ -242,8 +294,28 @@ class Task:
         """Give the task as a dictionary; `max` limits the length of its JSON text."""
         return self.schema(max).model_dump()
 
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        """The attributes of the task as they are now, for `vars(task)`; a copy."""
+        return {name: getattr(self, name) for name in _SHOWN}
+
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        # Without that copy.
+        return None, {name: getattr(self, name) for name in self.__slots__}
+
     def __repr__(self) -> str:
         return f"<Task {self.name} {self.task_id} {self.status!r}>"
+
+
+def refuse_texts(**texts: object) -> None:
+    """Refuse what is no text; only `name` may be None.
+
+    Raises:
+        InvalidOption: One is none.
+    """
+    for option, value in texts.items():
+        if not isinstance(value, str) and not (option == "name" and value is None):
+            raise InvalidOption(option, value, "give a text")
 
 
 def step_of(step: object) -> Action:
@@ -252,10 +324,13 @@ def step_of(step: object) -> Action:
     Raises:
         ImportModuleError: The import string leads nowhere.
         MissingActionDecorator: It is no action.
+        ParameterNotPassed: It has a parameter that a workflow does not pass.
     """
     found = step if isinstance(step, Action) else Module(step)
     if not isinstance(found, Action) or found.func is None:
         raise MissingActionDecorator(step)
+    if found.unmet is not None:
+        raise ParameterNotPassed(*found.unmet)
     return found
 
 
@@ -264,13 +339,12 @@ def callback_of(callback: object) -> Callable[..., Any]:
 
     Raises:
         ImportModuleError: The import string leads nowhere.
-        NotCallableObject: It cannot be called.
+        NotCallableObject: It cannot be called with `task=`.
     """
     if callback is basic_callback:
         return basic_callback
     found = Module(callback)
-    if not callable(found):
-        raise NotCallableObject(str(callback))
+    check_callback(found, "task", f"callback={callback!r}")
     checked: Callable[..., Any] = found
     return checked
 

@@ -124,11 +124,7 @@ class Manager:
         self.tasks = check_tasks(tasks)
         self.on_success = on_success
         self.on_failure = on_failure
-        self.mode = mode
-        self.keep_going = keep_going
-        self.resume = resume
         self.workflow_id = uuid4() if workflow_id is None else workflow_id
-        self.workflow_name = workflow_name or "workflow"
         self.config = config
         self.on_input_change = on_input_change
         self.fingerprint = fingerprint
@@ -136,6 +132,8 @@ class Manager:
         if keep_checkpoints is None:
             keep_checkpoints = config is not None and workflow_id is not None
         self._keeps_checkpoints = keep_checkpoints
+        self._mode = mode
+        self._name = workflow_name or "workflow"
         self._whole = _Part(self.tasks, grouper(self.tasks), keep_going, resume)
         self._latest = self._new_run(mode, self._whole, self, calls_back=True)
         self._has_begun = False
@@ -150,7 +148,7 @@ class Manager:
         run, whole = self._latest, self._whole
         try:
             run.begin()
-            getattr(self, self.mode)(
+            getattr(self, self._mode)(
                 tasks=whole.tasks,
                 workflow_id=self.workflow_id,
                 ignore=whole.keep_going,
@@ -249,11 +247,15 @@ class Manager:
         if str(workflow_id) != str(self.workflow_id):
             expected = f"the Manager's workflow is {self.workflow_id!s}"
             raise InvalidOption("workflow_id", workflow_id, expected)
+        if groups is None:
+            groups = grouper(tasks)
+        elif tasks is not self.tasks or groups is not self._whole.groups:
+            check_groups(groups, tasks)
         return _Part(
             tasks,
-            grouper(tasks) if groups is None else check_groups(groups, tasks),
-            options.get("ignore", self.keep_going),
-            options.get("resume", self.resume),
+            groups,
+            options.get("ignore", self._whole.keep_going),
+            options.get("resume", self._whole.resume),
         )
 
     def _new_run(self, mode: str, part: _Part, holder: object, *, calls_back: bool) -> _OpenRun:
@@ -261,7 +263,7 @@ class Manager:
         record = Run(
             id=fresh_id(),
             workflow_id=self.workflow_id,
-            name=self.workflow_name,
+            name=self._name,
             mode=mode_that_runs(mode, part.groups),
             task_count=len(part.tasks),
             started_at=datetime.now().timestamp(),
@@ -286,7 +288,7 @@ class Manager:
         run, holder = self._latest, object()
         try:
             if run.hold(holder):
-                run.adopt(part.tasks)
+                run.join(part.tasks)
             else:
                 run = self._latest = self._new_run(mode, part, holder, calls_back=False)
                 run.begin()
@@ -336,7 +338,7 @@ class Manager:
         finally:
             try:
                 if run.calls_back:
-                    self._callback_workflow(run.tasks)
+                    self._callback_workflow(tasks=run.tasks)
             finally:
                 interruption = run.end()  # where an override did not
                 if interruption is not None:
@@ -384,8 +386,9 @@ class _OpenRun:
         self.record = record
         self.calls_back = calls_back
         self.hooks = RunHooks(config)
-        self.tasks: list[Task] = []
+        self.tasks = list(tasks)
         self.thread: Thread | None = None
+        self._given: Sequence[Task] | None = tasks
         self._writer = TaskWriter(record, config, checkpoints)
         self._checkpoints = checkpoints
         self._error: BaseException | None = None
@@ -393,12 +396,16 @@ class _OpenRun:
         self._holders = {holder}
         self._is_noted = self._has_ended = False
         self._clock = monotonic()
-        self.adopt(tasks)
-
-    def adopt(self, tasks: Sequence[Task]) -> None:
-        """Make tasks part of the run; those that ran before are as fresh as when added."""
         for task in tasks:
-            if task.run is not self.record:
+            self._writer.adopt(task)
+
+    def join(self, tasks: Sequence[Task]) -> None:
+        """Make the tasks of a part tasks of the run; what ran before is as fresh as when added."""
+        given, self._given = self._given, None
+        if tasks is given:
+            return  # the first part has them all, untouched
+        for task in tasks:
+            if task.run is not self._writer.run:
                 self._writer.adopt(task)
                 self.tasks.append(task)
             elif task.status != TypeStatus.NOT_STARTED:

@@ -46,10 +46,13 @@ class TaskWriter:
         run: The run.
         config: Its providers; None: each task's own.
         checkpoints: Where completed tasks are noted; None where nobody can resume.
+
+    Attributes:
+        run: The run.
     """
 
     def __init__(self, run: Run, config: Config | None, checkpoints: Checkpoints | None) -> None:
-        self._run = run
+        self.run = run
         self._config = config
         self._checkpoints = checkpoints
         self._context_id: UUID | None = uuid_or_none(run.workflow_id)
@@ -63,8 +66,8 @@ class TaskWriter:
             task.reset()
         if task._config is None:
             task._config = self._config
-        task.workflow_id = self._run.workflow_id
-        task.run = self._run
+        task.workflow_id = self.run.workflow_id
+        task.run = self.run
 
     def providers(self, task: Task) -> Providers:
         """Give the providers that a task's calls go to."""

@@ -412,3 +412,17 @@ def test_wrong_options_of_a_mode(telemetry: RecordedTelemetry, make: Any) -> Non
         assert str(refused.value).endswith(message)
     assert statuses(tasks) == ["Not started", "Not started"]
     assert telemetry.metric("dotflow_workflow_started_total") == before
+
+
+def test_groups_of_other_tasks(telemetry: RecordedTelemetry, make: Any) -> None:
+    """An override that runs a part of the tasks cannot pass the groups of all of them."""
+
+    class Half(Manager):
+        def parallel(self, **kwargs: Any) -> list[Task]:
+            return super().parallel(**{**kwargs, "tasks": kwargs["tasks"][:1]})
+
+    tasks = make(ok, ok)
+    with pytest.raises(InvalidOption, match="they must hold each of the tasks, once"):
+        run(Half, tasks, telemetry, mode="parallel")
+    assert statuses(tasks) == ["Not started", "Not started"]
+    telemetry.assert_balanced()

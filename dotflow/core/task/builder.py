@@ -10,11 +10,10 @@ from dotflow.core.config import check_config, default_config
 from dotflow.core.hooks import Announcer
 from dotflow.core.ids import FreshIds, derived_id
 from dotflow.core.task.model import (
-    TEXT_OR_NONE,
     Task,
     basic_callback,
     callback_of,
-    refuse_texts,
+    check_texts,
     step_of,
 )
 
@@ -99,17 +98,19 @@ class TaskBuilder:
         """
         if unknown:
             refuse_unknown("task.add", unknown, _ARGUMENTS)
-        if not (type(group_name) is str and type(name) in TEXT_OR_NONE):
-            refuse_texts(group_name=group_name, name=name)
+        if not (type(group_name) is str and (name is None or type(name) is str)):
+            check_texts(group_name=group_name, name=name)
         # All of it is checked before any of it is added.
-        actions = [step_of(each) for each in _flat(step)]
-        checked_callback = callback_of(callback)
+        steps = _flat(step) if isinstance(step, (list, tuple)) else (step,)
+        actions = [step_of(each) for each in steps]
+        if callback is not basic_callback:
+            callback = callback_of(callback)
         for action in actions:
             task_name = name or action.name
             task = Task(
                 self._next_id(group_name, task_name),
                 action,
-                checked_callback,
+                callback,
                 initial_context,
                 self.workflow_id,
                 self.config,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.action import Action
 from dotflow.core.arguments import refuse_unknown
-from dotflow.core.config import check_config, default_config
+from dotflow.core.config import Config, check_config, default_config
 from dotflow.core.context import Context
 from dotflow.core.exception import (
     InvalidOption,
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Never
 
-    from dotflow.core.config import Config
     from dotflow.core.failure import Failure
     from dotflow.core.run import Run
     from dotflow.core.task.record import TaskRecord
@@ -42,7 +41,6 @@ _ARGUMENTS: Final = (
     "group_name",
     "name",
 )
-TEXT_OR_NONE: Final = (str, type(None))
 
 # What `vars(task)` shows: the attributes of dotflow 1.x, and the name.
 _SHOWN: Final = (
@@ -139,13 +137,16 @@ class Task:
         if unknown:
             refuse_unknown("Task", unknown, _ARGUMENTS)
         # In one look, because a queue may have 100,000 tasks.
-        if not (type(task_id) is type(group_name) is str and type(name) in TEXT_OR_NONE):
-            refuse_texts(task_id=task_id, group_name=group_name, name=name)
-        check_config(config)
+        if not (type(task_id) is type(group_name) is str and (name is None or type(name) is str)):
+            check_texts(task_id=task_id, group_name=group_name, name=name)
+        if type(config) is not Config:
+            check_config(config)
         self.task_id = task_id
         self.workflow_id = workflow_id
         self.step: Action = step_of(step)
-        self.callback: Callable[..., Any] = callback_of(callback)
+        self.callback: Callable[..., Any] = (
+            callback if callback is basic_callback else callback_of(callback)
+        )
         self.group_name = group_name
         self.name = name or self.step.name
         self._config = config
@@ -307,11 +308,11 @@ class Task:
         return f"<Task {self.name} {self.task_id} {self.status!r}>"
 
 
-def refuse_texts(**texts: object) -> None:
-    """Refuse what is no text; only `name` may be None.
+def check_texts(**texts: object) -> None:
+    """Check options that are texts; `name` may be None.
 
     Raises:
-        InvalidOption: One is none.
+        InvalidOption: One is of another type.
     """
     for option, value in texts.items():
         if not isinstance(value, str) and not (option == "name" and value is None):
@@ -341,8 +342,6 @@ def callback_of(callback: object) -> Callable[..., Any]:
         ImportModuleError: The import string leads nowhere.
         NotCallableObject: It cannot be called with `task=`.
     """
-    if callback is basic_callback:
-        return basic_callback
     found = Module(callback)
     check_callback(found, "task", f"callback={callback!r}")
     checked: Callable[..., Any] = found

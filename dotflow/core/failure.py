@@ -65,9 +65,20 @@ class Failure(NamedTuple):
 
 
 def _kind_of(error: BaseException) -> str:
-    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+    if _is_interruption(error):
         return INTERRUPTED
     return TIMEOUT if is_limit_error(error) else ERROR
+
+
+def _is_interruption(error: BaseException) -> bool:
+    # Task groups gather what ended their children, an interruption among it.
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        return True
+    if not isinstance(error, BaseExceptionGroup):
+        return False
+    # As it was made, whatever the attribute of a subclass is.
+    within: tuple[BaseException, ...] = BaseExceptionGroup.exceptions.__get__(error)
+    return any(map(_is_interruption, within))
 
 
 def _qualified(kind: type[BaseException]) -> str:

@@ -39,7 +39,7 @@ class Limit:
         self._lock = Lock()
         self._is_over = False
         self._cancel: Callable[[], object] | None = None
-        self._outer = _current.get()
+        self._outer: Limit | None = None
 
     def on_timeout(self, cancel: Callable[[], object]) -> None:
         """Set what stops the call where it can be stopped; it is called now if it is too late."""
@@ -58,6 +58,7 @@ class Limit:
             TimeoutError: It did not return in time; `is_limit_error` tells it from one
                 that the function raised.
         """
+        self._outer = _current.get()
         context = copy_context()
         context.run(self.cover)
         name = f"dotflow-{self._name}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 from dotflow.core.arguments import refuse_unknown, strict_arguments
-from dotflow.core.background import start_in_background
+from dotflow.core.background import BackgroundRun
 from dotflow.core.checkpoint import Checkpoints, open_checkpoints
 from dotflow.core.config import check_config, default_config
 from dotflow.core.engine import Engine
@@ -300,23 +300,41 @@ class Manager:
         return list(part.tasks)
 
     def _run_in_thread(self, run: _OpenRun, part: _Part) -> None:
+        engine: Engine | None = None
+
         def drive() -> None:
+            nonlocal engine
             try:
                 # So that to wait for the last thread of a run is to wait for all of it.
                 if before is not None:
-                    before.join()
-                _run_here(run, part)
+                    background.outside(before.join, None)
+                engine = run.engine(part)
+                engine.outside = background.outside
+                run_chains_here(engine, part.groups.values())
             except BaseException as error:
                 self._leave(run, holder, error)
                 raise
             self._leave(run, holder)
 
+        def give_up(error: BaseException) -> None:
+            try:
+                if engine is not None:
+                    for task in part.tasks:
+                        engine.abort(task, error)
+            finally:
+                self._leave(run, holder, error)
+
         holder, before = object(), run.thread
-        run.hold(holder)
+        background = BackgroundRun(drive, give_up, run.record.name)
         try:
-            self.thread = run.thread = start_in_background(drive, run.record.name)
-        except RuntimeError:
-            run.release(holder)
+            run.hold(holder)
+            background.start()
+            self.thread = run.thread = background.thread
+        except BaseException:
+            if background.call_off():
+                run.release(holder)
+            else:  # it goes on
+                self.thread = run.thread = background.thread
             raise
 
     def _run_in_workers(self, run: _OpenRun, part: _Part) -> None:

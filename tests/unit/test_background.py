@@ -78,7 +78,8 @@ def test_the_exit_comes_while_a_run_is_begun() -> None:
             background._join_pending()
             assert errors == []
 
-        return lambda: background.start_in_background(lambda: None, "run"), wait, check
+        run = background.BackgroundRun(lambda: None, lambda _: None, "run")
+        return run.start, wait, check
 
     interleave(prepare)
 

@@ -9,6 +9,7 @@ from logging import DEBUG, ERROR, INFO, WARNING
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow.abc.noop import noop
+from dotflow.core.exception import InvalidOption
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,6 +23,22 @@ if TYPE_CHECKING:
 LEVELS: Final = {"DEBUG": DEBUG, "INFO": INFO, "WARNING": WARNING, "ERROR": ERROR}
 
 _NAMES: Final = {number: name for name, number in LEVELS.items()}
+
+
+def level_of(level: object) -> int:
+    """Return the number of a level that is given as a name, in any case, or as a number.
+
+    An unknown name means `INFO`.
+
+    Raises:
+        InvalidOption: It is neither.
+    """
+    if isinstance(level, int) and not isinstance(level, bool):
+        return level
+    if not isinstance(level, str):
+        names = ", ".join(LEVELS)
+        raise InvalidOption("level", level, f"use one of {names}, or a number of logging")
+    return LEVELS.get(level.upper(), INFO)
 
 
 class LogRecordError(NamedTuple):

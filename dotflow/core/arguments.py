@@ -6,7 +6,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
@@ -29,7 +29,7 @@ def refuse_unknown(where: str, given: Iterable[str], known: Iterable[str]) -> No
     names = tuple(known)
     for name in given:
         if name not in names:
-            raise TypeError(f"{where}() takes no argument {name!r}: {_hint(name, names)}")
+            raise TypeError(f"{where}() takes no argument {name!r}: {suggestion(name, names)}")
 
 
 def strict_arguments(function: _Function) -> _Function:
@@ -49,20 +49,26 @@ def strict_arguments(function: _Function) -> _Function:
     # A function with `*args` or `**kwargs` takes any, and looks at them itself.
     most = float("inf") if code.co_flags & _VARARGS else code.co_argcount
     names = None if code.co_flags & _VARKEYWORDS else frozenset(known)
-    where = function.__qualname__.removesuffix(".__init__")
+
+    def where(args: tuple[Any, ...]) -> str:
+        # A class that inherits its constructor is called by its own name.
+        kind = type(args[0]) if bound and args else None
+        named: Any = kind if getattr(kind, "__init__", None) is strict else function
+        return str(named.__qualname__).rpartition("<locals>.")[2].removesuffix(".__init__")
 
     @wraps(function)
     def strict(*args: Any, **kwargs: Any) -> Any:
         if names is not None and not kwargs.keys() <= names:
-            refuse_unknown(where, kwargs, known)
+            refuse_unknown(where(args), kwargs, known)
         if len(args) > most:
-            raise TypeError(_too_many(where, positional[bound:], known, len(args) - bound))
+            raise TypeError(_too_many(where(args), positional[bound:], known, len(args) - bound))
         return function(*args, **kwargs)
 
     return cast("_Function", strict)
 
 
-def _hint(name: str, known: tuple[str, ...]) -> str:
+def suggestion(name: str, known: Sequence[str]) -> str:
+    """Return which of some names was meant by another, or else which there are."""
     if not known:
         return "it takes none"
     from difflib import get_close_matches  # noqa: PLC0415 - for this message alone

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from dotflow.core.arguments import refuse_unknown, strict_arguments
 from dotflow.core.checkpoint import Checkpoints
+from dotflow.core.checks import check_text
 from dotflow.core.config import Config, check_config
 from dotflow.core.exception import MissingScheduler, RunInProgress
 from dotflow.core.hooks import call
@@ -16,7 +17,6 @@ from dotflow.core.locks import fork_safe_lock
 from dotflow.core.options import (
     RunOptions,
     check_run_options,
-    check_text,
     check_workflow_id,
 )
 from dotflow.core.signatures import parameters_of
@@ -71,7 +71,7 @@ class DotFlow:
     ) -> None:
         check_config(config)
         check_workflow_id(workflow_id)
-        check_text("name", name)
+        check_text("name", name, optional=True, blank=True)
         given = workflow_id or os.environ.get("WORKFLOW_ID")
         self.config = Config() if config is None else config
         self.workflow_id: Any = given or uuid4()

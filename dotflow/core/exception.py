@@ -5,6 +5,11 @@ Every message says what was wrong, with which value, and what to do.
 
 from __future__ import annotations
 
+from typing import Final
+
+# How much of a value an error shows, in characters.
+_LONGEST: Final = 200
+
 
 class DotflowError(Exception):
     """The root of every error that dotflow itself raises."""
@@ -141,7 +146,11 @@ class InvalidOption(DotflowError, ValueError):
     """An option has a value that it cannot have."""
 
     def __init__(self, option: str = "", value: object = None, expected: str = "") -> None:
-        super().__init__(f"{option}={value!r} is not valid: {expected}.")
+        super().__init__(f"{option}={repr_of(value)} is not valid: {expected}.")
+
+
+class WrongMoment(DotflowError, RuntimeError):
+    """A call came too early, too late, or a second time."""
 
 
 class UnstableInput(DotflowError):
@@ -232,6 +241,15 @@ def _close_to(name: object, allowed: tuple[str, ...]) -> str:
 
     close = get_close_matches(name.lower(), allowed, 1)
     return f": is {close[0]!r} meant?" if close else "."
+
+
+def repr_of(value: object) -> str:
+    """Return an object's `repr`, shortened, also where its own raises."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a user's __repr__ may raise anything
+        text = object.__repr__(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def text_of(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 from uuid import UUID
 
+from dotflow.core.checks import check_flag, check_text
 from dotflow.core.exception import InvalidOnInputChange, InvalidOption
 from dotflow.core.modes import check_mode
 from dotflow.core.signatures import check_callback
@@ -79,11 +80,10 @@ def check_run_options(options: Mapping[str, Any]) -> None:
     if not (isinstance(policy, str) and policy in VALID_POLICIES):
         raise InvalidOnInputChange(policy)
     for name in _FLAGS:
-        if not isinstance(options.get(name, False), bool):
-            raise InvalidOption(name, options[name], "give True or False")
-    fingerprint = options.get("fingerprint")
-    if not isinstance(fingerprint, str | None):
-        raise InvalidOption("fingerprint", fingerprint, "give a text that changes with the input")
+        check_flag(name, options.get(name, False))
+    given = options.get("fingerprint")
+    expected = "give a text that changes with the input"
+    check_text("fingerprint", given, expected, optional=True, blank=True)
     for name in _CALLBACKS:
         callback = options.get(name, basic_callback)
         if callback is not basic_callback:
@@ -128,13 +128,3 @@ def check_workflow_id(workflow_id: object) -> None:
     """
     if not isinstance(workflow_id, str | UUID | None):
         raise InvalidOption("workflow_id", workflow_id, "give a text or a UUID")
-
-
-def check_text(option: str, value: object) -> None:
-    """Check an option that is a text or left out.
-
-    Raises:
-        InvalidOption: It is neither.
-    """
-    if not isinstance(value, str | None):
-        raise InvalidOption(option, value, "give a text")

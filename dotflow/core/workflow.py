@@ -10,6 +10,7 @@ from uuid import uuid4
 from dotflow.core.arguments import refuse_unknown, strict_arguments
 from dotflow.core.background import BackgroundRun
 from dotflow.core.checkpoint import Checkpoints, open_checkpoints
+from dotflow.core.checks import check_text
 from dotflow.core.config import check_config, default_config
 from dotflow.core.engine import Engine
 from dotflow.core.exception import InvalidOption
@@ -28,7 +29,6 @@ from dotflow.core.options import (
     check_groups,
     check_run_options,
     check_tasks,
-    check_text,
     check_workflow_id,
 )
 from dotflow.core.run import Run
@@ -120,7 +120,7 @@ class Manager:
         check_run_options(options)
         check_config(config)
         check_workflow_id(workflow_id)
-        check_text("workflow_name", workflow_name)
+        check_text("workflow_name", workflow_name, optional=True, blank=True)
         self.tasks = check_tasks(tasks)
         self.on_success = on_success
         self.on_failure = on_failure

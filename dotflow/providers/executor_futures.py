@@ -11,9 +11,10 @@ from time import monotonic, monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow.abc.executor import Executor, Session
+from dotflow.core.arguments import strict_arguments
 from dotflow.core.attempt import Attempt, Outcome
-from dotflow.core.counts import check_count
-from dotflow.core.exception import DotflowError, ExecutorUnusable, InvalidOption, WorkerLost
+from dotflow.core.checks import check_count, check_instance
+from dotflow.core.exception import DotflowError, ExecutorUnusable, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
 from dotflow.providers.dask_access import DaskDoor, client_of, losses_of_dask
 from dotflow.workers.performing import not_interrupted
@@ -56,9 +57,10 @@ class ExecutorFutures(Executor):
         InvalidOption: `executor` is none, or `in_flight` is no whole number of at least 1.
     """
 
+    @strict_arguments
     def __init__(self, executor: futures.Executor, in_flight: int | None = None) -> None:
-        if not isinstance(executor, futures.Executor):
-            raise InvalidOption("executor", executor, "give a concurrent.futures.Executor")
+        expected = "give a concurrent.futures.Executor"
+        check_instance("executor", executor, futures.Executor, expected)
         check_count("in_flight", in_flight)
         self.executor = executor
         self.in_flight = in_flight or _room_in(executor)

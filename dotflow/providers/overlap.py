@@ -8,7 +8,7 @@ import time
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dotflow.core.exception import InvalidOption
+from dotflow.core.checks import check_choice
 from dotflow.core.types import TypeOverlap
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ def overlap_of(name: str) -> Overlap:
     Raises:
         InvalidOption: There is none.
     """
-    if name not in _POLICIES:
-        raise InvalidOption("overlap", name, f"use one of {', '.join(_POLICIES)}")
+    check_choice("overlap", name, _POLICIES)
     return _POLICIES[name]
 
 

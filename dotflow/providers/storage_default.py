@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from dotflow.abc.storage import Storage
+from dotflow.core.arguments import strict_arguments
 from dotflow.core.context import Context
 from dotflow.core.keys import task_key
 from dotflow.core.locks import fork_safe_lock
@@ -19,6 +20,7 @@ _FIRST_SWEEP: Final = 64
 class StorageDefault(Storage):
     """Keeps the contexts themselves, not copies, until the process ends. Thread-safe."""
 
+    @strict_arguments
     def __init__(self) -> None:
         self._contexts: dict[str, Context] = {}
         # Apart from the contexts, because the engine uses neither and a tuple an entry

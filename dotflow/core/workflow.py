@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
@@ -155,10 +156,10 @@ class Manager:
                 groups=whole.groups,
                 resume=whole.resume,
             )
+            self._leave(run, self)
         except BaseException as error:
             self._leave(run, self, error)
             raise
-        self._leave(run, self)
 
     def abandon(self, error: BaseException) -> None:
         """End the run of a caller that was interrupted before or while it called `execute`."""
@@ -293,10 +294,10 @@ class Manager:
                 run = self._latest = self._new_run(mode, part, holder, calls_back=False)
                 run.begin()
             drive(run, part)
+            self._leave(run, holder)
         except BaseException as error:
             self._leave(run, holder, error)
             raise
-        self._leave(run, holder)
         return list(part.tasks)
 
     def _run_in_thread(self, run: _OpenRun, part: _Part) -> None:
@@ -311,10 +312,10 @@ class Manager:
                 engine = run.engine(part)
                 engine.outside = background.outside
                 run_chains_here(engine, part.groups.values())
+                self._leave(run, holder)
             except BaseException as error:
                 self._leave(run, holder, error)
                 raise
-            self._leave(run, holder)
 
         def give_up(error: BaseException) -> None:
             try:
@@ -348,7 +349,10 @@ class Manager:
         run_chains_in_workers(engine, chains, executor, run.hooks.workers_changed)
 
     def _leave(self, run: _OpenRun, holder: object, error: BaseException | None = None) -> None:
-        """Release a run, and end it where nobody holds it any longer."""
+        """Release a run, and end it where nobody holds it any longer.
+
+        A second call goes on where the first one was interrupted.
+        """
         if not run.release(holder, error):
             return
         try:
@@ -412,7 +416,8 @@ class _OpenRun:
         self._error: BaseException | None = None
         self._lock = fork_safe_lock()
         self._holders = {holder}
-        self._is_noted = self._has_ended = False
+        self._is_noted = self._has_reported = self._has_ended = False
+        self._ended_by: int | None = None
         self._clock = monotonic()
         for task in tasks:
             self._writer.adopt(task)
@@ -450,17 +455,22 @@ class _OpenRun:
             return bool(self._holders)
 
     def release(self, holder: object, error: BaseException | None = None) -> bool:
-        """Let the run end as far as this holder goes; return whether it was the last.
+        """Let the run end as far as this holder goes; return whether this thread is to end it.
 
         Args:
             holder: Whoever held it, or was interrupted before it did.
             error: What ended that part of the run before its tasks were done.
         """
         with self._lock:
+            if self._has_ended:
+                return False
             self._error = self._error or error
-            held = holder in self._holders
             self._holders.discard(holder)
-            return held and not self._holders
+            if self._holders:
+                return False
+            if self._ended_by is None:
+                self._ended_by = get_ident()
+            return self._ended_by == get_ident()
 
     def close_checkpoints(self) -> None:
         """Write to the checkpoints that the run is over.
@@ -484,13 +494,21 @@ class _OpenRun:
         """
         if self._has_ended:
             return None
-        self._has_ended = True
-        interruption = self._writer.report_others(self.tasks) if self.hooks.counts else None
-        self._error = self._error or interruption
-        failed = self._error is not None or _has_failed(self.tasks)
-        duration = monotonic() - self._clock
-        self.record = self.record.finished(duration, failed=failed, error=self._error)
-        self.hooks.run_finished(self.record)
+        interruption: BaseException | None = None
+        if self.hooks.counts and not self._has_reported:
+            self._has_reported = True
+            interruption = self._writer.report_others(self.tasks)
+        if self.record.outcome is None:
+            self._error = self._error or interruption
+            failed = self._error is not None or _has_failed(self.tasks)
+            duration = monotonic() - self._clock
+            self.record = self.record.finished(duration, failed=failed, error=self._error)
+        while not self._has_ended:
+            try:
+                self.hooks.run_finished(self.record)
+                self._has_ended = True
+            except BaseException as error:  # noqa: BLE001 - raised by the caller
+                interruption = interruption or error
         return interruption
 
 

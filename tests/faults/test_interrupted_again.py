@@ -106,7 +106,7 @@ def is_quiet(executor: ExecutorLocal) -> bool:
 @pytest.mark.parametrize("part", range(4))
 def test_interrupted_while_it_ends(part: int, executor: ExecutorLocal) -> None:
     """Wherever a second and a third interrupt come, no worker stays lent; the next run gets one."""
-    owner, chosen = os.getpid(), random.Random(part)
+    owner, chosen = os.getpid(), random.Random(part)  # noqa: S311 - to be repeatable
 
     @action
     def interrupting() -> InterruptingResult:
@@ -127,7 +127,7 @@ def test_interrupted_while_it_ends(part: int, executor: ExecutorLocal) -> None:
 @pytest.mark.parametrize("part", range(2))
 def test_interrupted_at_any_moment(part: int, executor: ExecutorLocal) -> None:
     """Three interrupts at moments of a whole run, drawn by lot: the next run ends."""
-    chosen = random.Random(part)
+    chosen = random.Random(part)  # noqa: S311 - to be repeatable
     flow_on(executor, one).start(mode="parallel")
     for _ in range(10):
         gaps = [chosen.randrange(1_000), chosen.randrange(60), chosen.randrange(60)]

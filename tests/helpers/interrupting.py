@@ -25,14 +25,22 @@ class Interrupts:
 
     Args:
         gaps: How many moments pass before the first one, then before the next, and so on.
+        modules: How the names of the modules begin in which a moment counts.
         after_first: Whether only moments after an interrupt by `InterruptingResult` count.
     """
 
     current: ClassVar[Interrupts | None] = None
 
-    def __init__(self, gaps: Sequence[int], *, after_first: bool = False) -> None:
+    def __init__(
+        self,
+        gaps: Sequence[int],
+        *,
+        modules: tuple[str, ...] = ("dotflow",),
+        after_first: bool = False,
+    ) -> None:
         self._due = list(accumulate(gap + 1 for gap in gaps))
         self._last: dict[FrameType, int] = {}
+        self._modules = modules
         self._moments = 0
         self._counts = not after_first
         Interrupts.current = self
@@ -59,7 +67,7 @@ class Interrupts:
             self._last.clear()
 
     def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
-        if not frame.f_globals.get("__name__", "").startswith("dotflow"):
+        if not frame.f_globals.get("__name__", "").startswith(self._modules):
             return None
         frame.f_trace_opcodes = True
         if event == "call":

@@ -7,10 +7,11 @@ import time
 from _thread import allocate_lock, start_new_thread
 from collections import deque
 from contextlib import suppress
+from contextvars import ContextVar
 from heapq import heappop, heappush
 from itertools import count
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dotflow.core.modes import hands_on
 from dotflow.core.types.status import TypeStatus
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from dotflow.core.task.model import Task
 
 _logger = logging.getLogger("dotflow")
+
+# The sessions of the runs in whose callbacks and hooks this code runs: they wait until it ends.
+sessions_around: Final[ContextVar[tuple[Session, ...]]] = ContextVar(
+    "dotflow_sessions_around", default=()
+)
 
 
 def run_chains_in_workers(
@@ -47,6 +53,7 @@ def run_chains_in_workers(
     session = executor.session()
     driver = _Driver(engine, chains, session)
     end = _End(session)
+    around = sessions_around.set((*sessions_around.get(), session))
     try:
         session.watch_workers(tell_workers)
         driver.drive()
@@ -65,6 +72,8 @@ def run_chains_in_workers(
             finally:
                 driver.abort(error)
         raise
+    finally:
+        sessions_around.reset(around)
 
 
 class _End:

@@ -14,7 +14,7 @@ from dotflow.workers.pools import enrol, live_workers, publish_elsewhere
 from dotflow.workers.process import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     Wake = Callable[[], None]
 
@@ -55,18 +55,22 @@ class Pool:
 
     # --- lending ----------------------------------------------------------------------
 
-    def lease(self, wake: Wake, preferred: Worker | None = None) -> Worker | None:
+    def lease(
+        self, wake: Wake, preferred: Worker | None = None, around: Sequence[Wake] = ()
+    ) -> Worker | None:
         """Lend a worker; where none is free give None, and call `wake`, once, when one is.
 
         Args:
             wake: Called in any thread; it stands for whoever asks.
             preferred: The worker to lend if it is free.
+            around: Who waits until `wake` has ended, and returns none before: as many as these
+                have are lent beyond the size of the pool.
 
         Raises:
             OSError: No process can be started.
         """
         with self._lock:
-            if not self._may_lease(wake):
+            if not self._may_lease(wake, around):
                 if wake not in self._waiting:
                     self._waiting.append(wake)
                 return None
@@ -77,8 +81,12 @@ class Pool:
             self._starting.append(wake)
         return self._start_one(wake)
 
-    def _may_lease(self, wake: Wake) -> bool:
-        return wake in self._promised or self._free > len(self._promised)
+    def _may_lease(self, wake: Wake, around: Sequence[Wake]) -> bool:
+        free, promised = self._free, self._promised
+        if around:
+            free += sum(user in around for user in self._lent.values())
+            promised = [each for each in promised if each not in around]
+        return wake in promised or free > len(promised)
 
     @property
     def _free(self) -> int:
@@ -112,6 +120,9 @@ class Pool:
 
     def give_back(self, worker: Worker) -> None:
         """Take back a worker that has nothing to do."""
+        if len(self._idle) + len(self._lent) > self.size:
+            self.discard(worker)
+            return
         with self._lock:
             # In this order: one who is interrupted in between has it yet, and leaves it.
             self._idle.append(worker)

@@ -13,6 +13,7 @@ from dotflow.abc.executor import Session
 from dotflow.core.attempt import Outcome
 from dotflow.core.exception import PicklingFailed, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
+from dotflow.core.parallel import sessions_around
 from dotflow.workers.child import KIT, STEP, SURROUNDINGS
 from dotflow.workers.crew import Crew
 from dotflow.workers.job import Jobs
@@ -46,11 +47,16 @@ class LocalSession(Session):
     """Leases workers while there is work, and gives each back when there is none.
 
     All waiting is done here, in the thread of the run, over the sockets of its workers.
+
+    Attributes:
+        wake: What stands at the pool for this run.
     """
 
     def __init__(self, pool: Pool) -> None:
         self._pool_size = pool.size
-        self._crew = Crew(pool)
+        around = [each for each in sessions_around.get() if isinstance(each, LocalSession)]
+        self._crew = Crew(pool, [session.wake for session in around])
+        self.wake = self._crew.wake
         self._queue: deque[Job] = deque()
         self._jobs: dict[Worker, Job] = {}
         self._due: dict[Worker, float] = {}

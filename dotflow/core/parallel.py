@@ -7,12 +7,12 @@ import time
 from _thread import allocate_lock, start_new_thread
 from collections import deque
 from contextlib import suppress
-from contextvars import ContextVar
 from heapq import heappop, heappush
 from itertools import count
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from dotflow.abc.executor import sessions_around
 from dotflow.core.modes import hands_on
 from dotflow.core.types.status import TypeStatus
 
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
     from dotflow.core.task.model import Task
 
 _logger = logging.getLogger("dotflow")
-
-# The sessions of the runs in whose callbacks and hooks this code runs: they wait until it ends.
-sessions_around: Final[ContextVar[tuple[Session, ...]]] = ContextVar(
-    "dotflow_sessions_around", default=()
-)
 
 
 def run_chains_in_workers(

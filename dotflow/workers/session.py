@@ -9,11 +9,10 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from dotflow.abc.executor import Session
+from dotflow.abc.executor import Session, sessions_around
 from dotflow.core.attempt import Outcome
 from dotflow.core.exception import PicklingFailed, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
-from dotflow.core.parallel import sessions_around
 from dotflow.workers.child import KIT, STEP, SURROUNDINGS
 from dotflow.workers.crew import Crew
 from dotflow.workers.job import Jobs
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from dotflow.core.attempt import Attempt
     from dotflow.workers.job import Job
-    from dotflow.workers.pool import Pool
+    from dotflow.workers.pool import Pool, Wake
     from dotflow.workers.process import Worker
     from dotflow.workers.wire import Frame
 
@@ -56,7 +55,7 @@ class LocalSession(Session):
         self._pool_size = pool.size
         around = [each for each in sessions_around.get() if isinstance(each, LocalSession)]
         self._crew = Crew(pool, [session.wake for session in around])
-        self.wake = self._crew.wake
+        self.wake: Wake = self._crew.wake
         self._queue: deque[Job] = deque()
         self._jobs: dict[Worker, Job] = {}
         self._due: dict[Worker, float] = {}

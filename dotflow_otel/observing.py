@@ -9,9 +9,10 @@ from opentelemetry import metrics
 
 import dotflow_otel
 from dotflow.abc.log import level_of
-from dotflow.core.arguments import refuse_unknown, strict_arguments
-from dotflow.core.config import Config, Slots, check_slots
+from dotflow.core.config import Config, check_slots
 from dotflow.core.exception import InvalidOption
+from dotflow.core.options import Slots
+from dotflow.core.signatures import refuse_unknown, strict_arguments
 from dotflow_otel.bounded import TIMEOUT
 from dotflow_otel.conventions import BUCKETS
 from dotflow_otel.logs.log import LogStructlog

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow.abc.noop import noop
 from dotflow.core.exception import InvalidOption
+from dotflow.core.user_objects import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -190,7 +191,7 @@ class Log(ABC):
 def _simple_text(level: int, facts: Mapping[str, Any]) -> str:
     task = facts.get("task")
     if task is None:
-        return str(dict(facts))
+        return text_of(dict(facts))
     text = f"ID {task.workflow_id} - {task.task_id} - {task.status}"
     # A task of the user's own, written for 1.x, has no name.
     name = getattr(task, "name", None)
@@ -244,4 +245,4 @@ def _encode() -> Callable[[object], str]:
     # Here, because `import dotflow` does without it; once, because making one takes long.
     from json import JSONEncoder  # noqa: PLC0415
 
-    return JSONEncoder(default=str).encode
+    return JSONEncoder(default=text_of).encode

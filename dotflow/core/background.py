@@ -13,7 +13,9 @@ from contextvars import copy_context
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
+from dotflow.core.failure import drop_tracebacks
 from dotflow.core.limit import CLEAN_UP, Limit
+from dotflow.core.user_objects import exc_info_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,9 +106,10 @@ class BackgroundRun:
                     self._run()
         except _TakenOver:
             pass
-        except BaseException:
+        except BaseException as error:
             # There is no caller to raise to: the run's record and callbacks told it.
-            _logger.exception("a background run ended with an error")
+            _logger.exception("a background run ended with an error", exc_info=exc_info_of(error))
+            drop_tracebacks([error], keep=None)
         finally:
             self._end()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.executor import Executor
 from dotflow.abc.log import Log
@@ -12,10 +12,11 @@ from dotflow.abc.scheduler import Scheduler
 from dotflow.abc.server import Server
 from dotflow.abc.storage import Storage
 from dotflow.abc.tracer import Tracer
-from dotflow.core.arguments import strict_arguments
 from dotflow.core.checks import instance_hint
-from dotflow.core.exception import InvalidOption, NotCallableObject, repr_of
+from dotflow.core.exception import InvalidOption, NotCallableObject
 from dotflow.core.once import once
+from dotflow.core.signatures import strict_arguments
+from dotflow.core.user_objects import repr_of
 from dotflow.providers.executor_local import shared_executor
 from dotflow.providers.log_default import LogDefault
 from dotflow.providers.metrics_default import MetricsDefault
@@ -28,6 +29,8 @@ from dotflow.providers.tracer_default import TracerDefault
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from concurrent import futures
+
+    from dotflow.core.options import Slots
 
 _OTHER_EXECUTORS: Final = (
     " or of concurrent.futures.Executor (with Dask ExecutorDask(address) or client.get_executor())"
@@ -42,19 +45,6 @@ _INTERFACES: Final[Mapping[str, type]] = {
     "metrics": Metrics,
     "executor": Executor,
 }
-
-
-class Slots(TypedDict, total=False):
-    """The slots of `Config` as keyword arguments, for functions that pass them on."""
-
-    storage: Storage | None
-    notify: Notify | None
-    log: Log | None
-    server: Server | None
-    scheduler: Scheduler | None
-    tracer: Tracer | None
-    metrics: Metrics | None
-    executor: Executor | futures.Executor | None
 
 
 class Config:

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from threading import get_ident
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from dotflow.core.arguments import refuse_unknown, strict_arguments
 from dotflow.core.background import BackgroundRun
 from dotflow.core.checkpoint import Checkpoints, open_checkpoints
 from dotflow.core.checks import check_text
 from dotflow.core.config import check_config, default_config
 from dotflow.core.engine import Engine
 from dotflow.core.exception import InvalidOption
+from dotflow.core.failure import drop_tracebacks
 from dotflow.core.hooks import RunHooks
 from dotflow.core.ids import fresh_id
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.modes import (
+    MODE_OPTIONS,
     SEQUENTIAL_GROUP,
+    check_groups,
+    check_run_options,
+    check_tasks,
+    check_workflow_id,
     grouper,
     mode_that_runs,
     parallel_chains,
     run_chains_here,
 )
-from dotflow.core.options import (
-    ModeOptions,
-    check_groups,
-    check_run_options,
-    check_tasks,
-    check_workflow_id,
-)
 from dotflow.core.run import Run
+from dotflow.core.signatures import refuse_unknown, strict_arguments
 from dotflow.core.task.model import basic_callback
 from dotflow.core.types.execution import TypeExecution
 from dotflow.core.types.input_change import TypeInputChange
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from dotflow.core.config import Config
-    from dotflow.core.modes import Groups, Mode
-    from dotflow.core.options import Policy, RunOptions
+    from dotflow.core.modes import Groups
+    from dotflow.core.options import Mode, ModeOptions, Policy, RunOptions
     from dotflow.core.task.model import Task
 
 __all__ = ["Manager", "grouper"]
@@ -130,6 +130,10 @@ class Manager:
         self.on_input_change = on_input_change
         self.fingerprint = fingerprint
         self.started = datetime.now()
+        # Nobody can ask for the results of a run without a name once its tasks are gone.
+        self._is_transient = (
+            workflow_id is None if keep_checkpoints is None else not keep_checkpoints
+        )
         if keep_checkpoints is None:
             keep_checkpoints = config is not None and workflow_id is not None
         self._keeps_checkpoints = keep_checkpoints
@@ -187,7 +191,7 @@ class Manager:
         events of its own, and without callbacks at its end.
 
         Args:
-            **options: See `ModeOptions`.
+            **options: See `dotflow.core.options.ModeOptions`.
 
         Returns:
             The tasks.
@@ -240,7 +244,7 @@ class Manager:
 
     def _part(self, mode: str, options: ModeOptions) -> _Part:
         """Return what a call of a mode is to run, checked."""
-        refuse_unknown(f"Manager.{mode}", options, ModeOptions.__annotations__)
+        refuse_unknown(f"Manager.{mode}", options, MODE_OPTIONS)
         check_run_options(options)
         given, groups = options.get("tasks"), options.get("groups")
         tasks = self.tasks if given is None or given is self.tasks else check_tasks(given)
@@ -270,7 +274,8 @@ class Manager:
             started_at=datetime.now().timestamp(),
             resumed_from=checkpoints.carrier if checkpoints else None,
         )
-        return _OpenRun(record, self.config, checkpoints, part.tasks, holder, calls_back)
+        writer = TaskWriter(record, self.config, checkpoints, transient=self._is_transient)
+        return _OpenRun(writer, RunHooks(self.config), checkpoints, part.tasks, holder, calls_back)
 
     def _open_checkpoints(self, part: _Part) -> Checkpoints | None:
         if not (part.resume or self._keeps_checkpoints):
@@ -363,17 +368,19 @@ class Manager:
                     self._callback_workflow(tasks=run.tasks)
             finally:
                 interruption = run.end()  # where an override did not
+                run.drop_tracebacks()
                 if interruption is not None:
                     raise interruption
 
 
-class _Part(NamedTuple):
+class _Part:
     """What one call of a mode runs."""
 
-    tasks: list[Task]
-    groups: Groups
-    keep_going: bool
-    resume: bool
+    def __init__(self, tasks: list[Task], groups: Groups, keep_going: bool, resume: bool) -> None:
+        self.tasks = tasks
+        self.groups = groups
+        self.keep_going = keep_going
+        self.resume = resume
 
 
 class _OpenRun:
@@ -383,35 +390,35 @@ class _OpenRun:
     threads. It ends when the last of them has released it.
 
     Args:
-        record: The record of its start.
-        config: The providers; None: each task's own, and no events of the run.
+        writer: What changes the state of its tasks.
+        hooks: The calls of its start and end.
         checkpoints: Where completed tasks are noted; None where nobody can resume.
         tasks: The tasks that belong to it from the start.
         holder: Whoever runs the first part of it.
         calls_back: Whether the Manager's callbacks are called at its end.
 
     Attributes:
-        record: Once the run has ended the record of its end.
+        record: The record of its start, and once the run has ended of its end.
         tasks: All tasks that belong to it.
         thread: The last thread in the background that was started for it.
     """
 
     def __init__(
         self,
-        record: Run,
-        config: Config | None,
+        writer: TaskWriter,
+        hooks: RunHooks,
         checkpoints: Checkpoints | None,
         tasks: Sequence[Task],
         holder: object,
         calls_back: bool,
     ) -> None:
-        self.record = record
+        self.record = writer.run
         self.calls_back = calls_back
-        self.hooks = RunHooks(config)
+        self.hooks = hooks
         self.tasks = list(tasks)
         self.thread: Thread | None = None
         self._given: Sequence[Task] | None = tasks
-        self._writer = TaskWriter(record, config, checkpoints)
+        self._writer = writer
         self._checkpoints = checkpoints
         self._error: BaseException | None = None
         self._lock = fork_safe_lock()
@@ -419,20 +426,17 @@ class _OpenRun:
         self._is_noted = self._has_reported = self._has_ended = False
         self._ended_by: int | None = None
         self._clock = monotonic()
-        for task in tasks:
-            self._writer.adopt(task)
+        self._writer.adopt(tasks)
 
     def join(self, tasks: Sequence[Task]) -> None:
         """Make the tasks of a part tasks of the run; what ran before is as fresh as when added."""
         given, self._given = self._given, None
         if tasks is given:
             return  # the first part has them all, untouched
-        for task in tasks:
-            if task.run is not self._writer.run:
-                self._writer.adopt(task)
-                self.tasks.append(task)
-            elif task.status != TypeStatus.NOT_STARTED:
-                self._writer.adopt(task)
+        new = [task for task in tasks if task.run is not self._writer.run]
+        self.tasks += new
+        self._writer.adopt(new)
+        self._writer.adopt([task for task in tasks if task.status != TypeStatus.NOT_STARTED])
 
     def begin(self) -> None:
         """Send the events of the start."""
@@ -464,7 +468,7 @@ class _OpenRun:
         with self._lock:
             if self._has_ended:
                 return False
-            self._error = self._error or error
+            self._error = error if self._error is None else self._error
             self._holders.discard(holder)
             if self._holders:
                 return False
@@ -499,7 +503,7 @@ class _OpenRun:
             self._has_reported = True
             interruption = self._writer.report_others(self.tasks)
         if self.record.outcome is None:
-            self._error = self._error or interruption
+            self._error = interruption if self._error is None else self._error
             failed = self._error is not None or _has_failed(self.tasks)
             duration = monotonic() - self._clock
             self.record = self.record.finished(duration, failed=failed, error=self._error)
@@ -508,8 +512,15 @@ class _OpenRun:
                 self.hooks.run_finished(self.record)
                 self._has_ended = True
             except BaseException as error:  # noqa: BLE001 - raised by the caller
-                interruption = interruption or error
+                interruption = error if interruption is None else interruption
         return interruption
+
+    def drop_tracebacks(self) -> None:
+        """Let go of what failed steps held: the frames of the exceptions that tasks keep."""
+        if self.record.failed:
+            failures = (task.failure for task in self.tasks)
+            errors = [each.exception for each in failures if each and each.exception is not None]
+            drop_tracebacks(errors, keep=sys.exception())
 
 
 def _run_here(run: _OpenRun, part: _Part) -> None:

@@ -11,11 +11,12 @@ from time import monotonic, monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow.abc.executor import Executor, Session
-from dotflow.core.arguments import strict_arguments
 from dotflow.core.attempt import Attempt, Outcome
 from dotflow.core.checks import check_count, check_instance
 from dotflow.core.exception import DotflowError, ExecutorUnusable, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
+from dotflow.core.signatures import strict_arguments
+from dotflow.core.user_objects import name_of, text_of
 from dotflow.providers.dask_access import DaskDoor, client_of, losses_of_dask
 from dotflow.workers.performing import not_interrupted
 from dotflow.workers.remote import Packer, perform_packed, perform_shared, unpacked
@@ -43,10 +44,11 @@ _GONE: Final = "the worker that had it is gone, or it was cancelled"
 class ExecutorFutures(Executor):
     """Runs attempts in an executor of `concurrent.futures`, which its owner closes.
 
-    Threads of a thread pool get the steps and contexts themselves, and the caller's context
-    variables; every other executor gets them pickled, and its workers must be able to import
-    `dotflow`. A timed-out step is abandoned where it runs, and the run goes on. Where a step in a
-    thread pool starts a run on that same pool, its thread runs what no other one is free for.
+    Threads of a thread pool get the steps and contexts themselves, as steps in the run's own
+    process do, and the caller's context variables; every other executor gets them pickled, and
+    its workers must be able to import `dotflow`. A timed-out step is abandoned where it runs, and
+    the run goes on. Where a step in a thread pool starts a run on that same pool, its thread runs
+    what no other one is free for.
 
     Args:
         executor: Such an executor.
@@ -182,7 +184,7 @@ def _outcome(job: _Job, received: float) -> Outcome:
     if error is not None:
         return Outcome(None, _failure(error, name), job.submitted, received)
     ended = job.future.result()
-    if isinstance(ended, Outcome):
+    if type(ended) is Outcome:
         return ended
     return _on_our_clock(unpacked(ended, name), ended.to_wall, job.submitted, received)
 
@@ -210,21 +212,23 @@ def _on_our_clock(outcome: Outcome, to_wall: int, submitted: float, received: fl
 
 def _refusal(error: Exception, name: str) -> Failure:
     """Tell why an attempt was not submitted."""
-    if isinstance(error, (DotflowError, *losses_of_dask())):
+    if issubclass(type(error), (DotflowError, *losses_of_dask())):
         return _failure(error, name)
     refused = ExecutorUnusable(name, error)
     refused.__cause__ = error
-    if isinstance(error, futures.BrokenExecutor):  # a worker of it has died, be it an earlier one
+    if issubclass(type(error), futures.BrokenExecutor):
+        # A worker of it has died, be it an earlier one.
         return Failure.of(refused, WORKER_LOST)
     return Failure.of(refused)
 
 
 def _failure(error: BaseException, name: str) -> Failure:
-    if isinstance(error, WorkerLost):
+    if issubclass(type(error), WorkerLost):
         return Failure.of(error, WORKER_LOST)
-    if not isinstance(error, (*_LOSSES, *losses_of_dask())):
+    if not issubclass(type(error), (*_LOSSES, *losses_of_dask())):
         return not_interrupted(Failure.of(error))
-    lost = WorkerLost(f"the executor lost {name}: {str(error) or _GONE} ({type(error).__name__})")
+    how = f"{text_of(error) or _GONE} ({name_of(type(error))})"
+    lost = WorkerLost(f"the executor lost {name}: {how}")
     lost.__cause__ = error
     return Failure.of(lost, WORKER_LOST)
 

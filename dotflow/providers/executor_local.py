@@ -6,10 +6,10 @@ import os
 from typing import TYPE_CHECKING
 
 from dotflow.abc.executor import Executor, Session
-from dotflow.core.arguments import strict_arguments
 from dotflow.core.checks import check_count
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.once import once
+from dotflow.core.signatures import strict_arguments
 
 if TYPE_CHECKING:
     from dotflow.workers.pool import Pool

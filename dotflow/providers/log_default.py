@@ -9,8 +9,8 @@ import weakref
 from typing import TYPE_CHECKING, Final
 
 from dotflow.abc.log import Log, level_of
-from dotflow.core.arguments import strict_arguments
 from dotflow.core.checks import check_choice, check_file
+from dotflow.core.signatures import strict_arguments
 from dotflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _NAME: Final = "dotflow.log"
 _OUTPUTS: Final = ("console", "file", "both")
+_ESCAPED: Final = "backslashreplace"
 _LINES: Final = {
     "simple": "%(asctime)s - %(levelname)s [%(name)s]: %(message)s",
     "json": "%(message)s",
@@ -97,5 +98,7 @@ def _handlers(output: str, path: str | os.PathLike[str] | None) -> list[logging.
     if output != "file":
         handlers.append(_ConsoleHandler())
     if output != "console":
-        handlers.append(_FileHandler(path or Settings.LOG_PATH, encoding="utf-8", delay=True))
+        file = path or Settings.LOG_PATH
+        # Texts of users' errors may hold what cannot be encoded.
+        handlers.append(_FileHandler(file, encoding="utf-8", delay=True, errors=_ESCAPED))
     return handlers

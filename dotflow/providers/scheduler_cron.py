@@ -11,9 +11,9 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.scheduler import Scheduler
-from dotflow.core.arguments import strict_arguments
 from dotflow.core.checks import check_callable, check_seconds, check_text
 from dotflow.core.exception import InvalidOption, ModuleNotFound, WrongMoment
+from dotflow.core.signatures import strict_arguments
 from dotflow.core.types import TypeOverlap
 from dotflow.providers.cron import next_tick
 from dotflow.providers.overlap import Jobs, overlap_of

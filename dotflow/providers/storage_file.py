@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dotflow.abc.storage import Storage
-from dotflow.core.arguments import strict_arguments
 from dotflow.core.checks import check_folder, check_seconds, check_text
 from dotflow.core.context import Context
 from dotflow.core.exception import InvalidOption, StorageError
 from dotflow.core.keys import task_key
+from dotflow.core.signatures import strict_arguments
 from dotflow.providers.file_lock import have_locks, locked
 from dotflow.providers.storage_codec import encode
 from dotflow.providers.storage_document import Header, dump, load, peek

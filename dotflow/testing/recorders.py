@@ -9,16 +9,16 @@ from dotflow.abc.metrics import Metrics
 from dotflow.abc.notify import Notify
 from dotflow.abc.server import Server
 from dotflow.abc.tracer import Tracer
-from dotflow.core.arguments import strict_arguments, suggestion
 from dotflow.core.checks import check_instance, check_text
 from dotflow.core.exception import InvalidOption
+from dotflow.core.signatures import strict_arguments, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dotflow.core.attempt import Outcome
-    from dotflow.core.config import Slots
     from dotflow.core.dotflow import DotFlow
+    from dotflow.core.options import Slots
     from dotflow.core.run import Run
     from dotflow.core.task import Task
 

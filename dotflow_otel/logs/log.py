@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from dotflow.abc.log import LEVELS, Log, level_of
-from dotflow.core.arguments import strict_arguments
 from dotflow.core.failure import Failure
+from dotflow.core.signatures import strict_arguments
 from dotflow.core.types.status import TypeStatus
 from dotflow_otel.conventions import LOGGER, SPAN_ID, TRACE_ID
 from dotflow_otel.drops import LOGS, tally
@@ -124,7 +124,9 @@ class LogStructlog(Log):
             return
         fields = note.fields()
         fields["duration"] = run.duration or 0.0
-        failure = note.failure or (run.error and Failure.of(run.error))
+        failure = note.failure
+        if failure is None and run.error is not None:
+            failure = Failure.of(run.error)
         if run.failed and failure:
             fields["error_type"], fields["error"] = failure.error_type, failure.message
         event = "workflow.failed" if run.failed else "workflow.completed"

@@ -17,8 +17,10 @@ from structlog.dev import ConsoleRenderer, plain_traceback
 from dotflow.core.checks import check_choice, check_file, check_method
 from dotflow.core.exception import InvalidOption
 from dotflow.core.locks import fork_safe_lock
+from dotflow.core.user_objects import text_of
 from dotflow.settings import Settings
 from dotflow_otel.conventions import BOUND
+from dotflow_otel.plain import printable
 
 if TYPE_CHECKING:
     import os
@@ -29,7 +31,7 @@ _OUTPUTS: Final = ("console", "file", "both")
 _FORMATS: Final = ("json", "simple")
 
 # Events are flat, so they need no search for circles.
-encode: Final = JSONEncoder(default=str, check_circular=False).encode
+encode: Final = JSONEncoder(default=text_of, check_circular=False).encode
 
 
 class LogOutput:
@@ -133,7 +135,7 @@ class LogOutput:
         if chosen == "json":
             return encode(facts) + "\n"
         # The renderer takes apart what it is given.
-        return f"{self._renderers[colours](None, '', dict(facts))}\n"
+        return printable(f"{self._renderers[colours](None, '', dict(facts))}\n")
 
 
 class _LogFile:

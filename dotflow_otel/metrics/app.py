@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, overload
 
 from prometheus_client import make_asgi_app, make_wsgi_app
 
-from dotflow.core.arguments import strict_arguments
+from dotflow.core.signatures import strict_arguments
 from dotflow_otel.metrics.checks import check_registry
 from dotflow_otel.metrics.multiprocess import shown
 

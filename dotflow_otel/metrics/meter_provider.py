@@ -10,8 +10,8 @@ from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
-from dotflow.core.arguments import strict_arguments
 from dotflow.core.checks import check_instance
+from dotflow.core.signatures import strict_arguments
 from dotflow_otel import conventions as names
 from dotflow_otel.bounded import TIMEOUT, BoundedCall
 from dotflow_otel.endings import at_exit

@@ -7,10 +7,10 @@ from weakref import WeakKeyDictionary
 
 from opentelemetry.metrics import MeterProvider, get_meter_provider
 
-from dotflow.core.arguments import strict_arguments
 from dotflow.core.checks import check_count, check_method, check_seconds, check_text
 from dotflow.core.exception import InvalidOption
 from dotflow.core.locks import fork_safe_lock
+from dotflow.core.signatures import strict_arguments
 from dotflow_otel import conventions as names
 from dotflow_otel.bounded import TIMEOUT
 from dotflow_otel.metrics.anew import begins_anew

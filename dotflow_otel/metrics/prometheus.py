@@ -7,9 +7,9 @@ from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from dotflow.core.arguments import strict_arguments
 from dotflow.core.checks import check_count, check_instance, check_seconds
 from dotflow.core.locks import fork_safe_lock
+from dotflow.core.signatures import strict_arguments
 from dotflow_otel import conventions as names
 from dotflow_otel.metrics.checks import check_buckets, check_registry
 from dotflow_otel.metrics.labels import BoundedLabels

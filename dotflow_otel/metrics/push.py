@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 from prometheus_client import pushadd_to_gateway
 from prometheus_client.exposition import default_handler
 
-from dotflow.core.arguments import strict_arguments
 from dotflow.core.checks import check_callable, check_seconds, check_text
 from dotflow.core.exception import InvalidOption
+from dotflow.core.signatures import strict_arguments
 from dotflow_otel.bounded import TIMEOUT
 from dotflow_otel.metrics.errors import PushFailed
 from dotflow_otel.metrics.multiprocess import shown

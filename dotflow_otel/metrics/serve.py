@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final, Self
 
 from prometheus_client import start_http_server
 
-from dotflow.core.arguments import strict_arguments
 from dotflow.core.checks import check_text
 from dotflow.core.exception import InvalidOption
+from dotflow.core.signatures import strict_arguments
 from dotflow_otel.metrics.errors import CannotListen
 from dotflow_otel.metrics.multiprocess import shown
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from dotflow.core.arguments import strict_arguments
 from dotflow.core.checks import check_seconds
+from dotflow.core.signatures import strict_arguments
 from dotflow_otel.bounded import TIMEOUT, BoundedCall
 from dotflow_otel.drops import tally
 from dotflow_otel.endings import at_exit

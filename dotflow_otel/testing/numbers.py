@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 
-from dotflow.core.arguments import strict_arguments
 from dotflow.core.checks import check_instance, check_text
 from dotflow.core.exception import InvalidOption
+from dotflow.core.signatures import strict_arguments
 from dotflow_otel.testing.failures import block, facts
 from dotflow_otel.testing.samples import Exemplar, Sample, Samples, sums_up
 

@@ -21,8 +21,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from dotflow import Config, Context
-from dotflow.core.config import Slots
 from dotflow.core.exception import InvalidOption, NotCallableObject, WrongMoment
+from dotflow.core.options import Slots
 from dotflow.providers import (
     ExecutorDask,
     ExecutorFutures,

@@ -78,8 +78,7 @@ class ExecutorFutures(Executor):
         if client is None:
             if not _shares_memory(self.executor):
                 return _FuturesSession(_begin_apart(self.executor), self.in_flight)
-            kind = _HelpingSession if _is_within(self.executor) else _FuturesSession
-            return kind(_begin_in(self.executor), self.in_flight)
+            return _SharedSession(self.executor, self.in_flight)
         door = DaskDoor(self.executor, client)
         threads = door.open()
         room = max(self.in_flight, 2 * threads) if self._grows else self.in_flight
@@ -154,13 +153,24 @@ class _FuturesSession(Session):
         self._jobs.clear()
 
 
-class _HelpingSession(_FuturesSession):
-    """Used in a thread of the executor, which runs itself what no other thread is free for.
+class _SharedSession(_FuturesSession):
+    """The use of a thread pool. In a thread of it, it runs what no other thread is free for.
 
     Were it to wait, all threads might in the end wait for what none of them is free to run.
     """
 
+    def __init__(self, executor: futures.Executor, in_flight: int) -> None:
+        super().__init__(_begin_in(executor), in_flight)
+        self._executor = executor
+        self._helps: bool | None = None
+
     def wait(self, seconds: float | None) -> Sequence[tuple[int, Outcome]]:
+        # Not asked before something has been submitted: a thread of the pool is known to it only
+        # when the call that started it has ended, for which every later one waits.
+        if self._helps is None:
+            self._helps = _is_within(self._executor)
+        if not self._helps:
+            return super().wait(seconds)
         polite = _POLITE if seconds is None else min(_POLITE, seconds)
         done = super().wait(polite)
         if not done and polite == _POLITE:

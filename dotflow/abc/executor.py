@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final
 
 from dotflow.abc.noop import noop
 
@@ -51,4 +52,14 @@ class Session(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """End the use; attempts that still run are ended or abandoned."""
+        """End the use; attempts that still run are ended or abandoned.
+
+        Called in another thread where the run was interrupted, and then maybe a second time,
+        after a call that the interrupt cut short.
+        """
+
+
+# Of the runs in whose callbacks and hooks this code runs, which go on when it has ended.
+sessions_around: Final[ContextVar[tuple[Session, ...]]] = ContextVar(
+    "dotflow_sessions_around", default=()
+)

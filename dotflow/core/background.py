@@ -2,60 +2,163 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
+import signal
+import sys
 import threading
 from contextvars import copy_context
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from dotflow.core.failure import drop_tracebacks
+from dotflow.core.limit import CLEAN_UP, Limit
 from dotflow.core.user_objects import exc_info_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    _Argument = TypeVar("_Argument")
+    _Result = TypeVar("_Result")
+
 _logger = logging.getLogger("dotflow")
 
-# Set at the end of each run that goes on; they stand for the runs, whose threads cannot be
-# waited for before they are started.
-_pending: set[threading.Event] = set()
+# The runs that the exit waits for: their threads cannot be waited for before they are started.
+_pending: Final[set[BackgroundRun]] = set()
 _registered = False
+
+# How long an interrupted exit waits for the runs to come to where they can be ended, in seconds.
+_PATIENCE: Final = 1.0
 
 if hasattr(os, "register_at_fork"):
     # A forked child has none of these threads.
     os.register_at_fork(after_in_child=_pending.clear)
 
 
-def start_in_background(run: Callable[[], None], name: str) -> threading.Thread:
-    """Start `run` in a thread that the interpreter waits for before it exits.
+class BackgroundRun:
+    """A run, or a part of one, in a thread that the interpreter waits for before it exits.
 
-    Raises:
-        RuntimeError: The system has no more threads, or the interpreter is going.
+    At most one thread acts for the run at a time. That is its own, except while a step runs or
+    the run waits: there the interrupted exit may take over, and end the run.
+
+    Args:
+        run: The run.
+        give_up: Ends the run in its place, for the reason that is passed.
+        name: What the thread is named after.
+
+    Attributes:
+        thread: The thread.
     """
-    _wait_at_exit()
-    context, ended = copy_context(), threading.Event()
-    target = context.run
-    thread = threading.Thread(target=target, args=(_guarded, run, ended), name=f"dotflow-{name}")
-    _pending.add(ended)
-    try:
-        thread.start()
-    except RuntimeError:
-        _pending.discard(ended)
-        raise
-    return thread
+
+    def __init__(
+        self,
+        run: Callable[[], None],
+        give_up: Callable[[BaseException], None],
+        name: str,
+    ) -> None:
+        self._run = run
+        self._give_up = give_up
+        self._acts = threading.Lock()
+        self._is_outside = threading.Lock()
+        self._has_begun = self._is_taken = False
+        self._ended = threading.Event()
+        self._context = copy_context()
+        # Has none of its own: it stands for what can be cancelled of the step that runs.
+        self._limit = Limit(None, name)
+        self._context.run(self._limit.cover)
+        target = self._context.run
+        self.thread = threading.Thread(target=target, args=(self._work,), name=f"dotflow-{name}")
+
+    def start(self) -> None:
+        """Start the thread.
+
+        Raises:
+            RuntimeError: The system has no more threads, or the interpreter is going.
+            KeyboardInterrupt: It came meanwhile; `call_off` tells whether the run has begun.
+        """
+        _wait_at_exit()
+        try:
+            _pending.add(self)
+            self.thread.start()
+        except BaseException:
+            self.call_off()
+            raise
+
+    def call_off(self) -> bool:
+        """Keep the run from beginning; return whether it had not begun."""
+        if not self._acts.acquire(blocking=False):
+            return False
+        try:
+            if not self._has_begun:
+                self._is_taken = True
+                self._end()
+            return self._is_taken
+        finally:
+            self._acts.release()
+
+    def _work(self) -> None:
+        try:
+            with self._acts:
+                if not self._is_taken:
+                    self._has_begun = True
+                    self._run()
+        except _TakenOver:
+            pass
+        except BaseException as error:
+            # There is no caller to raise to: the run's record and callbacks told it.
+            _logger.exception("a background run ended with an error", exc_info=exc_info_of(error))
+            drop_tracebacks([error], keep=None)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self._ended.set()
+        _pending.discard(self)
+
+    def outside(self, call: Callable[[_Argument], _Result], argument: _Argument) -> _Result:
+        """Make a call that belongs to no run, such as a step, where the run may be taken over.
+
+        Raises:
+            _TakenOver: It was.
+        """
+        self._is_outside.acquire()
+        self._acts.release()
+        try:
+            return call(argument)
+        finally:
+            self._is_outside.release()
+            self._acts.acquire()
+            if self._is_taken:
+                raise _TakenOver
+
+    def wait(self) -> None:
+        """Wait until it has ended."""
+        self._ended.wait()
+        _pending.discard(self)
+
+    def take_over(self, error: BaseException, until: float) -> None:
+        """End the run here; it does nothing more in its own thread.
+
+        Args:
+            error: The reason.
+            until: How long to wait for its turn, in time of the monotonic clock.
+        """
+        if not self._acts.acquire(timeout=max(0.0, until - monotonic())):
+            _logger.warning("the background run in %s did not end in time", self.thread.name)
+            return
+        try:
+            self._is_taken = True
+            if self._limit.cancel() and self._is_outside.acquire(timeout=CLEAN_UP):
+                self._is_outside.release()
+            self._context.copy().run(self._give_up, error)
+        finally:
+            self._acts.release()
 
 
-def _guarded(run: Callable[[], None], ended: threading.Event) -> None:
-    try:
-        run()
-    except BaseException as error:
-        # There is no caller to raise to: the run's record and callbacks told it.
-        _logger.exception("a background run ended with an error", exc_info=exc_info_of(error))
-        drop_tracebacks([error], keep=None)
-    finally:
-        ended.set()
-        _pending.discard(ended)
+class _TakenOver(BaseException):
+    """Unwinds the thread of a run that has been ended by another thread."""
 
 
 def _wait_at_exit() -> None:
@@ -66,15 +169,47 @@ def _wait_at_exit() -> None:
     register = getattr(threading, "_register_atexit", None)
     if _registered or register is None:
         return
-    import concurrent.futures.thread  # noqa: F401, PLC0415 - registers its hook at import
-
     with contextlib.suppress(RuntimeError):  # where the interpreter is going already
+        import concurrent.futures.thread  # noqa: F401, PLC0415 - registers its hook at import
+
         register(_join_pending)
     _registered = True
 
 
 def _join_pending() -> None:
-    while _pending:
-        for ended in _pending.copy():
-            ended.wait()
-            _pending.discard(ended)
+    try:
+        while _pending:
+            for run in _pending.copy():
+                run.wait()
+    except BaseException as interruption:
+        try:
+            until = monotonic() + _PATIENCE
+            for run in _pending.copy():
+                run.take_over(interruption, until)
+        finally:
+            if isinstance(interruption, (KeyboardInterrupt, SystemExit)):
+                _end_process(interruption)
+        raise
+
+
+def _end_process(interruption: KeyboardInterrupt | SystemExit) -> NoReturn:
+    # Python would report the interruption, wait no longer for any thread, and end with code 0.
+    # So what it calls at the exit is called here, and then the process ends as one does that is
+    # interrupted before its end.
+    try:
+        atexit._run_exitfuncs()  # noqa: SLF001 - the name is private, and in every version
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        if isinstance(interruption, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
+        os._exit(_code_of(interruption))
+
+
+def _code_of(interruption: BaseException) -> Any:
+    code = interruption.code if isinstance(interruption, SystemExit) else 128 + signal.SIGINT
+    if code is None or isinstance(code, int):
+        return (code or 0) & 0xFF
+    return 1

@@ -4,62 +4,76 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from contextvars import copy_context
-from threading import Thread
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dotflow.core.limit import current_limit
+from dotflow.core.limit import CLEAN_UP, Limit, current_limit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine
+    from asyncio import AbstractEventLoop
+    from collections.abc import AsyncIterable, Awaitable, Coroutine
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine to its end and give its value.
+    """Run a coroutine to its end and return its value.
 
-    Where an event loop runs in this thread already, another thread runs it, in a copy of
-    this thread's context.
+    It runs in an event loop of its own, and the one that the program has set stays the current
+    one. Where a loop runs in this thread already, another thread runs it, in a copy of this
+    thread's context. One that is interrupted is cancelled, and has a moment to clean up.
     """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(_cancellable(coroutine))
-    return _in_thread(lambda: asyncio.run(_cancellable(coroutine)))
+        return _run(coroutine)
+    return Limit(None, "coroutine").call(partial(_run, coroutine))
 
 
-async def _cancellable(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    limit = current_limit()
-    if limit is None:
-        return await coroutine
-    loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(coroutine)
-
-    def cancel() -> None:
-        # The loop is closed where the coroutine has ended, at this moment or before what
-        # else there is under the limit.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(task.cancel)
-
-    limit.on_timeout(cancel)
-    return await task
-
-
-def _in_thread(function: Callable[[], Any]) -> Any:
-    result: list[Any] = []
-    raised: list[BaseException] = []
-
-    def work() -> None:
+def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    # A runner that is told how to make its loop makes that the current one neither before nor
+    # after. Its own handler of SIGINT is not used: it lets a coroutine run on that does not await.
+    runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+    loop = runner.get_loop()
+    try:
+        task = loop.create_task(coroutine)
+        limit = current_limit()
+        if limit is not None:
+            limit.on_timeout(partial(_cancel, loop, task))
         try:
-            result.append(function())
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            raised.append(error)
+            value = loop.run_until_complete(task)
+        except BaseException as error:
+            if task.done() and isinstance(error, (Exception, asyncio.CancelledError)):
+                runner.close()  # the step's own error
+            else:
+                _end_soon(loop)
+            raise
+        runner.close()
+        return value
+    finally:
+        loop.close()
 
-    thread = Thread(target=copy_context().run, args=(work,), name="dotflow-coroutine", daemon=True)
-    thread.start()
-    thread.join()
-    if raised:
-        raise raised[0]
-    return result[0]
+
+def _cancel(loop: AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+    # The loop is closed where the coroutine has ended, at this moment or before what else there
+    # is under the limit.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(task.cancel)
+
+
+def _end_soon(loop: AbstractEventLoop) -> None:
+    # Whoever interrupts waits for the clean-up alone, and a second interrupt ends that too.
+    with suppress(BaseException):
+        loop.run_until_complete(_clean_up())
+
+
+async def _clean_up() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        ended, _ = await asyncio.wait(tasks, timeout=CLEAN_UP)
+        for task in ended:
+            if not task.cancelled():
+                task.exception()  # read, so that the loop logs no error that nobody has read
 
 
 def run_awaitable(value: Awaitable[Any]) -> Any:

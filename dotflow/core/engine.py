@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dotflow.core.attempt import Attempt, perform
 from dotflow.core.failure import INTERRUPTED, TIMEOUT, WORKER_LOST, Failure
 from dotflow.core.types.status import TypeStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from dotflow.core.attempt import Outcome
     from dotflow.core.task.model import Task
@@ -26,6 +26,10 @@ class Engine:
         writer: What changes their state.
         resume: Whether tasks are restored.
         keep_going: Whether a chain goes on after a failed task.
+
+    Attributes:
+        outside: Makes the calls in which the run may be taken over by another thread; None: no
+            other thread does that.
     """
 
     def __init__(self, writer: TaskWriter, *, resume: bool, keep_going: bool) -> None:
@@ -35,6 +39,7 @@ class Engine:
         # A later run may need what a step was given, though this one tries the step once.
         self._repeatable = writer.keeps_checkpoints
         self._waiting: set[Task] = set()
+        self.outside: Callable[[Callable[[Any], Any], Any], Any] | None = None
 
     def run_here(self, task: Task, before: Task | None, chain: Sequence[Task], index: int) -> None:
         """Run a task of a chain from beginning to end in this thread.
@@ -57,11 +62,16 @@ class Engine:
 
     def _try_here(self, task: Task) -> None:
         while True:
-            outcome = perform(self.attempt(task))
+            attempt = self.attempt(task)
+            outside = self.outside
+            outcome = perform(attempt) if outside is None else outside(perform, attempt)
             delay = self.settle(task, outcome)
             if delay is None:
                 break
-            time.sleep(delay)
+            if outside is None:
+                time.sleep(delay)
+            else:
+                outside(time.sleep, delay)
             self.try_again(task)
         failure = outcome.failure
         if failure is None or failure.kind != INTERRUPTED:
@@ -164,6 +174,7 @@ class Engine:
     def abort(self, task: Task, error: BaseException) -> None:
         """Fail a task whose run is being interrupted, unless it has ended."""
         if task in self._waiting:
+            self._waiting.discard(task)
             self._writer.take_back_retry(task)
         if task.status in _UNFINISHED:
             self._writer.fail(task, Failure.of(error, INTERRUPTED))

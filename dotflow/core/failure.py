@@ -108,6 +108,14 @@ def _linked(
 
 
 def _kind_of(error: BaseException) -> str:
-    if issubclass(type(error), (KeyboardInterrupt, SystemExit)):
+    if _is_interruption(error):
         return INTERRUPTED
     return TIMEOUT if is_limit_error(error) else ERROR
+
+
+def _is_interruption(error: BaseException) -> bool:
+    # Task groups gather what ended their children, an interruption among it.
+    kind = type(error)
+    if issubclass(kind, (KeyboardInterrupt, SystemExit)):
+        return True
+    return issubclass(kind, BaseExceptionGroup) and any(map(_is_interruption, _MEMBERS(error)))

@@ -155,34 +155,41 @@ class RunHooks:
 
     def __init__(self, config: Config | None) -> None:
         self._config = config
-        self._told: list[str] = []
+        # The slots to be notified of the end of the run.
+        self._to_notify = ["server"]
 
     def run_started(self, run: Run) -> None:
         """Tell that a run begins."""
         for slot in ("tracer", "metrics", "log"):
-            # Noted before: who is interrupted while he is told is told of the end as well.
-            self._told.append(slot)
+            # Noted before: one that is interrupted here is notified of the end as well.
+            self._to_notify.insert(-1, slot)
             self._call(slot, "run_started", run)
         self._tell_server(run, WorkflowStatus.IN_PROGRESS)
 
     @property
     def counts(self) -> bool:
         """Whether the metrics know of the run, and so of its tasks."""
-        return "metrics" in self._told
+        return "metrics" in self._to_notify
 
     def run_finished(self, run: Run) -> None:
-        """Tell that a run has ended, all who were told that it began.
+        """Notify all who were notified of the begin of a run of its end.
+
+        A second call notifies those whom an interrupted one has left.
 
         Raises:
-            KeyboardInterrupt, SystemExit: One was interrupted; the others were told.
+            KeyboardInterrupt, SystemExit: One was interrupted; the others were notified.
         """
         interruption: BaseException | None = None
-        for slot in self._told:
+        while self._to_notify:
+            slot = self._to_notify.pop(0)
             try:
-                self._call(slot, "run_finished", run)
+                if slot == "server":
+                    status = WorkflowStatus.FAILED if run.failed else WorkflowStatus.COMPLETED
+                    self._tell_server(run, status)
+                else:
+                    self._call(slot, "run_finished", run)
             except BaseException as error:  # noqa: BLE001 - raised below
                 interruption = error if interruption is None else interruption
-        self._tell_server(run, WorkflowStatus.FAILED if run.failed else WorkflowStatus.COMPLETED)
         if interruption is not None:
             raise interruption
 

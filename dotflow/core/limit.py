@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # How long a cancelled coroutine may take for its `finally` blocks, in seconds.
-_CLEAN_UP: Final = 0.25
+CLEAN_UP: Final = 0.25
 
 
 class LimitError(TimeoutError):
@@ -51,10 +51,15 @@ class Limit:
     """Runs one call in a thread of its own and waits for it a limited time.
 
     A thread cannot be stopped: one that is late is abandoned. It is a daemon, so it delays
-    neither the run nor the exit of the interpreter. A coroutine is cancelled.
+    neither the run nor the exit of the interpreter. A coroutine is cancelled. The same holds
+    where the waiting is interrupted.
+
+    Args:
+        seconds: How long; None: until it ends.
+        name: What runs, for the thread and the error.
     """
 
-    def __init__(self, seconds: float, name: str) -> None:
+    def __init__(self, seconds: float | None, name: str) -> None:
         self._seconds = seconds
         self._name = name
         self._done = Event()
@@ -63,6 +68,7 @@ class Limit:
         self._lock = Lock()
         self._is_over = False
         self._cancel: Callable[[], object] | None = None
+        self._outer: Limit | None = None
 
     def on_timeout(self, cancel: Callable[[], object]) -> None:
         """Set what stops the call where it can be stopped; it is called now if it is too late."""
@@ -71,6 +77,8 @@ class Limit:
             is_over = self._is_over
         if is_over:
             cancel()
+        elif self._outer is not None:
+            self._outer.on_timeout(cancel)
 
     def call(self, function: Callable[[], Any]) -> Any:
         """Call `function` in a copy of this context.
@@ -79,11 +87,19 @@ class Limit:
             TimeoutError: It did not return in time; `is_limit_error` tells it from one
                 that the function raised.
         """
+        self._outer = _current.get()
         context = copy_context()
-        context.run(_current.set, self)
+        context.run(self.cover)
         name = f"dotflow-{self._name}"
-        Thread(target=context.run, args=(self._work, function), name=name, daemon=True).start()
-        if not self._done.wait(self._seconds):
+        thread = Thread(target=context.run, args=(self._work, function), name=name, daemon=True)
+        try:
+            thread.start()
+            is_in_time = self._done.wait(self._seconds)
+        except BaseException:  # interrupted, or there are no more threads
+            if self.cancel():
+                self._done.wait(CLEAN_UP)
+            raise
+        if not is_in_time:
             self._give_up()
         if self._error is not None:
             raise self._error
@@ -103,15 +119,23 @@ class Limit:
             self._done.set()
 
     def _give_up(self) -> None:
+        assert self._seconds is not None  # noqa: S101 - else it waits until the call ends
         error = LimitError.of(self._name, self._seconds)
+        error.is_abandoned = not (self.cancel() and self._done.wait(CLEAN_UP))
+        raise error
+
+    def cover(self) -> None:
+        """Be the limit of what this context runs from now on."""
+        _current.set(self)
+
+    def cancel(self) -> bool:
+        """Stop the call where it can be stopped; return whether it can."""
         with self._lock:
             self._is_over = True
             cancel = self._cancel
         if cancel is not None:
             cancel()
-        if cancel is None or not self._done.wait(_CLEAN_UP):
-            error.is_abandoned = True
-        raise error
+        return cancel is not None
 
 
 def current_limit() -> Limit | None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from _thread import allocate_lock, start_new_thread
 from collections import deque
+from contextlib import suppress
 from heapq import heappop, heappush
 from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from dotflow.abc.executor import sessions_around
 from dotflow.core.modes import hands_on
 from dotflow.core.types.status import TypeStatus
 
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
     from dotflow.core.engine import Engine
     from dotflow.core.modes import Chain
     from dotflow.core.task.model import Task
+
+_logger = logging.getLogger("dotflow")
 
 
 def run_chains_in_workers(
@@ -40,18 +46,49 @@ def run_chains_in_workers(
         KeyboardInterrupt: It came while waiting; what was running has been ended.
     """
     session = executor.session()
-    session.watch_workers(tell_workers)
     driver = _Driver(engine, chains, session)
+    end = _End(session)
+    around = sessions_around.set((*sessions_around.get(), session))
     try:
+        session.watch_workers(tell_workers)
         driver.drive()
-    except BaseException as error:
-        try:
-            session.close()
-        finally:
-            driver.abort(error)
-        raise
-    else:
         session.close()
+    except BaseException as error:
+        # Whoever presses Ctrl-C again interrupts the main thread, wherever it is. So another
+        # thread ends the use. To start that one is a single call of the interpreter's: no
+        # interrupt comes between the one that led here and that call.
+        try:
+            start_new_thread(end.run, ())
+        except RuntimeError:  # there are no more threads, as at the interpreter's exit
+            end.run()
+        finally:
+            try:
+                end.wait()
+            finally:
+                driver.abort(error)
+        raise
+    finally:
+        sessions_around.reset(around)
+
+
+class _End:
+    """The end of a session that a run leaves by an exception, in a thread of its own."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._ended = allocate_lock()
+        self._ended.acquire()
+
+    def run(self) -> None:
+        try:
+            self._session.close()
+        except Exception:
+            _logger.exception("the use of an executor did not end as it should")
+        finally:
+            self._ended.release()
+
+    def wait(self) -> None:
+        self._ended.acquire()
 
 
 class _Place:
@@ -103,9 +140,11 @@ class _Driver:
     def abort(self, error: BaseException) -> None:
         """Fail every task that has begun and not ended."""
         # All are asked: one may be between two of the places here when an interrupt comes.
+        # A further one ends nothing any more: the error is raised when all have been asked.
         for chain in self._chains:
             for task in chain:
-                self._engine.abort(task, error)
+                with suppress(KeyboardInterrupt, SystemExit):
+                    self._engine.abort(task, error)
 
     def _fill(self) -> None:
         while self._session.has_room():

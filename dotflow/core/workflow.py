@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
+from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from dotflow.core.background import start_in_background
+from dotflow.core.background import BackgroundRun
 from dotflow.core.checkpoint import Checkpoints, open_checkpoints
 from dotflow.core.checks import check_text
 from dotflow.core.config import check_config, default_config
@@ -162,10 +163,10 @@ class Manager:
                 groups=whole.groups,
                 resume=whole.resume,
             )
+            self._leave(run, self)
         except BaseException as error:
             self._leave(run, self, error)
             raise
-        self._leave(run, self)
 
     def abandon(self, error: BaseException) -> None:
         """End the run of a caller that was interrupted before or while it called `execute`."""
@@ -301,30 +302,48 @@ class Manager:
                 run = self._latest = self._new_run(mode, part, holder, calls_back=False)
                 run.begin()
             drive(run, part)
+            self._leave(run, holder)
         except BaseException as error:
             self._leave(run, holder, error)
             raise
-        self._leave(run, holder)
         return list(part.tasks)
 
     def _run_in_thread(self, run: _OpenRun, part: _Part) -> None:
+        engine: Engine | None = None
+
         def drive() -> None:
+            nonlocal engine
             try:
                 # So that to wait for the last thread of a run is to wait for all of it.
                 if before is not None:
-                    before.join()
-                _run_here(run, part)
+                    background.outside(before.join, None)
+                engine = run.engine(part)
+                engine.outside = background.outside
+                run_chains_here(engine, part.groups.values())
+                self._leave(run, holder)
             except BaseException as error:
                 self._leave(run, holder, error)
                 raise
-            self._leave(run, holder)
+
+        def give_up(error: BaseException) -> None:
+            try:
+                if engine is not None:
+                    for task in part.tasks:
+                        engine.abort(task, error)
+            finally:
+                self._leave(run, holder, error)
 
         holder, before = object(), run.thread
-        run.hold(holder)
+        background = BackgroundRun(drive, give_up, run.record.name)
         try:
-            self.thread = run.thread = start_in_background(drive, run.record.name)
-        except RuntimeError:
-            run.release(holder)
+            run.hold(holder)
+            background.start()
+            self.thread = run.thread = background.thread
+        except BaseException:
+            if background.call_off():
+                run.release(holder)
+            else:  # it goes on
+                self.thread = run.thread = background.thread
             raise
 
     def _run_in_workers(self, run: _OpenRun, part: _Part) -> None:
@@ -338,7 +357,10 @@ class Manager:
         run_chains_in_workers(engine, chains, executor, run.hooks.workers_changed)
 
     def _leave(self, run: _OpenRun, holder: object, error: BaseException | None = None) -> None:
-        """Release a run, and end it where nobody holds it any longer."""
+        """Release a run, and end it where nobody holds it any longer.
+
+        A second call goes on where the first one was interrupted.
+        """
         if not run.release(holder, error):
             return
         try:
@@ -404,7 +426,8 @@ class _OpenRun:
         self._error: BaseException | None = None
         self._lock = fork_safe_lock()
         self._holders = {holder}
-        self._is_noted = self._has_ended = False
+        self._is_noted = self._has_reported = self._has_ended = False
+        self._ended_by: int | None = None
         self._clock = monotonic()
         self._writer.adopt(tasks)
 
@@ -439,17 +462,22 @@ class _OpenRun:
             return bool(self._holders)
 
     def release(self, holder: object, error: BaseException | None = None) -> bool:
-        """Let the run end as far as this holder goes; return whether it was the last.
+        """Let the run end as far as this holder goes; return whether this thread is to end it.
 
         Args:
             holder: Whoever held it, or was interrupted before it did.
             error: What ended that part of the run before its tasks were done.
         """
         with self._lock:
+            if self._has_ended:
+                return False
             self._error = error if self._error is None else self._error
-            held = holder in self._holders
             self._holders.discard(holder)
-            return held and not self._holders
+            if self._holders:
+                return False
+            if self._ended_by is None:
+                self._ended_by = get_ident()
+            return self._ended_by == get_ident()
 
     def close_checkpoints(self) -> None:
         """Write to the checkpoints that the run is over.
@@ -473,13 +501,21 @@ class _OpenRun:
         """
         if self._has_ended:
             return None
-        self._has_ended = True
-        interruption = self._writer.report_others(self.tasks) if self.hooks.counts else None
-        self._error = interruption if self._error is None else self._error
-        failed = self._error is not None or _has_failed(self.tasks)
-        duration = monotonic() - self._clock
-        self.record = self.record.finished(duration, failed=failed, error=self._error)
-        self.hooks.run_finished(self.record)
+        interruption: BaseException | None = None
+        if self.hooks.counts and not self._has_reported:
+            self._has_reported = True
+            interruption = self._writer.report_others(self.tasks)
+        if self.record.outcome is None:
+            self._error = interruption if self._error is None else self._error
+            failed = self._error is not None or _has_failed(self.tasks)
+            duration = monotonic() - self._clock
+            self.record = self.record.finished(duration, failed=failed, error=self._error)
+        while not self._has_ended:
+            try:
+                self.hooks.run_finished(self.record)
+                self._has_ended = True
+            except BaseException as error:  # noqa: BLE001 - raised by the caller
+                interruption = error if interruption is None else interruption
         return interruption
 
     def drop_tracebacks(self) -> None:

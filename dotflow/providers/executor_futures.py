@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
 from concurrent import futures
+from contextvars import ContextVar, copy_context
 from queue import Empty, SimpleQueue
 from time import monotonic, monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -29,6 +31,12 @@ _IN_FLIGHT: Final = 64
 
 _LOSSES: Final = futures.BrokenExecutor, futures.CancelledError
 
+# The executors whose threads wait, or may wait, for what runs in this context.
+_around: Final[ContextVar[tuple[futures.Executor, ...]]] = ContextVar("dotflow_around", default=())
+
+# How long a thread of an executor waits for the others to begin what it submitted, in seconds.
+_POLITE: Final = 0.005
+
 # Some of these errors have no text.
 _GONE: Final = "the worker that had it is gone, or it was cancelled"
 
@@ -37,8 +45,10 @@ class ExecutorFutures(Executor):
     """Runs attempts in an executor of `concurrent.futures`, which its owner closes.
 
     Threads of a thread pool get the steps and contexts themselves, as steps in the run's own
-    process do; every other executor gets them pickled, and its workers must be able to import
-    `dotflow`. A timed-out step is abandoned where it runs, and the run goes on.
+    process do, and the caller's context variables; every other executor gets them pickled, and
+    its workers must be able to import `dotflow`. A timed-out step is abandoned where it runs, and
+    the run goes on. Where a step in a thread pool starts a run on that same pool, its thread runs
+    what no other one is free for.
 
     Args:
         executor: Such an executor.
@@ -66,22 +76,36 @@ class ExecutorFutures(Executor):
         """
         client = client_of(self.executor)
         if client is None:
-            return _FuturesSession(_begin_in(self.executor), self.in_flight)
+            if not _shares_memory(self.executor):
+                return _FuturesSession(_begin_apart(self.executor), self.in_flight)
+            return _SharedSession(self.executor, self.in_flight)
         door = DaskDoor(self.executor, client)
         threads = door.open()
         room = max(self.in_flight, 2 * threads) if self._grows else self.in_flight
         return _FuturesSession(door.begin, room)
 
 
-def _begin_in(executor: futures.Executor) -> Callable[[Attempt], Future]:
-    if _shares_memory(executor):
-        return lambda attempt: executor.submit(perform_shared, attempt)
+def _begin_apart(executor: futures.Executor) -> Callable[[Attempt], Future]:
     packer = Packer()
     return lambda attempt: executor.submit(perform_packed, packer.pack(attempt))
 
 
+def _begin_in(executor: futures.Executor) -> Callable[[Attempt], Future]:
+    def perform(attempt: Attempt) -> Outcome:
+        _around.set((*_around.get(), executor))
+        return perform_shared(attempt)
+
+    return lambda attempt: executor.submit(copy_context().run, perform, attempt)
+
+
+def _is_within(executor: futures.Executor) -> bool:
+    # The run itself may have been given to the executor. Its threads have no public name.
+    threads = getattr(executor, "_threads", ())
+    return executor in _around.get() or threading.current_thread() in threads
+
+
 class _Job(NamedTuple):
-    name: str
+    attempt: Attempt
     future: Future
     submitted: float
 
@@ -107,7 +131,7 @@ class _FuturesSession(Session):
         except Exception as error:  # noqa: BLE001 - the outcome tells
             self._failed.append((ticket, Outcome.failed(_refusal(error, attempt.name))))
             return
-        self._jobs[ticket] = _Job(attempt.name, future, now)
+        self._jobs[ticket] = _Job(attempt, future, now)
         future.add_done_callback(lambda _: self._ended.put((ticket, monotonic())))
 
     def wait(self, seconds: float | None) -> Sequence[tuple[int, Outcome]]:
@@ -129,14 +153,50 @@ class _FuturesSession(Session):
         self._jobs.clear()
 
 
+class _SharedSession(_FuturesSession):
+    """The use of a thread pool. In a thread of it, it runs what no other thread is free for.
+
+    Were it to wait, all threads might in the end wait for what none of them is free to run.
+    """
+
+    def __init__(self, executor: futures.Executor, in_flight: int) -> None:
+        super().__init__(_begin_in(executor), in_flight)
+        self._executor = executor
+        self._helps: bool | None = None
+
+    def wait(self, seconds: float | None) -> Sequence[tuple[int, Outcome]]:
+        # Not asked before something has been submitted: a thread of the pool is known to it only
+        # when the call that started it has ended, for which every later one waits.
+        if self._helps is None:
+            self._helps = _is_within(self._executor)
+        if not self._helps:
+            return super().wait(seconds)
+        polite = _POLITE if seconds is None else min(_POLITE, seconds)
+        done = super().wait(polite)
+        if not done and polite == _POLITE:
+            self._help()
+            done = super().wait(None if seconds is None else seconds - polite)
+        return done
+
+    def _help(self) -> None:
+        for ticket, job in self._jobs.items():
+            # Cancelled, it counts as ended: its outcome is put in place before anybody looks.
+            if job.future.cancel():
+                ended: Future = futures.Future()
+                ended.set_result(copy_context().run(perform_shared, job.attempt))
+                self._jobs[ticket] = job._replace(future=ended)
+                return
+
+
 def _outcome(job: _Job, received: float) -> Outcome:
+    name = job.attempt.name
     error = _error_of(job.future)
     if error is not None:
-        return Outcome(None, _failure(error, job.name), job.submitted, received)
+        return Outcome(None, _failure(error, name), job.submitted, received)
     ended = job.future.result()
     if type(ended) is Outcome:
         return ended
-    return _on_our_clock(unpacked(ended, job.name), ended.to_wall, job.submitted, received)
+    return _on_our_clock(unpacked(ended, name), ended.to_wall, job.submitted, received)
 
 
 def _error_of(future: Future) -> BaseException | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow.core.checks import check_choice
@@ -41,12 +42,16 @@ def overlap_of(name: str) -> Overlap:
 
 
 class Jobs:
-    """Runs a workflow in threads, within the bounds of a policy."""
+    """Runs a workflow in threads, within the bounds of a policy.
+
+    Each run has a copy of the context in which this was made.
+    """
 
     def __init__(self, overlap: Overlap, workflow: Callable[..., Any], **kwargs: Any) -> None:
         self._overlap = overlap
         self._workflow = workflow
         self._kwargs = kwargs
+        self._context = copy_context()
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
         self._waiting = 0
@@ -92,7 +97,7 @@ class Jobs:
 
     def _run(self) -> None:
         try:
-            self._workflow(**self._kwargs)
+            self._context.copy().run(self._workflow, **self._kwargs)
         except BaseException:  # A thread has nobody to raise to; the next tick comes all the same.
             _logger.exception("A scheduled run failed")
 

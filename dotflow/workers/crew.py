@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 from dotflow.workers.bell import Bell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from dotflow.workers.pool import Pool
+    from dotflow.workers.pool import Pool, Wake
     from dotflow.workers.process import Worker
 
 # How long it waits at a time, in seconds: a selector takes no more than 24 days.
@@ -22,14 +22,18 @@ class Crew:
 
     Args:
         pool: Lends them.
+        around: What stands at the pool for the runs that wait until this one has ended.
 
     Attributes:
+        wake: What stands at the pool for this run.
         must_look: Whether there is one whose death the system does not tell.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, around: Sequence[Wake] = ()) -> None:
         self._pool = pool
+        self._around = around
         self._bell = Bell()
+        self.wake = self._bell.ring
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._bell, selectors.EVENT_READ, None)
         self._free: list[Worker] = []
@@ -59,7 +63,7 @@ class Crew:
             return preferred
         if self._free:
             return self._free.pop()
-        worker = self._pool.lease(self._bell.ring, preferred)
+        worker = self._pool.lease(self.wake, preferred, self._around)
         self._waits = worker is None
         if worker is not None:
             self._watch(worker)
@@ -69,11 +73,11 @@ class Crew:
         """Leave the line, if it stands there."""
         if self._waits:
             self._waits = False
-            self._pool.stop_waiting(self._bell.ring)
+            self._pool.stop_waiting(self.wake)
 
     def keep(self, worker: Worker) -> None:
         """Take one back that has nothing to do."""
-        if self._pool.is_wanted(self._bell.ring):
+        if self._pool.is_wanted(self.wake):
             # Runs that wait get their turn between two attempts of this one.
             self._release(worker)
         else:
@@ -129,13 +133,14 @@ class Crew:
             self._selector.unregister(worker.death)
 
     def close(self) -> None:
-        """Give those back that are free; the others are killed."""
+        """Return those that are free; the others are killed. A second call ends what is left."""
         self._selector.close()
+        free, self._free = self._free, []
         try:
-            for worker in self._free:
+            for worker in free:
                 self._pool.give_back(worker)
         finally:
             try:
-                self._pool.leave(self._bell.ring)
+                self._pool.leave(self.wake)
             finally:
                 self._bell.close()

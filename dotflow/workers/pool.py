@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from functools import partial
-from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -62,32 +60,39 @@ class Pool:
 
     # --- lending ----------------------------------------------------------------------
 
-    def lease(self, wake: Wake, preferred: Worker | None = None) -> Worker | None:
+    def lease(
+        self, wake: Wake, preferred: Worker | None = None, around: Sequence[Wake] = ()
+    ) -> Worker | None:
         """Lend a worker; where none is free give None, and call `wake`, once, when one is.
 
         Args:
             wake: Called in any thread; it stands for whoever asks.
             preferred: The worker to lend if it is free.
+            around: Who waits until `wake` has ended, and returns none before: as many as these
+                have are lent beyond the size of the pool.
 
         Raises:
             OSError: No process can be started.
         DotflowError: None may be started here, or with nothing that is there.
         """
         with self._lock:
-            if not self._may_lease(wake):
+            if not self._may_lease(wake, around):
                 if wake not in self._waiting:
                     self._waiting.append(wake)
                 return None
             self._withdraw(wake)
-            worker = self._idle_one(preferred)
+            worker = self._lend_idle_one(wake, preferred)
             if worker is not None:
-                self._lent[worker] = wake
                 return worker
             self._starting.append(wake)
         return self._start_one(wake)
 
-    def _may_lease(self, wake: Wake) -> bool:
-        return wake in self._promised or self._free > len(self._promised)
+    def _may_lease(self, wake: Wake, around: Sequence[Wake]) -> bool:
+        free, promised = self._free, self._promised
+        if around:
+            free += sum(user in around for user in self._lent.values())
+            promised = [each for each in promised if each not in around]
+        return wake in promised or free > len(promised)
 
     @property
     def _free(self) -> int:
@@ -108,19 +113,24 @@ class Pool:
                 self._wake_next()
         return worker
 
-    def _idle_one(self, preferred: Worker | None) -> Worker | None:
-        if preferred in self._idle:
-            self._idle.remove(preferred)
-            self._idle.append(preferred)
+    def _lend_idle_one(self, wake: Wake, preferred: Worker | None) -> Worker | None:
         while self._idle:
-            worker = self._idle.pop()
+            worker = preferred if preferred in self._idle else self._idle[-1]
+            assert worker is not None  # noqa: S101 - none is idle
+            # In this order: one who is interrupted in between has it, and leaves it.
+            self._lent[worker] = wake
+            self._idle.remove(worker)
             if worker.code_version == code_version.number and worker.is_alive():
                 return worker
             worker.kill()
+            del self._lent[worker]
         return None
 
     def give_back(self, worker: Worker) -> None:
         """Take back a worker that has nothing to do."""
+        if len(self._idle) + len(self._lent) > self.size:
+            self.discard(worker)
+            return
         with self._lock:
             # In this order: one who is interrupted in between has it yet, and leaves it.
             self._idle.append(worker)
@@ -151,7 +161,10 @@ class Pool:
         self._wake_next()
 
     def leave(self, wake: Wake) -> None:
-        """Leave for good: what is still lent to `wake` is killed, wherever it was interrupted."""
+        """Leave for good: what is still lent to `wake` is killed, wherever it was interrupted.
+
+        A second call does what an interrupted one has left.
+        """
         with self._lock:
             self._starting = [each for each in self._starting if each != wake]
             left = [worker for worker, user in self._lent.items() if user == wake]
@@ -160,28 +173,23 @@ class Pool:
             promised = [each for each in self._promised if each != wake]
         for each in promised:
             each()
-        if left:
-            _uninterrupted(partial(self._end_use, left, wake))
-        else:
-            self.stop_waiting(wake)
-
-    def _end_use(self, left: Sequence[Worker], wake: Wake) -> None:
         for worker in left:
             self.discard(worker)
         self.stop_waiting(wake)
 
     def _withdraw(self, wake: Wake) -> None:
-        if wake in self._waiting:
-            self._waiting.remove(wake)
-        if wake in self._promised:
-            self._promised.remove(wake)
+        for line in (self._waiting, self._promised):
+            while wake in line:
+                line.remove(wake)
 
     def _wake_next(self) -> None:
         with self._lock:
             if not self._waiting or self._free <= len(self._promised):
                 return
-            wake = self._waiting.popleft()
+            # In this order: who is interrupted in between leaves the first in line where it is.
+            wake = self._waiting[0]
             self._promised.append(wake)
+            self._waiting.popleft()
         wake()
 
     # --- the end ----------------------------------------------------------------------
@@ -223,14 +231,3 @@ class Pool:
         self._idle, self._lent, self._starting = [], {}, []
         self._waiting.clear()
         self._promised.clear()
-
-
-def _uninterrupted(call: Callable[[], None]) -> None:
-    # Interrupts reach the main thread alone. Who presses Ctrl-C twice still has all places.
-    thread = Thread(target=call, name="dotflow-leave")
-    try:
-        thread.start()
-    except RuntimeError:  # there are no more threads, as at the interpreter's exit
-        call()
-    else:
-        thread.join()

@@ -177,9 +177,10 @@ class Worker:
         self.connection.close()
         self.page.close()
         self._outbox.clear()
-        if self.death is not None:
-            os.close(self.death)
-            self.death = None
+        # Forgotten before it is closed: its number may be another one's when this is called again.
+        death, self.death = self.death, None
+        if death is not None:
+            os.close(death)
 
     def __repr__(self) -> str:
         return f"<Worker {self.pid}>"

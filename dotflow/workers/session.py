@@ -9,7 +9,7 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from dotflow.abc.executor import Session
+from dotflow.abc.executor import Session, sessions_around
 from dotflow.core.attempt import Outcome
 from dotflow.core.exception import DotflowError, PicklingFailed, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from dotflow.core.attempt import Attempt
     from dotflow.workers.job import Job
-    from dotflow.workers.pool import Pool
+    from dotflow.workers.pool import Pool, Wake
     from dotflow.workers.process import Worker
     from dotflow.workers.wire import Frame
 
@@ -47,11 +47,16 @@ class LocalSession(Session):
     """Leases workers while there is work, and gives each back when there is none.
 
     All waiting is done here, in the thread of the run, over the sockets of its workers.
+
+    Attributes:
+        wake: What stands at the pool for this run.
     """
 
     def __init__(self, pool: Pool) -> None:
         self._pool_size = pool.size
-        self._crew = Crew(pool)
+        around = [each for each in sessions_around.get() if isinstance(each, LocalSession)]
+        self._crew = Crew(pool, [session.wake for session in around])
+        self.wake: Wake = self._crew.wake
         self._queue: deque[Job] = deque()
         self._jobs: dict[Worker, Job] = {}
         self._due: dict[Worker, float] = {}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import sys
+from itertools import count
 from typing import Any
 
 import pytest
+from interrupting import Interrupts
 
 from dotflow import Config, DotFlow, action
 from dotflow.testing import Recording
@@ -87,3 +90,23 @@ def test_interrupted_again_at_the_end() -> None:
     assert skipped.calls == 3
     told = counts(recording)
     assert (told["task_skipped"], told["workflow_failed"]) == (3, 1)
+
+
+@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="Python 3.12 does not tell every step")
+@pytest.mark.parametrize("mode", ["sequential", "sequential_group"])
+def test_interrupted_between_the_calls(mode: str) -> None:
+    """Wherever a run itself is interrupted, a run that has begun ends, and another may begin."""
+    for place in count():
+        recording = Recording()
+        flow = DotFlow(config=Config(**recording.providers))
+        flow.task.add(ok)
+        flow.task.add(ok, group_name="other")
+        interrupts = Interrupts([place], modules=("dotflow.core.workflow",))
+        interrupts.within(lambda flow=flow, mode=mode: flow.start(mode=mode))  # type: ignore[misc]
+        if not interrupts.came:
+            break
+        told = counts(recording)
+        ended = told.get("workflow_completed", 0) + told.get("workflow_failed", 0)
+        assert told.get("workflow_started", 0) == ended, place
+        assert flow.start(mode=mode) is not None
+    assert place

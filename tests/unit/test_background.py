@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 import threading
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
 from interleaved import interleave
+from interrupting import Interrupts
 
 from dotflow import Config, DotFlow, action
 from dotflow.core import background
@@ -78,7 +80,8 @@ def test_the_exit_comes_while_a_run_is_begun() -> None:
             background._join_pending()
             assert errors == []
 
-        return lambda: background.start_in_background(lambda: None, "run"), wait, check
+        run = background.BackgroundRun(lambda: None, lambda _: None, "run")
+        return run.start, wait, check
 
     interleave(prepare)
 
@@ -99,3 +102,27 @@ def test_no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
 
     background._join_pending()
     assert recording.metrics.hooks == ["workflow_started", "task_skipped", "workflow_failed"]
+
+
+@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="Python 3.12 does not tell every step")
+def test_interrupted_while_it_is_begun() -> None:
+    """Whatever moment it is, the run ends: in its thread, or where the interrupt was."""
+    for place in count():
+        recording = Recording()
+        flow = DotFlow(config=Config(**recording.providers))
+        flow.task.add([step, step])
+        modules = "dotflow.core.background", "dotflow.core.workflow"
+        interrupts = Interrupts([place], modules=modules)
+        interrupts.within(lambda flow=flow: flow.start(mode="background"))  # type: ignore[misc]
+        if not interrupts.came:
+            break
+        waits = threading.Thread(target=background._join_pending, daemon=True)
+        waits.start()
+        waits.join(20)
+        assert not waits.is_alive(), place
+        hooks = recording.metrics.hooks
+        ended = hooks.count("workflow_completed") + hooks.count("workflow_failed")
+        assert hooks.count("workflow_started") == ended, place
+        tasks = [each for each in hooks if each in {"task_completed", "task_failed"}]
+        assert hooks.count("task_started") == len(tasks), place
+    assert place

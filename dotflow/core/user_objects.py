@@ -7,7 +7,8 @@ and its type is `type(value)`; `isinstance` is not used, because it believes `__
 
 from __future__ import annotations
 
-from threading import current_thread, main_thread
+from contextvars import copy_context
+from threading import Thread, current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def guarded(call: Callable[[], _T]) -> tuple[_T | None, BaseException | None]:
     Raises:
         BaseException: What did not come from the object: the `KeyboardInterrupt` of Ctrl-C, or
             what a handler of a signal raised. To find out where what is no `Exception` came
-            from, the call is made again while Ctrl-C is ignored: the object raises again.
+            from, the call is made again in a thread, which no signal interrupts: the object
+            raises again.
     """
     try:
         return call(), None
@@ -62,25 +64,32 @@ def guarded(call: Callable[[], _T]) -> tuple[_T | None, BaseException | None]:
 
 
 def _raises_again(call: Callable[[], object], kind: type[BaseException]) -> bool:
-    try:
-        _call_uninterrupted(call)
-    except BaseException as error:  # noqa: BLE001 - compared
-        return type(error) is kind
-    return False
+    raised: list[type[BaseException]] = []
+
+    def noted() -> None:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 - compared
+            raised.append(type(error))
+
+    # A second Ctrl-C comes out of this as it is: it is not the object's either.
+    _call_uninterrupted(noted)
+    return kind in raised
 
 
 def _call_uninterrupted(call: Callable[[], object]) -> None:
-    import signal  # noqa: PLC0415 - hardly ever needed
-
-    before = signal.getsignal(signal.SIGINT)
-    if before is None or current_thread() is not main_thread():
-        call()  # set by other means than Python's, or where no signal interrupts
-        return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
+    # Signals interrupt the main thread alone. A handler that is set for a while would be left
+    # set where another interrupt comes before it is set back.
+    if current_thread() is not main_thread():
         call()
-    finally:
-        signal.signal(signal.SIGINT, before)
+        return
+    other = Thread(target=copy_context().run, args=(call,), name="dotflow-again", daemon=True)
+    try:
+        other.start()
+    except RuntimeError:  # there are no more threads, as at the interpreter's exit
+        call()
+    else:
+        other.join()
 
 
 def is_plain(value: object) -> bool:

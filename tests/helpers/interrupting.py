@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import os
+import signal
 import sys
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -89,11 +90,11 @@ class Interrupts:
 
 
 def interrupt_owner(owner: int) -> None:
-    """Raise a KeyboardInterrupt in that process; further ones count from then on."""
+    """Interrupt that process as Ctrl-C does; further interrupts count from then on."""
     if os.getpid() == owner:
         assert Interrupts.current is not None
         Interrupts.current.count()
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
 
 class InterruptingResult:

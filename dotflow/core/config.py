@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.executor import Executor
@@ -24,12 +25,15 @@ from dotflow.providers.storage_default import StorageDefault
 from dotflow.providers.tracer_default import TracerDefault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from concurrent import futures
 
 _OTHER_EXECUTORS: Final = (
     " or of concurrent.futures.Executor (with Dask ExecutorDask(address) or client.get_executor())"
 )
+
+# Providers by slot, in place of the default ones; see `default_providers`.
+_defaults: dict[str, Any] = {}
 
 
 class Config:
@@ -64,6 +68,29 @@ class Config:
         self.reported: set[tuple[str, str]] = set()
 
 
+@contextmanager
+def default_providers(**providers: Any) -> Iterator[None]:
+    """Have each `Config` made inside take these providers where a slot is None.
+
+    For programs that run workflows of others, such as the command `dotflow start`: what the
+    workflow itself sets is left as it is. Holds in all threads of the process.
+
+    Args:
+        **providers: Slots of `Config`; None leaves a slot's default as it is.
+
+    Raises:
+        NotCallableObject: A `Config` made inside needs a slot whose provider here is no instance
+            of the slot's interface.
+    """
+    before = dict(_defaults)
+    _defaults.update({slot: given for slot, given in providers.items() if given is not None})
+    try:
+        yield
+    finally:
+        _defaults.clear()
+        _defaults.update(before)
+
+
 def check_config(config: object) -> None:
     """Check what is given as the configuration.
 
@@ -94,6 +121,8 @@ def _adapted(executor: Any) -> Any:
 
 
 def _slot(name: str, value: Any, interface: type, default: Callable[[], Any]) -> Any:
+    if value is None:
+        value = _defaults.get(name)
     if value is None:
         return default()
     if not isinstance(value, interface):

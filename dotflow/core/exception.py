@@ -52,12 +52,15 @@ class ExecutionModeNotExist(DotflowError):
 class ImportModuleError(DotflowError):
     """A step, callback or factory given as a string cannot be imported."""
 
-    def __init__(self, module: object = None, reason: str = "") -> None:
+    def __init__(self, module: object = None, reason: str = "", place: str = "") -> None:
         because = f": {reason}" if reason else ""
-        super().__init__(
-            f"Cannot import {module!r}{because}. Write 'package.module:attribute' "
-            "or 'package.module.attribute', importable from here."
+        hint = (
+            f"That comes from {place}, which is run by the import: mend it there."
+            if place
+            else "Write 'package.module:attribute' or 'package.module.attribute', "
+            "importable from here."
         )
+        super().__init__(f"Cannot import {module!r}{because}. {hint}")
 
 
 class NotCallableObject(DotflowError):
@@ -121,9 +124,10 @@ class InvalidOnInputChange(DotflowError):
 class InvalidWorkflowFactory(DotflowError):
     """A workflow factory is not callable or returned something else than a DotFlow."""
 
-    def __init__(self, factory: object = None) -> None:
+    def __init__(self, factory: object = None, reason: str = "") -> None:
+        because = f" ({reason})" if reason else ""
         super().__init__(
-            f"{factory!s} is not a workflow factory: it must be a callable without "
+            f"{factory!s} is not a workflow factory{because}: it must be a callable without "
             "arguments that returns a DotFlow."
         )
 
@@ -253,6 +257,37 @@ def traceback_of(error: BaseException) -> str:
         return "".join(format_exception(type(error), error, step))
     except Exception:  # noqa: BLE001 - a user's exception may break its own formatting
         return f"{type(error).__name__}: {text_of(error)}\n"
+
+
+def place_of(error: BaseException) -> str:
+    """Return where an error was raised, as `file.py, line 3`, or nothing where that is unknown.
+
+    That is the innermost line of the user's: one below the working directory, if there is one,
+    else the innermost that is neither Python's import system nor dotflow.
+    """
+    import os  # noqa: PLC0415 - for this message alone
+
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return f"{_relative(error.filename)}, line {error.lineno}"
+    here = os.getcwd() + os.sep  # noqa: PTH109 - pathlib is slow to import
+    innermost = users = ""
+    at = error.__traceback__
+    while at is not None:
+        file = at.tb_frame.f_code.co_filename
+        module = str(at.tb_frame.f_globals.get("__name__"))
+        if not (file.startswith("<") or module.startswith(("importlib", "dotflow."))):
+            innermost = f"{_relative(file)}, line {at.tb_lineno}"
+            if file.startswith(here) and "site-packages" not in file:
+                users = innermost
+        at = at.tb_next
+    return users or innermost
+
+
+def _relative(file: str) -> str:
+    import os  # noqa: PLC0415 - as in `place_of`
+
+    here = os.getcwd() + os.sep  # noqa: PTH109 - as in `place_of`
+    return file.removeprefix(here)
 
 
 def _is_ours(module: dict[str, object]) -> bool:

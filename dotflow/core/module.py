@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from dotflow.core.exception import ImportModuleError
+from dotflow.core.exception import ImportModuleError, place_of, text_of
 
 
 class Module:
@@ -35,6 +35,8 @@ def import_object(path: str) -> Any:
         found: Any = import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except Exception as error:
-        raise ImportModuleError(path, f"{type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        # `SystemExit`: the module is a program, and not guarded by its `__name__`.
+        reason = f"{type(error).__name__}: {text_of(error)}"
+        raise ImportModuleError(path, reason, place_of(error)) from error
     return found

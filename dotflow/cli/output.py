@@ -1,0 +1,92 @@
+"""What a command writes, and the code that it exits with.
+
+Lines to read are written to stderr, results to stdout, and nothing to a closed pipe.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import Final
+
+COMPLETED: Final = 0
+FAILED: Final = 1  # a task, or dotflow itself
+WRONG_USE: Final = 2
+INTERRUPTED: Final = 130
+TERMINATED: Final = 143
+
+_RED: Final = "31"
+_YELLOW: Final = "33"
+
+
+class _Standard(io.FileIO):
+    """A standard stream whose reader may go: what comes later is dropped, and nobody fails."""
+
+    def write(self, data: object) -> int:
+        try:
+            return super().write(data)  # type: ignore[arg-type] # as in the base class
+        except BrokenPipeError:
+            # Also for what else writes there, such as processes that are started later.
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())
+            os.close(null)
+            return len(memoryview(data))  # type: ignore[arg-type]
+
+
+def prepare_streams() -> None:
+    """Have standard output outlive its reader, and take characters that it has no code for."""
+    for stream in (sys.stdout, sys.stderr):
+        # None in a program without a console; something else where a test looks at what is written.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    out = sys.stdout
+    if not isinstance(out, io.TextIOWrapper):
+        return
+    unbuffered = isinstance(out.buffer, io.FileIO)  # PYTHONUNBUFFERED
+    if unbuffered or isinstance(getattr(out.buffer, "raw", None), io.FileIO):
+        out.flush()
+        raw = _Standard(out.fileno(), "w", closefd=False)
+        sys.stdout = io.TextIOWrapper(
+            raw if unbuffered else io.BufferedWriter(raw),
+            encoding=out.encoding,
+            errors=out.errors,
+            line_buffering=out.line_buffering,
+            write_through=out.write_through,
+        )
+
+
+class Terminated(SystemExit):
+    """SIGTERM came; it ends a run as Ctrl-C does."""
+
+    def __init__(self) -> None:
+        super().__init__(TERMINATED)
+
+
+def tell(text: str, *, kind: str = "note") -> None:
+    """Write a line to stderr: `error` for what ends the command, else `note`."""
+    stream = sys.stderr
+    if stream is None:
+        return
+    code = _RED if kind == "error" else _YELLOW
+    shown = f"\x1b[{code}m{kind}:\x1b[0m" if _has_colours(stream) else f"{kind}:"
+    try:
+        print(shown, printable(text), file=stream, flush=True)
+    except BrokenPipeError:
+        # Nobody reads it; the exit code tells the same.
+        return
+
+
+def printable(text: str) -> str:
+    """Return text on one line, without what a terminal would take as an order."""
+    return "".join(each if each.isprintable() else _escaped(each) for each in text)
+
+
+def _escaped(character: str) -> str:
+    return " " if character == "\n" else character.encode("unicode_escape").decode("ascii")
+
+
+def _has_colours(stream: io.TextIOBase | object) -> bool:
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return bool(getattr(stream, "isatty", bool)())

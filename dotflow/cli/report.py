@@ -1,0 +1,179 @@
+"""How a run ended, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from dotflow.cli.output import Terminated, printable, tell
+from dotflow.core.types import TypeStatus, WorkflowStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dotflow.core.dotflow import DotFlow
+    from dotflow.core.task import Task
+
+# Beyond these numbers a run is shown in sums.
+_ROWS: Final = 50
+_TRACEBACKS: Final = 5
+_SHOWN: Final = 60
+
+_STYLES: Final = {TypeStatus.COMPLETED: "green", TypeStatus.FAILED: "red"}
+
+
+class Output:
+    """Writes the results of runs to stdout.
+
+    Args:
+        as_json: Whether as JSON: one object a run, and nothing else on stdout. What steps print
+            goes to stderr then, also in workers.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._stdout: TextIO = sys.stdout
+        if as_json:
+            sys.stdout.flush()
+            self._stdout = os.fdopen(os.dup(1), "w", encoding="ascii")
+            os.dup2(2, 1)
+
+    def write(
+        self, flow: DotFlow, tasks: Sequence[Task], duration: float | None, *, failed: bool
+    ) -> None:
+        """Write the result of a run to stdout, and its failures to stderr."""
+        write = self._write_json if self._as_json else self._write_table
+        with suppress(BrokenPipeError):  # nobody reads it
+            write(flow, tasks, duration, failed=failed)
+        _tell_failures(flow, tasks)
+
+    def _write_json(
+        self, flow: DotFlow, tasks: Sequence[Task], duration: float | None, *, failed: bool
+    ) -> None:
+        status = WorkflowStatus.FAILED if failed else WorkflowStatus.COMPLETED
+        record = {**flow.task.result(tasks), "status": status, "duration": duration}
+        indent = 2 if self._stdout.isatty() else None
+        print(json.dumps(record, indent=indent), file=self._stdout, flush=True)
+
+    def _write_table(
+        self, flow: DotFlow, tasks: Sequence[Task], duration: float | None, *, failed: bool
+    ) -> None:
+        from rich.console import Console  # noqa: PLC0415 - needed once something has run
+        from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        # In a pipe nothing is cut to a width that nobody has.
+        width = None if self._stdout.isatty() or "COLUMNS" in os.environ else 200
+        console = Console(
+            file=self._stdout, width=width, highlight=False, markup=False, emoji=False
+        )
+        table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
+        table.add_column("task", overflow="fold", min_width=8)
+        table.add_column("status", no_wrap=True)
+        table.add_column("time", justify="right", no_wrap=True)
+        table.add_column("result", overflow="ellipsis", no_wrap=True, ratio=1)
+        for task in _shown(tasks):
+            table.add_row(
+                Text(printable(task.name)),
+                Text(_status(task), style=_STYLES.get(task.status, "dim")),
+                _seconds(task.duration),
+                Text(_result(task)),
+            )
+        status = WorkflowStatus.FAILED if failed else WorkflowStatus.COMPLETED
+        heading = Text.assemble(
+            (printable(flow.name), "bold"),
+            ": ",
+            (status.lower(), "red" if failed else "green"),
+            f" in {_seconds(duration)}, {_counted(tasks)}",
+        )
+        if tasks:
+            console.print(table)
+        console.print(heading, soft_wrap=True)
+
+
+def _shown(tasks: Sequence[Task]) -> Sequence[Task]:
+    if len(tasks) <= _ROWS:
+        return tasks
+    return [task for task in tasks if task.status != TypeStatus.COMPLETED][:_ROWS]
+
+
+def _counted(tasks: Sequence[Task]) -> str:
+    counts = Counter(task.status for task in tasks)
+    if set(counts) <= {TypeStatus.COMPLETED}:
+        return f"{len(tasks)} {_plural(len(tasks))}"
+    parts = ", ".join(f"{number} {status.lower()}" for status, number in counts.items())
+    return f"{len(tasks)} {_plural(len(tasks))}: {parts}"
+
+
+def _plural(number: int) -> str:
+    return "task" if number == 1 else "tasks"
+
+
+def _status(task: Task) -> str:
+    return "Restored" if task.restored else task.status
+
+
+def _result(task: Task) -> str:
+    if _was_interrupted(task):
+        return "interrupted"
+    if task.status == TypeStatus.FAILED and task.errors:
+        error = task.errors[-1]
+        return _short(f"{error.exception}: {error.message}")
+    value: Any = task.current_context.storage
+    if value is None:
+        return ""
+    from reprlib import Repr  # noqa: PLC0415 - needed once something has run
+
+    shown = Repr()
+    shown.maxstring = shown.maxother = _SHOWN
+    return _short(shown.repr(value))
+
+
+def _short(text: str) -> str:
+    line = printable(text)
+    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 3]}..."
+
+
+def _seconds(duration: float | None) -> str:
+    return "" if duration is None else f"{duration:.2f} s"
+
+
+def _was_interrupted(task: Task) -> bool:
+    failure = task.failure
+    return failure is not None and isinstance(failure.exception, (KeyboardInterrupt, Terminated))
+
+
+def _tell_failures(flow: DotFlow, tasks: Sequence[Task]) -> None:
+    failed = [
+        task for task in tasks if task.status == TypeStatus.FAILED and not _was_interrupted(task)
+    ]
+    for task in failed[:_TRACEBACKS]:
+        if task.errors:
+            text = f"\ntask {printable(task.name)}\n{task.errors[-1].traceback}"
+            try:
+                print(text, file=sys.stderr, flush=True)
+            except BrokenPipeError:
+                return
+    if not failed:
+        return
+    named = ", ".join(_named(task) for task in failed[:_TRACEBACKS])
+    more = f" and {len(failed) - _TRACEBACKS} more" if len(failed) > _TRACEBACKS else ""
+    count = f"{len(failed)} of {len(tasks)} {_plural(len(tasks))} failed"
+    tell(f"{flow.name}: {count}: {named}{more}", kind="error")
+
+
+def _named(task: Task) -> str:
+    if not task.errors:
+        return task.name
+    attempts = task.retry_count + 1
+    tries = (
+        f", in attempt {attempts} of {task.step.policy.attempts}"
+        if task.step.policy.attempts > 1
+        else ""
+    )
+    error = task.errors[-1]
+    return f"{task.name} ({_short(f'{error.exception}: {error.message}')}{tries})"

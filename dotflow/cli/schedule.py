@@ -1,0 +1,148 @@
+"""`dotflow schedule`: run steps, or a workflow, at the times of a cron expression."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dotflow.cli.flow import (
+    AsJson,
+    Callback,
+    Chosen,
+    Debug,
+    InitialContext,
+    KeepGoing,
+    Mode,
+    Name,
+    Observe,
+    PathName,
+    Resume,
+    Steps,
+    StorageName,
+    Workflow,
+    WorkflowId,
+)
+from dotflow.cli.output import COMPLETED, INTERRUPTED, TERMINATED, tell
+from dotflow.cli.report import Output
+from dotflow.cli.start import leave_at_once
+from dotflow.core.options import check_run_options
+from dotflow.core.types import TypeOverlap
+from dotflow.providers.scheduler_cron import SchedulerCron
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dotflow.core.dotflow import DotFlow
+    from dotflow.core.options import RunOptions
+    from dotflow.core.task import Task
+
+_OVERLAPS = (TypeOverlap.SKIP, TypeOverlap.QUEUE, TypeOverlap.PARALLEL)
+_CODES = {None: COMPLETED, signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+
+
+def schedule(
+    cron: Annotated[
+        str,
+        typer.Option(
+            "--cron",
+            metavar="CRON",
+            help="When: '*/5 * * * *' is every five minutes; a sixth field is the second.",
+        ),
+    ],
+    overlap: Annotated[
+        str,
+        typer.Option(
+            "--overlap",
+            metavar="|".join(_OVERLAPS),
+            help="What becomes of a time that comes while a run goes on: dropped; one waits; or "
+            "up to ten run at once.",
+            autocompletion=lambda incomplete: [x for x in _OVERLAPS if x.startswith(incomplete)],
+        ),
+    ] = TypeOverlap.SKIP,
+    timezone: Annotated[
+        str | None,
+        typer.Option(
+            "--timezone",
+            metavar="ZONE",
+            help="The time zone of --cron, such as Europe/Berlin; local time unless given.",
+        ),
+    ] = None,
+    step: Steps = None,
+    workflow: Workflow = None,
+    callback: Callback = None,
+    initial_context: InitialContext = None,
+    storage: StorageName = None,
+    path: PathName = None,
+    mode: Mode = "sequential",
+    resume: Resume = False,
+    workflow_id: WorkflowId = None,
+    name: Name = None,
+    keep_going: KeepGoing = False,
+    as_json: AsJson = False,
+    observe: Observe = False,
+    _debug: Debug = False,
+) -> int:
+    """Run steps, or a workflow, at the times of a cron expression.
+
+    Ctrl-C and SIGTERM end the schedule, once the run that goes on has ended; a second one ends
+    that too. A run that fails does not end the schedule.
+
+    Exit codes: 130 interrupted, 143 terminated, 2 wrong use, 0 where no further time comes.
+    """
+    scheduler = SchedulerCron(cron, overlap, timezone)
+    chosen = Chosen(
+        step, workflow, callback, initial_context, storage, path, resume, workflow_id, name, observe
+    )
+    options: RunOptions = {"mode": mode, "resume": resume, "keep_going": keep_going}  # type: ignore[typeddict-item] # checked next
+    check_run_options(options)
+    with chosen.flow() as flow:
+        flow.config.scheduler = scheduler
+        _Ticks(flow, scheduler, Output(as_json=as_json)).run(options)
+    return _CODES[scheduler.stopped_by]  # type: ignore[index] # signals are ints
+
+
+class _Ticks:
+    def __init__(self, flow: DotFlow, scheduler: SchedulerCron, output: Output) -> None:
+        self._flow = flow
+        self._scheduler = scheduler
+        self._output = output
+        self._writing = threading.Lock()
+
+    def run(self, options: RunOptions) -> None:
+        options["on_success"] = partial(self._ended, failed=False)
+        options["on_failure"] = partial(self._ended, failed=True)
+        self._tell_next()
+        try:
+            self._flow.schedule(**options)
+        except KeyboardInterrupt:
+            leave_at_once(INTERRUPTED)
+        if self._scheduler.stopped_by is not None:
+            tell("The schedule has ended.")
+
+    def _ended(self, tasks: Sequence[Task], *, failed: bool) -> None:
+        # Of several runs at the same time, each is written as a whole.
+        with self._writing:
+            self._output.write(self._flow, tasks, _duration(tasks), failed=failed)
+        if self._scheduler.running:
+            self._tell_next()
+
+    def _tell_next(self) -> None:
+        tick = self._scheduler.next_tick()
+        if tick is not None:
+            tell(f"{self._flow.name}: runs next at {_shown(tick, self._scheduler)}; Ctrl-C ends it")
+
+
+def _duration(tasks: Sequence[Task]) -> float | None:
+    starts = [task.started_at for task in tasks if task.started_at is not None]
+    ends = [task.finished_at for task in tasks if task.finished_at is not None]
+    return (max(ends) - min(starts)).total_seconds() if starts and ends else None
+
+
+def _shown(tick: float, scheduler: SchedulerCron) -> str:
+    at = datetime.fromtimestamp(tick, UTC)
+    return f"{at.astimezone(scheduler.zone):%Y-%m-%d %H:%M:%S %Z}"

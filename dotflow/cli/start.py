@@ -1,0 +1,135 @@
+"""`dotflow start`: run steps, or a workflow, once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from contextlib import contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from dotflow.cli.flow import (
+    AsJson,
+    Callback,
+    Chosen,
+    Debug,
+    InitialContext,
+    KeepGoing,
+    Mode,
+    Name,
+    Observe,
+    PathName,
+    Resume,
+    Steps,
+    StorageName,
+    Workflow,
+    WorkflowId,
+)
+from dotflow.cli.output import COMPLETED, FAILED, INTERRUPTED, TERMINATED, Terminated, tell
+from dotflow.cli.report import Output
+from dotflow.core.options import check_run_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dotflow.core.dotflow import DotFlow
+    from dotflow.core.options import RunOptions
+
+
+def start(
+    step: Steps = None,
+    workflow: Workflow = None,
+    callback: Callback = None,
+    initial_context: InitialContext = None,
+    storage: StorageName = None,
+    path: PathName = None,
+    mode: Mode = "sequential",
+    resume: Resume = False,
+    workflow_id: WorkflowId = None,
+    name: Name = None,
+    keep_going: KeepGoing = False,
+    as_json: AsJson = False,
+    observe: Observe = False,
+    _debug: Debug = False,
+) -> int:
+    """Run steps, or a workflow, once.
+
+    Give either --step, once or more, or --workflow. Modules of the working directory are found.
+
+    Exit codes: 0 all tasks completed, 1 a task failed, 2 wrong use, 130 interrupted,
+    143 terminated.
+    """
+    chosen = Chosen(
+        step, workflow, callback, initial_context, storage, path, resume, workflow_id, name, observe
+    )
+    options: RunOptions = {"mode": mode, "resume": resume, "keep_going": keep_going}  # type: ignore[typeddict-item] # checked next
+    check_run_options(options)
+    with chosen.flow() as flow:
+        return _run(flow, options, Output(as_json=as_json))
+
+
+def _run(flow: DotFlow, options: RunOptions, output: Output) -> int:
+    code, began = COMPLETED, monotonic()
+    try:
+        with _terminable():
+            code = FAILED if _failed(flow, options) else COMPLETED
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except Terminated:
+        code = TERMINATED
+    except SystemExit:
+        code = FAILED  # of a step, whose task says so
+    output.write(flow, flow.result_task(), monotonic() - began, failed=code != COMPLETED)
+    if code in (INTERRUPTED, TERMINATED):
+        tell("Aborted." if code == INTERRUPTED else "Terminated.", kind="error")
+    return code
+
+
+def _failed(flow: DotFlow, options: RunOptions) -> bool:
+    """Run the workflow to its end; return whether it failed."""
+    ended = threading.Event()
+    options["on_success"] = options["on_failure"] = lambda **_tasks: ended.set()
+    manager = flow.start(**options)
+    if hasattr(manager, "thread"):
+        # Not by `thread.join()`: once interrupted, it takes a thread that runs for one that ended.
+        try:
+            ended.wait()
+        except BaseException as interruption:
+            _end_background(ended, interruption)
+            raise
+    return manager.failed
+
+
+def _end_background(ended: threading.Event, interruption: BaseException) -> None:
+    # Nothing can interrupt another thread's step.
+    tell("Waiting for the run in the background to end; once more leaves it at once.")
+    try:
+        ended.wait()
+    except KeyboardInterrupt:
+        leave_at_once(INTERRUPTED if isinstance(interruption, KeyboardInterrupt) else TERMINATED)
+
+
+def leave_at_once(code: int) -> None:
+    """End the process, whatever its threads do."""
+    tell("Aborted: what was running is left as it is.", kind="error")
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(code)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Have the first SIGTERM raise `Terminated` in the main thread; a second ends the process."""
+
+    def end(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

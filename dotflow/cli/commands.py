@@ -110,6 +110,8 @@ def _section(title: str, rows: Mapping[str, str], width: int) -> str:
 
 def _filled(text: str, width: int, first: str = "", others: str = "") -> str:
     plain = " ".join(text.split())
+    if not plain:
+        return first.rstrip()
     return fill(
         plain, width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False
     )

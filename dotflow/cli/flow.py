@@ -95,7 +95,8 @@ Mode = Annotated[
         "--mode",
         "-m",
         metavar="MODE",
-        help=f"{', '.join(MODES[:-1])} or {MODES[-1]}.",
+        show_default=False,
+        help=f"{MODES[0]} (default), {', '.join(MODES[1:-1])} or {MODES[-1]}.",
         autocompletion=_begins_with(MODES),
     ),
 ]
@@ -123,7 +124,9 @@ Observe = Annotated[
     typer.Option(
         "--observe",
         envvar="DOTFLOW_OBSERVE",
-        help="Export traces, metrics and logs as the OTEL_* variables say.",
+        show_envvar=False,
+        help="Export traces, metrics and logs as the OTEL_* variables say; DOTFLOW_OBSERVE=1 does "
+        "the same.",
     ),
 ]
 Debug = Annotated[

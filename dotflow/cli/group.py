@@ -125,9 +125,9 @@ def _unknown(name: str, commands: Mapping[str, Command]) -> str:
 def _wrong_use(error: Any) -> int:
     context = getattr(error, "ctx", None)
     where = context.command_path if context is not None else "dotflow"
-    text = " ".join(error.format_message().split())
+    text = " ".join(error.format_message().split()).rstrip(".")
     see = f" See '{where} --help'." if isinstance(error, _UsageError) else ""
-    tell(f"{text}{see}", kind="error")
+    tell(f"{text}.{see}", kind="error")
     return WRONG_USE
 
 

@@ -26,7 +26,10 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 
 def init(
     folder: Annotated[
-        str, typer.Argument(metavar="FOLDER", help="Where; made if it is not there.")
+        str,
+        typer.Argument(
+            metavar="FOLDER", show_default=False, help="Where; the working directory unless given."
+        ),
     ] = ".",
     name: Annotated[
         str | None,

@@ -15,6 +15,8 @@ from dotflow.core.types import TypeStatus, WorkflowStatus
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.table import Table
+
     from dotflow.core.dotflow import DotFlow
     from dotflow.core.task import Task
 
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
 _ROWS: Final = 50
 _TRACEBACKS: Final = 5
 _SHOWN: Final = 60
+
+# Below this width a table has no room for results.
+_NARROW: Final = 60
+_WIDE: Final = 200
+# What two columns of a table need, with the space before each.
+_STATUS_AND_TIME: Final = 2 + 11 + 2 + 8
 
 _STYLES: Final = {TypeStatus.COMPLETED: "green", TypeStatus.FAILED: "red"}
 
@@ -49,6 +57,7 @@ class Output:
         write = self._write_json if self._as_json else self._write_table
         with suppress(BrokenPipeError):  # nobody reads it
             write(flow, tasks, duration, failed=failed)
+            self._stdout.flush()
         _tell_failures(flow, tasks)
 
     def _write_json(
@@ -57,42 +66,52 @@ class Output:
         status = WorkflowStatus.FAILED if failed else WorkflowStatus.COMPLETED
         record = {**flow.task.result(tasks), "status": status, "duration": duration}
         indent = 2 if self._stdout.isatty() else None
-        print(json.dumps(record, indent=indent), file=self._stdout, flush=True)
+        print(json.dumps(record, indent=indent), file=self._stdout)
 
     def _write_table(
         self, flow: DotFlow, tasks: Sequence[Task], duration: float | None, *, failed: bool
     ) -> None:
         from rich.console import Console  # noqa: PLC0415 - needed once something has run
-        from rich.table import Table  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 
         # In a pipe nothing is cut to a width that nobody has.
-        width = None if self._stdout.isatty() or "COLUMNS" in os.environ else 200
+        width = None if self._stdout.isatty() or "COLUMNS" in os.environ else _WIDE
         console = Console(
             file=self._stdout, width=width, highlight=False, markup=False, emoji=False
         )
-        table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
-        table.add_column("task", overflow="fold", min_width=8)
-        table.add_column("status", no_wrap=True)
-        table.add_column("time", justify="right", no_wrap=True)
-        table.add_column("result", overflow="ellipsis", no_wrap=True, ratio=1)
-        for task in _shown(tasks):
-            table.add_row(
-                Text(printable(task.name)),
-                Text(_status(task), style=_STYLES.get(task.status, "dim")),
-                _seconds(task.duration),
-                Text(_result(task)),
-            )
+        if tasks:
+            console.print(_table(_shown(tasks), console.width))
         status = WorkflowStatus.FAILED if failed else WorkflowStatus.COMPLETED
         heading = Text.assemble(
             (printable(flow.name), "bold"),
             ": ",
             (status.lower(), "red" if failed else "green"),
-            f" in {_seconds(duration)}, {_counted(tasks)}",
+            f" in {_seconds(duration)}" if duration is not None else "",
+            f", {_counted(tasks)}",
         )
-        if tasks:
-            console.print(table)
         console.print(heading, soft_wrap=True)
+
+
+def _table(tasks: Sequence[Task], width: int) -> Table:
+    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415
+
+    narrow = width < _NARROW
+    left = width - _STATUS_AND_TIME - (0 if narrow else 2)
+    longest = max([len(printable(task.name)) for task in tasks], default=0)
+    name_width = min(longest, left if narrow else max(left // 2, left - _SHOWN))
+    table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
+    table.add_column("task", overflow="fold", width=max(name_width, len("task")))
+    table.add_column("status", no_wrap=True, min_width=11)
+    table.add_column("time", justify="right", no_wrap=True, min_width=8)
+    if not narrow:
+        room = min(_SHOWN, left - name_width)
+        table.add_column("result", overflow="ellipsis", no_wrap=True, max_width=room)
+    for task in tasks:
+        status = Text(_status(task), style=_STYLES.get(task.status, "dim"))
+        cells = [Text(printable(task.name)), status, Text(_seconds(task.duration))]
+        table.add_row(*cells, *(() if narrow else (Text(_result(task)),)))
+    return table
 
 
 def _shown(tasks: Sequence[Task]) -> Sequence[Task]:
@@ -139,7 +158,9 @@ def _short(text: str) -> str:
 
 
 def _seconds(duration: float | None) -> str:
-    return "" if duration is None else f"{duration:.2f} s"
+    if duration is None:
+        return ""
+    return f"{duration:.2f} s" if duration >= 1 else f"{duration * 1e3:.1f} ms"
 
 
 def _was_interrupted(task: Task) -> bool:
@@ -151,17 +172,17 @@ def _tell_failures(flow: DotFlow, tasks: Sequence[Task]) -> None:
     failed = [
         task for task in tasks if task.status == TypeStatus.FAILED and not _was_interrupted(task)
     ]
-    for task in failed[:_TRACEBACKS]:
-        if task.errors:
-            text = f"\ntask {printable(task.name)}\n{task.errors[-1].traceback}"
-            try:
-                print(text, file=sys.stderr, flush=True)
-            except BrokenPipeError:
-                return
     if not failed:
         return
-    named = ", ".join(_named(task) for task in failed[:_TRACEBACKS])
-    more = f" and {len(failed) - _TRACEBACKS} more" if len(failed) > _TRACEBACKS else ""
+    with suppress(BrokenPipeError):
+        for task in failed[:_TRACEBACKS]:
+            if task.errors:
+                traceback = task.errors[-1].traceback.rstrip()
+                print(f"\ntask {printable(task.name)}\n{traceback}", file=sys.stderr)
+        print(file=sys.stderr, flush=True)
+    kinds = [*dict.fromkeys(_named(task) for task in failed)]
+    named = ", ".join(kinds[:_TRACEBACKS])
+    more = ", ..." if len(kinds) > _TRACEBACKS else ""
     count = f"{len(failed)} of {len(tasks)} {_plural(len(tasks))} failed"
     tell(f"{flow.name}: {count}: {named}{more}", kind="error")
 
@@ -169,11 +190,6 @@ def _tell_failures(flow: DotFlow, tasks: Sequence[Task]) -> None:
 def _named(task: Task) -> str:
     if not task.errors:
         return task.name
-    attempts = task.retry_count + 1
-    tries = (
-        f", in attempt {attempts} of {task.step.policy.attempts}"
-        if task.step.policy.attempts > 1
-        else ""
-    )
-    error = task.errors[-1]
+    error, attempts = task.errors[-1], task.step.policy.attempts
+    tries = f", in attempt {task.attempt} of {attempts}" if attempts > 1 else ""
     return f"{task.name} ({_short(f'{error.exception}: {error.message}')}{tries})"

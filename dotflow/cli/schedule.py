@@ -59,8 +59,9 @@ def schedule(
         typer.Option(
             "--overlap",
             metavar="|".join(_OVERLAPS),
-            help="What becomes of a time that comes while a run goes on: dropped; one waits; or "
-            "up to ten run at once.",
+            show_default=False,
+            help="What becomes of a time that comes while a run goes on: it is dropped (default), "
+            "one waits, or up to ten runs go on at once.",
             autocompletion=lambda incomplete: [x for x in _OVERLAPS if x.startswith(incomplete)],
         ),
     ] = TypeOverlap.SKIP,

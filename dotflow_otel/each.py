@@ -21,6 +21,6 @@ def for_each(function: Callable[[_Item], object], items: Iterable[_Item]) -> Non
         try:
             function(item)
         except Exception as error:  # noqa: BLE001 - raised below, when the others had their turn
-            first = first or error
+            first = error if first is None else first
     if first is not None:
         raise first

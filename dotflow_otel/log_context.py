@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from structlog.contextvars import bind_contextvars, get_contextvars
 
+from dotflow.core.signatures import strict_arguments
 from dotflow_otel.conventions import BOUND, SPAN_ID, TRACE_ID
 from dotflow_otel.span_ids import current_ids, ids_of_step
 
@@ -84,8 +85,13 @@ class TraceContextFilter(logging.Filter):
 
     Put it on a handler, and `%(workflow_id)s`, `%(workflow)s`, `%(task_id)s`, `%(task)s`,
     `%(trace_id)s` and `%(span_id)s` into its format; outside of a step they are empty, but
-    for those of a span that is current. It lets every record through.
+    for those of a span that is current. It lets every record through, whatever its logger, and
+    so takes no name of one, unlike other filters.
     """
+
+    @strict_arguments
+    def __init__(self) -> None:
+        super().__init__()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Set the ids on a record, where it has none."""

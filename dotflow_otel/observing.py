@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import logging
-from difflib import get_close_matches
-from inspect import signature
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry import metrics
 
 import dotflow_otel
-from dotflow.core.config import Config
+from dotflow.abc.log import level_of
+from dotflow.core.config import Config, check_slots
+from dotflow.core.exception import InvalidOption
+from dotflow.core.options import Slots
+from dotflow.core.signatures import refuse_unknown, strict_arguments
 from dotflow_otel.bounded import TIMEOUT
 from dotflow_otel.conventions import BUCKETS
 from dotflow_otel.logs.log import LogStructlog
+from dotflow_otel.metrics.checks import check_registry
 from dotflow_otel.metrics.prometheus import MetricsPrometheus
 from dotflow_otel.sdk.exporters import METRICS, metric_exporter_names
-from dotflow_otel.sdk.setting_up import setup
+from dotflow_otel.sdk.setting_up import check_set_up, setup
 from dotflow_otel.traces.tracer import TracerOpenTelemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+    from typing import Unpack
 
     from prometheus_client import CollectorRegistry
 
@@ -28,18 +32,25 @@ if TYPE_CHECKING:
 
 _logger: Final = logging.getLogger("dotflow_otel")
 
+# What `observe` takes, in the order in which they are listed.
+ARGUMENTS: Final = (
+    *("service_name", "registry", "buckets", "level", "timeout", "logs"),
+    *Slots.__annotations__,
+)
 
+
+@strict_arguments
 def observe(
     service_name: str | None = None,
     *,
     registry: CollectorRegistry | None = None,
     buckets: Sequence[float] = BUCKETS,
-    level: str = "INFO",
+    level: str | int = "INFO",
     timeout: float = TIMEOUT,
     logs: bool | None = None,
-    **providers: Any,
+    **providers: Unpack[Slots],
 ) -> Config:
-    """Set OpenTelemetry up as `setup` does, and give a configuration that observes runs.
+    """Set OpenTelemetry up as `setup` does, and return a configuration that observes runs.
 
     Metrics are Prometheus' unless `OTEL_METRICS_EXPORTER` says otherwise: `otlp` or another
     exporter sends them away in its place, `none` keeps none.
@@ -48,35 +59,32 @@ def observe(
         service_name: The `service.name` of all telemetry; it stands over `OTEL_SERVICE_NAME`.
         registry: Where Prometheus' metrics are registered; None: prometheus-client's own.
         buckets: The upper bounds of the histograms, in seconds.
-        level: The lowest level that is logged.
+        level: The lowest level that is logged, as in `LogStructlog`.
         timeout: Seconds that the exit may wait for the backend, for all signals together.
         logs: Whether log records are exported, as in `setup`.
         **providers: Further slots of `Config`, such as `storage`; `tracer`, `metrics` and
             `log` take the place of ours.
 
     Raises:
-        InvalidOption: The buckets do not rise, or the timeout is no number of seconds.
+        InvalidOption: An argument has a value that it cannot have, or `registry` is given beside
+            `metrics`, which takes its place. Nothing is set up then.
         ModuleNotFound: A library of `dotflow[otel]` is not installed.
         NotCallableObject: A provider is no instance of its slot's interface.
         TypeError: There is no such argument, nor such a slot.
     """
-    _check_slots(providers)
+    refuse_unknown("observe", providers, ARGUMENTS)
+    check_slots(providers)
+    check_set_up(service_name, timeout, logs, buckets)
+    check_registry(registry, "register")
+    if registry is not None and "metrics" in providers:
+        raise InvalidOption("registry", registry, "the provider given as metrics= has its own")
+    level_of(level)
     setup(service_name, timeout=timeout, logs=logs, buckets=buckets)
     if "metrics" not in providers:
         providers["metrics"] = _metrics(registry, buckets)
-    ours = {"tracer": TracerOpenTelemetry(), "log": LogStructlog(level)}
-    return Config(**{**ours, **providers})
-
-
-def _check_slots(providers: Mapping[str, Any]) -> None:
-    slots = signature(Config).parameters.keys()
-    for name in providers:
-        if name not in slots:
-            known = [*signature(observe).parameters, *slots]
-            begins = [each for each in known if each.startswith(name)]
-            close = begins or get_close_matches(name, known, 1)
-            meant = f": is {close[0]} meant?" if close else ""
-            raise TypeError(f"observe() takes no argument {name!r}{meant}")
+    slots: Slots = {"tracer": TracerOpenTelemetry(), "log": LogStructlog(level)}
+    slots.update(providers)
+    return Config(**slots)
 
 
 def _metrics(registry: CollectorRegistry | None, buckets: Sequence[float]) -> Metrics | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from dotflow.core.user_objects import exactly_text, guarded, name_of
+
 _PLAIN: Final = frozenset({str, int, float, bool, bytes, type(None)})
 _KINDS: Final[dict[type, Any]] = {str: str.__str__, int: int, float: float, bytes: bytes}
 
@@ -18,27 +20,30 @@ def plain(value: Any, depth: int = _DEPTH) -> Any:
 
     Lists, tuples and dictionaries are gone into; other containers are told by their text.
     """
-    if type(value) in _PLAIN:
+    kind = type(value)
+    if type(kind) is type and kind in _PLAIN:
         return value
-    for kind, bare in _KINDS.items():
-        if isinstance(value, kind):
+    for base, bare in _KINDS.items():
+        if issubclass(kind, base):
             return bare(value)  # a member of an enumeration, say
-    is_small = depth > 0 and isinstance(value, (list, tuple, Mapping)) and len(value) <= _MOST
+    items, _ = guarded(lambda: _items(value, depth))
+    return _text(value) if items is None else items
+
+
+def _items(value: Any, depth: int) -> Any:
+    kind = type(value)
+    is_small = depth > 0 and issubclass(kind, (list, tuple, Mapping)) and len(value) <= _MOST
     if not is_small:
-        return _text(value)
-    if isinstance(value, Mapping):
-        return {_text(key): plain(each, depth - 1) for key, each in value.items()}
-    items = [plain(each, depth - 1) for each in value]
-    return items if isinstance(value, list) else tuple(items)
+        return None
+    if issubclass(kind, (list, tuple)):
+        items = [plain(each, depth - 1) for each in value]
+        return items if issubclass(kind, list) else tuple(items)
+    return {_text(key): plain(each, depth - 1) for key, each in value.items()}
 
 
 def _text(value: Any) -> str:
-    if type(value) is str:
-        return value
-    try:
-        return str(value)
-    except Exception:  # noqa: BLE001 - of an object of the user's
-        return f"<{type(value).__qualname__} without a text>"
+    text, _ = guarded(lambda: str(value))
+    return f"<{name_of(type(value))} without a text>" if text is None else exactly_text(text)
 
 
 def printable(text: str) -> str:

@@ -9,6 +9,8 @@ from logging import DEBUG, ERROR, INFO, WARNING
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow.abc.noop import noop
+from dotflow.core.exception import InvalidOption
+from dotflow.core.user_objects import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,6 +24,22 @@ if TYPE_CHECKING:
 LEVELS: Final = {"DEBUG": DEBUG, "INFO": INFO, "WARNING": WARNING, "ERROR": ERROR}
 
 _NAMES: Final = {number: name for name, number in LEVELS.items()}
+
+
+def level_of(level: object) -> int:
+    """Return the number of a level that is given as a name, in any case, or as a number.
+
+    An unknown name means `INFO`.
+
+    Raises:
+        InvalidOption: It is neither.
+    """
+    if isinstance(level, int) and not isinstance(level, bool):
+        return level
+    if not isinstance(level, str):
+        names = ", ".join(LEVELS)
+        raise InvalidOption("level", level, f"use one of {names}, or a number of logging")
+    return LEVELS.get(level.upper(), INFO)
 
 
 class LogRecordError(NamedTuple):
@@ -173,7 +191,7 @@ class Log(ABC):
 def _simple_text(level: int, facts: Mapping[str, Any]) -> str:
     task = facts.get("task")
     if task is None:
-        return str(dict(facts))
+        return text_of(dict(facts))
     text = f"ID {task.workflow_id} - {task.task_id} - {task.status}"
     # A task of the user's own, written for 1.x, has no name.
     name = getattr(task, "name", None)
@@ -227,4 +245,4 @@ def _encode() -> Callable[[object], str]:
     # Here, because `import dotflow` does without it; once, because making one takes long.
     from json import JSONEncoder  # noqa: PLC0415
 
-    return JSONEncoder(default=str).encode
+    return JSONEncoder(default=text_of).encode

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dotflow.core.dotflow import DotFlow
     from dotflow.core.task import Task
 
 
@@ -13,7 +14,7 @@ class Server(ABC):
     """Told of workflows and tasks. An error in a hook is logged and never reaches the run."""
 
     @abstractmethod
-    def create_workflow(self, workflow: Any) -> None:
+    def create_workflow(self, workflow: DotFlow) -> None:
         """A `DotFlow` with a generated id was made; it is passed itself."""
 
     @abstractmethod

@@ -18,12 +18,11 @@ from dotflow.core.exception import (
     InvalidOption,
     InvalidWorkflowFactory,
     WorkflowFlagConflict,
-    place_of,
-    text_of,
 )
 from dotflow.core.modes import MODES
-from dotflow.core.module import import_object
+from dotflow.core.module import import_object, place_of
 from dotflow.core.types import TypeStorage
+from dotflow.core.user_objects import text_of
 from dotflow.providers.storage_default import StorageDefault
 from dotflow.settings import Settings
 
@@ -196,13 +195,7 @@ class Chosen(NamedTuple):
             raise InvalidOption("--storage", self.storage, f"use one of {', '.join(_STORAGES)}")
         from dotflow.providers.storage_file import StorageFile  # noqa: PLC0415 - where it is used
 
-        folder = Settings.START_PATH if self.path is None else self.path
-        try:
-            return StorageFile(path=folder)
-        except OSError as error:
-            raise InvalidOption(
-                "--path", str(folder), f"no folder can be made there: {error}"
-            ) from error
+        return StorageFile(path=Settings.START_PATH if self.path is None else self.path)
 
     def _of_steps(self) -> DotFlow:
         flow = DotFlow(workflow_id=self.workflow_id, name=self.name)

@@ -14,7 +14,9 @@ from typer.main import get_command as command_of
 from dotflow import __version__
 from dotflow.cli.commands import overview, page
 from dotflow.cli.output import COMPLETED, FAILED, INTERRUPTED, WRONG_USE, tell
-from dotflow.core.exception import DotflowError, place_of, text_of
+from dotflow.core.exception import DotflowError
+from dotflow.core.module import place_of
+from dotflow.core.user_objects import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

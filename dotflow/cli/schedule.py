@@ -30,7 +30,7 @@ from dotflow.cli.flow import (
 from dotflow.cli.output import COMPLETED, INTERRUPTED, TERMINATED, tell
 from dotflow.cli.report import Output
 from dotflow.cli.start import leave_at_once
-from dotflow.core.options import check_run_options
+from dotflow.core.modes import check_run_options
 from dotflow.core.types import TypeOverlap
 from dotflow.providers.scheduler_cron import SchedulerCron
 

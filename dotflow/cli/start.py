@@ -29,7 +29,7 @@ from dotflow.cli.flow import (
 )
 from dotflow.cli.output import COMPLETED, FAILED, INTERRUPTED, TERMINATED, Terminated, tell
 from dotflow.cli.report import Output
-from dotflow.core.options import check_run_options
+from dotflow.core.modes import check_run_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import sys
-from functools import WRAPPER_ASSIGNMENTS
+from functools import WRAPPER_ASSIGNMENTS, partial
 from itertools import count
-from types import CoroutineType, FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, Generic
 
-from dotflow.core.arguments import refuse_unknown
 from dotflow.core.context import Context, uuid_or_none
 from dotflow.core.exception import MissingActionDecorator
 from dotflow.core.retry import RetryPolicy
-from dotflow.core.signatures import own_parameters, parameters_of
+from dotflow.core.signatures import own_parameters, parameters_of, refuse_unknown
+from dotflow.core.unfinished import finished
+from dotflow.core.user_objects import (
+    PLAIN,
+    attribute_of,
+    defined_by,
+    exactly_text,
+    is_a,
+    name_of,
+    namespace_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,11 +49,19 @@ _CALL_KEYWORDS: Final = {"task", INITIAL, PREVIOUS}
 # their definition also where the class travelled to another process, which loses it.
 _numbers = count()
 
-_CO_COROUTINE = 0x80  # inspect.CO_COROUTINE
+_CO_VARARGS: Final = 0x04  # of `inspect`
+_CO_ASYNC: Final = 0x80 | 0x200  # of `inspect`: CO_COROUTINE, CO_ASYNC_GENERATOR
+
+# How many wrappers of a function are looked through: an object may wrap itself.
+_MOST_WRAPPERS: Final = 100
+
+_NAMES: Final = ("__module__", "__name__", "__qualname__")
+
+_ABSENT: Final = object()
 
 
 class Action(Generic[Params, Returned_co]):
-    """A step: a function, coroutine function or class, with how it is to be tried.
+    """A step: a function, coroutine or generator function, or class; and how it is to be tried.
 
     Used as `@action` or `@action(retry=3, ...)`. A function gets `initial_context` and
     `previous_context`, each a `Context`, exactly where it has a parameter of that name.
@@ -62,6 +79,7 @@ class Action(Generic[Params, Returned_co]):
         params: The names of the parameters that can be passed by keyword.
         unmet: The first parameter without a default that no workflow passes, after the name of
             the function that has it; None where there is none.
+        is_step: Whether a workflow can run it.
 
     Raises:
         InvalidOption: An option is negative, or of another type.
@@ -94,6 +112,7 @@ class Action(Generic[Params, Returned_co]):
         self.backoff = backoff
         self.params: tuple[str, ...] = ()
         self.unmet: tuple[str, str] | None = None
+        self.is_step = False
         self.wants_initial = self.wants_previous = False
         self.func = None
         if func is not None:
@@ -105,23 +124,27 @@ class Action(Generic[Params, Returned_co]):
         self.func = func
         self.params = parameters_of(func)
         self.unmet = _unmet(func, self.name)
+        self.is_step = self.unmet is None
         self.wants_initial = INITIAL in self.params
         self.wants_previous = PREVIOUS in self.params
         for name in WRAPPER_ASSIGNMENTS:
-            if hasattr(func, name):
-                setattr(self, name, getattr(func, name))
+            found = _attribute(func, name, _ABSENT)
+            if found is not _ABSENT and (type(found) is str or name not in _NAMES):
+                setattr(self, name, found)
         self.__wrapped__ = func
 
     @property
     def name(self) -> str:
         """The name of the function or class."""
-        return getattr(self.func, "__name__", None) or type(self.func).__name__
+        name = _attribute(self.func, "__name__")
+        text = exactly_text(name) if is_a(name, str) else ""
+        return text or name_of(type(self.func))
 
     @property
     def is_coroutine(self) -> bool:
-        """Whether the step is an `async def` function."""
-        code = getattr(self.func, "__code__", None)
-        return code is not None and bool(code.co_flags & _CO_COROUTINE)
+        """Whether the step is an `async def` function, be it a generator."""
+        code = _code_of(self.func)
+        return code is not None and bool(code.co_flags & _CO_ASYNC)
 
     def with_func(self, func: Callable[..., Any]) -> Action:
         """Return an action with the same options around another function."""
@@ -166,7 +189,7 @@ class Action(Generic[Params, Returned_co]):
     def _decorate(self, func: Any = None, *args: Any, **kwargs: Any) -> Action:
         if func is None or args or kwargs:
             raise MissingActionDecorator
-        if isinstance(func, Action) and func.func is not None:
+        if is_a(func, Action) and func.func is not None:
             func = func.func
         return self.with_func(func)
 
@@ -177,13 +200,19 @@ class Action(Generic[Params, Returned_co]):
         return Context(self.run(initial_context, previous_context), *ids)
 
     def run(self, initial: object = None, previous: object = None) -> Any:
-        """Call the function with the contexts that it wants; return the bare value."""
+        """Call the function with the contexts that it wants; return the bare value.
+
+        A coroutine that it returns is run to its end, whatever made it; of a generator, which is
+        run likewise, the value is the list of what it yielded.
+        """
         func: Any = self.func
         if not (self.wants_initial or self.wants_previous):
             value = func()
         else:
             value = func(**self._wanted(initial, previous))
-        return _finished(value) if type(value) is CoroutineType else value
+        kind = type(value)
+        # Most values are plain. A class's own metaclass may have any idea of being in a set.
+        return value if type(kind) is type and kind in PLAIN else finished(value)
 
     def _wanted(self, initial: object, previous: object) -> dict[str, Context]:
         wanted = {}
@@ -217,12 +246,40 @@ def _remade(number: int, func: Callable[..., Any], *options: Any) -> Action:
 
 
 def takes_self(action: Action) -> bool:
-    """Tell whether a method's first parameter is the instance."""
-    code = getattr(action.func, "__code__", None)
-    if not isinstance(action.func, FunctionType) or code is None:
+    """Return whether a method's first parameter is the instance.
+
+    Wrappers are looked through, as for the names of the parameters.
+    """
+    function: Any = action.func
+    for _ in range(_MOST_WRAPPERS):
+        if type(function) is MethodType:
+            return False
+        inner = _attribute(function, "__wrapped__")
+        if inner is None:
+            break
+        function = inner
+    code = _attribute(function, "__code__")
+    if type(code) is not CodeType or defined_by(type(function), "__get__") is None:
         return False
-    first = code.co_varnames[: code.co_argcount][:1]
-    return bool(first) and first[0] not in (INITIAL, PREVIOUS)
+    if not code.co_argcount:
+        return bool(code.co_flags & _CO_VARARGS)
+    return code.co_varnames[0] not in (INITIAL, PREVIOUS)
+
+
+def _code_of(func: Any) -> CodeType | None:
+    while type(func) in (partial, MethodType):
+        func = func.func if type(func) is partial else func.__func__
+    if type(func) is not FunctionType:
+        called = defined_by(type(func), "__call__")  # of an instance
+        func = called if type(called) is FunctionType else func
+    code = _attribute(func, "__code__")
+    return code if type(code) is CodeType else None
+
+
+def _attribute(func: object, name: str, default: Any = None) -> Any:
+    if type(func) is FunctionType or type(func) is MethodType:
+        return getattr(func, name, default)  # whose own code that runs
+    return attribute_of(func, name, default)
 
 
 def _wrong_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
@@ -242,18 +299,12 @@ def _unmet(func: Callable[..., Any], name: str) -> tuple[str, str] | None:
                 return name, parameter
     # The methods of a class that is a step are known by now; those that have an instance of
     # it as `self` get it.
-    for method in vars(func).values() if isinstance(func, type) else ():
-        if isinstance(method, Action) and method.func is not None and takes_self(method):
+    for method in namespace_of(func).values() if is_a(func, type) else ():
+        if is_a(method, Action) and method.func is not None and takes_self(method):
             unmet = _unmet(MethodType(method.func, func), f"{name}.{method.name}")
             if unmet is not None:
                 return unmet
     return None
-
-
-def _finished(coroutine: CoroutineType[Any, Any, Any]) -> Any:
-    from dotflow.core.coroutine import run_coroutine  # noqa: PLC0415 - asyncio is slow to import
-
-    return run_coroutine(coroutine)
 
 
 def _is_found_by_name(action: Action) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dotflow.core.copies import own_context
 from dotflow.core.failure import Failure
 from dotflow.core.limit import Limit
 from dotflow.core.scopes import within
 from dotflow.core.steps import actions_of, run_methods
+from dotflow.core.user_objects import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,6 +35,8 @@ class Attempt(NamedTuple):
         timeout: Seconds, 0 for no limit.
         scopes: What is entered around the step, in this process.
         number: Which attempt of the task this is, from 1.
+        copies: Whether the step gets copies of the contexts, because the values are needed again
+            as they are; what travels to a worker is a copy as it is.
         remote: What is entered around the step in a worker, by slot.
     """
 
@@ -44,6 +48,7 @@ class Attempt(NamedTuple):
     timeout: float
     scopes: Sequence[Scope] = ()
     number: int = 1
+    copies: bool = False
     remote: Mapping[str, RemoteScope] = _NO_SCOPES
 
 
@@ -105,10 +110,14 @@ def _limited(attempt: Attempt) -> Any:
 
 
 def _run(attempt: Attempt) -> Any:
-    value = attempt.step.run(attempt.initial, attempt.previous)
-    if type(value).__module__ == "builtins":
+    initial, previous = attempt.initial, attempt.previous
+    if attempt.copies:
+        initial, previous = own_context(initial), own_context(previous)
+    value = attempt.step.run(initial, previous)
+    kind = type(value)
+    if type(kind) is type and kind in PLAIN:
         return value  # no class step: most values are plain ones
     actions = actions_of(value)
     if not actions:
         return value
-    return run_methods(actions, attempt.initial, attempt.previous, attempt.scopes)
+    return run_methods(actions, initial, previous, attempt.scopes)

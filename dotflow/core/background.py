@@ -9,6 +9,9 @@ import threading
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
+from dotflow.core.failure import drop_tracebacks
+from dotflow.core.user_objects import exc_info_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -46,9 +49,10 @@ def start_in_background(run: Callable[[], None], name: str) -> threading.Thread:
 def _guarded(run: Callable[[], None], ended: threading.Event) -> None:
     try:
         run()
-    except BaseException:
+    except BaseException as error:
         # There is no caller to raise to: the run's record and callbacks told it.
-        _logger.exception("a background run ended with an error")
+        _logger.exception("a background run ended with an error", exc_info=exc_info_of(error))
+        drop_tracebacks([error], keep=None)
     finally:
         ended.set()
         _pending.discard(ended)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.context import Context
 from dotflow.core.exception import InputChangedError, UnstableInput
-from dotflow.core.fingerprint import fingerprint_of, read_fingerprint, write_fingerprint
+from dotflow.core.fingerprint import fingerprint_of, fp_key, read_fingerprint, write_fingerprint
 from dotflow.core.ids import fresh_id
 from dotflow.core.keys import RUN_RECORD, prefix_of
 from dotflow.core.types.input_change import TypeInputChange
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dotflow.abc.storage import Storage
     from dotflow.core.task.model import Task
@@ -32,11 +32,15 @@ class Checkpoints:
     Args:
         storage: Where they are.
         workflow_id: Whose they are.
+
+    Attributes:
+        keys: Where the record is.
     """
 
     def __init__(self, storage: Storage, workflow_id: Any) -> None:
         self._storage = storage
         self._workflow_id = workflow_id
+        self.keys = [fp_key(workflow_id), self._key(0)]
         self._begin_record(None, sole=True)
 
     def _begin_record(self, fingerprint: str | None, *, sole: bool) -> None:
@@ -48,11 +52,12 @@ class Checkpoints:
             "finished": False,
             "fingerprint": fingerprint,
             "carrier": None,
-            # Task id -> whether it has a value other than None.
+            # Task id -> whether it has a value other than None; None: it is to be run again.
             "completed": {},
         }
         # The first piece is the head, so that most workflows have one record.
         self._pieces: list[dict[str, Any]] = [self._head]
+        self._was_found = False
 
     @property
     def carrier(self) -> Mapping[str, str] | None:
@@ -80,13 +85,14 @@ class Checkpoints:
         return found
 
     def _take_over(self, head: dict[str, Any]) -> None:
+        self._was_found = True
         self._head = {**head, "completed": dict(head["completed"])}
         self._pieces = [self._head]
         while True:
             piece = self._storage.get(key=self._key(len(self._pieces))).storage
             if not isinstance(piece, dict) or piece.get("epoch") != self._head["epoch"]:
                 break
-            self._pieces.append({**piece, "completed": dict(piece["completed"])})
+            self._add_piece(dict(piece["completed"]))
 
     def forget(self, fingerprint: str | None) -> None:
         """Remove what earlier runs left."""
@@ -112,13 +118,28 @@ class Checkpoints:
 
     def note(self, task: Task) -> None:
         """Write that a task completed."""
-        if self._has_value(task) is not None:
-            return  # it was restored
-        if len(self._pieces[-1]["completed"]) >= _PIECE:
-            self._pieces.append({"epoch": self._head["epoch"], "completed": {}})
-        has_value = task.current_context.storage is not None
-        self._pieces[-1]["completed"][task.task_id] = has_value
-        self._post(len(self._pieces) - 1)
+        piece = self._piece_of(task)
+        if piece is None or not task.restored:
+            self._post(self._write(task, piece, task.current_context.storage is not None))
+
+    def run_again(self, tasks: Iterable[Task]) -> None:
+        """Write that tasks are to be run again, whatever earlier runs made of them."""
+        changed = set()
+        for task in tasks:
+            piece = self._piece_of(task)
+            # Without a record of the earlier run, every context in the storage is one.
+            if piece is not None or not self._was_found:
+                changed.add(self._write(task, piece, None))
+        for piece in sorted(changed):
+            self._post(piece)
+
+    def _write(self, task: Task, piece: int | None, has_value: bool | None) -> int:
+        if piece is None:
+            if len(self._pieces[-1]["completed"]) >= _PIECE:
+                self._add_piece({})
+            piece = len(self._pieces) - 1
+        self._pieces[piece]["completed"][task.task_id] = has_value
+        return piece
 
     def finish(self, *, completed: bool) -> None:
         """Write that the run has ended."""
@@ -129,15 +150,22 @@ class Checkpoints:
         """Give the context of a task that completed before, or None where it did not."""
         context = storage.get(key=storage.key(task=task))
         found = context.storage is not None
-        has_value = self._has_value(task)
-        counts = (found and self._head["sole"]) if has_value is None else (found or not has_value)
+        piece = self._piece_of(task)
+        if piece is None:
+            counts = found and self._head["sole"]
+        else:
+            has_value = self._pieces[piece]["completed"][task.task_id]
+            counts = has_value is not None and (found or not has_value)
         return Context(context) if counts else None
 
-    def _has_value(self, task: Task) -> bool | None:
-        for piece in self._pieces:
-            has_value: bool | None = piece["completed"].get(task.task_id)
-            if has_value is not None:
-                return has_value
+    def _add_piece(self, completed: dict[str, bool | None]) -> None:
+        self.keys.append(self._key(len(self._pieces)))
+        self._pieces.append({"epoch": self._head["epoch"], "completed": completed})
+
+    def _piece_of(self, task: Task) -> int | None:
+        for number, piece in enumerate(self._pieces):
+            if task.task_id in piece["completed"]:
+                return number
         return None
 
     def _post(self, piece: int) -> None:

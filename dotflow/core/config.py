@@ -13,8 +13,11 @@ from dotflow.abc.scheduler import Scheduler
 from dotflow.abc.server import Server
 from dotflow.abc.storage import Storage
 from dotflow.abc.tracer import Tracer
+from dotflow.core.checks import instance_hint
 from dotflow.core.exception import InvalidOption, NotCallableObject
 from dotflow.core.once import once
+from dotflow.core.signatures import strict_arguments
+from dotflow.core.user_objects import repr_of
 from dotflow.providers.executor_local import shared_executor
 from dotflow.providers.log_default import LogDefault
 from dotflow.providers.metrics_default import MetricsDefault
@@ -25,19 +28,52 @@ from dotflow.providers.storage_default import StorageDefault
 from dotflow.providers.tracer_default import TracerDefault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from concurrent import futures
+
+    from dotflow.core.options import Slots
 
 _OTHER_EXECUTORS: Final = (
     " or of concurrent.futures.Executor (with Dask ExecutorDask(address) or client.get_executor())"
 )
+_INTERFACES: Final[Mapping[str, type]] = {
+    "storage": Storage,
+    "notify": Notify,
+    "log": Log,
+    "server": Server,
+    "scheduler": Scheduler,
+    "tracer": Tracer,
+    "metrics": Metrics,
+    "executor": Executor,
+}
 
 # Providers by slot, in place of the default ones; see `default_providers`.
 _defaults: dict[str, Any] = {}
 
 
 class Config:
-    """Which provider serves each slot; None gives the default one.
+    """The providers of a workflow, one for each slot; None gives the default one.
+
+    Each slot is an attribute as well. The providers named here are imported from
+    `dotflow.providers`; one of your own is a subclass of the slot's interface in `dotflow.abc`.
+
+    Args:
+        storage: Keeps what tasks returned, for the tasks after them and for a resumed run.
+            `StorageDefault`, in memory, unless given; `StorageFile` keeps files.
+        notify: Is called at each change of a task's status. `NotifyDefault` does nothing.
+        log: Writes what happens. `LogDefault` writes lines to stderr or a file; `LogStructlog`
+            writes events with the ids of runs and traces, as JSON.
+        server: Is called when workflows and tasks are made and change. `ServerDefault` reports
+            them by HTTP where a server is configured, and does nothing elsewhere.
+        scheduler: Calls a workflow again and again. `SchedulerDefault` never does;
+            `SchedulerCron` does by a cron expression.
+        tracer: Makes spans of runs, tasks and attempts. `TracerDefault` makes none;
+            `TracerOpenTelemetry` makes those of OpenTelemetry.
+        metrics: Counts and measures. `MetricsDefault` does not; `MetricsPrometheus` and
+            `MetricsOpenTelemetry` do.
+        executor: Runs the steps of the mode `parallel`. Worker processes of this machine,
+            shared by all configurations, unless given; `ExecutorLocal` has processes of its
+            own, `ExecutorDask` a Dask cluster, and any `concurrent.futures.Executor` will do.
 
     Attributes:
         reported: The (provider, hook) pairs whose first error was logged.
@@ -46,6 +82,7 @@ class Config:
         NotCallableObject: A value is no instance of the slot's interface.
     """
 
+    @strict_arguments
     def __init__(
         self,
         storage: Storage | None = None,
@@ -57,14 +94,14 @@ class Config:
         metrics: Metrics | None = None,
         executor: Executor | futures.Executor | None = None,
     ) -> None:
-        self.storage: Storage = _slot("storage", storage, Storage, StorageDefault)
-        self.notify: Notify = _slot("notify", notify, Notify, NotifyDefault)
-        self.log: Log = _slot("log", log, Log, LogDefault)
-        self.server: Server = _slot("server", server, Server, ServerDefault)
-        self.scheduler: Scheduler = _slot("scheduler", scheduler, Scheduler, SchedulerDefault)
-        self.tracer: Tracer = _slot("tracer", tracer, Tracer, TracerDefault)
-        self.metrics: Metrics = _slot("metrics", metrics, Metrics, MetricsDefault)
-        self.executor: Executor = _slot("executor", _adapted(executor), Executor, shared_executor)
+        self.storage: Storage = _slot("storage", storage, StorageDefault)
+        self.notify: Notify = _slot("notify", notify, NotifyDefault)
+        self.log: Log = _slot("log", log, LogDefault)
+        self.server: Server = _slot("server", server, ServerDefault)
+        self.scheduler: Scheduler = _slot("scheduler", scheduler, SchedulerDefault)
+        self.tracer: Tracer = _slot("tracer", tracer, TracerDefault)
+        self.metrics: Metrics = _slot("metrics", metrics, MetricsDefault)
+        self.executor: Executor = _slot("executor", _adapted(executor), shared_executor)
         self.reported: set[tuple[str, str]] = set()
 
 
@@ -120,14 +157,40 @@ def _adapted(executor: Any) -> Any:
     return ExecutorFutures(executor)
 
 
-def _slot(name: str, value: Any, interface: type, default: Callable[[], Any]) -> Any:
+def check_slots(given: Slots) -> None:
+    """Check what is to be passed to `Config`, without making anything.
+
+    Raises:
+        NotCallableObject: A value is no instance of its slot's interface.
+    """
+    for name, value in given.items():
+        _check_slot(name, _adapted(value) if name == "executor" else value)
+
+
+def _slot(name: str, value: Any, default: Callable[[], Any]) -> Any:
     if value is None:
         value = _defaults.get(name)
     if value is None:
         return default()
-    if not isinstance(value, interface):
-        other = _OTHER_EXECUTORS if interface is Executor else ""
-        kind = f"{interface.__module__}.{interface.__qualname__}"
-        expected = f"an instance of {kind}{other}, not {value!r}"
-        raise NotCallableObject(name, expected)
+    _check_slot(name, value)
     return value
+
+
+def _check_slot(name: str, value: Any) -> None:
+    interface = _INTERFACES[name]
+    if value is None or isinstance(value, interface):
+        return
+    other = _OTHER_EXECUTORS if interface is Executor else ""
+    kind = f"{interface.__module__}.{interface.__qualname__}"
+    raise NotCallableObject(name, f"an instance of {kind}{other}, not {_described(value)}")
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, type):
+        # One of `concurrent.futures` has no more than the name of its method to be known by.
+        is_provider = issubclass(value, tuple(_INTERFACES.values())) or hasattr(value, "submit")
+        return f"{value!r}; {instance_hint(value)}" if is_provider else repr(value)
+    for slot, interface in _INTERFACES.items():
+        if isinstance(value, interface):
+            return f"{repr_of(value)}, which is for {slot}="
+    return repr_of(value)

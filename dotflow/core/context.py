@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from dotflow.core.user_objects import repr_of, whole_repr_of
+
 
 class Context:
     """A value with the ids of the task and workflow that it belongs to.
@@ -36,7 +38,7 @@ class Context:
         task_id: str | None = "",
         workflow_id: UUID | str | None = None,
     ) -> None:
-        if isinstance(storage, Context):
+        if issubclass(type(storage), Context):
             self._time = storage._time
             self._task_id = storage._task_id
             self._workflow_id = storage._workflow_id
@@ -57,7 +59,7 @@ class Context:
     @classmethod
     def of(cls, value: object) -> Context:
         """Give `value` itself where it is a `Context`, else wrap it in one."""
-        return value if isinstance(value, Context) else cls(value)
+        return value if issubclass(type(value), Context) else cls(value)  # type: ignore[return-value] # which mypy does not see
 
     @property
     def time(self) -> datetime:
@@ -78,7 +80,7 @@ class Context:
     @task_id.setter
     def task_id(self, value: str | None) -> None:
         if value is not None and not isinstance(value, str):
-            raise TypeError(f"task_id must be a str or None, not {value!r}")
+            raise TypeError(f"task_id must be a str or None, not {repr_of(value)}")
         self._task_id = value
 
     @property
@@ -91,7 +93,7 @@ class Context:
         if isinstance(value, str):
             value = _uuid(value)
         elif value is not None and not isinstance(value, UUID):
-            raise TypeError(f"workflow_id must be a UUID, its text or None, not {value!r}")
+            raise TypeError(f"workflow_id must be a UUID, its text or None, not {repr_of(value)}")
         self._workflow_id = value
 
     @property
@@ -101,13 +103,13 @@ class Context:
 
     @storage.setter
     def storage(self, value: Any) -> None:
-        if isinstance(value, Context):
+        if issubclass(type(value), Context):
             Context.__init__(self, value)
         else:
             self._storage = value
 
     def __repr__(self) -> str:
-        return f"Context(storage={self._storage!r}, task_id={self._task_id!r})"
+        return f"Context(storage={whole_repr_of(self._storage)}, task_id={self._task_id!r})"
 
 
 def _uuid(text: str) -> UUID:

@@ -1,4 +1,4 @@
-"""Runs a coroutine to its end from plain code. Imported only when a step is one."""
+"""Runs coroutines to their end from plain code. Imported only when a step is one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dotflow.core.limit import current_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -60,3 +60,37 @@ def _in_thread(function: Callable[[], Any]) -> Any:
     if raised:
         raise raised[0]
     return result[0]
+
+
+def run_awaitable(value: Awaitable[Any]) -> Any:
+    """Run a coroutine, or what can be awaited like one, to its end and return its value."""
+    ended: list[tuple[Any, BaseException | None]] = []
+    run_coroutine(_noted(value, ended))
+    result, error = ended.pop()
+    if error is None:
+        return result
+    try:
+        raise error
+    finally:
+        del error  # which holds this frame
+
+
+def run_async_generator(generator: AsyncIterable[Any]) -> list[Any]:
+    """Run an asynchronous generator to its end and return the list of what it yielded."""
+    items: list[Any] = run_awaitable(_listed(generator))
+    return items
+
+
+async def _noted(value: Awaitable[Any], ended: list[tuple[Any, BaseException | None]]) -> None:
+    # Not by way of the loop's task, of which asyncio shows the result with `repr`, and asks the
+    # error for its `__class__`; where that raises it waits for ever.
+    try:
+        ended.append((await value, None))
+    except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - raised outside of the loop
+        ended.append((None, error))
+
+
+async def _listed(generator: AsyncIterable[Any]) -> list[Any]:
+    return [item async for item in generator]

@@ -7,21 +7,17 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from dotflow.core.arguments import refuse_unknown, strict_arguments
 from dotflow.core.checkpoint import Checkpoints
+from dotflow.core.checks import check_text
 from dotflow.core.config import Config, check_config
 from dotflow.core.exception import MissingScheduler, RunInProgress
 from dotflow.core.hooks import call
 from dotflow.core.locks import fork_safe_lock
-from dotflow.core.options import (
-    RunOptions,
-    check_run_options,
-    check_text,
-    check_workflow_id,
-)
-from dotflow.core.signatures import parameters_of
+from dotflow.core.modes import RUN_OPTIONS, check_run_options, check_workflow_id
+from dotflow.core.signatures import parameters_of, refuse_unknown, strict_arguments
 from dotflow.core.task import TaskBuilder
 from dotflow.core.workflow import Manager
+from dotflow.core.writer import release_entries
 from dotflow.providers.scheduler_default import SchedulerDefault
 
 if TYPE_CHECKING:
@@ -29,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Never, Unpack
 
     from dotflow.core.context import Context
+    from dotflow.core.options import RunOptions
     from dotflow.core.task import Task
 
 # Arguments of `Manager` and of others that belong elsewhere here.
@@ -71,7 +68,7 @@ class DotFlow:
     ) -> None:
         check_config(config)
         check_workflow_id(workflow_id)
-        check_text("name", name)
+        check_text("name", name, optional=True, blank=True)
         given = workflow_id or os.environ.get("WORKFLOW_ID")
         self.config = Config() if config is None else config
         self.workflow_id: Any = given or uuid4()
@@ -81,7 +78,7 @@ class DotFlow:
         self._manager: Manager | None = None
         # The tasks of the last tick of a schedule, once there was one.
         self._ticked: list[Task] | None = None
-        self._ticking = 0
+        self._ticking = 0  # how many ticks run that have the queue's ids: none or one
         self._lock = fork_safe_lock()
         if not given:
             call(self.config, "server", "create_workflow", workflow=self)
@@ -103,7 +100,7 @@ class DotFlow:
             InvalidOnInputChange: There is no such policy.
             InvalidOption: Another option has a value that it cannot have.
             NotCallableObject: A callback cannot be called with `tasks=`.
-            RunInProgress: Another call is running the tasks at this moment.
+            RunInProgress: Another call, or a tick of a schedule, is running at this moment.
             TypeError: There is no such option.
             UnstableInput: The input of a resumed run has no fingerprint, and none was given.
         """
@@ -112,8 +109,8 @@ class DotFlow:
         manager: Manager | None = None
         try:
             with self._lock:
-                ran = self._manager
-                if ran is not None and not self._may_run(ran, options):
+                ran = self._ran_already(options)
+                if ran is not None:
                     _logger.warning(
                         "workflow %s ran already, and its queue is unchanged: nothing is run. "
                         "Add tasks, or start a new DotFlow.",
@@ -129,13 +126,16 @@ class DotFlow:
             raise
         return manager
 
-    def _may_run(self, ran: Manager, options: RunOptions) -> bool:
-        changed = ran.tasks != self.task.queue
-        if ran.is_running:
-            if changed or not hasattr(ran, "thread"):
-                raise RunInProgress(self.name)
-            return False
-        return changed or ran.interrupted or (options.get("resume", False) and ran.failed)
+    def _ran_already(self, options: RunOptions) -> Manager | None:
+        """Return the Manager of the run that is not to be run again, if there was one."""
+        ran = self._manager
+        is_changed = ran is None or ran.tasks != self.task.queue
+        is_running = ran is not None and ran.is_running
+        if self._ticking or (is_running and (is_changed or not hasattr(ran, "thread"))):
+            raise RunInProgress(self.name)
+        if ran is None or is_changed or ran.interrupted:
+            return None
+        return None if options.get("resume") and ran.failed else ran
 
     def schedule(self, *positional: Never, **options: Unpack[RunOptions]) -> Any:
         """Pass the workflow to the scheduler, which runs the queue anew at each tick.
@@ -165,19 +165,17 @@ class DotFlow:
         return scheduler.start(workflow=self._tick, **options)
 
     def _tick(self, **options: Unpack[RunOptions]) -> Manager:
+        # Beside another run, whose ids and checkpoints these are, a tick has ids of its own.
         with self._lock:
-            alone = self._ticking == 0
-            self._ticking += 1
+            alone = not self._ticking and (self._manager is None or not self._manager.is_running)
+            self._ticking += alone
         try:
+            if not alone or (options.get("resume") and self._completed_before()):
+                options["resume"] = False
             tasks = self.task.copies(same_ids=alone)
+            manager = self._prepared(tasks, options, keep=self._is_named and alone)
             if alone:
                 self._ticked = tasks
-                if options.get("resume") and self._completed_before():
-                    options["resume"] = False
-            else:
-                # Beside another tick, whose checkpoints these are.
-                options["resume"] = False
-            manager = self._prepared(tasks, options, keep=self._is_named and alone)
             manager.execute()
             if hasattr(manager, "thread"):
                 # A scheduler allows or forbids runs at the same time by when a tick ends.
@@ -185,7 +183,7 @@ class DotFlow:
             return manager
         finally:
             with self._lock:
-                self._ticking -= 1
+                self._ticking -= alone
 
     def _completed_before(self) -> bool:
         return Checkpoints.read(self.config.storage, self.workflow_id).finished
@@ -193,7 +191,7 @@ class DotFlow:
     def _prepared(
         self, tasks: list[Task], options: RunOptions, *, keep: bool | None = None
     ) -> Manager:
-        return Manager(
+        manager = Manager(
             tasks=tasks,
             workflow_id=self.workflow_id,
             config=self.config,
@@ -202,6 +200,10 @@ class DotFlow:
             start=False,
             **options,
         )
+        before = self._ticked if tasks is self.task.queue else self.result_task()
+        if before and tasks:
+            release_entries(before, tasks, record=bool(options.get("resume")))
+        return manager
 
     def result_task(self) -> list[Task]:
         """Return the tasks."""
@@ -228,7 +230,7 @@ def _check_names(
             f"DotFlow.{method}() takes no positional argument, but got {len(positional)}: pass "
             f"options by name, as in {method}(mode='parallel')"
         )
-    known = [*RunOptions.__annotations__, *further]
+    known = [*RUN_OPTIONS, *further]
     for name in options:
         if name in _SET_ELSEWHERE and name not in known:
             where = _SET_ELSEWHERE[name]

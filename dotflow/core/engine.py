@@ -10,6 +10,8 @@ from dotflow.core.failure import INTERRUPTED, TIMEOUT, WORKER_LOST, Failure
 from dotflow.core.types.status import TypeStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dotflow.core.attempt import Outcome
     from dotflow.core.task.model import Task
     from dotflow.core.writer import TaskWriter
@@ -30,20 +32,24 @@ class Engine:
         self.keep_going = keep_going
         self._writer = writer
         self._resume = resume
+        # A later run may need what a step was given, though this one tries the step once.
+        self._repeatable = writer.keeps_checkpoints
         self._waiting: set[Task] = set()
 
-    def run_here(self, task: Task, before: Task | None) -> None:
-        """Run a task from beginning to end in this thread.
+    def run_here(self, chain: Sequence[Task], index: int, before: Task | None) -> None:
+        """Run a task of a chain from beginning to end in this thread.
 
         Args:
-            task: The task.
-            before: The task that hands its context on to this one, if any.
+            chain: The chain.
+            index: The task's place in it.
+            before: The task before it, where that has a context for this one.
 
         Raises:
             KeyboardInterrupt, SystemExit: The step raised it; the task has failed by then.
         """
+        task = chain[index]
         try:
-            if self.begin(task, before):
+            if self.begin(chain, index, before):
                 self._try_here(task)
         except BaseException as error:
             self.abort(task, error)
@@ -58,15 +64,18 @@ class Engine:
             time.sleep(delay)
             self.try_again(task)
         failure = outcome.failure
-        if failure is not None and failure.kind == INTERRUPTED and failure.exception:
+        if failure is None or failure.kind != INTERRUPTED:
+            return
+        if failure.exception is not None:
             raise failure.exception
 
-    def begin(self, task: Task, before: Task | None) -> bool:
-        """Restore a task, or start it; tell whether it is to be tried."""
+    def begin(self, chain: Sequence[Task], index: int, before: Task | None) -> bool:
+        """Restore a task of a chain, or start it; return whether it is to be tried."""
+        task = chain[index]
         writer = self._writer
         problem: Exception | None = None
         try:
-            if self._resume and writer.restore(task):
+            if self._resume and self._restore(chain, index):
                 return False
             if before is not None:
                 task._previous = writer.handed_on(before)
@@ -76,6 +85,16 @@ class Engine:
         if problem is not None:
             writer.fail(task, Failure.of(problem))
         return problem is None
+
+    def _restore(self, chain: Sequence[Task], index: int) -> bool:
+        if index and not chain[index - 1].restored:
+            return False  # what it was made from is made again
+        if self._writer.restore(chain[index]):
+            return True
+        # Written before the task runs: were the run killed after that, a later one would take
+        # what followed from the task's former value for what follows from the new one.
+        self._writer.run_again(chain[index + 1 :])
+        return False
 
     def attempt(self, task: Task) -> Attempt:
         """Give the next attempt of a task, to be performed in this process."""
@@ -90,6 +109,7 @@ class Engine:
             step.timeout,
             hooks.scopes(task, task.attempt) if hooks.has_scopes else (),
             task.retry_count + 1,
+            self._repeatable or step.retry > 1,
         )
 
     def remote_attempt(self, task: Task) -> Attempt:
@@ -104,6 +124,7 @@ class Engine:
             step.timeout,
             number=task.attempt,
             remote=self._writer.providers(task).hooks.remote_scopes(task, task.attempt),
+            copies=self._repeatable or step.retry > 1,
         )
 
     def settle(self, task: Task, outcome: Outcome) -> float | None:

@@ -5,6 +5,8 @@ Every message says what was wrong, with which value, and what to do.
 
 from __future__ import annotations
 
+from dotflow.core.user_objects import is_a, name_of, repr_of, text_of, traceback_of
+
 
 class DotflowError(Exception):
     """The root of every error that dotflow itself raises."""
@@ -14,7 +16,7 @@ class MissingActionDecorator(DotflowError):
     """A step was not made by `@action`."""
 
     def __init__(self, step: object = None) -> None:
-        given = "" if step is None else f" (given: {step!r})"
+        given = "" if step is None else f" (given: {repr_of(step)})"
         super().__init__(
             f"A step must be made with the @action decorator{given}. "
             "Decorate the function or class with `@action` and add that."
@@ -46,7 +48,7 @@ class ExecutionModeNotExist(DotflowError):
     def __init__(self, mode: object = None, allowed: tuple[str, ...] = ()) -> None:
         names = ", ".join(repr(name) for name in allowed)
         meant = _close_to(mode, allowed)
-        super().__init__(f"There is no execution mode {mode!r}{meant} Use one of: {names}.")
+        super().__init__(f"There is no execution mode {repr_of(mode)}{meant} Use one of: {names}.")
 
 
 class ImportModuleError(DotflowError):
@@ -60,14 +62,14 @@ class ImportModuleError(DotflowError):
             else "Write 'package.module:attribute' or 'package.module.attribute', "
             "importable from here."
         )
-        super().__init__(f"Cannot import {module!r}{because}. {hint}")
+        super().__init__(f"Cannot import {repr_of(module)}{because}. {hint}")
 
 
 class NotCallableObject(DotflowError):
     """A callback cannot be called, or a provider is of the wrong type."""
 
     def __init__(self, name: object = None, expected: str = "a callable") -> None:
-        super().__init__(f"{name!s} is not usable: expected {expected}.")
+        super().__init__(f"{text_of(name)} is not usable: expected {expected}.")
 
 
 class ModuleNotFound(DotflowError):
@@ -117,7 +119,7 @@ class InvalidOnInputChange(DotflowError):
 
     def __init__(self, value: object = None) -> None:
         super().__init__(
-            f"on_input_change={value!r} is not a policy. Use 'reuse', 'reset' or 'raise'."
+            f"on_input_change={repr_of(value)} is not a policy. Use 'reuse', 'reset' or 'raise'."
         )
 
 
@@ -127,7 +129,7 @@ class InvalidWorkflowFactory(DotflowError):
     def __init__(self, factory: object = None, reason: str = "") -> None:
         because = f" ({reason})" if reason else ""
         super().__init__(
-            f"{factory!s} is not a workflow factory{because}: it must be a callable without "
+            f"{text_of(factory)} is not a workflow factory{because}: it must be a callable without "
             "arguments that returns a DotFlow."
         )
 
@@ -145,7 +147,11 @@ class InvalidOption(DotflowError, ValueError):
     """An option has a value that it cannot have."""
 
     def __init__(self, option: str = "", value: object = None, expected: str = "") -> None:
-        super().__init__(f"{option}={value!r} is not valid: {expected}.")
+        super().__init__(f"{option}={repr_of(value)} is not valid: {expected}.")
+
+
+class WrongMoment(DotflowError, RuntimeError):
+    """A call came too early, too late, or a second time."""
 
 
 class UnstableInput(DotflowError):
@@ -156,7 +162,8 @@ class UnstableInput(DotflowError):
         from reprlib import repr as shown  # noqa: PLC0415 - for this message alone
 
         super().__init__(
-            f"No stable fingerprint can be made of {type(value).__qualname__} ({shown(value)}). "
+            f"No stable fingerprint can be made of {name_of(type(value))} "
+            f"({repr_of(value, shown)}). "
             "Pass start(fingerprint='...') with a text that changes when the input does."
         )
 
@@ -177,7 +184,7 @@ class ClusterUnusable(DotflowError):
     """A cluster does not answer, or refuses what dotflow needs of it."""
 
     def __init__(self, address: object = None, reason: object = "", hint: str = "") -> None:
-        why = str(reason).rstrip(".")
+        why = text_of(reason).rstrip(".")
         super().__init__(f"The Dask cluster at {address!s} cannot be used: {why}. {hint}".rstrip())
 
 
@@ -185,7 +192,7 @@ class ExecutorUnusable(DotflowError):
     """An executor takes no attempts: it was shut down, say."""
 
     def __init__(self, step: str = "", reason: object = "") -> None:
-        why = f"{reason!s} ({type(reason).__name__})".lstrip()
+        why = f"{text_of(reason)} ({name_of(type(reason))})".lstrip()
         super().__init__(
             f"The executor did not take {step}: {why}. "
             "Give Config(executor=...) one that is neither shut down nor broken."
@@ -221,7 +228,7 @@ class TaskError:
         if error is not None and not issubclass(type(error), BaseException):
             raise InvalidOption("error", error, "give an exception")
         self.attempt = attempt
-        self.exception = "" if error is None else type(error).__name__
+        self.exception = "" if error is None else name_of(type(error))
         self.message = "" if error is None else text_of(error)
         self.traceback = "" if error is None else traceback_of(error)
 
@@ -230,65 +237,9 @@ class TaskError:
 
 
 def _close_to(name: object, allowed: tuple[str, ...]) -> str:
-    if not isinstance(name, str):
+    if not is_a(name, str):
         return "."
     from difflib import get_close_matches  # noqa: PLC0415 - for this message alone
 
     close = get_close_matches(name.lower(), allowed, 1)
     return f": is {close[0]!r} meant?" if close else "."
-
-
-def text_of(error: BaseException) -> str:
-    """Give an exception's text, also where its `__str__` raises."""
-    try:
-        return str(error)
-    except Exception as broken:  # noqa: BLE001 - a user's __str__ may raise anything
-        return f"<{type(error).__name__} whose text raises {type(broken).__name__}>"
-
-
-def traceback_of(error: BaseException) -> str:
-    """Format an exception's traceback, without dotflow's own frames above the step's."""
-    from traceback import format_exception  # noqa: PLC0415 - only where something failed
-
-    step = error.__traceback__
-    while step is not None and _is_ours(step.tb_frame.f_globals):
-        step = step.tb_next
-    try:
-        return "".join(format_exception(type(error), error, step))
-    except Exception:  # noqa: BLE001 - a user's exception may break its own formatting
-        return f"{type(error).__name__}: {text_of(error)}\n"
-
-
-def place_of(error: BaseException) -> str:
-    """Return where an error was raised, as `file.py, line 3`, or nothing where that is unknown.
-
-    That is the innermost line of the user's: one below the working directory, if there is one,
-    else the innermost that is neither Python's import system nor dotflow.
-    """
-    import os  # noqa: PLC0415 - for this message alone
-
-    if isinstance(error, SyntaxError) and error.filename and error.lineno:
-        return f"{_relative(error.filename)}, line {error.lineno}"
-    here = os.getcwd() + os.sep  # noqa: PTH109 - pathlib is slow to import
-    innermost = users = ""
-    at = error.__traceback__
-    while at is not None:
-        file = at.tb_frame.f_code.co_filename
-        module = str(at.tb_frame.f_globals.get("__name__"))
-        if not (file.startswith("<") or module.startswith(("importlib", "dotflow."))):
-            innermost = f"{_relative(file)}, line {at.tb_lineno}"
-            if file.startswith(here) and "site-packages" not in file:
-                users = innermost
-        at = at.tb_next
-    return users or innermost
-
-
-def _relative(file: str) -> str:
-    import os  # noqa: PLC0415 - as in `place_of`
-
-    here = os.getcwd() + os.sep  # noqa: PTH109 - as in `place_of`
-    return file.removeprefix(here)
-
-
-def _is_ours(module: dict[str, object]) -> bool:
-    return str(module.get("__name__")).startswith(("dotflow.core.", "dotflow.workers."))

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dotflow.core.exception import TaskError, text_of, traceback_of
+from dotflow.core.exception import TaskError
 from dotflow.core.limit import is_limit_error
+from dotflow.core.user_objects import name_of, qualified_name_of, text_of, traceback_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ERROR: Final = "error"
 TIMEOUT: Final = "timeout"
 WORKER_LOST: Final = "worker_lost"
 INTERRUPTED: Final = "interrupted"
+
+# Of the base classes, whatever an exception's own class makes of these names.
+_CAUSE: Final = vars(BaseException)["__cause__"].__get__
+_CONTEXT: Final = vars(BaseException)["__context__"].__get__
+_MEMBERS: Final = vars(BaseExceptionGroup)["exceptions"].__get__
 
 
 class Failure(NamedTuple):
@@ -34,11 +43,14 @@ class Failure(NamedTuple):
 
     @classmethod
     def of(cls, error: BaseException, kind: str | None = None) -> Failure:
-        """Make the record of an exception; the kind follows from it unless given."""
+        """Make the record of an exception; the kind follows from it unless given.
+
+        Raises nothing that comes from the exception, whatever that does when it is looked at.
+        """
         return cls(
             kind=kind or _kind_of(error),
-            exception_type=_qualified(type(error)),
-            name=type(error).__name__,
+            exception_type=qualified_name_of(type(error)),
+            name=name_of(type(error)),
             message=text_of(error),
             traceback=traceback_of(error),
             exception=error,
@@ -64,12 +76,38 @@ class Failure(NamedTuple):
         return error
 
 
+def drop_tracebacks(errors: Iterable[BaseException], keep: BaseException | None) -> None:
+    """Release the frames, and so the steps' locals, that exceptions and their causes hold.
+
+    Args:
+        errors: The exceptions. They stay; their tracebacks are in `task.errors` as text.
+        keep: What is being raised or handled; it keeps its traceback, and so do its causes.
+    """
+    seen = _linked([] if keep is None else [keep], {})
+    kept = set(seen)
+    for number, error in _linked(errors, seen).items():
+        if number not in kept:
+            BaseException.with_traceback(error, None)
+
+
+def _linked(
+    errors: Iterable[BaseException], seen: dict[int, BaseException]
+) -> dict[int, BaseException]:
+    """Add exceptions, and all that they come from or consist of, to `seen`, by their ids."""
+    waiting = list(errors)
+    while waiting:
+        error = waiting.pop()
+        if id(error) in seen:
+            continue
+        seen[id(error)] = error
+        links = [_CAUSE(error), _CONTEXT(error)]
+        if issubclass(type(error), BaseExceptionGroup):
+            links += _MEMBERS(error)
+        waiting += [each for each in links if each is not None]
+    return seen
+
+
 def _kind_of(error: BaseException) -> str:
-    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+    if issubclass(type(error), (KeyboardInterrupt, SystemExit)):
         return INTERRUPTED
     return TIMEOUT if is_limit_error(error) else ERROR
-
-
-def _qualified(kind: type[BaseException]) -> str:
-    module = kind.__module__
-    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.context import Context
+from dotflow.core.exception import UnstableInput
 from dotflow.core.keys import prefix_of
+from dotflow.core.user_objects import guarded, is_a
 
 if TYPE_CHECKING:
     from dotflow.abc.storage import Storage
@@ -29,13 +31,21 @@ def fingerprint_of(values: Any) -> str:
     import json  # noqa: PLC0415 - `import dotflow` does without it
     from hashlib import sha256  # noqa: PLC0415 - `import dotflow` does without it
 
-    try:
-        text = json.dumps(values, sort_keys=True)
-    except (TypeError, ValueError, RecursionError):
-        from dotflow.core.stable_form import stable_text  # noqa: PLC0415 - few inputs need it
-
-        text = stable_text(values)
+    text, _ = guarded(lambda: json.dumps(values, sort_keys=True))
+    if text is None:
+        text = _stable_text(values)
     return sha256(text.encode()).hexdigest()
+
+
+def _stable_text(values: Any) -> str:
+    from dotflow.core.stable_form import stable_text  # noqa: PLC0415 - few inputs need it
+
+    text, error = guarded(lambda: stable_text(values))
+    if text is not None:
+        return text
+    if is_a(error, UnstableInput):
+        raise error
+    raise UnstableInput(values) from error
 
 
 def fp_key(workflow_id: Any) -> str:

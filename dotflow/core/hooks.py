@@ -14,6 +14,7 @@ from dotflow.abc.noop import is_noop
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.scopes import GuardedScopes
 from dotflow.core.types.workflow import WorkflowStatus
+from dotflow.core.user_objects import exc_info_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -115,7 +116,7 @@ class Hooks:
             except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
                 report(self._config, slot, hook, error)
             except BaseException as error:  # noqa: BLE001 - raised below
-                interruption = interruption or error
+                interruption = error if interruption is None else interruption
         if interruption is not None:
             raise interruption
 
@@ -180,7 +181,7 @@ class RunHooks:
             try:
                 self._call(slot, "run_finished", run)
             except BaseException as error:  # noqa: BLE001 - raised below
-                interruption = interruption or error
+                interruption = error if interruption is None else interruption
         self._tell_server(run, WorkflowStatus.FAILED if run.failed else WorkflowStatus.COMPLETED)
         if interruption is not None:
             raise interruption
@@ -236,7 +237,7 @@ class Announcer:
 
 def report(config: Config, slot: str, hook: str, error: Exception) -> None:
     """Log a provider's error, the first of its kind with its traceback, and count it."""
-    provider = type(getattr(config, slot)).__name__
+    provider = name_of(type(getattr(config, slot)))
     with _reporting:
         is_first = (provider, hook) not in config.reported
         config.reported.add((provider, hook))
@@ -245,8 +246,8 @@ def report(config: Config, slot: str, hook: str, error: Exception) -> None:
             "%s.%s raised %s; the run goes on, and further errors there are only counted",
             provider,
             hook,
-            type(error).__name__,
-            exc_info=error,
+            name_of(type(error)),
+            exc_info=exc_info_of(error),
         )
     try:
         config.metrics.telemetry_error(provider, hook)

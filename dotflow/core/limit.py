@@ -12,8 +12,37 @@ if TYPE_CHECKING:
 # How long a cancelled coroutine may take for its `finally` blocks, in seconds.
 _CLEAN_UP: Final = 0.25
 
-_MARK: Final = "__dotflow_limit__"
-_ABANDONED: Final = "__dotflow_abandoned__"
+
+class LimitError(TimeoutError):
+    """A call took longer than its limit: raised by dotflow alone, and recognised by its type.
+
+    Its name is `TimeoutError`, which it is for users, also in tracebacks.
+
+    Attributes:
+        is_abandoned: Whether the call that was late goes on all the same.
+    """
+
+    __module__ = "builtins"
+    __qualname__ = "TimeoutError"
+
+    is_abandoned = False
+
+    @classmethod
+    def of(cls, name: str, seconds: float) -> LimitError:
+        """Make the error of a call by its name and its limit."""
+        return cls(f"{name} did not end within its timeout of {seconds:g} s")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By a function, for its class is not found under the name that it has.
+        return _limit_error, self.args
+
+
+LimitError.__name__ = "TimeoutError"
+
+
+def _limit_error(message: str) -> LimitError:
+    return LimitError(message)
+
 
 _current: ContextVar[Limit | None] = ContextVar("dotflow_limit", default=None)
 
@@ -60,6 +89,11 @@ class Limit:
             raise self._error
         return self._value
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the call is late: nobody waits for it any more."""
+        return self._is_over
+
     def _work(self, function: Callable[[], Any]) -> None:
         try:
             self._value = function()
@@ -69,14 +103,14 @@ class Limit:
             self._done.set()
 
     def _give_up(self) -> None:
-        error = limit_error(self._name, self._seconds)
+        error = LimitError.of(self._name, self._seconds)
         with self._lock:
             self._is_over = True
             cancel = self._cancel
         if cancel is not None:
             cancel()
         if cancel is None or not self._done.wait(_CLEAN_UP):
-            setattr(error, _ABANDONED, True)
+            error.is_abandoned = True
         raise error
 
 
@@ -85,18 +119,11 @@ def current_limit() -> Limit | None:
     return _current.get()
 
 
-def limit_error(name: str, seconds: float) -> TimeoutError:
-    """Make the error of a call that took longer than its limit."""
-    error = TimeoutError(f"{name} did not end within its timeout of {seconds:g} s")
-    setattr(error, _MARK, seconds)
-    return error
-
-
 def is_limit_error(error: BaseException) -> bool:
-    """Tell a limit's own error from a `TimeoutError` that a step raised."""
-    return hasattr(error, _MARK)
+    """Return whether this is a limit's own error, not a `TimeoutError` that a step raised."""
+    return type(error) is LimitError
 
 
 def is_abandoned(error: BaseException | None) -> bool:
-    """Tell whether this is a limit's error and the call that was late goes on all the same."""
-    return hasattr(error, _ABANDONED)
+    """Return whether this is a limit's error and the call that was late goes on all the same."""
+    return type(error) is LimitError and error.is_abandoned

@@ -1,25 +1,28 @@
-"""The options of a run: their types, and the checks before anything runs."""
+"""The keyword arguments of public functions, as types for `Unpack`.
+
+Nothing here is needed at run time; import it where type checkers read.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
-from uuid import UUID
-
-from dotflow.core.exception import InvalidOnInputChange, InvalidOption
-from dotflow.core.modes import check_mode
-from dotflow.core.signatures import check_callback
-from dotflow.core.task.model import Task, basic_callback
-from dotflow.core.types.input_change import VALID_POLICIES
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from concurrent import futures
 
-    from dotflow.core.modes import Groups, Mode
+    from dotflow.abc.executor import Executor
+    from dotflow.abc.log import Log
+    from dotflow.abc.metrics import Metrics
+    from dotflow.abc.notify import Notify
+    from dotflow.abc.scheduler import Scheduler
+    from dotflow.abc.server import Server
+    from dotflow.abc.storage import Storage
+    from dotflow.abc.tracer import Tracer
+    from dotflow.core.task.model import Task
 
-    Policy = Literal["reuse", "reset", "raise"]
-
-_FLAGS: Final = ("keep_going", "ignore", "resume")
-_CALLBACKS: Final = ("on_success", "on_failure")
+Mode = Literal["sequential", "sequential_group", "background", "parallel"]
+Policy = Literal["reuse", "reset", "raise"]
 
 
 class RunOptions(TypedDict, total=False):
@@ -60,81 +63,18 @@ class ModeOptions(TypedDict, total=False):
     tasks: Sequence[Task]
     workflow_id: Any
     ignore: bool
-    groups: Groups
+    groups: Mapping[str, Sequence[Task]]
     resume: bool
 
 
-def check_run_options(options: Mapping[str, Any]) -> None:
-    """Check the values of a run's options, of those that are there.
+class Slots(TypedDict, total=False):
+    """The slots of `Config` as keyword arguments, for functions that pass them on."""
 
-    Raises:
-        ExecutionModeNotExist: There is no such mode.
-        InvalidOnInputChange: There is no such policy.
-        InvalidOption: Another one is of the wrong type.
-        NotCallableObject: A callback cannot be called with `tasks=`.
-    """
-    if "mode" in options:
-        check_mode(options["mode"])
-    policy = options.get("on_input_change", VALID_POLICIES[0])
-    if not (isinstance(policy, str) and policy in VALID_POLICIES):
-        raise InvalidOnInputChange(policy)
-    for name in _FLAGS:
-        if not isinstance(options.get(name, False), bool):
-            raise InvalidOption(name, options[name], "give True or False")
-    fingerprint = options.get("fingerprint")
-    if not isinstance(fingerprint, str | None):
-        raise InvalidOption("fingerprint", fingerprint, "give a text that changes with the input")
-    for name in _CALLBACKS:
-        callback = options.get(name, basic_callback)
-        if callback is not basic_callback:
-            check_callback(callback, "tasks", f"{name}={callback!r}")
-
-
-def check_tasks(tasks: Sequence[Task]) -> list[Task]:
-    """Return tasks as a list of their own.
-
-    Raises:
-        InvalidOption: They are no list, or hold something else.
-    """
-    if not isinstance(tasks, (list, tuple)):
-        raise InvalidOption("tasks", tasks, "give a list of Task, such as DotFlow.task.queue")
-    # Nearly all are plain tasks, which one look tells.
-    for index, task in enumerate(tasks) if {*map(type, tasks)} != {Task} else ():
-        if not isinstance(task, Task):
-            made = "give Task objects, such as DotFlow.task.add makes of steps"
-            raise InvalidOption(f"tasks[{index}]", task, made)
-    return list(tasks)
-
-
-def check_groups(groups: Groups, tasks: Sequence[Task]) -> None:
-    """Check that groups hold the tasks.
-
-    Raises:
-        InvalidOption: They do not, or not each task once.
-    """
-    try:
-        grouped = [task for group in groups.values() for task in group]
-    except (AttributeError, TypeError):
-        raise InvalidOption("groups", groups, "give what grouper(tasks) returns") from None
-    if sorted(map(id, grouped)) != sorted(map(id, tasks)):
-        raise InvalidOption("groups", groups, "they must hold each of the tasks, once")
-
-
-def check_workflow_id(workflow_id: object) -> None:
-    """Check what is given as the id of a workflow.
-
-    Raises:
-        InvalidOption: It is neither a text nor a UUID.
-    """
-    if not isinstance(workflow_id, str | UUID | None):
-        raise InvalidOption("workflow_id", workflow_id, "give a text or a UUID")
-
-
-def check_text(option: str, value: object) -> None:
-    """Check an option that is a text or left out.
-
-    Raises:
-        InvalidOption: It is neither.
-    """
-    if not isinstance(value, str | None):
-        raise InvalidOption(option, value, "give a text")
+    storage: Storage | None
+    notify: Notify | None
+    log: Log | None
+    server: Server | None
+    scheduler: Scheduler | None
+    tracer: Tracer | None
+    metrics: Metrics | None
+    executor: Executor | futures.Executor | None

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from dotflow.core.action import Action
 from dotflow.core.context import Context
+from dotflow.core.copies import own_context
 from dotflow.core.ids import fresh_id
 from dotflow.core.limit import Limit
 from dotflow.core.scopes import method_scopes, within
+from dotflow.core.user_objects import attribute_of, is_written_in_c, mro_of, namespace_of, repr_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,12 +29,13 @@ def actions_of(value: object) -> Sequence[Action]:
     Looks at the classes alone: no property is evaluated and no source is read. Those of a
     base class come first; an override keeps the place of what it overrides.
     """
-    kind = type(value)
-    if kind.__module__ == "builtins":
-        return ()
     found: dict[str, Action | None] = {}
-    for owner in reversed(kind.__mro__):
-        for name, attribute in sorted(vars(owner).items(), key=_number):
+    for owner in reversed(mro_of(type(value))):
+        namespace = namespace_of(owner)
+        if is_written_in_c(owner):  # it has no actions, but may hide some
+            found.update(dict.fromkeys(found.keys() & namespace.keys()))
+            continue
+        for name, attribute in sorted(namespace.items(), key=_number):
             if name in found or _action_in(attribute) is not None:
                 found[name] = _bound(attribute, value)
     return [action for action in found.values() if action is not None]
@@ -44,19 +47,20 @@ def _number(item: tuple[str, object]) -> int:
 
 
 def _action_in(attribute: object) -> Action | None:
-    inner = getattr(attribute, "__func__", None) if _is_wrapped(attribute) else attribute
-    return inner if isinstance(inner, Action) and inner.func is not None else None
-
-
-def _is_wrapped(attribute: object) -> bool:
-    return isinstance(attribute, (staticmethod, classmethod))
+    # By its type alone: a lazy attribute of a class stays unevaluated.
+    kind = type(attribute)
+    inner: Any = attribute
+    if issubclass(kind, (staticmethod, classmethod)):
+        inner = attribute_of(attribute, "__func__")
+    return inner if issubclass(type(inner), Action) and inner.func is not None else None
 
 
 def _bound(attribute: object, value: object) -> Action | None:
     action = _action_in(attribute)
-    if action is None or isinstance(attribute, staticmethod):
+    kind = type(attribute)
+    if action is None or issubclass(kind, staticmethod):
         return action
-    return action.__get__(type(value) if isinstance(attribute, classmethod) else value)
+    return action.__get__(type(value) if issubclass(kind, classmethod) else value)
 
 
 def run_methods(
@@ -66,6 +70,8 @@ def run_methods(
     scopes: Sequence[Scope] = (),
 ) -> list[Context]:
     """Run the actions of a class step; each gets what the one before returned.
+
+    One that may be repeated gets copies, so that each of its attempts finds the same.
 
     Args:
         actions: The methods.
@@ -92,15 +98,28 @@ def _tried(
     while True:
         try:
             around = method_scopes(scopes, action, attempt)
-            return within(around, partial(_run_limited, action, initial, previous))
+            return within(around, partial(_run_limited, action, *_own(action, initial, previous)))
         except Exception as error:
             if attempt == policy.attempts:
                 raise
             _logger.warning(
-                "%s failed in attempt %d of %d: %r", action.name, attempt, policy.attempts, error
+                "%s failed in attempt %d of %d: %s",
+                action.name,
+                attempt,
+                policy.attempts,
+                repr_of(error),
             )
         time.sleep(policy.delay_after(attempt))
         attempt += 1
+
+
+def _own(
+    action: Action, initial: Context | None, previous: Context | None
+) -> tuple[Context | None, Context | None]:
+    return (
+        own_context(initial) if action.wants_initial else None,
+        own_context(previous) if action.wants_previous else None,
+    )
 
 
 def _run_limited(action: Action, initial: Context | None, previous: Context | None) -> Any:

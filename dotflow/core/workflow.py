@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from dotflow.core.arguments import refuse_unknown, strict_arguments
 from dotflow.core.background import start_in_background
 from dotflow.core.checkpoint import Checkpoints, open_checkpoints
+from dotflow.core.checks import check_text
 from dotflow.core.config import check_config, default_config
 from dotflow.core.engine import Engine
 from dotflow.core.exception import InvalidOption
+from dotflow.core.failure import drop_tracebacks
 from dotflow.core.hooks import RunHooks
 from dotflow.core.ids import fresh_id
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.modes import (
+    MODE_OPTIONS,
     SEQUENTIAL_GROUP,
+    check_groups,
+    check_run_options,
+    check_tasks,
+    check_workflow_id,
     grouper,
     mode_that_runs,
     parallel_chains,
     run_chains_here,
 )
-from dotflow.core.options import (
-    ModeOptions,
-    check_groups,
-    check_run_options,
-    check_tasks,
-    check_text,
-    check_workflow_id,
-)
 from dotflow.core.run import Run
+from dotflow.core.signatures import refuse_unknown, strict_arguments
 from dotflow.core.task.model import basic_callback
 from dotflow.core.types.execution import TypeExecution
 from dotflow.core.types.input_change import TypeInputChange
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from dotflow.core.config import Config
-    from dotflow.core.modes import Groups, Mode
-    from dotflow.core.options import Policy, RunOptions
+    from dotflow.core.modes import Groups
+    from dotflow.core.options import Mode, ModeOptions, Policy, RunOptions
     from dotflow.core.task.model import Task
 
 __all__ = ["Manager", "grouper"]
@@ -120,22 +120,24 @@ class Manager:
         check_run_options(options)
         check_config(config)
         check_workflow_id(workflow_id)
-        check_text("workflow_name", workflow_name)
+        check_text("workflow_name", workflow_name, optional=True, blank=True)
         self.tasks = check_tasks(tasks)
         self.on_success = on_success
         self.on_failure = on_failure
-        self.mode = mode
-        self.keep_going = keep_going
-        self.resume = resume
         self.workflow_id = uuid4() if workflow_id is None else workflow_id
-        self.workflow_name = workflow_name or "workflow"
         self.config = config
         self.on_input_change = on_input_change
         self.fingerprint = fingerprint
         self.started = datetime.now()
+        # Nobody can ask for the results of a run without a name once its tasks are gone.
+        self._is_transient = (
+            workflow_id is None if keep_checkpoints is None else not keep_checkpoints
+        )
         if keep_checkpoints is None:
             keep_checkpoints = config is not None and workflow_id is not None
         self._keeps_checkpoints = keep_checkpoints
+        self._mode = mode
+        self._name = workflow_name or "workflow"
         self._whole = _Part(self.tasks, grouper(self.tasks), keep_going, resume)
         self._latest = self._new_run(mode, self._whole, self, calls_back=True)
         self._has_begun = False
@@ -150,7 +152,7 @@ class Manager:
         run, whole = self._latest, self._whole
         try:
             run.begin()
-            getattr(self, self.mode)(
+            getattr(self, self._mode)(
                 tasks=whole.tasks,
                 workflow_id=self.workflow_id,
                 ignore=whole.keep_going,
@@ -188,7 +190,7 @@ class Manager:
         events of its own, and without callbacks at its end.
 
         Args:
-            **options: See `ModeOptions`.
+            **options: See `dotflow.core.options.ModeOptions`.
 
         Returns:
             The tasks.
@@ -241,7 +243,7 @@ class Manager:
 
     def _part(self, mode: str, options: ModeOptions) -> _Part:
         """Return what a call of a mode is to run, checked."""
-        refuse_unknown(f"Manager.{mode}", options, ModeOptions.__annotations__)
+        refuse_unknown(f"Manager.{mode}", options, MODE_OPTIONS)
         check_run_options(options)
         given, groups = options.get("tasks"), options.get("groups")
         tasks = self.tasks if given is None or given is self.tasks else check_tasks(given)
@@ -256,8 +258,8 @@ class Manager:
         return _Part(
             tasks,
             groups,
-            options.get("ignore", self.keep_going),
-            options.get("resume", self.resume),
+            options.get("ignore", self._whole.keep_going),
+            options.get("resume", self._whole.resume),
         )
 
     def _new_run(self, mode: str, part: _Part, holder: object, *, calls_back: bool) -> _OpenRun:
@@ -265,13 +267,14 @@ class Manager:
         record = Run(
             id=fresh_id(),
             workflow_id=self.workflow_id,
-            name=self.workflow_name,
+            name=self._name,
             mode=mode_that_runs(mode, part.groups),
             task_count=len(part.tasks),
             started_at=datetime.now().timestamp(),
             resumed_from=checkpoints.carrier if checkpoints else None,
         )
-        return _OpenRun(record, self.config, checkpoints, part.tasks, holder, calls_back)
+        writer = TaskWriter(record, self.config, checkpoints, transient=self._is_transient)
+        return _OpenRun(writer, RunHooks(self.config), checkpoints, part.tasks, holder, calls_back)
 
     def _open_checkpoints(self, part: _Part) -> Checkpoints | None:
         if not (part.resume or self._keeps_checkpoints):
@@ -340,20 +343,22 @@ class Manager:
         finally:
             try:
                 if run.calls_back:
-                    self._callback_workflow(run.tasks)
+                    self._callback_workflow(tasks=run.tasks)
             finally:
                 interruption = run.end()  # where an override did not
+                run.drop_tracebacks()
                 if interruption is not None:
                     raise interruption
 
 
-class _Part(NamedTuple):
+class _Part:
     """What one call of a mode runs."""
 
-    tasks: list[Task]
-    groups: Groups
-    keep_going: bool
-    resume: bool
+    def __init__(self, tasks: list[Task], groups: Groups, keep_going: bool, resume: bool) -> None:
+        self.tasks = tasks
+        self.groups = groups
+        self.keep_going = keep_going
+        self.resume = resume
 
 
 class _OpenRun:
@@ -363,55 +368,52 @@ class _OpenRun:
     threads. It ends when the last of them has released it.
 
     Args:
-        record: The record of its start.
-        config: The providers; None: each task's own, and no events of the run.
+        writer: What changes the state of its tasks.
+        hooks: The calls of its start and end.
         checkpoints: Where completed tasks are noted; None where nobody can resume.
         tasks: The tasks that belong to it from the start.
         holder: Whoever runs the first part of it.
         calls_back: Whether the Manager's callbacks are called at its end.
 
     Attributes:
-        record: Once the run has ended the record of its end.
+        record: The record of its start, and once the run has ended of its end.
         tasks: All tasks that belong to it.
         thread: The last thread in the background that was started for it.
     """
 
     def __init__(
         self,
-        record: Run,
-        config: Config | None,
+        writer: TaskWriter,
+        hooks: RunHooks,
         checkpoints: Checkpoints | None,
         tasks: Sequence[Task],
         holder: object,
         calls_back: bool,
     ) -> None:
-        self.record = record
+        self.record = writer.run
         self.calls_back = calls_back
-        self.hooks = RunHooks(config)
+        self.hooks = hooks
         self.tasks = list(tasks)
         self.thread: Thread | None = None
         self._given: Sequence[Task] | None = tasks
-        self._writer = TaskWriter(record, config, checkpoints)
+        self._writer = writer
         self._checkpoints = checkpoints
         self._error: BaseException | None = None
         self._lock = fork_safe_lock()
         self._holders = {holder}
         self._is_noted = self._has_ended = False
         self._clock = monotonic()
-        for task in tasks:
-            self._writer.adopt(task)
+        self._writer.adopt(tasks)
 
     def join(self, tasks: Sequence[Task]) -> None:
         """Make the tasks of a part tasks of the run; what ran before is as fresh as when added."""
         given, self._given = self._given, None
         if tasks is given:
             return  # the first part has them all, untouched
-        for task in tasks:
-            if task.run is not self._writer.run:
-                self._writer.adopt(task)
-                self.tasks.append(task)
-            elif task.status != TypeStatus.NOT_STARTED:
-                self._writer.adopt(task)
+        new = [task for task in tasks if task.run is not self._writer.run]
+        self.tasks += new
+        self._writer.adopt(new)
+        self._writer.adopt([task for task in tasks if task.status != TypeStatus.NOT_STARTED])
 
     def begin(self) -> None:
         """Send the events of the start."""
@@ -441,7 +443,7 @@ class _OpenRun:
             error: What ended that part of the run before its tasks were done.
         """
         with self._lock:
-            self._error = self._error or error
+            self._error = error if self._error is None else self._error
             held = holder in self._holders
             self._holders.discard(holder)
             return held and not self._holders
@@ -470,12 +472,19 @@ class _OpenRun:
             return None
         self._has_ended = True
         interruption = self._writer.report_others(self.tasks) if self.hooks.counts else None
-        self._error = self._error or interruption
+        self._error = interruption if self._error is None else self._error
         failed = self._error is not None or _has_failed(self.tasks)
         duration = monotonic() - self._clock
         self.record = self.record.finished(duration, failed=failed, error=self._error)
         self.hooks.run_finished(self.record)
         return interruption
+
+    def drop_tracebacks(self) -> None:
+        """Let go of what failed steps held: the frames of the exceptions that tasks keep."""
+        if self.record.failed:
+            failures = (task.failure for task in self.tasks)
+            errors = [each.exception for each in failures if each and each.exception is not None]
+            drop_tracebacks(errors, keep=sys.exception())
 
 
 def _run_here(run: _OpenRun, part: _Part) -> None:

@@ -17,6 +17,8 @@ from dotflow.core.failure import Failure
 from dotflow.core.hooks import Hooks
 from dotflow.core.task.model import basic_callback
 from dotflow.core.types.status import TypeStatus
+from dotflow.core.user_objects import exc_info_of
+from dotflow.providers.storage_default import TaskEntries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,12 +48,20 @@ class TaskWriter:
         run: The run.
         config: Its providers; None: each task's own.
         checkpoints: Where completed tasks are noted; None where nobody can resume.
+        transient: Whether results are left in a `StorageDefault` no longer than the tasks live.
 
     Attributes:
         run: The run.
     """
 
-    def __init__(self, run: Run, config: Config | None, checkpoints: Checkpoints | None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        config: Config | None,
+        checkpoints: Checkpoints | None,
+        *,
+        transient: bool = False,
+    ) -> None:
         self.run = run
         self._config = config
         self._checkpoints = checkpoints
@@ -59,15 +69,44 @@ class TaskWriter:
         self._offset = time.time() - monotonic()
         self._providers: dict[int, Providers] = {}
         self._own = None if config is None else self._providers_of(config)
+        record_keys = () if checkpoints is None else checkpoints.keys
+        self._entries = TaskEntries(run.workflow_id, record_keys) if transient else None
 
-    def adopt(self, task: Task) -> None:
-        """Make a task part of this run, as fresh as when it was added."""
-        if task.status != TypeStatus.NOT_STARTED or task.run is not None:
-            task.reset()
-        if task._config is None:
-            task._config = self._config
-        task.workflow_id = self.run.workflow_id
-        task.run = self.run
+    @property
+    def keeps_checkpoints(self) -> bool:
+        """Whether a later run can resume this one."""
+        return self._checkpoints is not None
+
+    def adopt(self, tasks: Sequence[Task]) -> None:
+        """Make tasks part of this run, each as fresh as when it was added."""
+        run, config, entries = self.run, self._config, self._entries
+        earlier: set[TaskEntries | None] = set()
+        for task in tasks:
+            if task.status != TypeStatus.NOT_STARTED or task.run is not None:
+                earlier.add(task._entries)
+                task.reset()
+            if task._config is None:
+                task._config = config
+            task.workflow_id = run.workflow_id
+            task.run = run
+            task._entries = entries
+        if entries is not None:
+            self._take_over(tasks, entries)
+        for each in earlier:
+            if each is not None and each is not entries:
+                ids = {task.task_id for task in tasks}
+                each.release(run.workflow_id, ids, record=self.keeps_checkpoints)
+
+    def _take_over(self, tasks: Sequence[Task], entries: TaskEntries) -> None:
+        config, own = self._config, self._own
+        if own is not None:
+            task_ids = [task.task_id for task in tasks if task._config is config]
+            entries.add(own.storage, task_ids)
+            if len(task_ids) == len(tasks):
+                return
+        for task in tasks:
+            if own is None or task._config is not config:
+                entries.add(task.config.storage, [task.task_id])
 
     def providers(self, task: Task) -> Providers:
         """Give the providers that a task's calls go to."""
@@ -117,7 +156,7 @@ class TaskWriter:
                 else:
                     hooks.fire(hooks.skipped, task)
             except BaseException as error:  # noqa: BLE001 - raised by the caller
-                interruption = interruption or error
+                interruption = error if interruption is None else interruption
         return interruption
 
     def _report_run(self, task: Task, hooks: Hooks, ended: Calls) -> None:
@@ -143,6 +182,11 @@ class TaskWriter:
         task.status = TypeStatus.COMPLETED
         providers.hooks.fire(providers.hooks.restored, task)
         return True
+
+    def run_again(self, tasks: Sequence[Task]) -> None:
+        """Note that the checkpoints of tasks count no more."""
+        if self._checkpoints is not None:
+            self._checkpoints.run_again(tasks)
 
     def handed_on(self, before: Task) -> Context:
         """Give the context that a task hands on, as the storage has it."""
@@ -206,8 +250,9 @@ class TaskWriter:
         try:
             context = Context(None, task.task_id, self._context_id)
             storage.post(key=storage.key(task=task), context=context)
-        except Exception:
-            _logger.exception("the failure of task %s could not be stored", task.name)
+        except Exception as error:
+            text = "the failure of task %s could not be stored"
+            _logger.exception(text, task.name, exc_info=exc_info_of(error))
 
     def _finish(self, task: Task, ended: float) -> None:
         task._finished = finished = ended + self._offset
@@ -218,5 +263,20 @@ class TaskWriter:
 def _call_back(task: Task) -> None:
     try:
         task.callback(task=task)
-    except Exception:
-        _logger.exception("the callback of task %s raised; the run goes on", task.name)
+    except Exception as error:
+        text = "the callback of task %s raised; the run goes on"
+        _logger.exception(text, task.name, exc_info=exc_info_of(error))
+
+
+def release_entries(tasks: Sequence[Task], successors: Sequence[Task], *, record: bool) -> None:
+    """Leave what tasks have in a storage to later tasks with the same ids.
+
+    Args:
+        tasks: Those that ran.
+        successors: Those that run next.
+        record: Whether these write the record of the workflow.
+    """
+    ids = {task.task_id for task in successors}
+    for entries in {task._entries for task in tasks}:
+        if entries is not None:
+            entries.release(successors[0].workflow_id, ids, record=record)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dotflow.abc.executor import Executor, Session
-from dotflow.core.counts import check_count
+from dotflow.core.checks import check_count, check_seconds, check_text
 from dotflow.core.exception import InvalidOption, ModuleNotFound
 from dotflow.core.locks import fork_safe_lock
+from dotflow.core.signatures import strict_arguments
 from dotflow.providers.executor_local import cores
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class ExecutorDask(Executor):
         InvalidOption: An argument cannot have that value.
     """
 
+    @strict_arguments
     def __init__(
         self,
         address: str | None = None,
@@ -49,13 +51,13 @@ class ExecutorDask(Executor):
         timeout: float = 10,
     ) -> None:
         _check_installed()
-        _check_address(address)
+        hint = "give the scheduler's address, as 'tcp://host:8786', or None for a cluster here"
+        check_text("address", address, hint, optional=True)
         check_count("workers", workers)
         check_count("in_flight", in_flight)
         if address is not None and workers is not None:
             raise InvalidOption("workers", workers, "the cluster at an address has its own")
-        if not isinstance(timeout, (int, float)) or not timeout > 0:
-            raise InvalidOption("timeout", timeout, "give seconds, more than 0")
+        check_seconds("timeout", timeout)
         self.address = address
         self.workers = None if address is not None else workers or cores()
         self.in_flight = in_flight
@@ -117,9 +119,3 @@ def _check_installed() -> None:
         found = False
     if not found:
         raise ModuleNotFound("distributed", "dotflow[dask]")
-
-
-def _check_address(address: Any) -> None:
-    if address is not None and (not isinstance(address, str) or not address):
-        hint = "give the scheduler's address, as 'tcp://host:8786', or None for a cluster here"
-        raise InvalidOption("address", address, hint)

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow.abc.executor import Executor, Session
 from dotflow.core.attempt import Attempt, Outcome
-from dotflow.core.counts import check_count
-from dotflow.core.exception import DotflowError, ExecutorUnusable, InvalidOption, WorkerLost
+from dotflow.core.checks import check_count, check_instance
+from dotflow.core.exception import DotflowError, ExecutorUnusable, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
+from dotflow.core.signatures import strict_arguments
+from dotflow.core.user_objects import name_of, text_of
 from dotflow.providers.dask_access import DaskDoor, client_of, losses_of_dask
 from dotflow.workers.performing import not_interrupted
 from dotflow.workers.remote import Packer, perform_packed, perform_shared, unpacked
@@ -34,9 +36,9 @@ _GONE: Final = "the worker that had it is gone, or it was cancelled"
 class ExecutorFutures(Executor):
     """Runs attempts in an executor of `concurrent.futures`, which its owner closes.
 
-    Threads of a thread pool get the steps and contexts themselves; every other executor
-    gets them pickled, and its workers must be able to import `dotflow`. A timed-out step is
-    abandoned where it runs, and the run goes on.
+    Threads of a thread pool get the steps and contexts themselves, as steps in the run's own
+    process do; every other executor gets them pickled, and its workers must be able to import
+    `dotflow`. A timed-out step is abandoned where it runs, and the run goes on.
 
     Args:
         executor: Such an executor.
@@ -47,9 +49,10 @@ class ExecutorFutures(Executor):
         InvalidOption: `executor` is none, or `in_flight` is no whole number of at least 1.
     """
 
+    @strict_arguments
     def __init__(self, executor: futures.Executor, in_flight: int | None = None) -> None:
-        if not isinstance(executor, futures.Executor):
-            raise InvalidOption("executor", executor, "give a concurrent.futures.Executor")
+        expected = "give a concurrent.futures.Executor"
+        check_instance("executor", executor, futures.Executor, expected)
         check_count("in_flight", in_flight)
         self.executor = executor
         self.in_flight = in_flight or _room_in(executor)
@@ -131,7 +134,7 @@ def _outcome(job: _Job, received: float) -> Outcome:
     if error is not None:
         return Outcome(None, _failure(error, job.name), job.submitted, received)
     ended = job.future.result()
-    if isinstance(ended, Outcome):
+    if type(ended) is Outcome:
         return ended
     return _on_our_clock(unpacked(ended, job.name), ended.to_wall, job.submitted, received)
 
@@ -159,21 +162,23 @@ def _on_our_clock(outcome: Outcome, to_wall: int, submitted: float, received: fl
 
 def _refusal(error: Exception, name: str) -> Failure:
     """Tell why an attempt was not submitted."""
-    if isinstance(error, (DotflowError, *losses_of_dask())):
+    if issubclass(type(error), (DotflowError, *losses_of_dask())):
         return _failure(error, name)
     refused = ExecutorUnusable(name, error)
     refused.__cause__ = error
-    if isinstance(error, futures.BrokenExecutor):  # a worker of it has died, be it an earlier one
+    if issubclass(type(error), futures.BrokenExecutor):
+        # A worker of it has died, be it an earlier one.
         return Failure.of(refused, WORKER_LOST)
     return Failure.of(refused)
 
 
 def _failure(error: BaseException, name: str) -> Failure:
-    if isinstance(error, WorkerLost):
+    if issubclass(type(error), WorkerLost):
         return Failure.of(error, WORKER_LOST)
-    if not isinstance(error, (*_LOSSES, *losses_of_dask())):
+    if not issubclass(type(error), (*_LOSSES, *losses_of_dask())):
         return not_interrupted(Failure.of(error))
-    lost = WorkerLost(f"the executor lost {name}: {str(error) or _GONE} ({type(error).__name__})")
+    how = f"{text_of(error) or _GONE} ({name_of(type(error))})"
+    lost = WorkerLost(f"the executor lost {name}: {how}")
     lost.__cause__ = error
     return Failure.of(lost, WORKER_LOST)
 

@@ -6,9 +6,10 @@ import os
 from typing import TYPE_CHECKING
 
 from dotflow.abc.executor import Executor, Session
-from dotflow.core.counts import check_count
+from dotflow.core.checks import check_count
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.once import once
+from dotflow.core.signatures import strict_arguments
 
 if TYPE_CHECKING:
     from dotflow.workers.pool import Pool
@@ -28,6 +29,7 @@ class ExecutorLocal(Executor):
         InvalidOption: `workers` is not a whole number of at least 1.
     """
 
+    @strict_arguments
     def __init__(self, workers: int | None = None) -> None:
         check_count("workers", workers)
         self.workers = workers or cores()

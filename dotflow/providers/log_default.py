@@ -6,10 +6,11 @@ import logging
 import os
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from dotflow.abc.log import LEVELS, Log
-from dotflow.core.exception import InvalidOption
+from dotflow.abc.log import Log, level_of
+from dotflow.core.checks import check_choice, check_file
+from dotflow.core.signatures import strict_arguments
 from dotflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _NAME: Final = "dotflow.log"
 _OUTPUTS: Final = ("console", "file", "both")
+_ESCAPED: Final = "backslashreplace"
 _LINES: Final = {
     "simple": "%(asctime)s - %(levelname)s [%(name)s]: %(message)s",
     "json": "%(message)s",
@@ -31,26 +33,29 @@ class LogDefault(Log):
 
     Args:
         level: The lowest level that is written: `DEBUG`, `INFO`, `WARNING` or `ERROR`, in
-            any case. An unknown one means `INFO`.
+            any case, or a number of `logging`. An unknown name means `INFO`.
         output: `console` (stderr), `file` or `both`.
         path: The file, which is appended to; made with its folders at the first line. None:
             `Settings.LOG_PATH`.
         format: `simple` or `json`: one JSON object a line.
 
     Raises:
-        InvalidOption: `output` or `format` is none of these.
+        InvalidOption: `output` or `format` is none of these, `level` is neither a name nor a
+            number, or `path` is not that of a file.
     """
 
+    @strict_arguments
     def __init__(
         self,
-        level: str = "INFO",
+        level: str | int = "INFO",
         output: str = "console",
         path: str | os.PathLike[str] | None = None,
         format: str = "simple",  # noqa: A002 - the name of 1.x
     ) -> None:
-        _check("output", output, _OUTPUTS)
-        _check("format", format, tuple(_LINES))
-        self._level = LEVELS.get(str(level).upper(), logging.INFO)
+        check_choice("output", output, _OUTPUTS)
+        check_choice("format", format, _LINES)
+        check_file("path", path, optional=True)
+        self._level = level_of(level)
         self._format = format
         # `getLogger` would keep it for ever and share it with others.
         self._logger = logging.Logger(_NAME, level=self._level)  # noqa: LOG001
@@ -93,10 +98,7 @@ def _handlers(output: str, path: str | os.PathLike[str] | None) -> list[logging.
     if output != "file":
         handlers.append(_ConsoleHandler())
     if output != "console":
-        handlers.append(_FileHandler(path or Settings.LOG_PATH, encoding="utf-8", delay=True))
+        file = path or Settings.LOG_PATH
+        # Texts of users' errors may hold what cannot be encoded.
+        handlers.append(_FileHandler(file, encoding="utf-8", delay=True, errors=_ESCAPED))
     return handlers
-
-
-def _check(option: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InvalidOption(option, value, f"use one of {', '.join(allowed)}")

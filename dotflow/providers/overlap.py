@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dotflow.core.exception import InvalidOption
+from dotflow.core.checks import check_choice
 from dotflow.core.types import TypeOverlap
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def overlap_of(name: str) -> Overlap:
     Raises:
         InvalidOption: There is none.
     """
-    if name not in _POLICIES:
-        raise InvalidOption("overlap", name, f"use one of {', '.join(_POLICIES)}")
+    check_choice("overlap", name, _POLICIES)
     return _POLICIES[name]
 
 

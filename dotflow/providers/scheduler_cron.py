@@ -11,7 +11,9 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.scheduler import Scheduler
-from dotflow.core.exception import InvalidOption, ModuleNotFound
+from dotflow.core.checks import check_callable, check_seconds, check_text
+from dotflow.core.exception import InvalidOption, ModuleNotFound, WrongMoment
+from dotflow.core.signatures import strict_arguments
 from dotflow.core.types import TypeOverlap
 from dotflow.providers.cron import next_tick
 from dotflow.providers.overlap import Jobs, overlap_of
@@ -51,6 +53,7 @@ class SchedulerCron(Scheduler):
         ModuleNotFound: croniter is not installed.
     """
 
+    @strict_arguments
     def __init__(
         self, cron: str, overlap: str = TypeOverlap.SKIP, timezone: str | None = None
     ) -> None:
@@ -71,13 +74,16 @@ class SchedulerCron(Scheduler):
 
         In the main thread SIGINT and SIGTERM stop the schedule: the runs that are going are
         waited for, and a second signal does what it did before. A run that fails is logged
-        and does not stop the schedule.
+        and does not stop the schedule. After it was stopped it can be started again.
 
         Raises:
-            RuntimeError: The schedule is on already.
+            InvalidOption: `workflow` cannot be called.
+            TypeError: It cannot be called with these arguments.
+            WrongMoment: (a `RuntimeError`) The schedule is on already.
         """
         if self.running:
-            raise RuntimeError("This schedule is on already: stop() it, or make another one.")
+            raise WrongMoment("This schedule is on already: stop() it, or make another one.")
+        _check_call(workflow, kwargs)
         jobs = self._jobs = Jobs(overlap_of(self.overlap), workflow, **kwargs)
         self._wake = SimpleQueue()
         self.running = True
@@ -90,11 +96,15 @@ class SchedulerCron(Scheduler):
         jobs.join(None)
 
     def stop(self, timeout: float | None = None) -> None:
-        """End the schedule and wait for the runs that are going.
+        """End the schedule and wait for the runs that are going; before `start` do nothing.
 
         Args:
             timeout: Seconds to wait for them in all; None: until they end.
+
+        Raises:
+            InvalidOption: `timeout` is no number of seconds.
         """
+        check_seconds("timeout", timeout, optional=True, zero=True)
         self._end()
         if self._jobs is not None:
             self._jobs.join(timeout)
@@ -148,6 +158,7 @@ def _zone(name: str | None) -> ZoneInfo | None:
 
 
 def _check_cron(cron: str, zone: ZoneInfo | None) -> None:
+    check_text("cron", cron, "give a cron expression, as '*/5 * * * *'")
     try:
         comes = next_tick(cron, time.time(), zone) is not None
     except ModuleNotFoundError:
@@ -158,6 +169,20 @@ def _check_cron(cron: str, zone: ZoneInfo | None) -> None:
         ) from error
     if not comes:
         raise InvalidOption("cron", cron, "no time ever matches it")
+
+
+def _check_call(workflow: Callable[..., Any], kwargs: dict[str, Any]) -> None:
+    check_callable("workflow", workflow, "give what is to be called at each tick, as flow.start")
+    from inspect import signature  # noqa: PLC0415 - slow to import
+
+    try:
+        expected = signature(workflow)
+    except (ValueError, TypeError):  # not everything tells
+        return
+    try:
+        expected.bind(**kwargs)
+    except TypeError as error:
+        raise TypeError(f"{workflow!r} cannot be called at each tick: {error}") from None
 
 
 @contextmanager

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.noop import noop
 from dotflow.abc.server import Server
+from dotflow.core.checks import check_seconds
+from dotflow.core.signatures import strict_arguments
 
 if TYPE_CHECKING:
     from urllib.request import OpenerDirector
 
+    from dotflow.core.dotflow import DotFlow
     from dotflow.core.task import Task
     from dotflow.providers.delivery import Delivery, Request
 
@@ -37,12 +40,17 @@ class ServerDefault(Server):
     Attributes:
         MAX_RESULT_SIZE: A limit on the length of a task's result, in characters.
         TIMEOUT: Seconds that the server may take to answer.
+
+    Raises:
+        InvalidOption: `flush_timeout` is no number of seconds.
     """
 
     MAX_RESULT_SIZE = 5_000_000
     TIMEOUT = 15.0
 
+    @strict_arguments
     def __init__(self, flush_timeout: float = 5.0) -> None:
+        check_seconds("flush_timeout", flush_timeout, zero=True)
         self._delivery: Delivery | None = None
         endpoint = _configured(self.TIMEOUT)
         if endpoint is None:
@@ -53,7 +61,7 @@ class ServerDefault(Server):
 
         self._delivery = Delivery(endpoint.send, flush_timeout=flush_timeout)
 
-    def create_workflow(self, workflow: Any) -> None:
+    def create_workflow(self, workflow: DotFlow) -> None:
         """Report a new workflow, a `DotFlow`."""
         if self._delivery is not None:
             self._delivery.put(_request("POST", (), workflow.result()))
@@ -77,7 +85,12 @@ class ServerDefault(Server):
             self._delivery.put(_request("PATCH", path, body))
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Wait at most `timeout` seconds for the requests; tell whether all are through."""
+        """Wait at most `timeout` seconds for the requests; return whether all are through.
+
+        Raises:
+            InvalidOption: `timeout` is no number of seconds.
+        """
+        check_seconds("timeout", timeout, zero=True)
         return self._delivery is None or self._delivery.flush(timeout)
 
     def _mark_inactive(self) -> None:

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from dotflow.core.context import Context
 from dotflow.core.exception import StorageError
+from dotflow.core.user_objects import full_name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,11 +36,12 @@ def encode(value: Any) -> Any:
     Raises:
         StorageError: The value, or one inside it, is of a type that cannot be kept.
     """
-    encoder = _ENCODERS.get(type(value))
+    kind = type(value)
+    # A metaclass may make its classes unhashable; none of those here has one.
+    encoder = _ENCODERS.get(kind) if type(kind) is type else None
     if encoder is None:
-        kind = type(value)
         raise StorageError(
-            f"a {kind.__module__}.{kind.__qualname__} cannot be kept as JSON; "
+            f"a {full_name_of(kind)} cannot be kept as JSON; "
             f"return one of: {', '.join(sorted(_names()))}"
         )
     return encoder(value)

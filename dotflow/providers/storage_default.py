@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.storage import Storage
 from dotflow.core.context import Context
-from dotflow.core.keys import task_key
+from dotflow.core.keys import prefix_of, task_key
 from dotflow.core.locks import fork_safe_lock
+from dotflow.core.signatures import strict_arguments
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from dotflow.core.task import Task
 
 _FIRST_SWEEP: Final = 64
 
 
 class StorageDefault(Storage):
-    """Keeps the contexts themselves, not copies, until the process ends. Thread-safe."""
+    """Keeps the contexts themselves, not copies. Thread-safe.
 
+    Those of a workflow that nobody can resume, because it was given no id, go with its tasks;
+    all others stay until the process ends.
+    """
+
+    @strict_arguments
     def __init__(self) -> None:
         self._contexts: dict[str, Context] = {}
         # Apart from the contexts, because the engine uses neither and a tuple an entry
@@ -71,7 +79,20 @@ class StorageDefault(Storage):
         """Give the keys that begin with `prefix`, as they are now."""
         with self._lock:
             self._sweep()
-            return [key for key in self._contexts if key.startswith(prefix)]
+            # Of a list made in one step: `forget` may come in between.
+            return [key for key in list(self._contexts) if key.startswith(prefix)]
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Remove what is under keys, without the lock.
+
+        For finalizers: they run in whichever thread collects garbage, so they must wait for no
+        other thread, nor be in the way of the method that they interrupt. Each step of it is
+        one operation of a dictionary.
+        """
+        for contents in (self._contexts, self._expiries, self._fingerprints):
+            if contents:
+                for key in keys:
+                    contents.pop(key, None)
 
     def atomic_swap(
         self,
@@ -124,6 +145,48 @@ class StorageDefault(Storage):
         if len(self._expiries) >= self._sweep_at:
             self._sweep()
             self._sweep_at = max(_FIRST_SWEEP, 2 * len(self._expiries))
+
+
+class TaskEntries:
+    """What the tasks of a run have in storages of this kind; it goes with the last of them.
+
+    Each of the tasks refers to it, and beside them only their run.
+
+    Args:
+        workflow_id: The id that the tasks run under.
+        record_keys: Where the run writes the workflow's record, as more are needed.
+    """
+
+    __slots__ = ("_prefix", "_record_keys", "_task_ids")
+
+    def __init__(self, workflow_id: Any, record_keys: Sequence[str]) -> None:
+        self._task_ids: list[tuple[StorageDefault, list[str]]] = []
+        self._record_keys = record_keys
+        self._prefix = prefix_of(workflow_id)
+
+    def add(self, storage: Storage, task_ids: list[str]) -> None:
+        """Take the entries of tasks over, where the storage is of this very kind."""
+        if type(storage) is StorageDefault:
+            self._task_ids.append((storage, task_ids))
+
+    def release(self, workflow_id: Any, task_ids: set[str], *, record: bool) -> None:
+        """Leave entries to a later run of tasks, where that is one of the same workflow."""
+        if prefix_of(workflow_id) != self._prefix:
+            return
+        for _, own in self._task_ids:
+            own[:] = [task_id for task_id in own if task_id not in task_ids]
+        if record:
+            self._record_keys = ()
+
+    def __del__(self) -> None:
+        # May come when the interpreter ends, so it looks at nothing that is global.
+        for storage, task_ids in self._task_ids:
+            storage.forget([self._prefix + task_id for task_id in task_ids])
+            storage.forget(self._record_keys)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A task that was copied or has travelled has no entry of its own.
+        return type(None), ()
 
 
 def _matches(current: Context | None, expected: Context | None) -> bool:

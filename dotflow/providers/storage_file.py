@@ -6,12 +6,14 @@ import os
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from dotflow.abc.storage import Storage
+from dotflow.core.checks import check_folder, check_seconds, check_text
 from dotflow.core.context import Context
-from dotflow.core.exception import StorageError
+from dotflow.core.exception import InvalidOption, StorageError
 from dotflow.core.keys import task_key
+from dotflow.core.signatures import strict_arguments
 from dotflow.providers.file_lock import have_locks, locked
 from dotflow.providers.storage_codec import encode
 from dotflow.providers.storage_document import Header, dump, load, peek
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from dotflow.core.task import Task
 
+_FOLDER: Final = "tasks"
 _LOCK: Final = ".lock"
 _TEMPORARY: Final = ".tmp"
 _STALE: Final = 24 * 3600.0
@@ -42,11 +45,16 @@ class StorageFile(Storage):
 
     Attributes:
         path: The folder of the documents.
+
+    Raises:
+        InvalidOption: `path` is no path, or of a file.
     """
 
-    def __init__(self, *args: Any, path: str | Path = Settings.START_PATH, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.path = Path(path) / "tasks"
+    @strict_arguments
+    def __init__(self, path: str | os.PathLike[str] = Settings.START_PATH) -> None:
+        super().__init__()
+        check_folder("path", path, _FOLDER)
+        self.path = Path(path) / _FOLDER
         self.path.mkdir(parents=True, exist_ok=True)
         # A step may change the working directory.
         self._folder = self.path.absolute()
@@ -61,6 +69,7 @@ class StorageFile(Storage):
         """Store a context, in place of what was there; see `Storage.post`.
 
         Raises:
+            InvalidOption: An argument is of a wrong type, or the ttl is negative.
             StorageError: The value is of a type that cannot be kept.
             OSError: The file cannot be written; what was there stays.
         """
@@ -93,7 +102,8 @@ class StorageFile(Storage):
         return sum(self.delete(key) for key in self.list_keys(prefix))
 
     def list_keys(self, prefix: str) -> list[str]:
-        """Give the keys that begin with `prefix`, in alphabetical order."""
+        """Return the keys that begin with `prefix`, in alphabetical order."""
+        check_text("prefix", prefix, blank=True)
         return sorted(key for key in self._keys() if key.startswith(prefix) and self._has(key))
 
     def atomic_swap(
@@ -109,6 +119,7 @@ class StorageFile(Storage):
         Atomic among threads and processes of one machine.
 
         Raises:
+            InvalidOption: As `post`.
             StorageError: As `post` and `get`, or the platform has no file locks.
         """
         if not have_locks():
@@ -116,6 +127,8 @@ class StorageFile(Storage):
                 "atomic_swap needs file locks (the module fcntl), which this platform lacks. "
                 "Use StorageDefault within one process."
             )
+        if expected is not None:
+            _check_context("expected", expected)
         with self._written(key, new, ttl, fingerprint) as temporary, self._locked():
             found = self._load(key)
             if not _matches(None if found is None else found[1], expected):
@@ -129,6 +142,7 @@ class StorageFile(Storage):
         return None if found is None else found[0].fingerprint
 
     def _file(self, key: str) -> Path:
+        _check_key(key)
         return self._folder / file_name(key)
 
     def _locked(self) -> AbstractContextManager[None]:
@@ -138,6 +152,10 @@ class StorageFile(Storage):
     def _written(
         self, key: str, context: Context, ttl: float | None, fingerprint: str | None
     ) -> Iterator[Path]:
+        _check_key(key)
+        _check_context("context", context)
+        check_seconds("ttl", ttl, optional=True, zero=True)
+        check_text("fingerprint", fingerprint, optional=True, blank=True)
         expires = None if ttl is None else time.time() + ttl
         document = dump(Header(key, expires, fingerprint), context)
         temporary = self._folder / f".{os.urandom(12).hex()}{_TEMPORARY}"
@@ -180,6 +198,19 @@ class StorageFile(Storage):
             if file.is_file() and not _live(file):
                 file.unlink()
         return False
+
+
+# What a step returned may be secret: of a value that is none of these only the type is shown.
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str):
+        raise InvalidOption("key", type(key), "give a text")
+
+
+def _check_context(option: str, context: object) -> None:
+    if not isinstance(context, Context):
+        raise InvalidOption(option, type(context), "give a Context, as Context(storage=...)")
 
 
 def _live(file: Path) -> bool:

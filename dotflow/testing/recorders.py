@@ -9,11 +9,16 @@ from dotflow.abc.metrics import Metrics
 from dotflow.abc.notify import Notify
 from dotflow.abc.server import Server
 from dotflow.abc.tracer import Tracer
+from dotflow.core.checks import check_instance, check_text
+from dotflow.core.exception import InvalidOption
+from dotflow.core.signatures import strict_arguments, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dotflow.core.attempt import Outcome
+    from dotflow.core.dotflow import DotFlow
+    from dotflow.core.options import Slots
     from dotflow.core.run import Run
     from dotflow.core.task import Task
 
@@ -42,11 +47,17 @@ class Recorder:
     Args:
         calls: The list to append to; several recorders may share one, which then shows the
             order of their calls. None: a list of its own.
+
+    Raises:
+        InvalidOption: `calls` is no list.
     """
 
     slot = ""
 
+    @strict_arguments
     def __init__(self, calls: list[Call] | None = None) -> None:
+        if calls is not None:
+            check_instance("calls", calls, list, "give a list")
         self.calls: list[Call] = [] if calls is None else calls
 
     @property
@@ -55,7 +66,15 @@ class Recorder:
         return [call.hook for call in self.calls if call.provider == self.slot]
 
     def of(self, hook: str) -> list[Mapping[str, Any]]:
-        """Give the facts of each call of one hook on this provider, in order."""
+        """Return the facts of each call of one hook on this provider, in order.
+
+        Raises:
+            InvalidOption: The provider has no such hook.
+        """
+        check_text("hook", hook)
+        known = _hooks_of(type(self))
+        if hook not in known:
+            raise InvalidOption("hook", hook, suggestion(hook, known))
         return [
             call.facts for call in self.calls if call.provider == self.slot and call.hook == hook
         ]
@@ -76,6 +95,7 @@ class RecordingTracer(Recorder, Tracer):
 
     slot = "tracer"
 
+    @strict_arguments
     def __init__(self, calls: list[Call] | None = None) -> None:
         super().__init__(calls)
         self.runs: list[Run] = []
@@ -223,7 +243,7 @@ class RecordingServer(Recorder, Server):
 
     slot = "server"
 
-    def create_workflow(self, workflow: Any) -> None:
+    def create_workflow(self, workflow: DotFlow) -> None:
         """Record it."""
         self._note("create_workflow", workflow_id=workflow.workflow_id)
 
@@ -243,6 +263,7 @@ class RecordingServer(Recorder, Server):
 class Recording:
     """One recorder for each telemetry slot, on one list: `Config(**recording.providers)`."""
 
+    @strict_arguments
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.tracer = RecordingTracer(self.calls)
@@ -252,15 +273,25 @@ class Recording:
         self.server = RecordingServer(self.calls)
 
     @property
-    def providers(self) -> dict[str, Any]:
+    def providers(self) -> Slots:
         """The recorders by slot, as keyword arguments for `Config`."""
-        recorders = (self.tracer, self.metrics, self.log, self.notify, self.server)
-        return {recorder.slot: recorder for recorder in recorders}
+        return {
+            "tracer": self.tracer,
+            "metrics": self.metrics,
+            "log": self.log,
+            "notify": self.notify,
+            "server": self.server,
+        }
 
     @property
     def hooks(self) -> list[str]:
         """All calls in order, as `slot.hook`."""
         return [str(call) for call in self.calls]
+
+
+def _hooks_of(recorder: type[Recorder]) -> list[str]:
+    names = [name for name in dir(recorder) if name[0] != "_" and not hasattr(Recorder, name)]
+    return [name for name in names if callable(getattr(recorder, name))]
 
 
 def _task_facts(task: Task) -> dict[str, Any]:

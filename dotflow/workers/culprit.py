@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.action import Action
 from dotflow.core.context import Context
+from dotflow.core.user_objects import attribute_of, guarded, qualified_name_of, repr_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,36 +40,33 @@ def culprit(value: Any, travels: Callable[[Any], bool]) -> str | None:
 
 
 def _first(value: Any, stays: Callable[[Any], bool]) -> tuple[str, Any] | None:
-    try:
-        return next((each for each in _parts(value) if stays(each[1])), None)
-    except Exception:  # noqa: BLE001 - what it is looked for in may change, or refuse to be seen
-        return None
+    # What it is looked for in may change, or refuse to be seen.
+    return guarded(lambda: next((each for each in _parts(value) if stays(each[1])), None))[0]
 
 
 def _kind(value: Any) -> str:
-    kind = type(value)
-    module = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
-    return f"{module}{kind.__qualname__}"
+    return qualified_name_of(type(value)).removeprefix("__main__.")
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Action):
+    kind = type(value)
+    if issubclass(kind, Action):
         yield "", value.func
-    elif isinstance(value, Context):
+    elif issubclass(kind, Context):
         yield "", value.storage
-    elif isinstance(value, MethodType):
+    elif kind is MethodType:
         yield "", value.__func__
         yield "its instance", value.__self__
-    elif isinstance(value, FunctionType):
+    elif kind is FunctionType:
         yield from _parts_of_function(value)
-    elif isinstance(value, dict):
+    elif issubclass(kind, dict):
         for key, item in value.items():
-            yield f"the value of {key!r}", item
-    elif isinstance(value, (list, tuple, set, frozenset)):
+            yield f"the value of {repr_of(key)}", item
+    elif issubclass(kind, (list, tuple, set, frozenset)):
         for index, item in enumerate(value):
             yield f"item {index}", item
     else:
-        attributes = vars(value) if hasattr(value, "__dict__") else {}
+        attributes = attribute_of(value, "__dict__", {})
         for name, item in attributes.items():
             yield f"the attribute {name!r}", item
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import TIMEOUT, Failure
-from dotflow.core.limit import limit_error
+from dotflow.core.limit import LimitError
 from dotflow.workers.child import RUN
 from dotflow.workers.kits import Kits
 from dotflow.workers.pickling import dump_in_pieces, dump_small, is_small
@@ -83,7 +83,7 @@ class Job(NamedTuple):
 
     def timeout(self) -> Failure:
         """Give how it failed where it was late."""
-        return Failure.of(limit_error(self.attempt.name, self.attempt.timeout), TIMEOUT)
+        return Failure.of(LimitError.of(self.attempt.name, self.attempt.timeout), TIMEOUT)
 
 
 class Jobs:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dotflow.core.attempt import perform
 from dotflow.core.failure import ERROR, INTERRUPTED, Failure
 from dotflow.core.scopes import GuardedScopes
+from dotflow.core.user_objects import exc_info_of, name_of
 from dotflow.workers.pickling import dump_in_pieces, load_or_none
 
 if TYPE_CHECKING:
@@ -21,9 +22,8 @@ _logger = logging.getLogger("dotflow")
 
 
 def _report(slot: str, hook: str, error: Exception) -> None:
-    _logger.error(
-        "%s of the %s failed in a worker; the step is not affected", hook, slot, exc_info=error
-    )
+    text = "%s of the %s failed in a worker; the step is not affected"
+    _logger.error(text, hook, slot, exc_info=exc_info_of(error))
 
 
 # For an attempt without any. It has no state, so one does for all.
@@ -56,7 +56,7 @@ def dumped_value(outcome: Outcome, name: str) -> tuple[Sequence[bytes] | None, F
     if outcome.failure is not None:
         return None, not_interrupted(outcome.failure)
     try:
-        what = f"the result of step {name} ({type(outcome.value).__qualname__})"
+        what = f"the result of step {name} ({name_of(type(outcome.value))})"
         return dump_in_pieces(outcome.value, what), None
     except BaseException as error:  # noqa: BLE001 - of the value; it ends no worker
         return None, not_interrupted(Failure.of(error))
@@ -70,6 +70,5 @@ def not_interrupted(failure: Failure) -> Failure:
 def failure_read(fields: Sequence[Any], exception: bytes | None) -> Failure:
     """Read how an attempt failed, with its exception where that could travel."""
     raised = load_or_none(exception)
-    return Failure(*fields)._replace(
-        exception=raised if isinstance(raised, BaseException) else None
-    )
+    is_error = issubclass(type(raised), BaseException)
+    return Failure(*fields)._replace(exception=raised if is_error else None)

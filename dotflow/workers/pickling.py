@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.locks import fork_safe_lock
+from dotflow.core.user_objects import guarded, name_of, text_of
 from dotflow.workers.culprit import culprit
 from dotflow.workers.pieces import PROTOCOL, PickleFile, pickled
 
@@ -37,9 +38,8 @@ def dump_small(value: Any, by_value: Sequence[ModuleType] = ()) -> bytes | None:
         Its pickled form; None where it is one for `dump_in_pieces`: it does not pickle, or
         refers to a module that the other process cannot import.
     """
-    try:
-        data = pickle.dumps(value, PROTOCOL)
-    except Exception:  # noqa: BLE001 - then by value, which tells the better error
+    data, _ = guarded(lambda: pickle.dumps(value, PROTOCOL))
+    if data is None:  # then by value, which tells the better error
         return None
     foreign = b"__main__" in data or any(each.__name__.encode() in data for each in by_value)
     return None if foreign else data
@@ -47,7 +47,8 @@ def dump_small(value: Any, by_value: Sequence[ModuleType] = ()) -> bytes | None:
 
 def is_small(value: Any) -> bool:
     """Tell whether a value is a number, a flag or None: nothing that could be large."""
-    return type(value) in _SMALL
+    kind = type(value)
+    return type(kind) is type and kind in _SMALL
 
 
 def dump_in_pieces(value: Any, what: str, by_value: Sequence[ModuleType] = ()) -> Sequence[bytes]:
@@ -63,15 +64,19 @@ def dump_in_pieces(value: Any, what: str, by_value: Sequence[ModuleType] = ()) -
     """
     if is_small(value):  # as most steps give
         return (pickle.dumps(value, PROTOCOL),)
-    try:
-        return _dumped(value, by_value)
-    except Exception as error:
-        part = culprit(value, lambda each: _travels(each, by_value))
-        blamed = "" if part is None else f" because of {part}"
-        raise PicklingFailed(
-            f"{what} cannot travel to another process{blamed}: {type(error).__name__}: {error}. "
-            "Make it inside the step, or pass what it is made from."
-        ) from error
+    pieces, error = guarded(lambda: _dumped(value, by_value))
+    if pieces is not None:
+        return pieces
+    part = culprit(value, lambda each: _travels(each, by_value))
+    blamed = "" if part is None else f" because of {part}"
+    raise PicklingFailed(
+        f"{what} cannot travel to another process{blamed}: {_described(error)}. "
+        "Make it inside the step, or pass what it is made from."
+    ) from error
+
+
+def _described(error: BaseException | None) -> str:
+    return f"{name_of(type(error))}: {text_of(error)}"
 
 
 def _dumped(value: Any, by_value: Sequence[ModuleType]) -> Sequence[bytes]:
@@ -80,11 +85,7 @@ def _dumped(value: Any, by_value: Sequence[ModuleType]) -> Sequence[bytes]:
 
 
 def _travels(value: Any, by_value: Sequence[ModuleType]) -> bool:
-    try:
-        _dump_by_value(value, by_value)
-    except Exception:  # noqa: BLE001 - whatever it is, it does not travel
-        return False
-    return True
+    return guarded(lambda: _dump_by_value(value, by_value))[1] is None
 
 
 def _dump_by_reference(value: Any, by_value: Sequence[ModuleType]) -> Sequence[bytes] | None:
@@ -124,21 +125,18 @@ def load(data: bytes | memoryview, what: str) -> Any:
     Raises:
         PicklingFailed: It cannot be read back; says what and why.
     """
-    try:
-        return pickle.loads(data)  # noqa: S301 - from our own child or parent
-    except Exception as error:
+    value, error = guarded(lambda: pickle.loads(data))  # noqa: S301 - from our own child or parent
+    if error is not None:
+        hint = _ABSENT if issubclass(type(error), ImportError) else ""
         raise PicklingFailed(
-            f"{what} cannot be read back from its pickled form: {type(error).__name__}: {error}"
-            f"{_ABSENT if isinstance(error, ImportError) else ''}"
+            f"{what} cannot be read back from its pickled form: {_described(error)}{hint}"
         ) from error
+    return value
 
 
 def dump_or_none(value: Any) -> bytes | None:
     """Pickle what is nice to have; None where it cannot travel."""
-    try:
-        return b"".join(_dumped(value, ()))
-    except Exception:  # noqa: BLE001 - whatever it is, it does not travel
-        return None
+    return guarded(lambda: b"".join(_dumped(value, ())))[0]
 
 
 def load_or_none(data: bytes | memoryview | None) -> Any:

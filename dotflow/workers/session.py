@@ -73,7 +73,7 @@ class LocalSession(Session):
         """Begin an attempt."""
         try:
             job = self._made.make(ticket, attempt)
-        except PicklingFailed as error:
+        except Exception as error:  # noqa: BLE001 - of the step's or its input's; the outcome tells
             self._done.append((ticket, Outcome.failed(Failure.of(error))))
             return
         self._queue.append(job)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from dotflow.abc.log import LEVELS, Log
+from dotflow.abc.log import LEVELS, Log, level_of
 from dotflow.core.failure import Failure
+from dotflow.core.signatures import strict_arguments
 from dotflow.core.types.status import TypeStatus
-from dotflow.settings import Settings
 from dotflow_otel.conventions import LOGGER, SPAN_ID, TRACE_ID
 from dotflow_otel.drops import LOGS, tally
 from dotflow_otel.each import for_each
@@ -67,28 +67,31 @@ class LogStructlog(Log):
 
     Args:
         level: The lowest level that is written: `DEBUG`, `INFO`, `WARNING` or `ERROR`, in
-            any case. An unknown one means `INFO`.
+            any case, or a number of `logging`. An unknown name means `INFO`.
         output: `console` (stderr), `file` or `both`.
-        path: The file, which is appended to; made with its folders at the first line.
+        path: The file, which is appended to; made with its folders at the first line. None:
+            `Settings.LOG_PATH`.
         format: `json`, one object a line, or `simple`, for people; None: `simple` on a
             terminal, else `json`.
         stream: Stands for stderr.
 
     Raises:
-        InvalidOption: `output` or `format` is none of these.
+        InvalidOption: `output` or `format` is none of these, `level` is neither a name nor a
+            number, `path` is not that of a file, or `stream` takes no text.
         ModuleNotFound: structlog is not installed.
     """
 
+    @strict_arguments
     def __init__(
         self,
-        level: str = "INFO",
+        level: str | int = "INFO",
         output: str = "console",
-        path: str | os.PathLike[str] = Settings.LOG_PATH,
+        path: str | os.PathLike[str] | None = None,
         format: str | None = None,  # noqa: A002 - the name of 1.x
         *,
         stream: TextIO | None = None,
     ) -> None:
-        self._level = LEVELS.get(str(level).upper(), INFO)
+        self._level = level_of(level)
         self._output = LogOutput(output, path, format, stream)
         self._runs: dict[str, _RunNote] = {}
 
@@ -121,7 +124,9 @@ class LogStructlog(Log):
             return
         fields = note.fields()
         fields["duration"] = run.duration or 0.0
-        failure = note.failure or (run.error and Failure.of(run.error))
+        failure = note.failure
+        if failure is None and run.error is not None:
+            failure = Failure.of(run.error)
         if run.failed and failure:
             fields["error_type"], fields["error"] = failure.error_type, failure.message
         event = "workflow.failed" if run.failed else "workflow.completed"

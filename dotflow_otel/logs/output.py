@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import weakref
 from datetime import UTC, datetime
+from io import BufferedIOBase, RawIOBase, TextIOWrapper
 from json import JSONEncoder
 from pathlib import Path
 from time import time
@@ -13,9 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 from structlog.contextvars import get_contextvars
 from structlog.dev import ConsoleRenderer, plain_traceback
 
+from dotflow.core.checks import check_choice, check_file, check_method
 from dotflow.core.exception import InvalidOption
 from dotflow.core.locks import fork_safe_lock
+from dotflow.core.user_objects import text_of
+from dotflow.settings import Settings
 from dotflow_otel.conventions import BOUND
+from dotflow_otel.plain import printable
 
 if TYPE_CHECKING:
     import os
@@ -26,7 +31,7 @@ _OUTPUTS: Final = ("console", "file", "both")
 _FORMATS: Final = ("json", "simple")
 
 # Events are flat, so they need no search for circles.
-encode: Final = JSONEncoder(default=str, check_circular=False).encode
+encode: Final = JSONEncoder(default=text_of, check_circular=False).encode
 
 
 class LogOutput:
@@ -34,25 +39,28 @@ class LogOutput:
 
     Args:
         output: `console`, `file` or `both`.
-        path: The file.
+        path: The file; None: `Settings.LOG_PATH`.
         format: `json`, `simple`, or None for what fits the console; files get JSON then.
         stream: The console; None: what is `sys.stderr` at that moment.
 
     Raises:
-        InvalidOption: `output` or `format` is none of these.
+        InvalidOption: `output` or `format` is none of these, `path` is not that of a file, or
+            `stream` takes no text.
     """
 
     def __init__(
         self,
         output: str,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None,
         format: str | None,  # noqa: A002 - as in LogStructlog
         stream: TextIO | None,
     ) -> None:
-        _check("output", output, _OUTPUTS)
-        _check("format", format, (*_FORMATS, None))
+        check_choice("output", output, _OUTPUTS)
+        check_choice("format", format, _FORMATS, optional=True)
+        check_file("path", path, optional=True)
+        _check_stream(stream)
         self._console = output != "file"
-        self._file = None if output == "console" else _LogFile(Path(path))
+        self._file = None if output == "console" else _LogFile(Path(path or Settings.LOG_PATH))
         self._format = format
         self._stream = stream
         # Tracebacks come as text: told of another formatter, structlog 24 warns of that.
@@ -105,18 +113,20 @@ class LogOutput:
             self._file.close()
 
     def _is_terminal(self) -> bool:
-        stream: TextIO | None = self._stream or sys.stderr
+        stream: TextIO | None = sys.stderr if self._stream is None else self._stream
         if stream is None or not self._console:
             return False
         asked, terminal = self._asked
         if asked is not stream:
-            terminal = stream.isatty()
+            # An application's own stream may not have it.
+            isatty = getattr(stream, "isatty", None)
+            terminal = isatty is not None and isatty()
             self._asked = stream, terminal
         return terminal
 
     def _write_to_console(self, line: str) -> None:
         # Tests and notebooks replace it; a program without a console has none.
-        stream: TextIO | None = self._stream or sys.stderr
+        stream: TextIO | None = sys.stderr if self._stream is None else self._stream
         if stream is not None:
             stream.write(line)
             stream.flush()
@@ -125,7 +135,7 @@ class LogOutput:
         if chosen == "json":
             return encode(facts) + "\n"
         # The renderer takes apart what it is given.
-        return f"{self._renderers[colours](None, '', dict(facts))}\n"
+        return printable(f"{self._renderers[colours](None, '', dict(facts))}\n")
 
 
 class _LogFile:
@@ -177,6 +187,15 @@ class _Clock:
         return f"{text}.{int((now - second) * 1e6):06d}Z"
 
 
-def _check(option: str, value: object, allowed: tuple[str | None, ...]) -> None:
-    if value not in allowed:
-        raise InvalidOption(option, value, f"use one of {', '.join(map(str, allowed))}")
+def _check_stream(stream: TextIO | None) -> None:
+    if stream is None:
+        return
+    hint = "give a text stream that is open for writing"
+    check_method("stream", stream, "write", hint)
+    check_method("stream", stream, "flush", hint)
+    if isinstance(stream, (RawIOBase, BufferedIOBase)):
+        raise InvalidOption("stream", stream, "it takes bytes: give a text stream")
+    # A stream of an application's own may have no more than it needs, and be right.
+    closed = getattr(stream, "closed", False)
+    if closed or (isinstance(stream, TextIOWrapper) and not stream.writable()):
+        raise InvalidOption("stream", stream, hint)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Final, overload
 
 from prometheus_client import make_asgi_app, make_wsgi_app
 
+from dotflow.core.signatures import strict_arguments
+from dotflow_otel.metrics.checks import check_registry
 from dotflow_otel.metrics.multiprocess import shown
 
 if TYPE_CHECKING:
@@ -29,9 +31,14 @@ class MetricsApp:
 
     Args:
         registry: What is shown.
+
+    Raises:
+        InvalidOption: `registry` is none.
     """
 
+    @strict_arguments
     def __init__(self, registry: CollectorRegistry) -> None:
+        check_registry(registry, "collect")
         self.wsgi: Final[Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]] = (
             make_wsgi_app(registry)
         )
@@ -42,7 +49,9 @@ class MetricsApp:
         await self._asgi(scope, receive, send)
 
     @overload
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse, /) -> Any: ...
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse, /
+    ) -> Iterable[bytes]: ...
     @overload
     def __call__(self, scope: Message, receive: Receive, send: Send, /) -> Awaitable[None]: ...
     def __call__(self, *request: Any) -> Any:
@@ -50,6 +59,7 @@ class MetricsApp:
         return self.asgi(*request) if len(request) == _ASGI_ARGUMENTS else self.wsgi(*request)
 
 
+@strict_arguments
 def metrics_app(registry: CollectorRegistry | None = None) -> MetricsApp:
     """Give metrics as an application to mount in a service, at any path.
 
@@ -64,7 +74,7 @@ def metrics_app(registry: CollectorRegistry | None = None) -> MetricsApp:
         registry: Whose metrics; None: prometheus-client's own.
 
     Raises:
-        InvalidOption: The folder of the multiprocess mode is not there.
+        InvalidOption: `registry` is none, or the folder of the multiprocess mode is not there.
         ModuleNotFound: prometheus-client is not installed.
     """
     return MetricsApp(shown(registry))

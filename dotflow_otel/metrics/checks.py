@@ -2,41 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
+from math import isnan
+from numbers import Real
 from typing import TYPE_CHECKING
 
+from dotflow.core.checks import check_method
 from dotflow.core.exception import InvalidOption
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from prometheus_client import CollectorRegistry
 
 
 def check_buckets(buckets: Sequence[float]) -> None:
     """Check the upper bounds of histograms.
 
     Raises:
-        InvalidOption: There are none, or they do not rise.
+        InvalidOption: They are no sequence of numbers, there are none, or they do not rise.
     """
-    rising = all(low < high for low, high in pairwise(buckets))
-    if not buckets or not rising:
+    # Of other types some are empty at the second reading, some in no order.
+    numbers = _is_listing(buckets) and all(map(_is_number, buckets))
+    if not numbers or not buckets or not all(low < high for low, high in pairwise(buckets)):
         raise InvalidOption("buckets", buckets, "give upper bounds in seconds, each above the last")
 
 
-def check_max_label_values(limit: int) -> None:
-    """Check how many values a label may have.
+def check_registry(registry: CollectorRegistry | None, method: str) -> None:
+    """Check a registry of prometheus-client, or None.
 
     Raises:
-        InvalidOption: Not even one.
+        InvalidOption: It has not the method that is needed of it.
     """
-    if limit < 1:
-        raise InvalidOption("max_label_values", limit, "give 1 or more")
+    if registry is not None:
+        hint = "give a registry of prometheus-client, as CollectorRegistry(), or None for its own"
+        check_method("registry", registry, method, hint)
 
 
-def check_timeout(timeout: float) -> None:
-    """Check how many seconds may be waited.
+def _is_listing(buckets: object) -> bool:
+    return isinstance(buckets, Sequence) and not isinstance(buckets, (str, bytes, bytearray))
 
-    Raises:
-        InvalidOption: No time at all.
-    """
-    if not timeout > 0:
-        raise InvalidOption("timeout", timeout, "give a number of seconds above 0")
+
+def _is_number(bound: object) -> bool:
+    return isinstance(bound, Real) and not isinstance(bound, bool) and not isnan(bound)

@@ -10,11 +10,13 @@ from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
-from dotflow.core.exception import InvalidOption
+from dotflow.core.checks import check_instance
+from dotflow.core.signatures import strict_arguments
 from dotflow_otel import conventions as names
 from dotflow_otel.bounded import TIMEOUT, BoundedCall
 from dotflow_otel.endings import at_exit
 from dotflow_otel.metrics.anew import begin_anew_in_children
+from dotflow_otel.metrics.checks import check_buckets
 from dotflow_otel.metrics.instruments_otel import ADVISES_BUCKETS
 
 if TYPE_CHECKING:
@@ -46,8 +48,8 @@ class OwnMeterProvider:
         buckets: Sequence[float] = names.BUCKETS,
         timeout: float = TIMEOUT,
     ) -> None:
-        if not isinstance(reader, MetricReader):
-            raise InvalidOption("reader", reader, "give a metric reader of the OpenTelemetry SDK")
+        hint = "give a metric reader of the OpenTelemetry SDK"
+        check_instance("reader", reader, MetricReader, hint)
         named = {} if service_name is None else {SERVICE_NAME: service_name}
         # Its own handler at exit would wait for a backend that does not answer.
         self.provider: Final = MeterProvider(
@@ -100,12 +102,17 @@ class OwnMeterProvider:
         return ended
 
 
+@strict_arguments
 def histogram_views(buckets: Sequence[float] = names.BUCKETS) -> list[View]:
     """Give the views that a meter provider needs for our buckets, in seconds.
 
     There are none where the API is new enough for the instruments themselves to ask for their
     buckets.
+
+    Raises:
+        InvalidOption: The buckets do not rise.
     """
+    check_buckets(buckets)
     if ADVISES_BUCKETS:
         return []
     aggregation = ExplicitBucketHistogramAggregation(tuple(buckets))

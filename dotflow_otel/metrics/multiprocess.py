@@ -16,8 +16,11 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector, RestrictedRegistry
 
+from dotflow.core.checks import check_count
 from dotflow.core.exception import InvalidOption
+from dotflow.core.signatures import strict_arguments
 from dotflow_otel import conventions as names
+from dotflow_otel.metrics.checks import check_registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
+@strict_arguments
 def worker_exited(pid: int) -> None:
     """Take the gauges of a process that has ended out of the sums over all processes.
 
@@ -33,7 +37,11 @@ def worker_exited(pid: int) -> None:
 
     Args:
         pid: The id of the process.
+
+    Raises:
+        InvalidOption: `pid` is no such number.
     """
+    check_count("pid", pid, optional=False)
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder:
         mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]
@@ -62,8 +70,9 @@ def shown(registry: CollectorRegistry | None) -> CollectorRegistry:
         registry: Whose metrics; None: prometheus-client's own.
 
     Raises:
-        InvalidOption: The folder of the multiprocess mode is not there.
+        InvalidOption: `registry` is none, or the folder of the multiprocess mode is not there.
     """
+    check_registry(registry, "collect")
     own = REGISTRY if registry is None else registry
     if not os.environ.get(FOLDER_VARIABLE):
         return own

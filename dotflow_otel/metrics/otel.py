@@ -7,12 +7,14 @@ from weakref import WeakKeyDictionary
 
 from opentelemetry.metrics import MeterProvider, get_meter_provider
 
+from dotflow.core.checks import check_count, check_method, check_seconds, check_text
 from dotflow.core.exception import InvalidOption
 from dotflow.core.locks import fork_safe_lock
+from dotflow.core.signatures import strict_arguments
 from dotflow_otel import conventions as names
 from dotflow_otel.bounded import TIMEOUT
 from dotflow_otel.metrics.anew import begins_anew
-from dotflow_otel.metrics.checks import check_buckets, check_max_label_values, check_timeout
+from dotflow_otel.metrics.checks import check_buckets
 from dotflow_otel.metrics.instruments_otel import OtelInstruments
 from dotflow_otel.metrics.labels import BoundedLabels
 from dotflow_otel.metrics.ledger import LedgerMetrics
@@ -54,11 +56,12 @@ class MetricsOpenTelemetry(LedgerMetrics):
         timeout: Seconds that flushing and ending may take, whatever the backend does.
 
     Raises:
-        InvalidOption: Both a reader and a provider are given, the reader is none, the buckets
-            do not rise, or a number is too small.
+        InvalidOption: Both a reader and a provider are given, one of them or the name is none,
+            the buckets do not rise, or a number is too small.
         ModuleNotFound: OpenTelemetry is not installed.
     """
 
+    @strict_arguments
     def __init__(
         self,
         reader: MetricReader | None = None,
@@ -70,8 +73,12 @@ class MetricsOpenTelemetry(LedgerMetrics):
         timeout: float = TIMEOUT,
     ) -> None:
         check_buckets(buckets)
-        check_max_label_values(max_label_values)
-        check_timeout(timeout)
+        check_count("max_label_values", max_label_values, optional=False)
+        check_seconds("timeout", timeout)
+        check_text("service_name", service_name, "give a name, or None", optional=True)
+        if meter_provider is not None:
+            hint = "give a meter provider, which has a method get_meter"
+            check_method("meter_provider", meter_provider, "get_meter", hint)
         self._own: OwnMeterProvider | None = None
         if reader is not None:
             if meter_provider is not None:
@@ -84,23 +91,31 @@ class MetricsOpenTelemetry(LedgerMetrics):
         super().__init__(lambda: _book_of(meter_provider, buckets, max_label_values))
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Hand what was measured to the reader's backend; tell whether that ended in time.
+        """Hand what was measured to the reader's backend; return whether that ended in time.
 
-        A provider of the application is left alone.
+        A provider of the application is left alone. After `shutdown` there is nothing to do.
 
         Args:
             timeout: Seconds; None: what the constructor was given.
+
+        Raises:
+            InvalidOption: `timeout` is no number of seconds.
         """
+        check_seconds("timeout", timeout, optional=True, zero=True)
         return self._own is None or self._own.flush(timeout)
 
     def shutdown(self, timeout: float | None = None) -> bool:
-        """Flush, and end the reader for good; tell whether that ended in time.
+        """Flush, and end the reader for good; return whether that ended in time.
 
-        A provider of the application is left alone.
+        A provider of the application is left alone. A second time there is nothing to do.
 
         Args:
             timeout: Seconds; None: what the constructor was given.
+
+        Raises:
+            InvalidOption: `timeout` is no number of seconds.
         """
+        check_seconds("timeout", timeout, optional=True, zero=True)
         return self._own is None or self._own.shutdown(timeout)
 
 

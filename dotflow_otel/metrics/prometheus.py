@@ -7,10 +7,11 @@ from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from dotflow.core.exception import InvalidOption
+from dotflow.core.checks import check_count, check_instance, check_seconds
 from dotflow.core.locks import fork_safe_lock
+from dotflow.core.signatures import strict_arguments
 from dotflow_otel import conventions as names
-from dotflow_otel.metrics.checks import check_buckets, check_max_label_values
+from dotflow_otel.metrics.checks import check_buckets, check_registry
 from dotflow_otel.metrics.labels import BoundedLabels
 from dotflow_otel.metrics.ledger import LedgerMetrics
 from dotflow_otel.metrics.multiprocess import check_folder
@@ -47,11 +48,13 @@ class MetricsPrometheus(LedgerMetrics):
             interpreter; a push that fails is logged and counted.
 
     Raises:
-        InvalidOption: The buckets do not rise, no label value is allowed, `push_to` is no
-            `PushGateway`, or the folder of prometheus-client's multiprocess mode is not there.
+        InvalidOption: The buckets do not rise, no label value is allowed, `registry` is none,
+            `push_to` is no `PushGateway`, or the folder of prometheus-client's multiprocess
+            mode is not there.
         ModuleNotFound: prometheus-client is not installed.
     """
 
+    @strict_arguments
     def __init__(
         self,
         registry: CollectorRegistry | None = None,
@@ -60,15 +63,18 @@ class MetricsPrometheus(LedgerMetrics):
         max_label_values: int = names.MAX_LABEL_VALUES,
         push_to: PushGateway | None = None,
     ) -> None:
+        check_registry(registry, "register")
         check_buckets(buckets)
-        check_max_label_values(max_label_values)
+        check_count("max_label_values", max_label_values, optional=False)
+        if push_to is not None:
+            hint = 'give a PushGateway, such as PushGateway("localhost:9091", job="nightly")'
+            check_instance("push_to", push_to, PushGateway, hint)
         check_folder()
         self.registry: Final = REGISTRY if registry is None else registry
         book = _book_of(self.registry, buckets, max_label_values)
         super().__init__(lambda: book)
         self._pushing: PushAtEnd | None = None
         if push_to is not None:
-            _check_gateway(push_to)
             self._pushing = PushAtEnd(push_to, self.registry, self._count_failed_push)
 
     def run_finished(self, run: Run) -> None:
@@ -78,21 +84,19 @@ class MetricsPrometheus(LedgerMetrics):
             self._pushing.ask()
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until what is to be pushed has been, or has failed; tell whether it is so.
+        """Wait until what is to be pushed has been, or has failed; return whether it is so.
 
         Args:
             timeout: Seconds; None: those that one push may take.
+
+        Raises:
+            InvalidOption: `timeout` is no number of seconds.
         """
+        check_seconds("timeout", timeout, optional=True, zero=True)
         return self._pushing is None or self._pushing.wait(timeout)
 
     def _count_failed_push(self) -> None:
         self.telemetry_error(type(self).__name__, "push")
-
-
-def _check_gateway(push_to: object) -> None:
-    if not isinstance(push_to, PushGateway):
-        hint = 'give a PushGateway, such as PushGateway("localhost:9091", job="nightly")'
-        raise InvalidOption("push_to", push_to, hint)
 
 
 class _PrometheusInstruments:

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 
 from prometheus_client import pushadd_to_gateway
 from prometheus_client.exposition import default_handler
 
+from dotflow.core.checks import check_callable, check_seconds, check_text
 from dotflow.core.exception import InvalidOption
+from dotflow.core.signatures import strict_arguments
 from dotflow_otel.bounded import TIMEOUT
-from dotflow_otel.metrics.checks import check_timeout
 from dotflow_otel.metrics.errors import PushFailed
 from dotflow_otel.metrics.multiprocess import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from prometheus_client import CollectorRegistry
 
-    Handler = Callable[..., Callable[[], None]]
+    Handler = Callable[[str, str, float | None, list[tuple[str, str]], bytes], Callable[[], None]]
 
 _NO_KEY: Final[dict[str, str]] = {}
 _SCHEME: Final = re.compile(r"^[A-Za-z][\w+.-]*://")
+_LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _AFTER_HOST: Final = re.compile(r"[/?#]")
 
 
@@ -41,10 +45,12 @@ class PushGateway:
             one that asks for a password, see `prometheus_client.exposition`.
 
     Raises:
-        InvalidOption: The address or the job is empty, the address has a user, a password or a
-            query in it, or the timeout is not above 0.
+        InvalidOption: The address is none, or has a user, a password or a query in it; the job
+            is empty; a grouping key is no label's name or is `job`; the timeout is not above 0;
+            or the handler cannot be called.
     """
 
+    @strict_arguments
     def __init__(
         self,
         address: str,
@@ -54,8 +60,11 @@ class PushGateway:
         timeout: float = TIMEOUT,
         handler: Handler = default_handler,
     ) -> None:
-        _check(address, job)
-        check_timeout(timeout)
+        _check_address(address)
+        check_text("job", job, "name the job")
+        _check_grouping_key(grouping_key)
+        check_seconds("timeout", timeout)
+        check_callable("handler", handler, "give a function, as prometheus-client's handlers")
         self.address: Final = address.strip()
         self.job: Final = job
         self.timeout: Final = timeout
@@ -66,7 +75,8 @@ class PushGateway:
         """Push what a registry has; see `push_metrics`.
 
         Raises:
-            InvalidOption: The folder of the multiprocess mode is not there.
+            InvalidOption: `registry` is none, or the folder of the multiprocess mode is not
+                there.
             PushFailed: The metrics did not arrive in time.
         """
         call = _Call(self._send, shown(registry))
@@ -81,16 +91,38 @@ class PushGateway:
         )
 
 
-def _check(address: str, job: str) -> None:
-    if not address.strip():
-        raise InvalidOption("gateway", address, "give 'host:9091' or a URL")
+def _check_address(address: str) -> None:
+    check_text("gateway", address, "give 'host:9091' or a URL")
     # Nor could any of it be sent so.
     if "@" in address:
         raise InvalidOption("gateway", _shown(address), "leave user and password to a handler")
     if "?" in address or "#" in address:
         raise InvalidOption("gateway", _shown(address), "leave out what follows '?' or '#'")
-    if not job:
-        raise InvalidOption("job", job, "name the job")
+    if not _is_url(address.strip()):
+        raise InvalidOption(
+            "gateway", _shown(address), "give 'host:9091' or a URL of http or https"
+        )
+
+
+def _is_url(address: str) -> bool:
+    url = address if _SCHEME.match(address) else f"http://{address}"
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname if parts.port != 0 else None
+    except ValueError:  # the port is out of range, or an IPv6 address is none
+        return False
+    return parts.scheme in {"http", "https"} and bool(host) and " " not in url
+
+
+def _check_grouping_key(key: Mapping[str, str]) -> None:
+    if not isinstance(key, Mapping):
+        raise InvalidOption("grouping_key", key, "give a dict, as {'instance': 'eu-1'}")
+    for name, value in key.items():
+        if not isinstance(name, str) or not _LABEL.fullmatch(name) or name == "job":
+            raise InvalidOption("grouping_key", key, f"{name!r} cannot be a further label's name")
+        # A number is sent as its text; of nothing else would anybody mean that.
+        if not isinstance(value, (str, int, float)):
+            raise InvalidOption("grouping_key", key, f"give a text for {name!r}")
 
 
 def _shown(address: str) -> str:
@@ -130,6 +162,7 @@ class _Call:
         return not self._thread.is_alive()
 
 
+@strict_arguments
 def push_metrics(
     gateway: str,
     job: str,
@@ -158,7 +191,7 @@ def push_metrics(
         handler: Sends the request, in place of prometheus-client's `default_handler`.
 
     Raises:
-        InvalidOption: The gateway or the job is empty, the timeout is not above 0, or the
+        InvalidOption: An argument is not what `PushGateway` takes, `registry` is none, or the
             folder of the multiprocess mode is not there.
         ModuleNotFound: prometheus-client is not installed.
         PushFailed: The metrics did not arrive in time; an `OSError`.

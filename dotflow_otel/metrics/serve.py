@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Final, Self
 
 from prometheus_client import start_http_server
 
+from dotflow.core.checks import check_text
 from dotflow.core.exception import InvalidOption
+from dotflow.core.signatures import strict_arguments
 from dotflow_otel.metrics.errors import CannotListen
 from dotflow_otel.metrics.multiprocess import shown
 
@@ -21,13 +23,14 @@ _LAST_PORT: Final = 65535
 
 
 class MetricsServer:
-    """A running server. As a context manager it closes itself.
+    """A running server, made by `serve_metrics`. As a context manager it closes itself.
 
     Attributes:
         port: Where it listens.
         url: What Prometheus scrapes.
     """
 
+    @strict_arguments
     def __init__(self, server: WSGIServer, thread: Thread, addr: str) -> None:
         self._server = server
         self._thread = thread
@@ -38,6 +41,8 @@ class MetricsServer:
 
     def close(self) -> None:
         """Stop listening. Needless at exit: the server's thread keeps no program alive.
+
+        A second time there is nothing to do.
 
         In a forked child it lets go of the socket alone: the server is the parent's.
         """
@@ -55,6 +60,7 @@ class MetricsServer:
         self.close()
 
 
+@strict_arguments
 def serve_metrics(
     port: int, addr: str = "127.0.0.1", registry: CollectorRegistry | None = None
 ) -> MetricsServer:
@@ -71,12 +77,14 @@ def serve_metrics(
 
     Raises:
         CannotListen: The port is taken, or the address is none of this machine; an `OSError`.
-        InvalidOption: The port is out of range, or the folder of the multiprocess mode is
-            not there.
+        InvalidOption: The port is out of range, the address is no text, `registry` is none, or
+            the folder of the multiprocess mode is not there.
         ModuleNotFound: prometheus-client is not installed.
     """
-    if not isinstance(port, int) or not 0 <= port <= _LAST_PORT:
+    if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= _LAST_PORT:
         raise InvalidOption("port", port, f"give a number from 0 to {_LAST_PORT}")
+    # A blank one would be every address of this machine.
+    check_text("addr", addr, "give an address of this machine, as '127.0.0.1'")
     read = shown(registry)
     try:
         server, thread = start_http_server(port, addr, read)

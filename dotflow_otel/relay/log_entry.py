@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 
+from dotflow.core.user_objects import guarded, traceback_of
 from dotflow_otel.conventions import LOGGED_AT
 from dotflow_otel.log_context import run_context
 from dotflow_otel.plain import plain
@@ -46,12 +47,12 @@ class RecordEntry(NamedTuple):
         told = record.__dict__
         fields = {name: plain(value) for name, value in told.items() if name not in _NOT_SENT}
         # An event of structlog is a dictionary that its formatter makes a text of.
-        is_event = isinstance(record.msg, dict)
+        is_event = issubclass(type(record.msg), dict)
         fields["msg"] = plain(record.msg) if is_event else record.getMessage()
         for name, value in run_context().items():
             fields.setdefault(name, value)
         if record.exc_info and not record.exc_text:
-            fields["exc_text"] = _format(record.exc_info)
+            fields["exc_text"] = _exception_text(record.exc_info)
         return cls(fields, _STRUCTLOGS in told, _handled_by(record.name), _current_span())
 
     def shifted(self, shift: int) -> RecordEntry:
@@ -121,6 +122,12 @@ class EventEntry(NamedTuple):
 
 
 Entry = RecordEntry | EventEntry
+
+
+def _exception_text(exc_info: Any) -> str:
+    # As the standard library formats it, where the exception lets that be done.
+    text, _ = guarded(lambda: _format(exc_info))
+    return traceback_of(exc_info[1]).rstrip() if text is None else text
 
 
 def _handled_by(name: str) -> list[str]:

@@ -77,7 +77,8 @@ class RemoteLog:
         traceback: TracebackType | None,
     ) -> None:
         if self._bound is not None:
-            self._bound.__exit__(kind, error, traceback)
+            # Without the error, of which it would set attributes.
+            self._bound.__exit__(None, None, None)
 
     def collect(self) -> Taken[Entry] | None:
         """Give what was logged, called after the exit."""

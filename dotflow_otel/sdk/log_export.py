@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
+from dotflow.core.user_objects import name_of, text_of, traceback_of
 from dotflow_otel import conventions as names
 from dotflow_otel.log_context import run_context
 from dotflow_otel.logs import events
+from dotflow_otel.plain import plain
 from dotflow_otel.sdk.exporting import is_exporting
 from dotflow_otel.sdk.log_pipeline import current_span_ids
 from dotflow_otel.sdk.root_handler import add_to_root
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 # Their records tell of exports: to export those would never end.
 _EXPORTING: Final = ("opentelemetry", "grpc")
+
+# The types that values of attributes have.
+_ATTRIBUTES: Final = (str, bool, int, float)
 
 # What every record has; the rest was given by `extra` or set by filters.
 _STANDARD: Final = {*vars(logging.makeLogRecord({})), "message", "asctime"}
@@ -116,7 +120,7 @@ def _ids_of(fields: Mapping[str, Any]) -> SpanIds | None:
 
 def _without_ids(fields: Mapping[str, Any]) -> Attributes:
     return {
-        name: value if isinstance(value, (str, bool, int, float)) else str(value)
+        name: plain(value) if issubclass(type(value), _ATTRIBUTES) else text_of(value)
         for name, value in fields.items()
         if value is not None and name not in {names.TRACE_ID, names.SPAN_ID}
     }
@@ -141,7 +145,7 @@ def _exception(record: logging.LogRecord) -> Attributes:
         return {names.EXCEPTION_STACKTRACE: record.exc_text} if record.exc_text else {}
     error = record.exc_info[1]
     return {
-        names.EXCEPTION_TYPE: type(error).__qualname__,
-        names.EXCEPTION_MESSAGE: str(error),
-        names.EXCEPTION_STACKTRACE: "".join(traceback.format_exception(error)),
+        names.EXCEPTION_TYPE: name_of(type(error)),
+        names.EXCEPTION_MESSAGE: text_of(error),
+        names.EXCEPTION_STACKTRACE: traceback_of(error),
     }

@@ -10,10 +10,12 @@ from opentelemetry import trace
 from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 from opentelemetry.sdk.resources import SERVICE_NAME
 
-from dotflow.core.exception import InvalidOption
+from dotflow.core.checks import check_flag, check_seconds, check_text
 from dotflow.core.locks import fork_safe_lock
+from dotflow.core.signatures import strict_arguments
 from dotflow_otel.bounded import TIMEOUT
 from dotflow_otel.conventions import BUCKETS
+from dotflow_otel.metrics.checks import check_buckets
 from dotflow_otel.parent import inherit
 from dotflow_otel.sdk.telemetry import Telemetry
 from dotflow_otel.sdk.variables import valid_variables
@@ -29,6 +31,7 @@ _lock: Final = fork_safe_lock()
 _ours: Telemetry | None = None
 
 
+@strict_arguments
 def setup(
     service_name: str | None = None,
     *,
@@ -64,11 +67,11 @@ def setup(
         buckets: The upper bounds of the exported histograms, in seconds.
 
     Raises:
-        InvalidOption: The timeout is no number of seconds.
+        InvalidOption: The name is no text, the timeout no number of seconds, `logs` no boolean,
+            or the buckets do not rise.
         ModuleNotFound: The OpenTelemetry SDK is not installed.
     """
-    if not isinstance(timeout, (int, float)) or not timeout >= 0:
-        raise InvalidOption("timeout", timeout, "give a number of seconds, 0 or more")
+    check_set_up(service_name, timeout, logs, buckets)
     with _lock:
         if _is_disabled():
             return Telemetry(timeout)
@@ -80,6 +83,20 @@ def setup(
             from dotflow_otel.sdk.creation import create  # noqa: PLC0415 - as wrong ones break it
 
             return _kept(create(service_name, timeout, logs=logs, buckets=buckets))
+
+
+def check_set_up(
+    service_name: str | None, timeout: float, logs: bool | None, buckets: Sequence[float]
+) -> None:
+    """Check the arguments of `setup`.
+
+    Raises:
+        InvalidOption: One has a value that it cannot have.
+    """
+    check_text("service_name", service_name, "give a name, or None", optional=True)
+    check_seconds("timeout", timeout, zero=True)
+    check_flag("logs", logs, optional=True)
+    check_buckets(buckets)
 
 
 def ensure_provider(service_name: str) -> Telemetry:

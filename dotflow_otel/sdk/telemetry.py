@@ -5,6 +5,8 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+from dotflow.core.checks import check_seconds
+from dotflow.core.signatures import strict_arguments
 from dotflow_otel.bounded import TIMEOUT, BoundedCall
 from dotflow_otel.drops import tally
 from dotflow_otel.endings import at_exit
@@ -46,7 +48,9 @@ class Telemetry:
             variables ask for has not been looked at.
     """
 
+    @strict_arguments
     def __init__(self, timeout: float = TIMEOUT) -> None:
+        check_seconds("timeout", timeout, zero=True)
         self.provider: TracerProvider | None = None
         self.meter_provider: MeterProvider | None = None
         self.logger_provider: LoggerProvider | None = None
@@ -84,11 +88,15 @@ class Telemetry:
         self._ends += [BoundedCall(part.shutdown, "dotflow-telemetry-end") for part in parts]
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Hand what was recorded to the exporters; tell whether that ended in time.
+        """Hand what was recorded to the exporters; return whether that ended in time.
 
         Args:
             timeout: Seconds; None: what `setup` was given.
+
+        Raises:
+            InvalidOption: `timeout` is no number of seconds.
         """
+        check_seconds("timeout", timeout, optional=True, zero=True)
         flushes = [self._flush_of(part) for part in self._parts]
         ended = self._call(flushes, self.bound if timeout is None else timeout)
         tally.tell()
@@ -99,13 +107,18 @@ class Telemetry:
         return BoundedCall(flush, "dotflow-telemetry-flush")
 
     def shutdown(self, timeout: float | None = None) -> bool:
-        """Flush, and end for good; tell whether that ended in time.
+        """Flush, and end for good; return whether that ended in time.
 
         What is not delivered by then is dropped, and a line in the log tells how much it was.
+        A second time there is nothing to do.
 
         Args:
             timeout: Seconds; None: what `setup` was given.
+
+        Raises:
+            InvalidOption: `timeout` is no number of seconds.
         """
+        check_seconds("timeout", timeout, optional=True, zero=True)
         seconds = self.bound if timeout is None else timeout
         return self._shut_down(seconds, self._call(self._ends, seconds))
 

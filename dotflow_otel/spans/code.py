@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
+from dotflow.core.action import Action
+from dotflow.core.user_objects import attribute_of, is_a, namespace_of
 from dotflow_otel.conventions import CODE_FILE, CODE_FUNCTION, CODE_LINE, TASK_TIMEOUT
 from dotflow_otel.plain import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dotflow.core.action import Action
-
 _MAX_WRAPPERS: Final = 32
+_METHODS: Final = (FunctionType, staticmethod, classmethod, Action)
 
 
 def step_attributes(step: Action) -> Mapping[str, str | int | float]:
@@ -28,12 +30,12 @@ def code_attributes(step: Action) -> Mapping[str, str | int | float]:
 
 def _location(function: Any) -> dict[str, str | int | float]:
     function = _unwrapped(function)
-    module = getattr(function, "__module__", None)
-    name = getattr(function, "__qualname__", None)
-    if not (isinstance(module, str) and isinstance(name, str)):
+    module = attribute_of(function, "__module__")
+    name = attribute_of(function, "__qualname__")
+    if not (type(module) is str and type(name) is str):
         return {}
     location: dict[str, str | int | float] = {CODE_FUNCTION: printable(f"{module}.{name}")}
-    file, line = _place_of_class(function) if isinstance(function, type) else _place(function)
+    file, line = _place_of_class(function) if is_a(function, type) else _place(function)
     if file is not None:
         location[CODE_FILE] = printable(file)
     if line is not None:
@@ -44,7 +46,7 @@ def _location(function: Any) -> dict[str, str | int | float]:
 def _unwrapped(function: Any) -> Any:
     # A limit, because an object may answer to any name with itself.
     for _ in range(_MAX_WRAPPERS):
-        inner = getattr(function, "__wrapped__", None)
+        inner = attribute_of(function, "__wrapped__")
         if inner is None:
             break
         function = inner
@@ -52,13 +54,15 @@ def _unwrapped(function: Any) -> Any:
 
 
 def _place(function: Any) -> tuple[str | None, int | None]:
-    code = getattr(function, "__code__", None)
-    return (None, None) if code is None else (code.co_filename, code.co_firstlineno)
+    code = attribute_of(function, "__code__")
+    return (code.co_filename, code.co_firstlineno) if type(code) is CodeType else (None, None)
 
 
 def _place_of_class(kind: type) -> tuple[str | None, int | None]:
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
     # Python before 3.13 does not know a class's line; the first of its methods is inside.
-    lines = [line for _, line in map(_place, map(_unwrapped, vars(kind).values())) if line]
+    # Other attributes may be lazy ones, which are not to be evaluated.
+    own = (each for each in namespace_of(kind).values() if type(each) in _METHODS)
+    lines = [line for _, line in map(_place, map(_unwrapped, own)) if line]
     line = getattr(kind, "__firstlineno__", None) or min(lines, default=None)
     return file, line

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from dotflow.core.checks import check_text
 from dotflow_otel.conventions import TASK_EVENTS, WORKFLOW_EVENTS
 from dotflow_otel.logs.log import LogStructlog
 from dotflow_otel.testing.failures import block, facts, near, or_list
@@ -71,7 +72,7 @@ class LogRecorder(LogStructlog):
         level: The lowest level that is written.
     """
 
-    def __init__(self, sink: LogSink, level: str = "INFO") -> None:
+    def __init__(self, sink: LogSink, level: str | int = "INFO") -> None:
         super().__init__(level, format="json", stream=sink)  # type: ignore[arg-type]
 
     def _emit(
@@ -94,12 +95,16 @@ class EventReader:
         return [_event(json.loads(line)) for line in tuple(self._sink.lines)]
 
     def find_events(self, event: str | None = None, /, **fields: Any) -> list[LogEvent]:
-        """Give the events that fit, in order; maybe none.
+        """Return the events that fit, in order; maybe none.
 
         Args:
             event: Which; None: any.
             **fields: What they have among their fields, or as their level.
+
+        Raises:
+            InvalidOption: `event` is no text.
         """
+        check_text("event", event, optional=True)
         return [one for one in self.events if event in {None, one.event} and _has(one, fields)]
 
     def event(self, event: str, /, **fields: Any) -> LogEvent:
@@ -107,8 +112,10 @@ class EventReader:
 
         Raises:
             AssertionError: There is none, or more than one; it tells what there is.
+            InvalidOption: `event` is no text.
         """
         __tracebackhide__ = True
+        check_text("event", event)
         found = self.find_events(event, **fields)
         if len(found) != 1:
             raise AssertionError(_wrong_number(event, fields, found, self.events))

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 
+from dotflow.core.checks import check_instance, check_text
 from dotflow.core.exception import InvalidOption
+from dotflow.core.signatures import strict_arguments
 from dotflow_otel.testing.failures import block, facts
 from dotflow_otel.testing.samples import Exemplar, Sample, Samples, sums_up
 
@@ -24,9 +26,14 @@ class MetricsSnapshot(Mapping[str, float]):
 
     Args:
         values: By series.
+
+    Raises:
+        InvalidOption: `values` is no mapping.
     """
 
+    @strict_arguments
     def __init__(self, values: Mapping[str, float]) -> None:
+        check_instance("values", values, Mapping, "give a dict of values by series")
         self._values = dict(sorted(values.items()))
 
     def __getitem__(self, series: str) -> float:
@@ -39,6 +46,8 @@ class MetricsSnapshot(Mapping[str, float]):
         return len(self._values)
 
     def __sub__(self, before: Mapping[str, float]) -> MetricsSnapshot:
+        if not isinstance(before, Mapping):
+            return NotImplemented
         moved = {name: value - before.get(name, 0.0) for name, value in self.items()}
         return MetricsSnapshot({name: value for name, value in moved.items() if value})
 
@@ -86,11 +95,15 @@ class MetricsReader:
         return sum((sample.value for sample in found), 0.0)
 
     def metrics(self, prefix: str = "") -> MetricsSnapshot:
-        """Give all values at this moment.
+        """Return all values at this moment.
 
         Args:
             prefix: What the names begin with.
+
+        Raises:
+            InvalidOption: `prefix` is no text.
         """
+        check_text("prefix", prefix, blank=True)
         samples = self._counted(Samples(self.registry).all)
         return MetricsSnapshot(
             {

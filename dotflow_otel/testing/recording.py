@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext
-from inspect import signature
-from typing import TYPE_CHECKING, Any
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, cast
 
+from dotflow.abc.log import level_of
+from dotflow.core.checks import check_flag
 from dotflow.core.config import Config
+from dotflow.core.exception import WrongMoment
+from dotflow.core.options import Slots
+from dotflow.core.signatures import refuse_unknown, strict_arguments
+from dotflow_otel.metrics.checks import check_registry
 from dotflow_otel.metrics.prometheus import MetricsPrometheus
-from dotflow_otel.observing import observe
+from dotflow_otel.observing import ARGUMENTS
 from dotflow_otel.testing.balance import imbalance
 from dotflow_otel.testing.collector import global_spans_to
 from dotflow_otel.testing.events import EventReader, LogRecorder
@@ -18,13 +23,28 @@ from dotflow_otel.testing.span_reader import SpanReader
 from dotflow_otel.traces.tracer import TracerOpenTelemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+    from types import TracebackType
+    from typing import Unpack
 
     from prometheus_client import CollectorRegistry
 
 
+class _Options(Slots, total=False):
+    """What `observe` takes besides, of which a recording has no use."""
+
+    registry: CollectorRegistry | None
+    buckets: Sequence[float]
+    timeout: float
+    logs: bool | None
+
+
 class RecordedTelemetry(SpanReader, MetricsReader, EventReader):
     """What runs told of themselves, to be asserted on. `record_telemetry` makes one.
+
+    It can be read at any time: before a run there is nothing in it, and after the recording
+    has ended what was recorded stays.
 
     Args:
         registry: Where metrics are registered; None: a registry of its own.
@@ -34,9 +54,17 @@ class RecordedTelemetry(SpanReader, MetricsReader, EventReader):
         config: For workflows whose telemetry is to be recorded.
         provider: Makes spans that are recorded, for those who pass providers along.
         registry: Where the metrics are.
+
+    Raises:
+        InvalidOption: `registry` is none, or `level` is neither a name nor a number.
     """
 
-    def __init__(self, registry: CollectorRegistry | None = None, level: str = "INFO") -> None:
+    @strict_arguments
+    def __init__(
+        self, registry: CollectorRegistry | None = None, level: str | int = "INFO"
+    ) -> None:
+        check_registry(registry, "register")
+        level_of(level)
         SpanReader.__init__(self)
         MetricsReader.__init__(self, registry)
         EventReader.__init__(self)
@@ -48,10 +76,10 @@ class RecordedTelemetry(SpanReader, MetricsReader, EventReader):
         self,
         service_name: str | None = None,  # noqa: ARG002 - that of what it stands in for
         *,
-        level: str = "INFO",
-        **options: Any,
+        level: str | int = "INFO",
+        **options: Unpack[_Options],
     ) -> Config:
-        """Give a configuration that is recorded. It can stand in for `dotflow_otel.observe`.
+        """Return a configuration that is recorded. It can stand in for `dotflow_otel.observe`.
 
         Args:
             service_name: Taken and without effect, as the other arguments of `observe` that
@@ -62,16 +90,19 @@ class RecordedTelemetry(SpanReader, MetricsReader, EventReader):
 
         Raises:
             NotCallableObject: A provider is no instance of its slot's interface.
-            TypeError: Neither `observe` nor `Config` knows an option.
+            InvalidOption: `level` is neither a name nor a number.
+            TypeError: `observe` takes no such argument.
         """
-        set_up = signature(observe).parameters.keys()
-        slots = {name: value for name, value in options.items() if name not in set_up}
-        ours = {
+        refuse_unknown("observe", options, ARGUMENTS)
+        slots: Slots = {
             "tracer": self._tracer,
             "metrics": self._metrics,
             "log": LogRecorder(self._sink, level),
         }
-        return Config(**{**ours, **slots})
+        known = Slots.__annotations__
+        given = {name: value for name, value in options.items() if name in known}
+        slots.update(cast("Slots", given))
+        return Config(**slots)
 
     def assert_balanced(self) -> None:
         """Check that every run and task that started has ended, once, and is told of alike.
@@ -96,13 +127,13 @@ class RecordedTelemetry(SpanReader, MetricsReader, EventReader):
         self._take_baseline()
 
 
-@contextmanager
+@strict_arguments
 def record_telemetry(
     *,
     registry: CollectorRegistry | None = None,
-    level: str = "INFO",
+    level: str | int = "INFO",
     global_tracer: bool = True,
-) -> Iterator[RecordedTelemetry]:
+) -> AbstractContextManager[RecordedTelemetry]:
     """Record the telemetry of the runs that use `telemetry.config`, in any mode.
 
     Spans that steps open with `opentelemetry.trace.get_tracer(...)` come from the global
@@ -110,17 +141,53 @@ def record_telemetry(
     the rest of the process, which drops what it gets while nothing is recorded. One of the
     application's stays in its place, and hands a copy on if it is of the SDK.
 
+    It is for one `with`; a further recording is a further call. What was recorded can be read
+    after it as well.
+
     Args:
         registry: Where metrics are registered; None: a registry of its own. With
             prometheus-client's `REGISTRY`, what was counted there before does not count.
-        level: The lowest level of log events that are kept.
+        level: The lowest level of log events that are kept, as in `LogStructlog`.
         global_tracer: Whether spans of the global tracer provider are recorded; if not, that
             is left alone.
 
     Raises:
+        InvalidOption: `registry` is none, `level` is neither a name nor a number, or
+            `global_tracer` is no boolean.
         ModuleNotFound: A library of `dotflow[otel]` is not installed.
+        WrongMoment: (a `RuntimeError`) It is entered a second time.
     """
-    telemetry = RecordedTelemetry(registry, level)
-    listening = global_spans_to(telemetry.collector) if global_tracer else nullcontext()
-    with listening:
-        yield telemetry
+    check_registry(registry, "register")
+    level_of(level)
+    check_flag("global_tracer", global_tracer)
+    return _Recording(registry, level, global_tracer=global_tracer)
+
+
+class _Recording:
+    """Records between its beginning and its end, once."""
+
+    def __init__(
+        self, registry: CollectorRegistry | None, level: str | int, *, global_tracer: bool
+    ) -> None:
+        self._registry = registry
+        self._level = level
+        self._global_tracer = global_tracer
+        self._listening: AbstractContextManager[None] | None = None
+
+    def __enter__(self) -> RecordedTelemetry:
+        if self._listening is not None:
+            raise WrongMoment("This recording was begun already: call record_telemetry() again.")
+        telemetry = RecordedTelemetry(self._registry, self._level)
+        listening = global_spans_to(telemetry.collector) if self._global_tracer else nullcontext()
+        listening.__enter__()
+        self._listening = listening
+        return telemetry
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._listening is not None:
+            self._listening.__exit__(kind, error, traceback)

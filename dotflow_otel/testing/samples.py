@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from dotflow.core.checks import check_text
 from dotflow.core.exception import InvalidOption
 from dotflow_otel import conventions as names
 from dotflow_otel.testing.failures import near, or_list
@@ -85,6 +86,7 @@ class Samples:
         Raises:
             InvalidOption: There is no metric of the name, or no such label on it.
         """
+        check_text("metric", name)
         if name not in self.names:
             raise InvalidOption("metric", name, self._other_names(name))
         of_name = [sample for sample in self.all if sample.name == name]

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
+from dotflow.core.checks import check_count, check_flag, check_instance, check_method, check_text
 from dotflow_otel.testing.collector import SpanCollector, provider_of
 from dotflow_otel.testing.family import Family
 from dotflow_otel.testing.outline import outline_of, waterfall_of
 from dotflow_otel.testing.span_failures import Wanted, missing_span, too_many_spans, wrong_tree
+from dotflow_otel.testing.spans import RecordedSpan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import TextIO
 
     from opentelemetry.sdk.trace import TracerProvider
-
-    from dotflow_otel.testing.spans import RecordedSpan
 
 _WIDTH = 100
 
@@ -51,14 +51,24 @@ class SpanReader:
         below: RecordedSpan | None = None,
         error_type: str | None = None,
     ) -> tuple[RecordedSpan, ...]:
-        """Give the spans that fit, in the order of the tree; maybe none.
+        """Return the spans that fit, in the order of the tree; maybe none.
 
         Args:
             name: Their name; None: any.
             attributes: What they have among their attributes.
             below: A span above them, at any distance.
             error_type: As `RecordedSpan.error_type` tells it.
+
+        Raises:
+            InvalidOption: An argument is of a wrong type.
         """
+        check_text("name", name, optional=True)
+        if attributes is not None:
+            hint = "give a dict of attributes, as {'dotflow.task.name': 'load'}"
+            check_instance("attributes", attributes, Mapping, hint)
+        if below is not None:
+            check_instance("below", below, RecordedSpan, "give a span, as span('workflow etl')")
+        check_text("error_type", error_type, optional=True)
         wanted = attributes or {}
         return tuple(
             span
@@ -77,12 +87,14 @@ class SpanReader:
         below: RecordedSpan | None = None,
         error_type: str | None = None,
     ) -> RecordedSpan:
-        """Give the only span that fits. Arguments as in `find`.
+        """Return the only span that fits. Arguments as in `find`.
 
         Raises:
             AssertionError: There is none, or more than one; it tells what there is.
+            InvalidOption: An argument is of a wrong type.
         """
         __tracebackhide__ = True
+        check_text("name", name)
         found = self.find(name, attributes, below=below, error_type=error_type)
         if len(found) == 1:
             return found[0]
@@ -104,8 +116,10 @@ class SpanReader:
 
         Raises:
             AssertionError: They differ; it shows where.
+            InvalidOption: `expected` is no text.
         """
         __tracebackhide__ = True
+        check_text("expected", expected, blank=True)
         wanted = dedent(expected).strip()
         if wanted != self.outline():
             raise AssertionError(wrong_tree(wanted, self.outline(), self.collector.open))
@@ -116,7 +130,12 @@ class SpanReader:
         Args:
             width: How many characters a line has at most.
             ascii_only: Whether to do without other characters.
+
+        Raises:
+            InvalidOption: An argument is of a wrong type, or the width below 1.
         """
+        check_count("width", width, optional=False)
+        check_flag("ascii_only", ascii_only)
         return waterfall_of(self.roots, width, ascii_only=ascii_only)
 
     def tree(self, width: int = _WIDTH, file: TextIO | None = None) -> str:
@@ -125,7 +144,12 @@ class SpanReader:
         Args:
             width: How many characters a line has at most.
             file: Where to; None: what is `sys.stdout` now.
+
+        Raises:
+            InvalidOption: An argument is of a wrong type, or the width below 1.
         """
+        if file is not None:
+            check_method("file", file, "write", "give a text stream that is open for writing")
         stream = sys.stdout if file is None else file
         narrow = not (getattr(stream, "encoding", None) or "utf-8").lower().startswith("utf")
         text = self.waterfall(width, ascii_only=narrow)

@@ -9,7 +9,9 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind, set_span_in_context
 
 from dotflow.abc.tracer import Tracer
+from dotflow.core.checks import check_method, check_text
 from dotflow.core.failure import Failure
+from dotflow.core.signatures import strict_arguments
 from dotflow.core.types.status import TypeStatus
 from dotflow_otel import conventions as names
 from dotflow_otel import span_ids
@@ -47,16 +49,22 @@ class TracerOpenTelemetry(Tracer):
             run starts.
 
     Raises:
+        InvalidOption: `service_name` is no name, or `tracer_provider` makes no tracers.
         ModuleNotFound: OpenTelemetry is not installed.
     """
 
+    @strict_arguments
     def __init__(
         self,
         service_name: str | None = None,
         *,
         tracer_provider: trace.TracerProvider | None = None,
     ) -> None:
-        if service_name is not None and tracer_provider is None:
+        check_text("service_name", service_name, "give a name, or None", optional=True)
+        if tracer_provider is not None:
+            hint = "give a tracer provider, which has a method get_tracer"
+            check_method("tracer_provider", tracer_provider, "get_tracer", hint)
+        elif service_name is not None:
             # Here, because the SDK is needed in this case only.
             from dotflow_otel.sdk.setting_up import ensure_provider  # noqa: PLC0415
 

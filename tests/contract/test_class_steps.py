@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import array
+import contextlib
+import functools
 import re
 import threading
 import time
@@ -494,3 +496,167 @@ def test_instance_without_decorated_methods_is_the_result(
     flow.task.add(Plain)
     run(flow, mode)
     assert flow.result_storage()[0].value == 5
+
+
+def _wrapped(function: Any) -> Any:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def _unnamed(function: Any) -> Any:
+    def wrapper(*args: Any) -> Any:
+        return function(*args)
+
+    return wrapper
+
+
+class _Span(contextlib.ContextDecorator):
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+class _Wrapper:
+    def __init__(self, function: Any) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        _wrapped,
+        _unnamed,
+        _Span(),
+        _Wrapper,
+        lambda function: _wrapped(_Span()(_wrapped(function))),
+        lambda function: functools.update_wrapper(functools.partial(function), function),
+    ],
+    ids=["wraps", "no wraps", "context", "instance", "several", "partial"],
+)
+def test_wrapped_methods_get_their_instance(wrap: Any, mode: str, quiet: Config, run: Run) -> None:
+    """Whatever has wrapped a method below `@action`, as without it."""
+
+    class Pipe:
+        start = 3
+
+        @action
+        @wrap
+        def first(self) -> int:
+            return self.start
+
+        @action(retry=2)
+        @wrap
+        def second(self) -> int:
+            return self.start + 1
+
+    @action
+    def build() -> Pipe:
+        return Pipe()
+
+    flow: Any = DotFlow(config=quiet)
+    flow.task.add(build)
+    run(flow, mode)
+    [task] = flow.result_task()
+    assert task.status == "Completed", task.errors[-1].traceback
+    assert _values(task.current_context) == [3, 4]
+
+
+def test_wrapped_methods_of_other_kinds(quiet: Config) -> None:
+    """Those without `self`, of the class, static ones and coroutines are as without a wrapper."""
+
+    class Pipe:
+        start = 3
+
+        @action
+        @_wrapped
+        def without() -> int:  # type: ignore[misc] # the contract's own kind
+            return 1
+
+        @action
+        @_wrapped
+        def previous(previous_context: Context) -> int:  # noqa: N805 # type: ignore[misc] # likewise
+            return int(previous_context.storage) + 1  # type: ignore[attr-defined]
+
+        @classmethod
+        @action
+        @_wrapped
+        def of_the_class(cls) -> int:
+            return cls.start
+
+        @staticmethod
+        @action
+        @_wrapped
+        def static() -> int:
+            return 4
+
+        @action
+        @_wrapped
+        async def coroutine(self, previous_context: Context) -> int:
+            return int(previous_context.storage) + self.start - 2
+
+        @action
+        @functools.cache  # noqa: B019 - it is the wrapper that is asked for here
+        def cached(self) -> int:
+            return self.start + 3
+
+    @action
+    def build() -> Pipe:
+        return Pipe()
+
+    flow: Any = DotFlow(config=quiet)
+    flow.task.add(build)
+    flow.start()
+    [task] = flow.result_task()
+    assert task.status == "Completed", task.errors[-1].traceback
+    assert _values(task.current_context) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_bound_method_is_bound_once(quiet: Config) -> None:
+    """An action of a method of another instance stays that one's."""
+
+    class Other:
+        def value(self) -> str:
+            return type(self).__name__
+
+    class Pipe:
+        run = action(Other().value)
+
+    @action
+    def build() -> Pipe:
+        return Pipe()
+
+    flow: Any = DotFlow(config=quiet)
+    flow.task.add(build)
+    flow.start()
+    assert _values(flow.result_context()[0]) == ["Other"]
+
+
+def test_a_static_type_hides_an_action_behind_it(quiet: Config) -> None:
+    """As it does for Python itself: `dict.get` comes before `get` of the base after it."""
+
+    class Base:
+        @action
+        def get(self) -> int:
+            return 1
+
+        @action
+        def other(self) -> int:
+            return 2
+
+    class Pipe(dict[str, int], Base): ...
+
+    @action
+    def build() -> Pipe:
+        return Pipe()
+
+    flow: Any = DotFlow(config=quiet)
+    flow.task.add(build)
+    flow.start()
+    assert _values(flow.result_context()[0]) == [2]

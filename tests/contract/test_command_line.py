@@ -318,7 +318,8 @@ def test_folder_that_cannot_be_made(command: Command, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("kept")
     done = command("start", "-s", "steps:read", "-o", "file", "-p", "file")
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("error: --path='file' is not valid: no folder can be made there: ")
+    assert done.err.startswith("error: path='file' is not valid: ")
+    assert done.err.endswith("file is a file: give the path of a folder.\n")
     assert (tmp_path / "file").read_text() == "kept"
 
 

@@ -196,7 +196,7 @@ def test_workers_that_were_chosen(dask_cluster: str) -> None:
         ({"workers": 0}, "workers=0 is not valid: give a whole number, 1 or more"),
         ({"in_flight": 1.5}, "in_flight=1.5"),
         ({"timeout": float("nan")}, "timeout=nan"),
-        ({"timeout": 0}, "timeout=0 is not valid: give seconds, more than 0"),
+        ({"timeout": 0}, "timeout=0 is not valid: give a number of seconds, more than 0"),
         ({"address": "tcp://h:1", "workers": 2}, "workers=2 is not valid: the cluster at an"),
     ],
 )

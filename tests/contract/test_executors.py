@@ -190,7 +190,10 @@ def test_what_ends_a_program_on_its_way_ends_no_worker(executor: Any) -> None:
         assert (read.failure.name, pickled.status) == ("TypeError", "Completed")
         return
     told = [(it.failure.kind, it.failure.name, it.failure.message) for it in (read, pickled)]
-    assert told == [("error", "SystemExit", "3"), ("error", "SystemExit", "4")]
+    assert [each[:2] for each in told] == [("error", "PicklingFailed")] * 2
+    assert "the input of step repeated cannot be read back" in told[0][2]
+    assert "SystemExit: 3" in told[0][2]
+    assert "SystemExit: 4" in told[1][2]
 
 
 def test_a_broken_pool_is_a_lost_worker_and_no_hang() -> None:

@@ -224,7 +224,7 @@ class Ticks(Scheduler):
 
     def start(self, workflow: Callable[..., Any], **kwargs: Any) -> None:
         """Keep it."""
-        self.tick = lambda: workflow(**kwargs)
+        self.tick: Callable[[], Any] = lambda: workflow(**kwargs)
 
     def stop(self) -> None:
         """Do nothing."""
@@ -247,7 +247,7 @@ def test_a_tick_takes_as_long_as_its_run(
 
 
 def test_ticks_run_tasks_of_their_own(quiet: Config, flow: DotFlow, gate: Gate) -> None:
-    """Ticks that overlap, and a start beside them, share no task; results are the last tick's."""
+    """Ticks that overlap share no task; results are those of the last that was alone."""
     ticks = quiet.scheduler = Ticks()
     flow.schedule()
     queued = flow.task.queue[0]
@@ -259,6 +259,8 @@ def test_ticks_run_tasks_of_their_own(quiet: Config, flow: DotFlow, gate: Gate) 
     assert ticked is not queued
     assert (ticked.task_id, ticked.status) == (queued.task_id, "In progress")
     assert queued.status == "Not started"
+    with pytest.raises(RunInProgress):
+        flow.start()
     gate.opened.set()
     for thread in threads:
         thread.join(30)
@@ -267,3 +269,22 @@ def test_ticks_run_tasks_of_their_own(quiet: Config, flow: DotFlow, gate: Gate) 
     assert queued.status == "Not started"
     flow.start()
     assert (queued.status, flow.result_storage(), gate.runs) == ("Completed", [3], 3)
+
+
+def test_results_of_ticks_go_and_stay(quiet: Config) -> None:
+    """The results of a tick leave the storage with its tasks, a later tick's do not."""
+    ticks = quiet.scheduler = Ticks()
+    counts = iter(range(10))
+    flow = DotFlow(quiet)
+    flow.task.add([action(lambda: next(counts)), ok])
+    flow.schedule()
+    storage = quiet.storage
+    first = flow.start()
+    managers = [ticks.tick() for _ in range(3)]
+    keys = [storage.key(task) for task in flow.result_task()]
+    assert [storage.get(key).storage for key in keys] == [3, "ok"]
+    del first, managers
+    assert [storage.get(key).storage for key in keys] == [3, "ok"]
+    assert len(list(storage.list_keys(""))) == 2
+    del flow, ticks.tick
+    assert list(storage.list_keys("")) == []

@@ -192,17 +192,161 @@ def test_a_failed_step_always_runs_again(
         assert flow.result_storage() == [[1], (2, 3)]
 
 
-def test_keep_going_and_resume(storage: Storage, steps: Steps, run: Run, silent_log: Any) -> None:
-    """Tasks that completed after a failed one are restored; only the failed one runs again."""
-    queue = [steps.make("a"), steps.make("b"), steps.make("c")]
+def test_keep_going_and_resume(
+    mode: str, storage: Storage, steps: Steps, run: Run, silent_log: Any
+) -> None:
+    """A failed task is run again, and with it all that follow in its chain; no other is."""
+
+    def make() -> DotFlow:
+        flow = DotFlow(config=Config(storage=storage, log=silent_log), workflow_id="etl")
+        flow.task.add([steps.make(letter) for letter in "abcd"], group_name="one")
+        flow.task.add([steps.make(letter) for letter in "ef"], group_name="two")
+        return flow
+
     steps.break_at("b")
-    run(_flow(storage, queue, silent_log), keep_going=True)
+    first = make()
+    run(first, mode, keep_going=True, resume=True)
+    assert first.result_storage() == ["a", None, "c", "cd", "e", "ef"]
+    steps.break_at("")
+    assert steps.ran == "abcdef"
+    second = make()
+    run(second, mode, keep_going=True, resume=True)
+    assert steps.ran == "bcd"
+    assert second.result_storage() == ["a", "ab", "abc", "abcd", "e", "ef"]
+    assert [task.restored for task in second.result_task()] == [True, *[False] * 3, True, True]
+    third = make()
+    run(third, mode, resume=True)
+    assert steps.ran == ""
+    assert third.result_storage() == second.result_storage()
+
+
+def test_what_is_run_again_is_counted_as_run(
+    mode: str, steps: Steps, run: Run, recorder: Recorder
+) -> None:
+    """A task that completed before and is run again has started, and was not restored."""
+
+    def make() -> DotFlow:
+        flow = DotFlow(config=recorder.config(), workflow_id="etl")
+        flow.task.add([steps.make(letter) for letter in "abc"], group_name="one")
+        flow.task.add(steps.make("d"), group_name="two")
+        return flow
+
+    steps.break_at("b")
+    run(make(), mode, keep_going=True)
+    steps.break_at("")
+    recorder.clear()
+    run(make(), mode, resume=True)
+    started = [event.task for event in recorder.of("tracer.start_task")]
+    assert started == ["b", "c"]
+    assert recorder.count("metrics.task_completed") == 2
+    assert recorder.count("notify", "Completed") == 4
+    assert recorder.names("c", without=("server.create_task",)) == [
+        *("notify", "log.info"),  # added
+        *("tracer.start_task", "notify", "log.info"),
+        *("storage.post", "notify", "log.info", "metrics.task_completed"),
+        *("tracer.end_task", "server.update_task"),
+    ]
+
+
+@pytest.mark.parametrize("before", [None, 60], ids=["none", "value"])
+@pytest.mark.parametrize("after", [None, 70], ids=["none", "value"])
+def test_what_is_run_again_counts_as_it_ended(
+    before: int | None, after: int | None, storage: Storage, steps: Steps, run: Run, silent_log: Any
+) -> None:
+    """A later resume restores what the task made last, be it nothing, and what it failed at not."""
+    returned = [before]
+
+    def total(previous_context: Context) -> int | None:
+        return steps.make("b", returned[-1]).func(previous_context)
+
+    def make() -> DotFlow:
+        return _flow(storage, [steps.make("a"), action(total), steps.make("c", 1)], silent_log)
+
+    steps.break_at("a")
+    run(make(), keep_going=True)
+    assert steps.ran == "abc"
+    returned.append(after)
+    steps.break_at("b")
+    run(make(), resume=True)
+    assert steps.ran == "ab"
+    steps.break_at("")
+    run(make(), resume=True)
+    assert steps.ran == "bc"
+    flow = make()
+    run(flow, resume=True)
+    assert steps.ran == ""
+    assert flow.result_storage() == ["a", after, 1]
+
+
+def test_a_step_that_is_new_has_what_follows_run_again(
+    storage: Storage, steps: Steps, run: Run, silent_log: Any
+) -> None:
+    """A step that was put in between feeds what came after it before."""
+    steps.break_at("c")
+    run(_flow(storage, [steps.make("a"), steps.make("b"), steps.make("c")], silent_log))
     steps.break_at("")
     assert steps.ran == "abc"
+    queue = [steps.make("a"), steps.make("x"), steps.make("b"), steps.make("c")]
     flow = _flow(storage, queue, silent_log)
-    run(flow, keep_going=True, resume=True)
-    assert steps.ran == "b"
-    assert [task.status for task in flow.result_task()] == ["Completed"] * 3
+    run(flow, resume=True)
+    assert steps.ran == "bcx"
+    assert flow.result_storage() == ["a", "ax", "axb", "axbc"]
+
+
+def test_a_run_that_is_killed_leaves_no_former_value_to_the_next(
+    script: Any, tmp_path: Path
+) -> None:
+    """What followed from a task's former value is not restored beside its new one."""
+    program = f"""
+        import os, sys
+        from dotflow import Config, DotFlow, action
+        from dotflow.providers import LogDefault, StorageFile
+
+        moment = sys.argv[1]
+
+        @action
+        def orders():
+            if moment == "down":
+                raise ConnectionError("the shop is down")
+            return [10, 20, 30]
+
+        @action
+        def total(previous_context):
+            return sum(previous_context.storage or [])
+
+        def killed(task):
+            if moment == "killed":
+                os._exit(7)
+
+        log = LogDefault(output="file", path=os.devnull)
+        config = Config(log=log, storage=StorageFile(path={str(tmp_path / "kept")!r}))
+        flow = DotFlow(config=config, workflow_id="nightly")
+        flow.task.add(orders, callback=killed)
+        flow.task.add(total)
+        flow.start(resume=True, keep_going=True)
+        print(flow.result_storage(), [task.restored for task in flow.result_task()])
+    """
+    ended = [script(program, moment) for moment in ("down", "killed", "up")]
+    assert [each.returncode for each in ended] == [0, 7, 0], [each.stderr for each in ended]
+    assert ended[0].stdout == "[None, 0] [False, False]\n"
+    assert ended[2].stdout == "[[10, 20, 30], 60] [True, False]\n"
+
+
+def test_resume_without_an_id(steps: Steps, in_process_mode: str, quiet: Config, run: Run) -> None:
+    """The same flow can go on from its own results, and so again."""
+    flow = DotFlow(config=quiet)
+    flow.task.add([steps.make("a"), steps.make("b"), steps.make("c")])
+    steps.break_at("b")
+    run(flow, in_process_mode, keep_going=True)
+    run(flow, in_process_mode, keep_going=True, resume=True)
+    assert steps.ran == "abbcc"
+    steps.break_at("c")
+    run(flow, in_process_mode, resume=True)
+    assert steps.ran == "bc"
+    steps.break_at("")
+    run(flow, in_process_mode, resume=True)
+    assert steps.ran == "c"
+    assert flow.result_storage() == ["a", "ab", "abc"]
 
 
 def test_a_run_without_resume_starts_anew(

@@ -793,6 +793,18 @@ WRONG: list[tuple[str, Any, type[Exception], str]] = [
         "workflow_id must be a UUID, its text or None, not 3",
     ),
     (
+        "Config(tracr=None)",
+        lambda: Config(tracr=None),
+        TypeError,
+        "Config() takes no argument 'tracr': is 'tracer' meant?",
+    ),
+    (
+        'Config(storage="data")',
+        lambda: Config(storage="data"),
+        NotCallableObject,
+        "storage is not usable: expected an instance of dotflow.abc.storage.Storage, not 'data'.",
+    ),
+    (
         'TaskError("x")',
         lambda: TaskError("x"),
         InvalidOption,

@@ -116,7 +116,7 @@ def test_interrupted_again_while_it_cleans_up(
 
 def _interrupt_in(process: int) -> None:
     if os.getpid() == process:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)  # as Ctrl-C does: raised by itself it would be its error
 
 
 class _Interrupt:

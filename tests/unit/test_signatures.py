@@ -10,8 +10,10 @@ from unittest.mock import Mock, patch
 
 import pytest
 
-from dotflow import Context, DotFlow, action
+from dotflow import Config, Context, DotFlow, action
 from dotflow.core.exception import NotCallableObject, ParameterNotPassed
+from dotflow.core.modes import MODE_OPTIONS, RUN_OPTIONS
+from dotflow.core.options import ModeOptions, RunOptions, Slots
 from dotflow.core.signatures import Parameters, check_callback, own_parameters, parameters_of
 
 
@@ -190,3 +192,10 @@ sys.exit("inspect" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_names_of_options() -> None:
+    """The options that are checked at run time are those that type checkers know."""
+    assert tuple(RunOptions.__annotations__) == RUN_OPTIONS
+    assert tuple(ModeOptions.__annotations__) == MODE_OPTIONS
+    assert tuple(Slots.__annotations__) == parameters_of(Config)

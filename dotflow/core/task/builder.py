@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from dotflow.core.arguments import refuse_unknown, strict_arguments
+from dotflow.core.action import Action
 from dotflow.core.config import check_config, default_config
 from dotflow.core.hooks import Announcer
 from dotflow.core.ids import FreshIds, derived_id
+from dotflow.core.signatures import refuse_unknown, strict_arguments
 from dotflow.core.task.model import (
     Task,
     basic_callback,
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Never
 
-    from dotflow.core.action import Action
     from dotflow.core.config import Config
     from dotflow.core.task.record import WorkflowRecord
 
@@ -101,8 +101,12 @@ class TaskBuilder:
         if not (type(group_name) is str and (name is None or type(name) is str)):
             check_texts(group_name=group_name, name=name)
         # All of it is checked before any of it is added.
-        steps = _flat(step) if isinstance(step, (list, tuple)) else (step,)
-        actions = [step_of(each) for each in steps]
+        # In one look where it is one step, because a queue may have 100,000.
+        actions: Sequence[Action]
+        if type(step) is Action and step.is_step:
+            actions = (step,)
+        else:
+            actions = [step_of(each) for each in _flat(step)]
         if callback is not basic_callback:
             callback = callback_of(callback)
         for action in actions:
@@ -135,7 +139,7 @@ class TaskBuilder:
         """Turn the order of the tasks round."""
         self.queue.reverse()
 
-    def copies(self, *, same_ids: bool) -> list[Task]:
+    def copies(self, *, same_ids: bool = False) -> list[Task]:
         """Return tasks that are as these were when added, with the same ids or fresh ones."""
         return [task.copy(task.task_id if same_ids else _fresh_ids.take()) for task in self.queue]
 

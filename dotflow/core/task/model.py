@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.action import Action
-from dotflow.core.arguments import refuse_unknown
 from dotflow.core.config import Config, check_config, default_config
 from dotflow.core.context import Context
 from dotflow.core.exception import (
@@ -19,8 +18,9 @@ from dotflow.core.exception import (
 )
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.module import Module
-from dotflow.core.signatures import check_callback
+from dotflow.core.signatures import check_callback, refuse_unknown
 from dotflow.core.types.status import TypeStatus
+from dotflow.core.user_objects import is_a, repr_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dotflow.core.failure import Failure
     from dotflow.core.run import Run
     from dotflow.core.task.record import TaskRecord
+    from dotflow.providers.storage_default import TaskEntries
 
 
 _ARGUMENTS: Final = (
@@ -100,6 +101,7 @@ class Task:
         "_config",
         "_created",
         "_current",
+        "_entries",
         "_errors",
         "_finished",
         "_initial",
@@ -143,7 +145,7 @@ class Task:
             check_config(config)
         self.task_id = task_id
         self.workflow_id = workflow_id
-        self.step: Action = step_of(step)
+        self.step: Action = step if type(step) is Action and step.is_step else step_of(step)
         self.callback: Callable[..., Any] = (
             callback if callback is basic_callback else callback_of(callback)
         )
@@ -153,6 +155,8 @@ class Task:
         self._initial = initial_context
         self._previous: Any = None
         self._created: Any = time.time()
+        # What goes from the storage with the last task of its run.
+        self._entries: TaskEntries | None = None
         self.index = 0
         self.reset()
 
@@ -264,10 +268,10 @@ class Task:
 
     @errors.setter
     def errors(self, value: list[TaskError] | TaskError | BaseException) -> None:
-        if isinstance(value, list):
+        if is_a(value, list):
             self._errors = value
         else:
-            self.errors.append(value if isinstance(value, TaskError) else TaskError(value))
+            self.errors.append(_as_error(value))
 
     @property
     def error(self) -> TaskError:
@@ -278,7 +282,7 @@ class Task:
     @error.setter
     def error(self, value: TaskError | BaseException) -> None:
         _warn_of_error()
-        self.errors.append(value if isinstance(value, TaskError) else TaskError(value))
+        self.errors.append(_as_error(value))
 
     @property
     def attempt(self) -> int:
@@ -343,9 +347,13 @@ def callback_of(callback: object) -> Callable[..., Any]:
         NotCallableObject: It cannot be called with `task=`.
     """
     found = Module(callback)
-    check_callback(found, "task", f"callback={callback!r}")
+    check_callback(found, "task", f"callback={repr_of(callback)}")
     checked: Callable[..., Any] = found
     return checked
+
+
+def _as_error(value: Any) -> TaskError:
+    return value if is_a(value, TaskError) else TaskError(value)
 
 
 def _as_datetime(value: datetime | float | None) -> datetime | None:

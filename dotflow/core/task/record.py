@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.context import Context
+from dotflow.core.user_objects import guarded, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -148,22 +149,21 @@ def _context(context: Context) -> Any:
     value = context.storage
     if value is None:
         return None
-    if not isinstance(value, (list, tuple)):
+    if not issubclass(type(value), (list, tuple)):
         return _text(value)
-    return dict(_item(index, each) for index, each in enumerate(value))
+    items, _ = guarded(lambda: dict(_item(index, each) for index, each in enumerate(value)))
+    return _text(value) if items is None else items
 
 
 def _item(index: int, value: Any) -> tuple[str, Any]:
-    if isinstance(value, Context):
+    if issubclass(type(value), Context):
         return value.task_id or f"ctx:{index}", _context(value)
     return f"raw:{index}", _text(value)
 
 
 def _text(value: Any) -> str:
-    try:
-        return json.dumps(value)
-    except (TypeError, ValueError, RecursionError):
-        return str(value)
+    text, _ = guarded(lambda: json.dumps(value))
+    return text_of(value) if text is None else text
 
 
 def _plain(value: Any) -> Any:

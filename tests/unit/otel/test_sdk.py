@@ -345,5 +345,6 @@ def test_a_call_that_raises(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_misspelt_argument() -> None:
     """An argument that `observe` does not take is named, with the one that was meant."""
-    with pytest.raises(TypeError, match=r"^observe\(\) takes no argument 'service': is service_n"):
-        observe(service="billing")
+    with pytest.raises(TypeError) as raised:
+        observe(service="billing")  # type: ignore[call-arg]
+    assert str(raised.value) == "observe() takes no argument 'service': is 'service_name' meant?"

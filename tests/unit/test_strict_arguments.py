@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dotflow.core.arguments import refuse_unknown, strict_arguments
+from dotflow.core.signatures import refuse_unknown, strict_arguments
 
 ran: list[Any] = []
 
@@ -59,7 +59,7 @@ REFUSED = [
             "pass 'buffering' by name"
         ),
     ),
-    (lambda: Inherits(pth="/"), "Store() takes no argument 'pth': is 'path' meant?"),
+    (lambda: Inherits(pth="/"), "Inherits() takes no argument 'pth': is 'path' meant?"),
     (lambda: Passes(pth="/"), "Store() takes no argument 'pth': is 'path' meant?"),
     (lambda: Nothing(path="/"), "Nothing() takes no argument 'path': it takes none"),
     (lambda: Nothing("/"), "Nothing() takes no positional argument, but got 1"),
@@ -79,6 +79,16 @@ def test_a_wrong_argument_is_refused_before_the_call(call: Any, message: str) ->
         call()
     assert str(refused.value) == message
     assert ran == []
+
+
+def test_a_class_made_in_a_function_has_a_short_name() -> None:
+    """The name is that of the class alone, wherever it was made."""
+
+    class Local(Store):
+        pass
+
+    with pytest.raises(TypeError, match=r"^Local\(\) takes no argument 'pth': is 'path' meant\?$"):
+        Local(pth="/")
 
 
 def test_a_right_call_goes_through() -> None:

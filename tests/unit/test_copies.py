@@ -1,0 +1,187 @@
+"""Copies of what an attempt is given."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import defaultdict
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dotflow.core.context import Context
+from dotflow.core.copies import copy_of, is_immutable, own_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Refusing:
+    """A value that refuses to be copied, by an error of its own."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Refuse."""
+        raise OSError("not this one")
+
+
+def _rows() -> Any:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 1, 1.5, 2j, "text", b"bytes", (), (1, "a", None), object()],
+    ids=lambda value: type(value).__name__,
+)
+def test_plain_values_are_not_copied(value: object) -> None:
+    """What nobody can change is the object itself."""
+    assert is_immutable(value)
+    assert copy_of(value) is value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[1, [2]], {"a": {"b": [1]}}, {1, 2}, (1, [2]), bytearray(b"a"), date(2026, 1, 2)],
+    ids=repr,
+)
+def test_other_values_are_copied(value: object) -> None:
+    """A copy is equal, of the same type, and another object."""
+    copied = copy_of(value)
+    assert copied == value
+    assert type(copied) is type(value)
+    assert copied is not value
+
+
+def test_a_copy_is_deep_and_keeps_what_is_one() -> None:
+    """Nothing in the copy is of the original; what was one object there is one here."""
+    shared = [1]
+    value = {"a": shared, "b": [shared]}
+    value["self"] = value
+    copied = copy_of(value)
+    assert copied["a"] is copied["b"][0] is not shared
+    assert copied["self"] is copied
+
+
+def test_what_does_not_pickle_is_copied_all_the_same() -> None:
+    """Instances of local classes and what holds a lambda are copied; functions are not."""
+
+    class Local:
+        def __init__(self) -> None:
+            self.rows = [1]
+
+    made = defaultdict(lambda: 0, a=[1])
+    value = {"object": Local(), "counts": made}
+    copied = copy_of(value)
+    assert type(copied["object"]) is Local
+    assert copied["object"].rows == [1]
+    assert copied["object"].rows is not value["object"].rows
+    assert copied["counts"] == made
+    assert copied["counts"]["a"] is not made["a"]
+    assert copied["counts"].default_factory is made.default_factory
+
+
+@pytest.mark.parametrize(
+    "make",
+    [threading.Lock, _rows, lambda: sqlite3.connect(":memory:"), Refusing, lambda: threading],
+    ids=["lock", "generator", "connection", "refusing", "module"],
+)
+def test_what_cannot_be_copied_is_handed_on(make: Callable[[], Any]) -> None:
+    """It is the object itself, also among what is copied."""
+    value = make()
+    assert copy_of(value) is value
+    rows = [1, 2]
+    holding = {"value": value, "rows": rows, "more": (rows, [value]), value: {"again": value}}
+    copied = copy_of(holding)
+    assert copied["value"] is copied["more"][1][0] is copied[value]["again"] is value
+    assert copied["rows"] == [1, 2]
+    assert copied["rows"] is copied["more"][0] is not rows
+    if isinstance(value, sqlite3.Connection):
+        value.close()
+
+
+def test_an_object_is_copied_whole_or_not_at_all() -> None:
+    """An instance that holds what cannot be copied is itself handed on: a pool, say."""
+
+    class Pool:
+        def __init__(self) -> None:
+            self.lock, self.free = threading.Lock(), [1]
+
+    pool = Pool()
+    copied = copy_of([pool, [1]])
+    assert copied[0] is pool
+    assert copied[1] == [1]
+
+
+def test_too_deep_a_value_is_handed_on() -> None:
+    """A value that is nested deeper than Python can follow is the object itself."""
+    value: list[Any] = []
+    for _ in range(100_000):
+        value = [value]
+    assert copy_of(value) is value
+    while value:  # not all at once
+        value = value.pop()
+
+
+def test_what_exits_is_handed_on() -> None:
+    """A value that ends the program when it is copied, as a module may, is not copied."""
+
+    class Exiting:
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            raise SystemExit(1)
+
+    value = [Exiting(), [1]]
+    copied = copy_of(value)
+    assert copied[0] is value[0]
+    assert copied[1] is not value[1]
+
+
+def test_interrupts_pass() -> None:
+    """Ctrl-C while a value is copied is no reason to go on without."""
+
+    class Interrupting:
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        copy_of([Interrupting()])
+
+
+def test_own_context() -> None:
+    """A context's copy tells the same of it; what is set there is not set in the first."""
+    assert own_context(None) is None
+    context = Context([1], "task")
+    own = own_context(context)
+    assert own is not None
+    assert (own.storage, own.task_id, own.time) == ([1], "task", context.time)
+    own.storage.append(2)
+    own.storage = None
+    assert context.storage == [1]
+    plain = own_context(Context("text"))
+    assert plain is not None
+    assert plain.storage == "text"
+
+
+def test_the_contexts_of_a_class_step_are_copied() -> None:
+    """Its result is a list of contexts: their values are copied, as far as they can be."""
+    lock = threading.Lock()
+    value = [Context([1], "first"), Context({"lock": lock, "rows": [2]}, "second")]
+    first, second = copy_of(value)
+    assert (first.storage, first.task_id) == ([1], "first")
+    assert (second.storage, second.task_id) == ({"lock": lock, "rows": [2]}, "second")
+    assert first.storage is not value[0].storage
+    assert second.storage["rows"] is not value[1].storage["rows"]
+
+
+def test_own_context_of_another_class() -> None:
+    """A storage's own kind of context stays of that kind."""
+    context = Special([1])
+    own = own_context(context)
+    assert type(own) is Special
+    assert own is not context
+    assert own.storage == [1]
+    assert own.storage is not context.storage
+
+
+class Special(Context):
+    """A context of a storage's own kind."""

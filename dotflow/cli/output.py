@@ -71,7 +71,9 @@ def tell(text: str, *, kind: str = "note") -> None:
     code = _RED if kind == "error" else _YELLOW
     shown = f"\x1b[{code}m{kind}:\x1b[0m" if _has_colours(stream) else f"{kind}:"
     try:
-        print(shown, printable(text), file=stream, flush=True)
+        # At once, for other processes may write there as well.
+        stream.write(f"{shown} {printable(text)}\n")
+        stream.flush()
     except BrokenPipeError:
         # Nobody reads it; the exit code tells the same.
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from dotflow import __version__
 from dotflow.cli.commands import known_commands, overview
-from dotflow.cli.output import COMPLETED, WRONG_USE, prepare_streams, tell
+from dotflow.cli.output import COMPLETED, FAILED, INTERRUPTED, WRONG_USE, prepare_streams, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,9 +31,15 @@ def run(args: Sequence[str]) -> int:
     _import_from_here()
     try:
         code = _run(list(args))
-    finally:
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        tell("Aborted.", kind="error")
+        code = INTERRUPTED
+    except OSError as error:  # a full disk, say
+        tell(f"The output could not be written: {error}", kind="error")
+        # What is left of it would fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = FAILED
     return code
 
 

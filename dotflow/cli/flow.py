@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from dotflow.abc.log import Log
-from dotflow.cli.output import tell
+from dotflow.cli.output import shortened, tell
 from dotflow.core.config import default_providers
 from dotflow.core.dotflow import DotFlow
 from dotflow.core.exception import (
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _STORAGES: Final = (TypeStorage.DEFAULT, TypeStorage.FILE)
 _LATER: Final = (TypeStorage.S3, TypeStorage.GCS)
+_LONGEST: Final = 200
 _CONFIGURATIONS: Final = "dotflow.configurations"
 
 
@@ -195,7 +196,11 @@ class Chosen(NamedTuple):
             raise InvalidOption("--storage", self.storage, f"use one of {', '.join(_STORAGES)}")
         from dotflow.providers.storage_file import StorageFile  # noqa: PLC0415 - where it is used
 
-        return StorageFile(path=Settings.START_PATH if self.path is None else self.path)
+        folder = Settings.START_PATH if self.path is None else self.path
+        try:
+            return StorageFile(path=folder)
+        except OSError as error:
+            raise WrongUse(f"--storage file cannot use the folder {folder}: {error}.") from error
 
     def _of_steps(self) -> DotFlow:
         flow = DotFlow(workflow_id=self.workflow_id, name=self.name)
@@ -244,10 +249,9 @@ class _Retries(Log):
         """Write a line about a failed attempt."""
         task: Task = kwargs["task"]
         error = task.errors[-1]
-        tell(
-            f"{task.name}: attempt {error.attempt} of {task.step.policy.attempts} failed, another "
-            f"follows: {error.exception}: {error.message}"
-        )
+        what = shortened(f"{error.exception}: {error.message}", _LONGEST)
+        attempt = f"attempt {error.attempt} of {task.step.policy.attempts}"
+        tell(f"{task.name}: {attempt} failed, another follows: {what}")
 
 
 def _value(text: str) -> Any:

@@ -47,7 +47,7 @@ def run_command(commands: Mapping[str, Command], args: Sequence[str]) -> int:
     except typer.Abort:
         tell("Aborted.")
         return INTERRUPTED
-    except (DotflowError, OSError) as error:
+    except DotflowError as error:
         return _refused(error, WRONG_USE, args)
     except Exception as error:  # noqa: BLE001 - a fault of dotflow's own, or of what it runs
         return _refused(error, FAILED, args)
@@ -87,7 +87,8 @@ def _dotflow(
 ) -> None:
     if version:
         print(f"dotflow=={__version__}")
-    elif context.invoked_subcommand is None:
+        raise typer.Exit
+    if context.invoked_subcommand is None:
         print(context.get_help())
 
 

@@ -46,8 +46,11 @@ def init(
             f"{', '.join(present)} in {folder} would be overwritten, so nothing was made: choose "
             "another folder."
         )
-    for file, template in _FILES.items():
-        _write(place / file, template, called)
+    try:
+        for file, template in _FILES.items():
+            _write(place / file, template, called)
+    except OSError as error:
+        raise WrongUse(f"The project cannot be written to {folder}: {error}.") from error
     _print_next(called, folder)
     return COMPLETED
 

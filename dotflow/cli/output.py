@@ -28,16 +28,26 @@ class _Standard(io.FileIO):
             return super().write(data)  # type: ignore[arg-type] # as in the base class
         except BrokenPipeError:
             # Also for what else writes there, such as processes that are started later.
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, self.fileno())
-            os.close(null)
+            _send_nowhere(self.fileno())
             return len(memoryview(data))  # type: ignore[arg-type]
+
+
+def _send_nowhere(descriptor: int) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    if null != descriptor:
+        os.dup2(null, descriptor)
+        os.close(null)
 
 
 def prepare_streams() -> None:
     """Have standard output outlive its reader, and take characters that it has no code for."""
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:  # it was closed
+            _send_nowhere(descriptor)
+            opened = open(descriptor, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, opened)
     for stream in (sys.stdout, sys.stderr):
-        # None in a program without a console; something else where a test looks at what is written.
+        # Something else where a test looks at what is written.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     out = sys.stdout
@@ -66,8 +76,6 @@ class Terminated(SystemExit):
 def tell(text: str, *, kind: str = "note") -> None:
     """Write a line to stderr: `error` for what ends the command, else `note`."""
     stream = sys.stderr
-    if stream is None:
-        return
     code = _RED if kind == "error" else _YELLOW
     shown = f"\x1b[{code}m{kind}:\x1b[0m" if _has_colours(stream) else f"{kind}:"
     try:
@@ -82,6 +90,12 @@ def tell(text: str, *, kind: str = "note") -> None:
 def printable(text: str) -> str:
     """Return text on one line, without what a terminal would take as an order."""
     return "".join(each if each.isprintable() else _escaped(each) for each in text)
+
+
+def shortened(text: str, length: int) -> str:
+    """Return text on one line, cut to a length."""
+    line = printable(text[: length + 1])
+    return line if len(line) <= length else f"{line[: length - 3]}..."
 
 
 def _escaped(character: str) -> str:

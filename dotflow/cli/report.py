@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from dotflow.cli.output import Terminated, printable, tell
+from dotflow.cli.output import Terminated, printable, shortened, tell
 from dotflow.core.types import TypeStatus, WorkflowStatus
 
 if TYPE_CHECKING:
@@ -52,13 +52,23 @@ class Output:
 
     def write(
         self, flow: DotFlow, tasks: Sequence[Task], duration: float | None, *, failed: bool
-    ) -> None:
-        """Write the result of a run to stdout, and its failures to stderr."""
-        write = self._write_json if self._as_json else self._write_table
-        with suppress(BrokenPipeError):  # nobody reads it
+    ) -> bool:
+        """Write the result of a run to stdout, and its failures to stderr.
+
+        Returns:
+            Whether the result could be written, or nobody reads it.
+        """
+        write, written = self._write_json if self._as_json else self._write_table, True
+        try:
             write(flow, tasks, duration, failed=failed)
             self._stdout.flush()
+        except BrokenPipeError:
+            pass
+        except OSError as error:  # a full disk, say
+            tell(f"The result could not be written: {error}", kind="error")
+            written = False
         _tell_failures(flow, tasks)
+        return written
 
     def _write_json(
         self, flow: DotFlow, tasks: Sequence[Task], duration: float | None, *, failed: bool
@@ -141,7 +151,7 @@ def _result(task: Task) -> str:
         return "interrupted"
     if task.status == TypeStatus.FAILED and task.errors:
         error = task.errors[-1]
-        return _short(f"{error.exception}: {error.message}")
+        return shortened(f"{error.exception}: {error.message}", _SHOWN)
     value: Any = task.current_context.storage
     if value is None:
         return ""
@@ -149,12 +159,7 @@ def _result(task: Task) -> str:
 
     shown = Repr()
     shown.maxstring = shown.maxother = _SHOWN
-    return _short(shown.repr(value))
-
-
-def _short(text: str) -> str:
-    line = printable(text)
-    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 3]}..."
+    return shortened(shown.repr(value), _SHOWN)
 
 
 def _seconds(duration: float | None) -> str:
@@ -192,4 +197,4 @@ def _named(task: Task) -> str:
         return task.name
     error, attempts = task.errors[-1], task.step.policy.attempts
     tries = f", in attempt {task.attempt} of {attempts}" if attempts > 1 else ""
-    return f"{task.name} ({_short(f'{error.exception}: {error.message}')}{tries})"
+    return f"{task.name} ({shortened(f'{error.exception}: {error.message}', _SHOWN)}{tries})"

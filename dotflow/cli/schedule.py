@@ -101,9 +101,10 @@ def schedule(
     )
     options: RunOptions = {"mode": mode, "resume": resume, "keep_going": keep_going}  # type: ignore[typeddict-item] # checked next
     check_run_options(options)
+    output = Output(as_json=as_json)
     with chosen.flow() as flow:
         flow.config.scheduler = scheduler
-        _Ticks(flow, scheduler, Output(as_json=as_json)).run(options)
+        _Ticks(flow, scheduler, output).run(options)
     return _CODES[scheduler.stopped_by]  # type: ignore[index] # signals are ints
 
 

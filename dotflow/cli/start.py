@@ -66,8 +66,10 @@ def start(
     )
     options: RunOptions = {"mode": mode, "resume": resume, "keep_going": keep_going}  # type: ignore[typeddict-item] # checked next
     check_run_options(options)
+    # First, for modules and factories may print as well.
+    output = Output(as_json=as_json)
     with chosen.flow() as flow:
-        return _run(flow, options, Output(as_json=as_json))
+        return _run(flow, options, output)
 
 
 def _run(flow: DotFlow, options: RunOptions, output: Output) -> int:
@@ -81,7 +83,9 @@ def _run(flow: DotFlow, options: RunOptions, output: Output) -> int:
         code = TERMINATED
     except SystemExit:
         code = FAILED  # of a step, whose task says so
-    output.write(flow, flow.result_task(), monotonic() - began, failed=code != COMPLETED)
+    duration = monotonic() - began
+    if not output.write(flow, flow.result_task(), duration, failed=code != COMPLETED):
+        code = code or FAILED
     if code in (INTERRUPTED, TERMINATED):
         tell("Aborted." if code == INTERRUPTED else "Terminated.", kind="error")
     return code
@@ -115,8 +119,7 @@ def leave_at_once(code: int) -> None:
     """End the process, whatever its threads do."""
     tell("Aborted: what was running is left as it is.", kind="error")
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
+        stream.flush()
     os._exit(code)
 
 

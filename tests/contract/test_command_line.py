@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,6 @@ import dotflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     Command = Callable[..., Done]
 
@@ -321,6 +321,26 @@ def test_folder_that_cannot_be_made(command: Command, tmp_path: Path) -> None:
     assert done.err.startswith("error: path='file' is not valid: ")
     assert done.err.endswith("file is a file: give the path of a folder.\n")
     assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("start", "-s", "steps:read", "-o", "file", "-p", "/proc/x"),
+            "--storage file cannot use the folder /proc/x: ",
+        ),
+        (("init", "/proc/x"), "The project cannot be written to /proc/x: "),
+    ],
+)
+def test_folder_that_takes_no_files(
+    command: Command, arguments: tuple[str, ...], message: str
+) -> None:
+    """A folder that the system refuses is wrong use, in one line."""
+    done = command(*arguments)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert done.err.startswith(f"error: {message}")
 
 
 def test_unknown_command(command: Command) -> None:

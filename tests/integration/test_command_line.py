@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -100,6 +101,55 @@ def test_closed_pipe(tmp_path: Path, running: list[subprocess.Popen[str]], unbuf
     assert process.stderr is not None
     assert process.stderr.read() == ""
     assert process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+@pytest.mark.parametrize("options", ["", "--json -m parallel"])
+def test_closed_streams(tmp_path: Path, closed: str, options: str) -> None:
+    """Streams that are closed from the start keep neither the run nor the other streams from it."""
+    command(tmp_path, "-v")  # writes the steps
+    program = f"{sys.executable} -m dotflow.main start -s steps:read {options} {closed}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", program],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (
+        0,
+        "reading\n" if "json" in options and closed == ">&-" else "",
+    )
+    if closed != "2>&-":
+        assert done.stdout == ""
+    elif options:
+        assert json.loads(done.stdout)["status"] == "Completed"
+    else:
+        assert done.stdout.endswith(", 1 task\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("args", ["start -s steps:read --json", "start --help", "--help"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_full_disk(tmp_path: Path, args: str, unbuffered: str) -> None:
+    """Where the output cannot be written the code is 1, and a line says why."""
+    command(tmp_path, "-v")  # writes the steps
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "dotflow.main", *args.split()],
+            cwd=tmp_path,
+            env=environment(PYTHONUNBUFFERED=unbuffered),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert re.search("^error: .* No space left on device", done.stderr, re.MULTILINE)
+    assert "Traceback" not in done.stderr
 
 
 def test_streams_without_unicode(tmp_path: Path) -> None:

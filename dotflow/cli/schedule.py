@@ -6,7 +6,7 @@ import signal
 import threading
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -27,9 +27,9 @@ from dotflow.cli.flow import (
     Workflow,
     WorkflowId,
 )
-from dotflow.cli.output import COMPLETED, INTERRUPTED, TERMINATED, tell
+from dotflow.cli.output import COMPLETED, INTERRUPTED, TERMINATED, Terminated, tell
 from dotflow.cli.report import Output
-from dotflow.cli.start import leave_at_once
+from dotflow.cli.start import leave_at_once, terminable
 from dotflow.core.modes import check_run_options
 from dotflow.core.types import TypeOverlap
 from dotflow.providers.scheduler_cron import SchedulerCron
@@ -41,8 +41,12 @@ if TYPE_CHECKING:
     from dotflow.core.options import RunOptions
     from dotflow.core.task import Task
 
-_OVERLAPS = (TypeOverlap.SKIP, TypeOverlap.QUEUE, TypeOverlap.PARALLEL)
-_CODES = {None: COMPLETED, signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+_OVERLAPS: Final = (TypeOverlap.SKIP, TypeOverlap.QUEUE, TypeOverlap.PARALLEL)
+_CODES: Final[dict[int | None, int]] = {
+    None: COMPLETED,
+    signal.SIGINT: INTERRUPTED,
+    signal.SIGTERM: TERMINATED,
+}
 
 
 def schedule(
@@ -104,8 +108,7 @@ def schedule(
     output = Output(as_json=as_json)
     with chosen.flow() as flow:
         flow.config.scheduler = scheduler
-        _Ticks(flow, scheduler, output).run(options)
-    return _CODES[scheduler.stopped_by]  # type: ignore[index] # signals are ints
+        return _Ticks(flow, scheduler, output).run(options)
 
 
 class _Ticks:
@@ -115,16 +118,24 @@ class _Ticks:
         self._output = output
         self._writing = threading.Lock()
 
-    def run(self, options: RunOptions) -> None:
+    def run(self, options: RunOptions) -> int:
         options["on_success"] = partial(self._ended, failed=False)
         options["on_failure"] = partial(self._ended, failed=True)
-        self._tell_next()
+        code: int | None = None
         try:
-            self._flow.schedule(**options)
+            with terminable():
+                self._tell_next()
+                self._flow.schedule(**options)
         except KeyboardInterrupt:
-            leave_at_once(INTERRUPTED)
-        if self._scheduler.stopped_by is not None:
+            code = INTERRUPTED
+        except Terminated:
+            code = TERMINATED
+        stopped_by = self._scheduler.stopped_by
+        if code is not None and stopped_by is not None:
+            leave_at_once(code)  # the second signal, while a run goes on
+        if code is not None or stopped_by is not None:
             tell("The schedule has ended.")
+        return _CODES[stopped_by] if code is None else code
 
     def _ended(self, tasks: Sequence[Task], *, failed: bool) -> None:
         # Of several runs at the same time, each is written as a whole.

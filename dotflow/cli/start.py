@@ -30,6 +30,7 @@ from dotflow.cli.flow import (
 from dotflow.cli.output import COMPLETED, FAILED, INTERRUPTED, TERMINATED, Terminated, tell
 from dotflow.cli.report import Output
 from dotflow.core.modes import check_run_options
+from dotflow.core.types import TypeExecution
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +76,7 @@ def start(
 def _run(flow: DotFlow, options: RunOptions, output: Output) -> int:
     code, began = COMPLETED, monotonic()
     try:
-        with _terminable():
+        with terminable():
             code = FAILED if _failed(flow, options) else COMPLETED
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -95,14 +96,16 @@ def _failed(flow: DotFlow, options: RunOptions) -> bool:
     """Run the workflow to its end; return whether it failed."""
     ended = threading.Event()
     options["on_success"] = options["on_failure"] = lambda **_tasks: ended.set()
-    manager = flow.start(**options)
-    if hasattr(manager, "thread"):
+    if options["mode"] != TypeExecution.BACKGROUND:
+        return flow.start(**options).failed
+    try:
+        with _signals_held_back():
+            manager = flow.start(**options)
         # Not by `thread.join()`: once interrupted, it takes a thread that runs for one that ended.
-        try:
-            ended.wait()
-        except BaseException as interruption:
-            _end_background(ended, interruption)
-            raise
+        ended.wait()
+    except (KeyboardInterrupt, Terminated) as interruption:
+        _end_background(ended, interruption)
+        raise
     return manager.failed
 
 
@@ -124,7 +127,24 @@ def leave_at_once(code: int) -> None:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def _signals_held_back() -> Iterator[None]:
+    """Have Ctrl-C and SIGTERM come at the end: so a run has begun as a whole, or not at all."""
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for each in came:
+        signal.raise_signal(each)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
     """Have the first SIGTERM raise `Terminated` in the main thread; a second ends the process."""
 
     def end(number: int, _frame: object) -> None:

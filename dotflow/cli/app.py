@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from dotflow import __version__
 from dotflow.cli.commands import known_commands, overview
-from dotflow.cli.output import COMPLETED, FAILED, INTERRUPTED, WRONG_USE, prepare_streams, tell
+from dotflow.cli.output import (
+    COMPLETED,
+    FAILED,
+    INTERRUPTED,
+    WRONG_USE,
+    prepare_streams,
+    print_error,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,10 +40,10 @@ def run(args: Sequence[str]) -> int:
         code = _run(list(args))
         sys.stdout.flush()
     except KeyboardInterrupt:
-        tell("Aborted.", kind="error")
+        print_error("Aborted.")
         code = INTERRUPTED
     except OSError as error:  # a full disk, say
-        tell(f"The output could not be written: {error}", kind="error")
+        print_error(f"The output could not be written: {error}")
         # What is left of it would fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = FAILED
@@ -58,7 +65,7 @@ def _run(args: list[str]) -> int:
         library = (error.name or "").partition(".")[0]
         if library not in _LIBRARIES:
             raise
-        tell(f"{library} is not installed: pip install 'dotflow[cli]'", kind="error")
+        print_error(f"{library} is not installed: pip install 'dotflow[cli]'")
         return WRONG_USE
     return run_command(commands, args)
 

@@ -13,7 +13,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dotflow import __description__
-from dotflow.cli.output import tell
+from dotflow.cli.output import print_note
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +61,9 @@ def known_commands() -> dict[str, Command]:
             others.update({name: Command(*command) for name, command in table.items()})
         except Exception as error:  # noqa: BLE001 - other commands must go on working
             reason = f"{type(error).__name__}: {error}"
-            tell(f"the commands of {entry.value} are left out, for they do not load: {reason}")
+            print_note(
+                f"the commands of {entry.value} are left out, for they do not load: {reason}"
+            )
     return {**CORE, **{name: command for name, command in others.items() if name not in CORE}}
 
 

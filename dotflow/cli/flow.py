@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from dotflow.abc.log import Log
-from dotflow.cli.output import shortened, tell
+from dotflow.cli.output import print_note, shortened
 from dotflow.core.config import default_providers
 from dotflow.core.dotflow import DotFlow
 from dotflow.core.exception import (
@@ -224,12 +224,14 @@ class Chosen(NamedTuple):
         if not self.resume:
             return
         if isinstance(flow.config.storage, StorageDefault):
-            tell(
+            print_note(
                 "--resume finds nothing that another process kept in memory: add --storage file, "
                 "and --workflow-id ID, to this run and to the one before."
             )
         elif self.workflow is None and not (self.workflow_id or os.environ.get("WORKFLOW_ID")):
-            tell("--resume finds nothing without the id of the earlier run: add --workflow-id ID.")
+            print_note(
+                "--resume finds nothing without the id of the earlier run: add --workflow-id ID."
+            )
 
 
 class WrongUse(DotflowError):
@@ -251,7 +253,7 @@ class _Retries(Log):
         error = task.errors[-1]
         what = shortened(f"{error.exception}: {error.message}", _LONGEST)
         attempt = f"attempt {error.attempt} of {task.step.policy.attempts}"
-        tell(f"{task.name}: {attempt} failed, another follows: {what}")
+        print_note(f"{task.name}: {attempt} failed, another follows: {what}")
 
 
 def _value(text: str) -> Any:

@@ -13,7 +13,7 @@ from typer.main import get_command as command_of
 
 from dotflow import __version__
 from dotflow.cli.commands import overview, page
-from dotflow.cli.output import COMPLETED, FAILED, INTERRUPTED, WRONG_USE, tell
+from dotflow.cli.output import COMPLETED, FAILED, INTERRUPTED, WRONG_USE, print_error, print_note
 from dotflow.core.exception import DotflowError
 from dotflow.core.module import place_of
 from dotflow.core.user_objects import text_of
@@ -45,7 +45,7 @@ def run_command(commands: Mapping[str, Command], args: Sequence[str]) -> int:
     except _ClickError as error:
         return _wrong_use(error)
     except typer.Abort:
-        tell("Aborted.")
+        print_note("Aborted.")
         return INTERRUPTED
     except DotflowError as error:
         return _refused(error, WRONG_USE, args)
@@ -130,7 +130,7 @@ def _wrong_use(error: Any) -> int:
     where = context.command_path if context is not None else "dotflow"
     text = " ".join(error.format_message().split()).rstrip(".")
     see = f" See '{where} --help'." if isinstance(error, _UsageError) else ""
-    tell(f"{text}.{see}", kind="error")
+    print_error(f"{text}.{see}")
     return WRONG_USE
 
 
@@ -144,5 +144,5 @@ def _refused(error: BaseException, code: int, args: Sequence[str]) -> int:
         place = place_of(error)
         text = f"{text} ({place})." if place else f"{text}."
         text = f"{text} Add --debug for the traceback."
-    tell(text, kind="error")
+    print_error(text)
     return code

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from contextlib import suppress
 from typing import Final
 
 COMPLETED: Final = 0
@@ -73,18 +74,23 @@ class Terminated(SystemExit):
         super().__init__(TERMINATED)
 
 
-def tell(text: str, *, kind: str = "note") -> None:
-    """Write a line to stderr: `error` for what ends the command, else `note`."""
+def print_note(text: str) -> None:
+    """Write a line to stderr that the user may want to know."""
+    _print_line("note:", _YELLOW, text)
+
+
+def print_error(text: str) -> None:
+    """Write a line to stderr that says what ended the command, and what to do."""
+    _print_line("error:", _RED, text)
+
+
+def _print_line(kind: str, color: str, text: str) -> None:
     stream = sys.stderr
-    code = _RED if kind == "error" else _YELLOW
-    shown = f"\x1b[{code}m{kind}:\x1b[0m" if _has_colours(stream) else f"{kind}:"
-    try:
+    shown = f"\x1b[{color}m{kind}\x1b[0m" if _has_colors(stream) else kind
+    with suppress(BrokenPipeError):  # nobody reads it; the exit code tells the same
         # At once, for other processes may write there as well.
         stream.write(f"{shown} {printable(text)}\n")
         stream.flush()
-    except BrokenPipeError:
-        # Nobody reads it; the exit code tells the same.
-        return
 
 
 def printable(text: str) -> str:
@@ -102,7 +108,7 @@ def _escaped(character: str) -> str:
     return " " if character == "\n" else character.encode("unicode_escape").decode("ascii")
 
 
-def _has_colours(stream: io.TextIOBase | object) -> bool:
+def _has_colors(stream: io.TextIOBase | object) -> bool:
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return bool(getattr(stream, "isatty", bool)())

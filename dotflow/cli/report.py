@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from dotflow.cli.output import Terminated, printable, shortened, tell
+from dotflow.cli.output import Terminated, print_error, printable, shortened
 from dotflow.core.types import TypeStatus, WorkflowStatus
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ class Output:
         except BrokenPipeError:
             pass
         except OSError as error:  # a full disk, say
-            tell(f"The result could not be written: {error}", kind="error")
+            print_error(f"The result could not be written: {error}")
             written = False
-        _tell_failures(flow, tasks)
+        _print_failures(flow, tasks)
         return written
 
     def _write_json(
@@ -173,7 +173,7 @@ def _was_interrupted(task: Task) -> bool:
     return failure is not None and isinstance(failure.exception, (KeyboardInterrupt, Terminated))
 
 
-def _tell_failures(flow: DotFlow, tasks: Sequence[Task]) -> None:
+def _print_failures(flow: DotFlow, tasks: Sequence[Task]) -> None:
     failed = [
         task for task in tasks if task.status == TypeStatus.FAILED and not _was_interrupted(task)
     ]
@@ -189,7 +189,7 @@ def _tell_failures(flow: DotFlow, tasks: Sequence[Task]) -> None:
     named = ", ".join(kinds[:_TRACEBACKS])
     more = ", ..." if len(kinds) > _TRACEBACKS else ""
     count = f"{len(failed)} of {len(tasks)} {_plural(len(tasks))} failed"
-    tell(f"{flow.name}: {count}: {named}{more}", kind="error")
+    print_error(f"{flow.name}: {count}: {named}{more}")
 
 
 def _named(task: Task) -> str:

@@ -27,7 +27,7 @@ from dotflow.cli.flow import (
     Workflow,
     WorkflowId,
 )
-from dotflow.cli.output import COMPLETED, INTERRUPTED, TERMINATED, Terminated, tell
+from dotflow.cli.output import COMPLETED, INTERRUPTED, TERMINATED, Terminated, print_note
 from dotflow.cli.report import Output
 from dotflow.cli.start import leave_at_once, terminable
 from dotflow.core.modes import check_run_options
@@ -124,7 +124,7 @@ class _Ticks:
         code: int | None = None
         try:
             with terminable():
-                self._tell_next()
+                self._print_next()
                 self._flow.schedule(**options)
         except KeyboardInterrupt:
             code = INTERRUPTED
@@ -134,7 +134,7 @@ class _Ticks:
         if code is not None and stopped_by is not None:
             leave_at_once(code)  # the second signal, while a run goes on
         if code is not None or stopped_by is not None:
-            tell("The schedule has ended.")
+            print_note("The schedule has ended.")
         return _CODES[stopped_by] if code is None else code
 
     def _ended(self, tasks: Sequence[Task], *, failed: bool) -> None:
@@ -142,12 +142,14 @@ class _Ticks:
         with self._writing:
             self._output.write(self._flow, tasks, _duration(tasks), failed=failed)
         if self._scheduler.running:
-            self._tell_next()
+            self._print_next()
 
-    def _tell_next(self) -> None:
+    def _print_next(self) -> None:
         tick = self._scheduler.next_tick()
         if tick is not None:
-            tell(f"{self._flow.name}: runs next at {_shown(tick, self._scheduler)}; Ctrl-C ends it")
+            print_note(
+                f"{self._flow.name}: runs next at {_shown(tick, self._scheduler)}; Ctrl-C ends it"
+            )
 
 
 def _duration(tasks: Sequence[Task]) -> float | None:

@@ -6,9 +6,9 @@ import os
 import signal
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from dotflow.cli.flow import (
     AsJson,
@@ -27,7 +27,15 @@ from dotflow.cli.flow import (
     Workflow,
     WorkflowId,
 )
-from dotflow.cli.output import COMPLETED, FAILED, INTERRUPTED, TERMINATED, Terminated, tell
+from dotflow.cli.output import (
+    COMPLETED,
+    FAILED,
+    INTERRUPTED,
+    TERMINATED,
+    Terminated,
+    print_error,
+    print_note,
+)
 from dotflow.cli.report import Output
 from dotflow.core.modes import check_run_options
 from dotflow.core.types import TypeExecution
@@ -88,7 +96,7 @@ def _run(flow: DotFlow, options: RunOptions, output: Output) -> int:
     if not output.write(flow, flow.result_task(), duration, failed=code != COMPLETED):
         code = code or FAILED
     if code in (INTERRUPTED, TERMINATED):
-        tell("Aborted." if code == INTERRUPTED else "Terminated.", kind="error")
+        print_error("Aborted." if code == INTERRUPTED else "Terminated.")
     return code
 
 
@@ -111,18 +119,19 @@ def _failed(flow: DotFlow, options: RunOptions) -> bool:
 
 def _end_background(ended: threading.Event, interruption: BaseException) -> None:
     # Nothing can interrupt another thread's step.
-    tell("Waiting for the run in the background to end; once more leaves it at once.")
-    try:
-        ended.wait()
-    except KeyboardInterrupt:
-        leave_at_once(INTERRUPTED if isinstance(interruption, KeyboardInterrupt) else TERMINATED)
+    code = INTERRUPTED if isinstance(interruption, KeyboardInterrupt) else TERMINATED
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: leave_at_once(code))
+    print_note("Waiting for the run in the background to end; once more leaves it at once.")
+    ended.wait()
 
 
-def leave_at_once(code: int) -> None:
+def leave_at_once(code: int) -> NoReturn:
     """End the process, whatever its threads do."""
-    tell("Aborted: what was running is left as it is.", kind="error")
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+    # A signal's handler may have come while something was written.
+    with suppress(RuntimeError):
+        print_error("Aborted: what was running is left as it is.")
+        sys.stdout.flush()
     os._exit(code)
 
 

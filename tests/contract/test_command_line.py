@@ -278,7 +278,7 @@ def test_wrong_use(command: Command, arguments: tuple[str, ...], message: str) -
 
 
 def test_factory_that_raises(command: Command) -> None:
-    """A factory's error is told with its line; --debug shows the traceback."""
+    """A factory's error is shown with its line; --debug shows the traceback."""
     done = command("start", "-w", "steps:build_broken")
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert " (it raised KeyError: 'k' in steps.py, line " in done.err

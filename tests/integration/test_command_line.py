@@ -71,21 +71,22 @@ def test_signal_ends_a_run(
     assert rows["slow"][-1] == "interrupted"
 
 
+@pytest.mark.parametrize("number", ABORTED)
 def test_signal_waits_for_the_background(
-    tmp_path: Path, running: list[subprocess.Popen[str]]
+    tmp_path: Path, running: list[subprocess.Popen[str]], number: signal.Signals
 ) -> None:
-    """A run in the background cannot be interrupted: a note says so, and a second Ctrl-C leaves."""
+    """A run in the background cannot be interrupted: a note says so, and a second signal leaves."""
     process = started(tmp_path, "start", "-s", "steps:slow", "-m", "background")
     running.append(process)
     wait_for((tmp_path / "started").exists)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     assert process.stderr is not None
     assert process.stderr.readline() == (
         "note: Waiting for the run in the background to end; once more leaves it at once.\n"
     )
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     done = finished(process)
-    assert done.code == 130
+    assert done.code == ABORTED[number][0]
     assert done.err == "error: Aborted: what was running is left as it is.\n"
 
 
@@ -249,7 +250,7 @@ def test_page_loads_little() -> None:
     ],
 )
 def test_completion(tmp_path: Path, words: str, completions: set[str]) -> None:
-    """A shell is told which commands, options and values begin so."""
+    """A shell gets the commands, options and values that begin so."""
     done = command(
         tmp_path,
         _DOTFLOW_COMPLETE="complete_bash",

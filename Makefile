@@ -11,6 +11,7 @@ BENCH := build/bench
 PEERS := dotflow1 hamilton luigi pebble plot prefect taskiq
 TOOLS := build/tools
 OLDEST := build/oldest
+PYTHONS := build/pythons
 PROJECT := pyproject.toml constraints.txt
 
 # The interpreter to build on: `make test PYTHON=python3.13`. Unless given, the first of
@@ -24,6 +25,11 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 INSTALL := -m pip install --quiet --quiet
+
+# Two test processes; the tests of a file share one, and what they set up there.
+# `make test JOBS=0` takes one, where each test runs alone.
+JOBS := 2
+PYTEST := -m pytest --numprocesses $(JOBS) --dist loadfile
 
 # make_venv FOLDER: a virtual environment with pip in it, or the reason why there is none.
 define make_venv
@@ -50,11 +56,20 @@ demo: $(VENV)/.demo ## Run the weather pipeline and show its trace, metrics and 
 
 .PHONY: test
 test: check ## Run every gate: style, types, import contracts, tests with coverage
-	$(BIN)/python -m pytest --cov
+	$(BIN)/python $(PYTEST) --cov
+
+.PHONY: test-quick
+test-quick: $(VENV)/.dev ## Run the tests that take no time, no servers and no Dask
+	$(BIN)/python $(PYTEST) -m 'not (slow or backends or dask)'
+
+.PHONY: test-pythons
+test-pythons: $(VENV)/.made ## Test on every other Python from 3.11 to 3.14 that is found
+	@$(BIN)/python tests/pythons/every_python.py $(PYTEST) tests/unit tests/contract \
+		tests/integration/test_*telemetry*.py
 
 .PHONY: test-oldest
 test-oldest: $(OLDEST)/.made ## Test telemetry and Dask on the oldest libraries that pyproject.toml admits
-	$(OLDEST)/bin/python -m pytest tests/unit/otel tests/integration/test_telemetry*.py \
+	$(OLDEST)/bin/python $(PYTEST) tests/unit/otel tests/integration/test_telemetry*.py \
 		tests/contract/test_executor_*.py tests/unit/test_dask_*.py \
 		tests/integration/test_worker_logs.py tests/contract/test_command_line.py tests/integration/test_command_line.py \
 		tests/wire tests/backends/test_scrape.py tests/backends/test_push.py
@@ -124,6 +139,11 @@ $(OLDEST)/.made: export PIP_BUILD_CONSTRAINT := constraints-oldest.txt
 $(OLDEST)/.made: pyproject.toml constraints-oldest.txt
 	$(call make_venv,$(OLDEST))
 	@$(OLDEST)/bin/python $(INSTALL) -e '.[test]'
+	@touch $@
+
+$(PYTHONS)/%/.made: $(PROJECT)
+	$(call make_venv,$(PYTHONS)/$*)
+	@$(PYTHONS)/$*/bin/python $(INSTALL) -e '.[dashboards,test]'
 	@touch $@
 
 $(TOOLS)/.made: tests/wire/npm.txt

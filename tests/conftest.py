@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 # What a developer's shell sets for programs must not reach the tests, nor what they start.
 OURS = ("DOTFLOW_OUTPUT_PATH", "SERVER_BASE_URL", "SERVER_USER_TOKEN", "WORKFLOW_ID")
@@ -11,3 +19,55 @@ for name in OURS + CARRIED:
     os.environ.pop(name, None)
 for name in [name for name in os.environ if name.startswith("OTEL_")]:
     del os.environ[name]
+
+# A script's background jobs ignore this signal, and so would the programs that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+TESTS: Final = Path(__file__).parent
+
+# The markers of pyproject.toml, by the folders and files whose tests have them.
+MARKED: Final = {
+    "backends": ("backends",),
+    "dask": (
+        "contract/test_executor_dask.py",
+        "contract/test_executor_dask_losses.py",
+        "contract/test_executor_refusals.py",
+        "unit/test_dask_referee.py",
+        "unit/test_dask_silence.py",
+    ),
+    "slow": (
+        "benchmarks",
+        "faults",
+        "integration/test_examples.py",
+        "integration/test_ledger.py",
+        "integration/test_telemetry_setup.py",
+        "wire",
+    ),
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by the file that it is in, and what needs Dask by its executor."""
+    for item in items:
+        for marker, places in MARKED.items():
+            if any(item.path.is_relative_to(TESTS / place) for place in places):
+                item.add_marker(marker)
+        if _executor(item).startswith("dask"):
+            item.add_marker("dask")
+
+
+def _executor(item: pytest.Item) -> str:
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    return str(parameters.get("executor", ""))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let reports leave a process of several: what tests log may be no UTF-8."""
+    report = yield
+    report.sections = [
+        (title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections
+    ]
+    return report

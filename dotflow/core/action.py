@@ -14,11 +14,12 @@ from dotflow.core.retry import RetryPolicy
 from dotflow.core.signatures import own_parameters, parameters_of, refuse_unknown
 from dotflow.core.unfinished import finished
 from dotflow.core.user_objects import (
-    PLAIN,
     attribute_of,
     defined_by,
     exactly_text,
     is_a,
+    is_plain,
+    mro_of,
     name_of,
     namespace_of,
 )
@@ -80,6 +81,10 @@ class Action(Generic[Params, Returned_co]):
         unmet: The first parameter without a default that no workflow passes, after the name of
             the function that has it; None where there is none.
         is_step: Whether a workflow can run it.
+        wants_initial: Whether the function, or the class's `__init__`, takes `initial_context`.
+        wants_previous: Likewise of `previous_context`.
+        sends_initial: Whether it, or a method of the class that is a step, takes that.
+        sends_previous: Likewise of `previous_context`.
 
     Raises:
         InvalidOption: An option is negative, or of another type.
@@ -114,6 +119,7 @@ class Action(Generic[Params, Returned_co]):
         self.unmet: tuple[str, str] | None = None
         self.is_step = False
         self.wants_initial = self.wants_previous = False
+        self.sends_initial = self.sends_previous = False
         self.func = None
         if func is not None:
             self._wrap(func)
@@ -127,6 +133,9 @@ class Action(Generic[Params, Returned_co]):
         self.is_step = self.unmet is None
         self.wants_initial = INITIAL in self.params
         self.wants_previous = PREVIOUS in self.params
+        methods = _methods_of(func) if isinstance(func, type) else ()
+        self.sends_initial = self.wants_initial or any(each.wants_initial for each in methods)
+        self.sends_previous = self.wants_previous or any(each.wants_previous for each in methods)
         for name in WRAPPER_ASSIGNMENTS:
             found = _attribute(func, name, _ABSENT)
             if found is not _ABSENT and (type(found) is str or name not in _NAMES):
@@ -205,14 +214,15 @@ class Action(Generic[Params, Returned_co]):
         A coroutine that it returns is run to its end, whatever made it; of a generator, which is
         run likewise, the value is the list of what it yielded.
         """
+        value = self.call(initial, previous)
+        return value if is_plain(value) else finished(value)
+
+    def call(self, initial: object, previous: object) -> Any:
+        """Call the function; return what it returned, be that still to be run."""
         func: Any = self.func
         if not (self.wants_initial or self.wants_previous):
-            value = func()
-        else:
-            value = func(**self._wanted(initial, previous))
-        kind = type(value)
-        # Most values are plain. A class's own metaclass may have any idea of being in a set.
-        return value if type(kind) is type and kind in PLAIN else finished(value)
+            return func()
+        return func(**self._wanted(initial, previous))
 
     def _wanted(self, initial: object, previous: object) -> dict[str, Context]:
         wanted = {}
@@ -288,6 +298,13 @@ def _wrong_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str
         return f"{name}() takes no positional arguments ({len(args)} given): {passes}"
     unknown = next(each for each in kwargs if each not in _CALL_KEYWORDS)
     return f"{name}() takes no argument {unknown!r}: {passes}"
+
+
+def _methods_of(kind: type) -> list[Action]:
+    """Return the steps among a class's methods; when it is decorated all of them are known."""
+    found = (value for owner in mro_of(kind) for value in namespace_of(owner).values())
+    bare = (each.__func__ if type(each) in (staticmethod, classmethod) else each for each in found)
+    return [each for each in bare if is_a(each, Action)]
 
 
 def _unmet(func: Callable[..., Any], name: str) -> tuple[str, str] | None:

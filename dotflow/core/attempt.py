@@ -10,6 +10,7 @@ from dotflow.core.failure import Failure
 from dotflow.core.limit import Limit
 from dotflow.core.scopes import within
 from dotflow.core.steps import actions_of, run_methods
+from dotflow.core.unfinished import finished
 from dotflow.core.user_objects import PLAIN
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ class Attempt(NamedTuple):
         step: The step.
         name: The task's name, for messages.
         task_id: The task's id.
-        initial: The task's initial context, where the step wants it.
-        previous: What the task before handed on, where the step wants it.
+        initial: The task's initial context; to a worker only where the step takes it.
+        previous: What the task before handed on; likewise.
         timeout: Seconds, 0 for no limit.
         scopes: What is entered around the step, in this process.
         number: Which attempt of the task this is, from 1.
@@ -110,14 +111,21 @@ def _limited(attempt: Attempt) -> Any:
 
 
 def _run(attempt: Attempt) -> Any:
-    initial, previous = attempt.initial, attempt.previous
+    step, initial, previous = attempt.step, attempt.initial, attempt.previous
     if attempt.copies:
-        initial, previous = own_context(initial), own_context(previous)
-    value = attempt.step.run(initial, previous)
+        if step.wants_initial:
+            initial = own_context(initial)
+        if step.wants_previous:
+            previous = own_context(previous)
+    value = step.call(initial, previous)
     kind = type(value)
+    # As `is_plain` has it, which most values are: nothing is left to be run.
     if type(kind) is type and kind in PLAIN:
-        return value  # no class step: most values are plain ones
+        return value
+    value = finished(value)
     actions = actions_of(value)
     if not actions:
         return value
+    if attempt.copies:
+        initial, previous = own_context(attempt.initial), own_context(attempt.previous)
     return run_methods(actions, initial, previous, attempt.scopes)

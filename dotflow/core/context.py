@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from dotflow.core.user_objects import repr_of, whole_repr_of
+from dotflow.core.user_objects import is_a, repr_of, whole_repr_of
 
 
 class Context:
@@ -59,7 +59,9 @@ class Context:
     @classmethod
     def of(cls, value: object) -> Context:
         """Give `value` itself where it is a `Context`, else wrap it in one."""
-        return value if issubclass(type(value), Context) else cls(value)  # type: ignore[return-value] # which mypy does not see
+        if type(value) is Context:
+            return value
+        return value if is_a(value, Context) else cls(value)
 
     @property
     def time(self) -> datetime:

@@ -36,20 +36,20 @@ class Engine:
         self._repeatable = writer.keeps_checkpoints
         self._waiting: set[Task] = set()
 
-    def run_here(self, chain: Sequence[Task], index: int, before: Task | None) -> None:
+    def run_here(self, task: Task, before: Task | None, chain: Sequence[Task], index: int) -> None:
         """Run a task of a chain from beginning to end in this thread.
 
         Args:
+            task: The task.
+            before: The task before it, where that has a context for this one.
             chain: The chain.
             index: The task's place in it.
-            before: The task before it, where that has a context for this one.
 
         Raises:
             KeyboardInterrupt, SystemExit: The step raised it; the task has failed by then.
         """
-        task = chain[index]
         try:
-            if self.begin(chain, index, before):
+            if self.begin(task, before, chain, index):
                 self._try_here(task)
         except BaseException as error:
             self.abort(task, error)
@@ -69,9 +69,8 @@ class Engine:
         if failure.exception is not None:
             raise failure.exception
 
-    def begin(self, chain: Sequence[Task], index: int, before: Task | None) -> bool:
+    def begin(self, task: Task, before: Task | None, chain: Sequence[Task], index: int) -> bool:
         """Restore a task of a chain, or start it; return whether it is to be tried."""
-        task = chain[index]
         writer = self._writer
         problem: Exception | None = None
         try:
@@ -104,8 +103,9 @@ class Engine:
             step,
             task.name,
             task.task_id,
-            task.initial_context if step.wants_initial else None,
-            task._previous if step.wants_previous else None,
+            # Also to a step that takes none: it may return an object whose methods do.
+            task.initial_context if step.wants_initial else task._initial,
+            task._previous,
             step.timeout,
             hooks.scopes(task, task.attempt) if hooks.has_scopes else (),
             task.retry_count + 1,
@@ -119,8 +119,8 @@ class Engine:
             step,
             task.name,
             task.task_id,
-            task.initial_context if step.wants_initial else None,
-            task._previous if step.wants_previous else None,
+            task.initial_context if step.sends_initial else None,
+            task._previous if step.sends_previous else None,
             step.timeout,
             number=task.attempt,
             remote=self._writer.providers(task).hooks.remote_scopes(task, task.attempt),

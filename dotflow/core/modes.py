@@ -145,7 +145,7 @@ def run_chains_here(engine: Engine, chains: Iterable[Chain]) -> None:
     for chain in chains:
         before: Task | None = None
         for index, task in enumerate(chain):
-            engine.run_here(chain, index, before)
+            engine.run_here(task, before, chain, index)
             before = hands_on(task)
             if before is None and not engine.keep_going:
                 break

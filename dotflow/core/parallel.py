@@ -130,7 +130,7 @@ class _Driver:
         task = place.task
         if task.status != TypeStatus.RETRY:
             task.ready_at = place.ready + self._to_wall
-            if not self._engine.begin(place.chain, place.index, place.before):
+            if not self._engine.begin(task, place.before, place.chain, place.index):
                 self._advance(place, monotonic())
                 return
         else:

@@ -83,6 +83,13 @@ def _call_uninterrupted(call: Callable[[], object]) -> None:
         signal.signal(signal.SIGINT, before)
 
 
+def is_plain(value: object) -> bool:
+    """Return whether a value is of one of the types `PLAIN`."""
+    kind = type(value)
+    # A class's own metaclass may have any idea of being in a set.
+    return type(kind) is type and kind in PLAIN
+
+
 def is_a(value: object, kind: type[_T]) -> TypeGuard[_T]:
     """Return whether a value is of a type or one derived from it, whatever its `__class__` says."""
     return issubclass(type(value), kind)

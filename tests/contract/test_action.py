@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import re
 import threading
 import time
 from types import SimpleNamespace
@@ -114,7 +115,7 @@ class _LooksLikeAction:
         _LooksLikeAction(),
         action,
     ],
-    ids=repr,
+    ids=lambda step: re.sub(" at 0x.*", "", repr(step)),
 )
 def test_nothing_else_is_accepted_as_a_step(step: Any, quiet: Config) -> None:
     """Whatever `action` did not make raises MissingActionDecorator, and is not queued."""

@@ -59,7 +59,11 @@ def test_without_config() -> None:
     assert isinstance(DotFlow().task.config, Config)
 
 
-@pytest.mark.parametrize("workflow_id", ["etl-daily", uuid4(), str(uuid4()), "x" * 200])
+@pytest.mark.parametrize(
+    "workflow_id",
+    ["etl-daily", uuid4(), str(uuid4()), "x" * 200],
+    ids=["text", "uuid", "text of a uuid", "long text"],
+)
 def test_given_workflow_id_is_kept(workflow_id: Any, quiet: Config) -> None:
     """A workflow id that is given stays as it is, type included."""
     flow = DotFlow(config=quiet, workflow_id=workflow_id)

@@ -95,6 +95,31 @@ def test_top_level_holds_what_it_should(tracked: list[Path]) -> None:
     assert {file.relative_to(ROOT).parts[0] for file in tracked} <= TOP_LEVEL
 
 
+def test_markers_are_of_places_that_there_are(
+    project: dict[str, Any], pytestconfig: pytest.Config
+) -> None:
+    """A test file that moves keeps its marker; each marker is registered."""
+    conftest: Any = pytestconfig.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py"))
+    registered = project["tool"]["pytest"]["ini_options"]["markers"]
+    assert sorted(conftest.MARKED) == [marker.partition(":")[0] for marker in registered]
+    places = [place for marked in conftest.MARKED.values() for place in marked]
+    assert [place for place in places if not (conftest.TESTS / place).exists()] == []
+
+
+def test_what_runs_on_dask_is_marked() -> None:
+    """Of the tests of all executors, those on Dask have its marker, and no others."""
+    executors = "tests/contract/test_executors.py"
+    listing = _output(sys.executable, "-m", "pytest", "--collect-only", "-q", executors)
+    marked = _output(
+        sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "dask", executors
+    )
+    assert listing
+    assert marked
+    names = [line for line in listing.splitlines() if "[dask" in line]
+    assert names
+    assert [line for line in marked.splitlines() if "::" in line] == names
+
+
 @pytest.mark.parametrize("package", ["dotflow", "dotflow_otel"])
 def test_package_is_typed(package: str) -> None:
     """Type checkers of programs that use the package read its annotations."""

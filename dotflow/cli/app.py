@@ -15,6 +15,7 @@ from dotflow.cli.output import (
     WRONG_USE,
     prepare_streams,
     print_error,
+    send_nowhere,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def run(args: Sequence[str]) -> int:
     except OSError as error:  # a full disk, say
         print_error(f"The output could not be written: {error}")
         # What is left of it would fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        send_nowhere(1)
         code = FAILED
     return code
 

@@ -29,11 +29,12 @@ class _Standard(io.FileIO):
             return super().write(data)  # type: ignore[arg-type] # as in the base class
         except BrokenPipeError:
             # Also for what else writes there, such as processes that are started later.
-            _send_nowhere(self.fileno())
+            send_nowhere(self.fileno())
             return len(memoryview(data))  # type: ignore[arg-type]
 
 
-def _send_nowhere(descriptor: int) -> None:
+def send_nowhere(descriptor: int) -> None:
+    """Have what is written to a descriptor dropped from now on, buffered text included."""
     null = os.open(os.devnull, os.O_WRONLY)
     if null != descriptor:
         os.dup2(null, descriptor)
@@ -44,7 +45,7 @@ def prepare_streams() -> None:
     """Have standard output outlive its reader, and take characters that it has no code for."""
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:  # it was closed
-            _send_nowhere(descriptor)
+            send_nowhere(descriptor)
             opened = open(descriptor, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
             setattr(sys, name, opened)
     for stream in (sys.stdout, sys.stderr):

@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from dotflow.cli.output import Terminated, print_error, printable, shortened
+from dotflow.cli.output import Terminated, print_error, printable, send_nowhere, shortened
 from dotflow.core.types import TypeStatus, WorkflowStatus
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Output:
             pass
         except OSError as error:  # a full disk, say
             print_error(f"The result could not be written: {error}")
+            send_nowhere(self._stdout.fileno())  # what is left of it would fail again at exit
             written = False
         _print_failures(flow, tasks)
         return written

@@ -71,7 +71,8 @@ test-pythons: $(VENV)/.made ## Test on every other Python from 3.11 to 3.14 that
 test-oldest: $(OLDEST)/.made ## Test telemetry and Dask on the oldest libraries that pyproject.toml admits
 	$(OLDEST)/bin/python $(PYTEST) tests/unit/otel tests/integration/test_telemetry*.py \
 		tests/contract/test_executor_*.py tests/unit/test_dask_*.py \
-		tests/integration/test_worker_logs.py tests/wire tests/backends/test_scrape.py tests/backends/test_push.py
+		tests/integration/test_worker_logs.py tests/contract/test_command_line.py tests/integration/test_command_line.py \
+		tests/wire tests/backends/test_scrape.py tests/backends/test_push.py
 
 .PHONY: tools
 tools: $(TOOLS)/.made ## Install what some tests need beside Python packages (with npm)
@@ -159,7 +160,7 @@ $(BENCH)/here/.made: $(PROJECT)
 
 $(BENCH)/telemetry/.made: $(PROJECT)
 	$(call make_venv,$(BENCH)/telemetry)
-	@$(BENCH)/telemetry/bin/python $(INSTALL) -e '.[otel]'
+	@$(BENCH)/telemetry/bin/python $(INSTALL) -e '.[cli,otel]'
 	@touch $@
 
 # Others have dependencies of their own, dotflow 1.0.1 even this project's import name, so each

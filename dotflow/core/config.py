@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.executor import Executor
@@ -27,7 +28,7 @@ from dotflow.providers.storage_default import StorageDefault
 from dotflow.providers.tracer_default import TracerDefault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from concurrent import futures
 
     from dotflow.core.options import Slots
@@ -45,6 +46,9 @@ _INTERFACES: Final[Mapping[str, type]] = {
     "metrics": Metrics,
     "executor": Executor,
 }
+
+# Providers by slot, in place of the default ones; see `default_providers`.
+_defaults: dict[str, Any] = {}
 
 
 class Config:
@@ -101,6 +105,29 @@ class Config:
         self.reported: set[tuple[str, str]] = set()
 
 
+@contextmanager
+def default_providers(**providers: Any) -> Iterator[None]:
+    """Have each `Config` made inside take these providers where a slot is None.
+
+    For programs that run workflows of others, such as the command `dotflow start`: what the
+    workflow itself sets is left as it is. Holds in all threads of the process.
+
+    Args:
+        **providers: Slots of `Config`; None leaves a slot's default as it is.
+
+    Raises:
+        NotCallableObject: A `Config` made inside needs a slot whose provider here is no instance
+            of the slot's interface.
+    """
+    before = dict(_defaults)
+    _defaults.update({slot: given for slot, given in providers.items() if given is not None})
+    try:
+        yield
+    finally:
+        _defaults.clear()
+        _defaults.update(before)
+
+
 def check_config(config: object) -> None:
     """Check what is given as the configuration.
 
@@ -141,6 +168,8 @@ def check_slots(given: Slots) -> None:
 
 
 def _slot(name: str, value: Any, default: Callable[[], Any]) -> Any:
+    if value is None:
+        value = _defaults.get(name)
     if value is None:
         return default()
     _check_slot(name, value)

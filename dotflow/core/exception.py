@@ -54,12 +54,15 @@ class ExecutionModeNotExist(DotflowError):
 class ImportModuleError(DotflowError):
     """A step, callback or factory given as a string cannot be imported."""
 
-    def __init__(self, module: object = None, reason: str = "") -> None:
+    def __init__(self, module: object = None, reason: str = "", place: str = "") -> None:
         because = f": {reason}" if reason else ""
-        super().__init__(
-            f"Cannot import {repr_of(module)}{because}. Write 'package.module:attribute' "
-            "or 'package.module.attribute', importable from here."
+        hint = (
+            f"That comes from {place}, which is run by the import: mend it there."
+            if place
+            else "Write 'package.module:attribute' or 'package.module.attribute', "
+            "importable from here."
         )
+        super().__init__(f"Cannot import {repr_of(module)}{because}. {hint}")
 
 
 class NotCallableObject(DotflowError):
@@ -123,9 +126,10 @@ class InvalidOnInputChange(DotflowError):
 class InvalidWorkflowFactory(DotflowError):
     """A workflow factory is not callable or returned something else than a DotFlow."""
 
-    def __init__(self, factory: object = None) -> None:
+    def __init__(self, factory: object = None, reason: str = "") -> None:
+        because = f" ({reason})" if reason else ""
         super().__init__(
-            f"{text_of(factory)} is not a workflow factory: it must be a callable without "
+            f"{text_of(factory)} is not a workflow factory{because}: it must be a callable without "
             "arguments that returns a DotFlow."
         )
 

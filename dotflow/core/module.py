@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
 
 from dotflow.core.exception import ImportModuleError
+from dotflow.core.user_objects import guarded, name_of, text_of
 
 
 class Module:
@@ -35,6 +37,34 @@ def import_object(path: str) -> Any:
         found: Any = import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except Exception as error:
-        raise ImportModuleError(path, f"{type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        # `SystemExit`: the module is a program, and not guarded by its `__name__`.
+        reason = f"{name_of(type(error))}: {text_of(error)}"
+        raise ImportModuleError(path, reason, place_of(error)) from error
     return found
+
+
+def place_of(error: BaseException) -> str:
+    """Return where an error was raised, as `file.py, line 3`, or nothing where that is unknown.
+
+    That is the innermost line of the user's: one below the working directory, if there is one,
+    else the innermost that is neither Python's import system nor dotflow.
+    """
+    place, _ = guarded(lambda: _place(error))
+    return place or ""
+
+
+def _place(error: BaseException) -> str:
+    here = os.getcwd() + os.sep  # noqa: PTH109 - pathlib is slow to import
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return f"{error.filename.removeprefix(here)}, line {error.lineno}"
+    innermost = users = ""
+    at = error.__traceback__
+    while at is not None:
+        file, module = at.tb_frame.f_code.co_filename, str(at.tb_frame.f_globals.get("__name__"))
+        if not (file.startswith("<") or module.startswith(("importlib", "dotflow."))):
+            innermost = f"{file.removeprefix(here)}, line {at.tb_lineno}"
+            if file.startswith(here) and "site-packages" not in file:
+                users = innermost
+        at = at.tb_next
+    return users or innermost

@@ -20,6 +20,7 @@ from dotflow.providers.overlap import Jobs, overlap_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from zoneinfo import ZoneInfo
 
 _logger: Final = logging.getLogger("dotflow")
 
@@ -28,32 +29,42 @@ _SLICE: Final = 1.0
 
 
 class SchedulerCron(Scheduler):
-    """Runs a workflow at each tick of a cron expression, in local time.
+    """Runs a workflow at each tick of a cron expression.
 
     Args:
         cron: Five fields, or six: the sixth is the second.
         overlap: What to do with a tick while a run is still going. `skip` drops it. `queue`
             keeps one, and runs it right after. `parallel` runs up to ten at once and drops
             what is beyond.
+        timezone: The time zone that the expression is in, such as `Europe/Berlin`; None: local
+            time.
 
     Attributes:
         cron: As given.
         overlap: As given.
+        timezone: As given.
+        zone: The same as an object.
         running: Whether the schedule is on.
+        stopped_by: The signal that ended the schedule; None where none did.
 
     Raises:
-        InvalidOption: (a `ValueError`) `cron` is no cron expression or never comes, or
-            `overlap` is none of these.
+        InvalidOption: (a `ValueError`) `cron` is no cron expression or never comes, `overlap`
+            is none of these, or there is no such time zone.
         ModuleNotFound: croniter is not installed.
     """
 
     @strict_arguments
-    def __init__(self, cron: str, overlap: str = TypeOverlap.SKIP) -> None:
-        _check_cron(cron)
+    def __init__(
+        self, cron: str, overlap: str = TypeOverlap.SKIP, timezone: str | None = None
+    ) -> None:
+        self.zone = _zone(timezone)
+        _check_cron(cron, self.zone)
         overlap_of(overlap)
         self.cron = cron
         self.overlap = overlap
+        self.timezone = timezone
         self.running = False
+        self.stopped_by: int | None = None
         self._jobs: Jobs | None = None
         self._now: Callable[[], float] = time.time
         self._wake: SimpleQueue[None] = SimpleQueue()
@@ -76,8 +87,9 @@ class SchedulerCron(Scheduler):
         jobs = self._jobs = Jobs(overlap_of(self.overlap), workflow, **kwargs)
         self._wake = SimpleQueue()
         self.running = True
+        self.stopped_by = None
         try:
-            with _stopping_signals(self._end):
+            with _stopping_signals(self._end_by):
                 self._tick(jobs)
         finally:
             self._end()
@@ -97,6 +109,14 @@ class SchedulerCron(Scheduler):
         if self._jobs is not None:
             self._jobs.join(timeout)
 
+    def next_tick(self) -> float | None:
+        """Return when the next tick is, in seconds since the epoch, or None if there is none."""
+        return next_tick(self.cron, self._now(), self.zone)
+
+    def _end_by(self, number: int) -> None:
+        self.stopped_by = number
+        self._end()
+
     def _end(self) -> None:
         # A signal handler calls this at any moment, so it takes no lock: to put into a
         # `SimpleQueue` is allowed there, to set an `Event` is not.
@@ -108,12 +128,15 @@ class SchedulerCron(Scheduler):
     def _tick(self, jobs: Jobs) -> None:
         tick = self._now()
         # Where the clock was set back a little, no tick comes twice.
-        while (following := next_tick(self.cron, max(tick, self._now()))) is not None:
+        while (following := self._after(tick)) is not None:
             tick = following
             if not self._reaches(tick):
                 return
             jobs.offer()
         _logger.warning("The schedule %r has no further tick and ends", self.cron)
+
+    def _after(self, tick: float) -> float | None:
+        return next_tick(self.cron, max(tick, self._now()), self.zone)
 
     def _reaches(self, tick: float) -> bool:
         while self.running and (left := tick - self._now()) > 0:
@@ -122,14 +145,28 @@ class SchedulerCron(Scheduler):
         return self.running
 
 
-def _check_cron(cron: str) -> None:
+def _zone(name: str | None) -> ZoneInfo | None:
+    if name is None:
+        return None
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - seldom needed
+
+    try:
+        return ZoneInfo(name)
+    except (ValueError, TypeError, OSError, ModuleNotFoundError, KeyError) as error:
+        expected = "give the name of a time zone that this machine knows, such as Europe/Berlin"
+        raise InvalidOption("timezone", name, expected) from error
+
+
+def _check_cron(cron: str, zone: ZoneInfo | None) -> None:
     check_text("cron", cron, "give a cron expression, as '*/5 * * * *'")
     try:
-        comes = next_tick(cron, time.time()) is not None
+        comes = next_tick(cron, time.time(), zone) is not None
     except ModuleNotFoundError:
         raise ModuleNotFound("croniter", "dotflow[scheduler]") from None
     except (ValueError, TypeError, AttributeError) as error:
-        raise InvalidOption("cron", cron, f"it is no cron expression: {error}") from error
+        raise InvalidOption(
+            "cron", cron, f"it is no cron expression: {str(error).rstrip('.')}"
+        ) from error
     if not comes:
         raise InvalidOption("cron", cron, "no time ever matches it")
 
@@ -149,12 +186,12 @@ def _check_call(workflow: Callable[..., Any], kwargs: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _stopping_signals(end: Callable[[], None]) -> Iterator[None]:
+def _stopping_signals(end: Callable[[int], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {
-        number: signal.signal(number, lambda *_: end())
+        number: signal.signal(number, lambda number, _: end(number))
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:

@@ -28,6 +28,7 @@ _GROUPS: dict[str, tuple[Callable[[Peers, int], Iterator[Row]], int]] = {
     "sequential": (rows.sequential, 7),
     "hamilton": (rows.hamilton, 5),
     "import": (rows.imported, 21),
+    "command": (rows.command, 21),
     "scale": (rows.scale, 3),
     "memory": (rows.memory, 3),
     "parallel": (rows_workers.parallel, 5),

@@ -11,7 +11,9 @@ import pytest
 from dotflow import Config, Context, DotFlow, action
 from dotflow.abc.log import LEVELS, Log, LogRecord, LogRecordError
 from dotflow.abc.storage import Storage
+from dotflow.core.config import default_providers
 from dotflow.core.exception import NotCallableObject
+from dotflow.providers import LogDefault, StorageDefault, TracerDefault
 
 SLOTS = ("storage", "notify", "log", "server", "scheduler", "tracer", "metrics")
 ABSTRACT = {
@@ -197,3 +199,25 @@ def test_log_record_models() -> None:
         "status": "Failed",
         "error": {"exception": "ValueError", "message": "no"},
     }
+
+
+def test_default_providers() -> None:
+    """Inside, a `Config` takes the providers that are given where a slot is None; not outside."""
+    log, storage, own = LogDefault(level="ERROR"), StorageDefault(), StorageDefault()
+    with default_providers(log=log, storage=storage, tracer=None):
+        inside, with_own = Config(), DotFlow(config=Config(storage=own)).config
+        with default_providers(storage=own):
+            assert (Config().log, Config().storage) == (log, own)
+        assert Config().storage is storage
+    assert (inside.log, inside.storage, type(inside.tracer)) == (log, storage, TracerDefault)
+    assert (with_own.log, with_own.storage) == (log, own)
+    assert Config().log is not log
+    assert Config().storage is not storage
+
+
+def test_default_providers_are_checked() -> None:
+    """A default of the wrong type is refused where it would be used."""
+    wrong: Any = "x"
+    with default_providers(log=wrong), pytest.raises(NotCallableObject, match="log"):
+        Config()
+    Config()

@@ -1,11 +1,13 @@
-"""Every Python snippet of the README runs, and prints what the README says."""
+"""Every Python snippet and every command of the README runs, and prints what the README says."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -15,6 +17,11 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 _SNIPPET = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
 SNIPPETS = _SNIPPET.findall(README)
+
+# Blocks of a shell whose first command is ours, in the order in which a reader runs them.
+_COMMANDS = re.compile(r"```sh\n(dotflow .*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
+COMMANDS = _COMMANDS.findall(README)
+_TIME = re.compile(r" +[\d.]+ m?s\b")
 
 
 def test_readme_has_snippets() -> None:
@@ -45,6 +52,74 @@ def test_snippet(code: str, output: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     if output:
         assert done.stdout == output
+
+
+def test_commands(tmp_path: Path) -> None:
+    """The commands run, one block after another in one shell, and print the text below them."""
+    blocks = [(code, output) for code, output in COMMANDS if "dotflow schedule" not in code]
+    assert len(blocks) == 2
+    script = "".join(f"{code}printf '\\0'\n" for code, _ in blocks)
+    done = subprocess.run(
+        ["/bin/sh", "-eu", "-c", script],
+        cwd=tmp_path,
+        env=_shell_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for (code, output), printed in zip(blocks, done.stdout.split("\0"), strict=False):
+        if output:
+            # The lines of the last command; those before it are not shown.
+            lines = printed.splitlines()[-output.count("\n") :]
+            assert [_untimed(line) for line in lines] == [
+                _untimed(line) for line in output.splitlines()
+            ], code
+    result = json.loads((tmp_path / "weather" / "result.json").read_text())
+    assert result["status"] == "Completed"
+
+
+def test_schedule(tmp_path: Path) -> None:
+    """The schedule of the README tells its next run, and ends at SIGTERM."""
+    (command,) = [code for code, _ in COMMANDS if "dotflow schedule" in code]
+    subprocess.run(
+        [Path(sysconfig.get_path("scripts")) / "dotflow", "init", "weather"],
+        cwd=tmp_path,
+        env=_shell_environment(),
+        check=True,
+    )
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", f"exec {command}"],
+        cwd=tmp_path / "weather",
+        env=_shell_environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        assert re.match(
+            r"note: weather: runs next at .* 06:00:00 CES?T; ", process.stderr.readline()
+        )
+        process.terminate()
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 143
+
+
+def _untimed(line: str) -> str:
+    return _TIME.sub(" TIME", line).rstrip()
+
+
+def _shell_environment() -> dict[str, str]:
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]]),
+        "PYTHONPATH": str(ROOT),
+        # A collector of the developer's must get no spans of tests.
+        "OTEL_TRACES_EXPORTER": "none",
+    }
 
 
 def test_links_lead_somewhere() -> None:

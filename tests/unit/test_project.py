@@ -39,6 +39,7 @@ UNWANTED = {
     "telemetry": {"opentelemetry", "prometheus_client", "structlog", "dotflow_otel"},
     "http": {"http", "urllib.request", "socket", "ssl", "requests", "urllib3"},
     "concurrency": {"asyncio", "concurrent.futures", "multiprocessing", "subprocess"},
+    "command line": {"dotflow.cli", "dotflow.main", "typer", "click", "rich", "pydantic"},
     "slow": {"cloudpickle", "dataclasses", "importlib.metadata", "inspect", "json", "tempfile"},
 }
 
@@ -172,7 +173,7 @@ def test_oldest_pins_are_the_lower_bounds(project: dict[str, Any]) -> None:
     """`make test-oldest` runs on the very versions that the project says it works with."""
     extras = project["project"]["optional-dependencies"]
     asked = [*project["project"]["dependencies"]]
-    for extra in ("dask", "otel", "scheduler"):
+    for extra in ("cli", "dask", "otel", "scheduler"):
         asked += extras[extra]
     bounds = dict(line.split(">=") for line in asked)
     lines = (ROOT / "constraints-oldest.txt").read_text(encoding="utf-8").splitlines()
@@ -197,12 +198,58 @@ def test_entry_points_name_the_telemetry_providers(project: dict[str, Any]) -> N
     assert group == {name: f"dotflow_otel:{name}" for name in names}
 
 
+def test_entry_points_of_the_command_line(project: dict[str, Any]) -> None:
+    """The program is `dotflow.main:main`; telemetry is what `--observe` finds."""
+    table = project["project"]
+    assert table["scripts"] == {"dotflow": "dotflow.main:main"}
+    assert table["entry-points"]["dotflow.configurations"] == {"observe": "dotflow_otel:observe"}
+
+
 @pytest.mark.parametrize("reason", UNWANTED)
 def test_import_loads_none_of(reason: str) -> None:
-    """`import dotflow` loads nothing that a plain sequential run may not need."""
-    loaded = _loaded_by("import dotflow")
+    """What `dotflow` offers loads nothing that a plain sequential run may not need."""
+    loaded = _loaded_by("from dotflow import DotFlow")
     assert "dotflow.core.workflow" in loaded
     assert loaded & UNWANTED[reason] == set()
+
+
+def test_bare_import_loads_nothing_else() -> None:
+    """`import dotflow` alone loads no other module of it: those come with the first look-up."""
+    loaded = _loaded_by("import dotflow")
+    assert {name for name in loaded if name.startswith("dotflow")} == {"dotflow"}
+
+
+def test_bare_import_is_enough_for_submodules() -> None:
+    """After `import dotflow` alone its modules are found, as in dotflow 1.x."""
+    loaded = _loaded_by(
+        "import dotflow; dotflow.core.exception, dotflow.providers, dotflow.abc, dotflow.settings"
+    )
+    assert "dotflow.core.workflow" in loaded
+
+
+def test_every_module_can_be_imported_first(tracked: list[Path]) -> None:
+    """No module of the core needs another to have been imported before it."""
+    names = [
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for file in tracked
+        if file.suffix == ".py" and file.is_relative_to(ROOT / "dotflow")
+    ]
+    assert "dotflow.core.workflow" in names
+    # Each in a fork of one interpreter, which is faster than an interpreter for each.
+    code = (
+        "import importlib, os, sys\n"
+        f"for name in {names!r}:\n"
+        "    pid = os.fork()\n"
+        "    if not pid:\n"
+        "        importlib.import_module(name)\n"
+        "        os._exit(0)\n"
+        "    if os.waitpid(pid, 0)[1]:\n"
+        "        sys.exit(name)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_absolute_path_of_a_machine(tracked: list[Path]) -> None:

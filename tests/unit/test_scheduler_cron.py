@@ -12,6 +12,7 @@ import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from own_records import own_records
@@ -48,8 +49,7 @@ def new_york() -> Iterator[None]:
     time.tzset()
 
 
-@pytest.mark.usefixtures("new_york")
-@pytest.mark.parametrize(
+TICKS = pytest.mark.parametrize(
     ("cron", "now", "following"),
     [
         ("*/5 * * * *", "2026-07-01T10:02:30", "2026-07-01T10:05:00"),
@@ -72,9 +72,19 @@ def new_york() -> Iterator[None]:
         ("0 12 * * *", "2026-03-07T20:00:00", "2026-03-08T16:00:00"),
     ],
 )
+
+
+@pytest.mark.usefixtures("new_york")
+@TICKS
 def test_next_tick(cron: str, now: str, following: str) -> None:
     """Ticks are in local time, later than now, and right where the clock changes."""
     assert next_tick(cron, at(now)) == at(following)
+
+
+@TICKS
+def test_next_tick_in_a_time_zone(cron: str, now: str, following: str) -> None:
+    """Ticks are in the zone that is given, whatever the local time, with the same care."""
+    assert next_tick(cron, at(now), ZoneInfo("America/New_York")) == at(following)
 
 
 def test_next_tick_may_not_come() -> None:
@@ -96,6 +106,22 @@ def test_bad_overlap() -> None:
     """An unknown overlap raises ValueError that names it and the known ones."""
     with pytest.raises(ValueError, match=r"overlap='pile'.*skip, queue, parallel"):
         SchedulerCron("* * * * *", overlap="pile")
+
+
+@pytest.mark.parametrize("zone", ["Mars/Base", "", "../etc/passwd", 5])
+def test_bad_timezone(zone: Any) -> None:
+    """A time zone that is not there raises ValueError that names it."""
+    with pytest.raises(ValueError, match="is not valid: give the name of a time zone") as caught:
+        SchedulerCron("* * * * *", timezone=zone)
+    assert f"timezone={zone!r}" in str(caught.value)
+
+
+def test_timezone_of_a_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A schedule ticks by the clock of its time zone."""
+    scheduler = SchedulerCron("0 6 * * *", timezone="Asia/Tokyo")
+    monkeypatch.setattr(scheduler, "_now", lambda: at("2026-07-01T00:00:00"))
+    assert scheduler.timezone == "Asia/Tokyo"
+    assert scheduler.next_tick() == at("2026-07-01T21:00:00")
 
 
 def test_croniter_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,6 +395,7 @@ def test_signals_stop_it(monkeypatch: pytest.MonkeyPatch, number: signal.Signals
     scheduler._now = itertools.count(at("2026-07-01T10:00:30"), 20).__next__
     scheduler.start(lambda: os.kill(os.getpid(), number))
     assert not scheduler.running
+    assert scheduler.stopped_by == number
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
 
 

@@ -1,0 +1,309 @@
+"""What `start` and `schedule` share: their options, and the workflow that these make."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+
+import typer
+
+from dotflow.abc.log import Log
+from dotflow.cli.output import print_note, shortened
+from dotflow.core.config import default_providers
+from dotflow.core.dotflow import DotFlow
+from dotflow.core.exception import (
+    DotflowError,
+    InvalidOption,
+    InvalidWorkflowFactory,
+    WorkflowFlagConflict,
+)
+from dotflow.core.modes import MODES
+from dotflow.core.module import import_object, place_of
+from dotflow.core.types import TypeStorage
+from dotflow.core.user_objects import text_of
+from dotflow.providers.storage_default import StorageDefault
+from dotflow.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dotflow.abc.storage import Storage
+    from dotflow.core.config import Config
+    from dotflow.core.task import Task
+
+_STORAGES: Final = (TypeStorage.DEFAULT, TypeStorage.FILE)
+_LATER: Final = (TypeStorage.S3, TypeStorage.GCS)
+_LONGEST: Final = 200
+_CONFIGURATIONS: Final = "dotflow.configurations"
+
+
+def _begins_with(allowed: tuple[str, ...]) -> Any:
+    return lambda incomplete: [each for each in allowed if each.startswith(incomplete)]
+
+
+Steps = Annotated[
+    list[str] | None,
+    typer.Option("--step", "-s", metavar="MODULE:FUNCTION", help="A step; may be repeated."),
+]
+Workflow = Annotated[
+    str | None,
+    typer.Option(
+        "--workflow", "-w", metavar="MODULE:FACTORY", help="A callable that returns a DotFlow."
+    ),
+]
+Callback = Annotated[
+    str | None,
+    typer.Option(
+        "--callback", "-c", metavar="MODULE:FUNCTION", help="Called as f(task=...) after each step."
+    ),
+]
+InitialContext = Annotated[
+    str | None,
+    typer.Option(
+        "--initial-context",
+        "-i",
+        metavar="JSON",
+        help="What each step gets as initial_context. What is no JSON is passed as a text, unless "
+        "it begins with {, [ or a double quote.",
+    ),
+]
+StorageName = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        "-o",
+        metavar="|".join(_STORAGES),
+        help="Where contexts are kept: in memory (default), or in files that a later run resumes "
+        "from.",
+        autocompletion=_begins_with(_STORAGES),
+    ),
+]
+PathName = Annotated[
+    str | None,
+    typer.Option(
+        "--path",
+        "-p",
+        metavar="FOLDER",
+        help=f"The folder of '--storage file'; {Settings.START_PATH} unless given.",
+    ),
+]
+Mode = Annotated[
+    str,
+    typer.Option(
+        "--mode",
+        "-m",
+        metavar="MODE",
+        show_default=False,
+        help=f"{MODES[0]} (default), {', '.join(MODES[1:-1])} or {MODES[-1]}.",
+        autocompletion=_begins_with(MODES),
+    ),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Restore the tasks that completed in an earlier run.")
+]
+WorkflowId = Annotated[
+    str | None,
+    typer.Option(
+        "--workflow-id", metavar="ID", help="What names the workflow, for a later run to resume."
+    ),
+]
+Name = Annotated[
+    str | None,
+    typer.Option("--name", metavar="NAME", help="What it is called in traces, metrics and logs."),
+]
+KeepGoing = Annotated[
+    bool, typer.Option("--keep-going", help="Go on after a failed task with those behind it.")
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON, and nothing else to stdout.")
+]
+Observe = Annotated[
+    bool,
+    typer.Option(
+        "--observe",
+        envvar="DOTFLOW_OBSERVE",
+        show_envvar=False,
+        help="Export traces, metrics and logs as the OTEL_* variables say; DOTFLOW_OBSERVE=1 does "
+        "the same.",
+    ),
+]
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Show the traceback of an error of dotflow's own.")
+]
+
+
+class Chosen(NamedTuple):
+    """What the command line says about the workflow."""
+
+    steps: list[str] | None
+    workflow: str | None
+    callback: str | None
+    initial_context: str | None
+    storage: str | None
+    path: str | None
+    resume: bool
+    workflow_id: str | None
+    name: str | None
+    observe: bool
+
+    @contextmanager
+    def flow(self) -> Iterator[DotFlow]:
+        """Make the workflow; inside, its providers are those that the command line says.
+
+        Raises:
+            DotflowError: The options contradict each other, or one is wrong.
+        """
+        self._check()
+        storage = self._storage()
+        with default_providers(storage=storage, log=_Retries()):
+            observed = _observed() if self.observe else None
+            with default_providers(
+                tracer=observed and observed.tracer,
+                metrics=observed and observed.metrics,
+                log=observed and observed.log,
+            ):
+                flow = self._of_steps() if self.workflow is None else self._of_factory(storage)
+                self._check_resume(flow)
+                yield flow
+
+    def _check(self) -> None:
+        if (self.workflow is None) == (not self.steps):
+            both = self.workflow is not None
+            given = "--step and --workflow are both given" if both else "nothing says what to run"
+            raise WrongUse(
+                f"{given}: give either --step MODULE:FUNCTION, once or more, or "
+                "--workflow MODULE:FACTORY."
+            )
+        if self.workflow is not None:
+            for flag, value in (
+                ("--callback", self.callback),
+                ("--initial-context", self.initial_context),
+                ("--name", self.name),
+            ):
+                if value is not None:
+                    raise WorkflowFlagConflict(flag)
+        if self.path is not None and self.storage != TypeStorage.FILE:
+            raise WrongUse("--path is the folder of '--storage file': add that, or leave it out.")
+
+    def _storage(self) -> Storage | None:
+        if self.storage is None or self.storage == TypeStorage.DEFAULT:
+            return None if self.storage is None else StorageDefault()
+        if self.storage in _LATER:
+            raise WrongUse(f"--storage {self.storage} is not there yet: use --storage file.")
+        if self.storage != TypeStorage.FILE:
+            raise InvalidOption("--storage", self.storage, f"use one of {', '.join(_STORAGES)}")
+        from dotflow.providers.storage_file import StorageFile  # noqa: PLC0415 - where it is used
+
+        folder = Settings.START_PATH if self.path is None else self.path
+        try:
+            return StorageFile(path=folder)
+        except OSError as error:
+            raise WrongUse(f"--storage file cannot use the folder {folder}: {error}.") from error
+
+    def _of_steps(self) -> DotFlow:
+        flow = DotFlow(workflow_id=self.workflow_id, name=self.name)
+        more: dict[str, Any] = {} if self.callback is None else {"callback": self.callback}
+        value = None if self.initial_context is None else _value(self.initial_context)
+        flow.task.add(list(self.steps or ()), initial_context=value, **more)
+        return flow
+
+    def _of_factory(self, storage: Storage | None) -> DotFlow:
+        path = self.workflow or ""
+        factory = import_object(path)
+        with _environment("WORKFLOW_ID", self.workflow_id):
+            flow = _made(path, factory)
+        if self.workflow_id is not None and str(flow.workflow_id) != self.workflow_id:
+            raise WorkflowFlagConflict("--workflow-id")
+        if storage is not None and flow.config.storage is not storage:
+            raise WorkflowFlagConflict("--storage")
+        return flow
+
+    def _check_resume(self, flow: DotFlow) -> None:
+        if not self.resume:
+            return
+        if isinstance(flow.config.storage, StorageDefault):
+            print_note(
+                "--resume finds nothing that another process kept in memory: add --storage file, "
+                "and --workflow-id ID, to this run and to the one before."
+            )
+        elif self.workflow is None and not (self.workflow_id or os.environ.get("WORKFLOW_ID")):
+            print_note(
+                "--resume finds nothing without the id of the earlier run: add --workflow-id ID."
+            )
+
+
+class WrongUse(DotflowError):
+    """The command line asks for something that cannot be."""
+
+
+class _Retries(Log):
+    """Writes a line where an attempt failed and another follows."""
+
+    def info(self, **kwargs: Any) -> None:
+        """Write nothing."""
+
+    def error(self, **kwargs: Any) -> None:
+        """Write nothing: the command shows failures at the end."""
+
+    def warning(self, **kwargs: Any) -> None:
+        """Write a line about a failed attempt."""
+        task: Task = kwargs["task"]
+        error = task.errors[-1]
+        what = shortened(f"{error.exception}: {error.message}", _LONGEST)
+        attempt = f"attempt {error.attempt} of {task.step.policy.attempts}"
+        print_note(f"{task.name}: {attempt} failed, another follows: {what}")
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        if text.lstrip()[:1] not in ("{", "[", '"'):
+            return text
+        raise WrongUse(f"--initial-context is no JSON: {error}. Given: {text}") from error
+
+
+def _made(path: str, factory: Any) -> DotFlow:
+    if not callable(factory):
+        raise InvalidWorkflowFactory(path, f"it is {_kind(factory)}, which cannot be called")
+    try:
+        made = factory()
+    except DotflowError:
+        raise
+    except (Exception, SystemExit) as error:
+        place = place_of(error)
+        where = f" in {place}" if place else ""
+        reason = f"it raised {type(error).__name__}: {text_of(error)}{where}"
+        raise InvalidWorkflowFactory(path, reason) from error
+    if not isinstance(made, DotFlow):
+        raise InvalidWorkflowFactory(path, f"it returned {_kind(made)}")
+    return made
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"a value of type {type(value).__name__}"
+
+
+@contextmanager
+def _environment(name: str, value: str | None) -> Iterator[None]:
+    before = os.environ.get(name)
+    if value is not None:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        if value is not None:
+            del os.environ[name]
+            if before is not None:
+                os.environ[name] = before
+
+
+def _observed() -> Config:
+    from importlib.metadata import entry_points  # noqa: PLC0415 - only where it is asked for
+
+    for entry in entry_points(group=_CONFIGURATIONS, name="observe"):
+        made: Config = entry.load()()
+        return made
+    raise WrongUse("--observe needs telemetry, and none is installed: pip install 'dotflow[otel]'.")

@@ -1,0 +1,115 @@
+"""What a command writes, and the code that it exits with.
+
+Lines to read are written to stderr, results to stdout, and nothing to a closed pipe.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from contextlib import suppress
+from typing import Final
+
+COMPLETED: Final = 0
+FAILED: Final = 1  # a task, or dotflow itself
+WRONG_USE: Final = 2
+INTERRUPTED: Final = 130
+TERMINATED: Final = 143
+
+_RED: Final = "31"
+_YELLOW: Final = "33"
+
+
+class _Standard(io.FileIO):
+    """A standard stream whose reader may go: what comes later is dropped, and nobody fails."""
+
+    def write(self, data: object) -> int:
+        try:
+            return super().write(data)  # type: ignore[arg-type] # as in the base class
+        except BrokenPipeError:
+            # Also for what else writes there, such as processes that are started later.
+            send_nowhere(self.fileno())
+            return len(memoryview(data))  # type: ignore[arg-type]
+
+
+def send_nowhere(descriptor: int) -> None:
+    """Have what is written to a descriptor dropped from now on, buffered text included."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    if null != descriptor:
+        os.dup2(null, descriptor)
+        os.close(null)
+
+
+def prepare_streams() -> None:
+    """Have standard output outlive its reader, and take characters that it has no code for."""
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:  # it was closed
+            send_nowhere(descriptor)
+            opened = open(descriptor, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, opened)
+    for stream in (sys.stdout, sys.stderr):
+        # Something else where a test looks at what is written.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    out = sys.stdout
+    if not isinstance(out, io.TextIOWrapper):
+        return
+    unbuffered = isinstance(out.buffer, io.FileIO)  # PYTHONUNBUFFERED
+    if unbuffered or isinstance(getattr(out.buffer, "raw", None), io.FileIO):
+        out.flush()
+        raw = _Standard(out.fileno(), "w", closefd=False)
+        sys.stdout = io.TextIOWrapper(
+            raw if unbuffered else io.BufferedWriter(raw),
+            encoding=out.encoding,
+            errors=out.errors,
+            line_buffering=out.line_buffering,
+            write_through=out.write_through,
+        )
+
+
+class Terminated(SystemExit):
+    """SIGTERM came; it ends a run as Ctrl-C does."""
+
+    def __init__(self) -> None:
+        super().__init__(TERMINATED)
+
+
+def print_note(text: str) -> None:
+    """Write a line to stderr that the user may want to know."""
+    _print_line("note:", _YELLOW, text)
+
+
+def print_error(text: str) -> None:
+    """Write a line to stderr that says what ended the command, and what to do."""
+    _print_line("error:", _RED, text)
+
+
+def _print_line(kind: str, color: str, text: str) -> None:
+    stream = sys.stderr
+    shown = f"\x1b[{color}m{kind}\x1b[0m" if _has_colors(stream) else kind
+    with suppress(BrokenPipeError):  # nobody reads it; the exit code tells the same
+        # At once, for other processes may write there as well.
+        stream.write(f"{shown} {printable(text)}\n")
+        stream.flush()
+
+
+def printable(text: str) -> str:
+    """Return text on one line, without what a terminal would take as an order."""
+    return "".join(each if each.isprintable() else _escaped(each) for each in text)
+
+
+def shortened(text: str, length: int) -> str:
+    """Return text on one line, cut to a length."""
+    line = printable(text[: length + 1])
+    return line if len(line) <= length else f"{line[: length - 3]}..."
+
+
+def _escaped(character: str) -> str:
+    return " " if character == "\n" else character.encode("unicode_escape").decode("ascii")
+
+
+def _has_colors(stream: io.TextIOBase | object) -> bool:
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return bool(getattr(stream, "isatty", bool)())

@@ -1,0 +1,167 @@
+"""`dotflow start`: run steps, or a workflow, once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from contextlib import contextmanager, suppress
+from time import monotonic
+from typing import TYPE_CHECKING, NoReturn
+
+from dotflow.cli.flow import (
+    AsJson,
+    Callback,
+    Chosen,
+    Debug,
+    InitialContext,
+    KeepGoing,
+    Mode,
+    Name,
+    Observe,
+    PathName,
+    Resume,
+    Steps,
+    StorageName,
+    Workflow,
+    WorkflowId,
+)
+from dotflow.cli.output import (
+    COMPLETED,
+    FAILED,
+    INTERRUPTED,
+    TERMINATED,
+    Terminated,
+    print_error,
+    print_note,
+)
+from dotflow.cli.report import Output
+from dotflow.core.modes import check_run_options
+from dotflow.core.types import TypeExecution
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dotflow.core.dotflow import DotFlow
+    from dotflow.core.options import RunOptions
+
+
+def start(
+    step: Steps = None,
+    workflow: Workflow = None,
+    callback: Callback = None,
+    initial_context: InitialContext = None,
+    storage: StorageName = None,
+    path: PathName = None,
+    mode: Mode = "sequential",
+    resume: Resume = False,
+    workflow_id: WorkflowId = None,
+    name: Name = None,
+    keep_going: KeepGoing = False,
+    as_json: AsJson = False,
+    observe: Observe = False,
+    _debug: Debug = False,
+) -> int:
+    """Run steps, or a workflow, once.
+
+    Give either --step, once or more, or --workflow. Modules of the working directory are found.
+
+    Exit codes: 0 all tasks completed, 1 a task failed, 2 wrong use, 130 interrupted,
+    143 terminated.
+    """
+    chosen = Chosen(
+        step, workflow, callback, initial_context, storage, path, resume, workflow_id, name, observe
+    )
+    options: RunOptions = {"mode": mode, "resume": resume, "keep_going": keep_going}  # type: ignore[typeddict-item] # checked next
+    check_run_options(options)
+    # First, for modules and factories may print as well.
+    output = Output(as_json=as_json)
+    with chosen.flow() as flow:
+        return _run(flow, options, output)
+
+
+def _run(flow: DotFlow, options: RunOptions, output: Output) -> int:
+    code, began = COMPLETED, monotonic()
+    try:
+        with terminable():
+            code = FAILED if _failed(flow, options) else COMPLETED
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except Terminated:
+        code = TERMINATED
+    except SystemExit:
+        code = FAILED  # of a step, whose task says so
+    duration = monotonic() - began
+    if not output.write(flow, flow.result_task(), duration, failed=code != COMPLETED):
+        code = code or FAILED
+    if code in (INTERRUPTED, TERMINATED):
+        print_error("Aborted." if code == INTERRUPTED else "Terminated.")
+    return code
+
+
+def _failed(flow: DotFlow, options: RunOptions) -> bool:
+    """Run the workflow to its end; return whether it failed."""
+    ended = threading.Event()
+    options["on_success"] = options["on_failure"] = lambda **_tasks: ended.set()
+    if options["mode"] != TypeExecution.BACKGROUND:
+        return flow.start(**options).failed
+    try:
+        with _signals_held_back():
+            manager = flow.start(**options)
+        # Not by `thread.join()`: once interrupted, it takes a thread that runs for one that ended.
+        ended.wait()
+    except (KeyboardInterrupt, Terminated) as interruption:
+        _end_background(ended, interruption)
+        raise
+    return manager.failed
+
+
+def _end_background(ended: threading.Event, interruption: BaseException) -> None:
+    # Nothing can interrupt another thread's step.
+    code = INTERRUPTED if isinstance(interruption, KeyboardInterrupt) else TERMINATED
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: leave_at_once(code))
+    print_note("Waiting for the run in the background to end; once more leaves it at once.")
+    ended.wait()
+
+
+def leave_at_once(code: int) -> NoReturn:
+    """End the process, whatever its threads do."""
+    # A signal's handler may have come while something was written.
+    with suppress(RuntimeError):
+        print_error("Aborted: what was running is left as it is.")
+        sys.stdout.flush()
+    os._exit(code)
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Have Ctrl-C and SIGTERM come at the end: so a run has begun as a whole, or not at all."""
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for each in came:
+        signal.raise_signal(each)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Have the first SIGTERM raise `Terminated` in the main thread; a second ends the process."""
+
+    def end(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

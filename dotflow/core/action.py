@@ -9,7 +9,7 @@ from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, Generic
 
 from dotflow.core.context import Context, uuid_or_none
-from dotflow.core.exception import MissingActionDecorator
+from dotflow.core.exception import MissingActionDecorator, NotCallableObject
 from dotflow.core.retry import RetryPolicy
 from dotflow.core.signatures import own_parameters, parameters_of, refuse_unknown
 from dotflow.core.unfinished import finished
@@ -25,7 +25,7 @@ from dotflow.core.user_objects import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Never, Protocol, overload
 
     # Type checkers know it, and its defaults let a bare `Action` stand for any; Python's own
@@ -39,6 +39,8 @@ else:
 
     Params = ParamSpec("Params")
     Returned_co = TypeVar("Returned_co", covariant=True)
+
+_Value = TypeVar("_Value")
 
 INITIAL: Final = "initial_context"
 PREVIOUS: Final = "previous_context"
@@ -59,6 +61,22 @@ _MOST_WRAPPERS: Final = 100
 _NAMES: Final = ("__module__", "__name__", "__qualname__")
 
 _ABSENT: Final = object()
+
+
+class _Option(Generic[_Value]):
+    """An option of a step; one that is set later is checked, and counts from then on."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, step: Action, owner: type | None = None) -> _Value:
+        value: _Value = step.options[self._name]
+        return value
+
+    def __set__(self, step: Action, value: _Value) -> None:
+        options = {**step.options, self._name: value}
+        step.policy = RetryPolicy.checked(**options)
+        step.options = options
 
 
 class Action(Generic[Params, Returned_co]):
@@ -94,6 +112,16 @@ class Action(Generic[Params, Returned_co]):
 
     func: Callable[Params, Returned_co] | None
 
+    # As of the function or class that is decorated.
+    __name__: str
+    __qualname__: str
+    __wrapped__: Callable[Params, Returned_co]
+
+    retry = _Option[int]()
+    timeout = _Option[float]()
+    retry_delay = _Option[float]()
+    backoff = _Option[bool]()
+
     def __init__(
         self,
         func: Callable[Params, Returned_co] | None = None,
@@ -108,13 +136,13 @@ class Action(Generic[Params, Returned_co]):
             refuse_unknown("action", unknown, _OPTIONS)
         self.task = task
         self.number = next(_numbers)
-        self.policy = RetryPolicy.checked(
-            retry=retry, timeout=timeout, retry_delay=retry_delay, backoff=backoff
-        )
-        self.retry = retry
-        self.timeout = timeout
-        self.retry_delay = retry_delay
-        self.backoff = backoff
+        self.options: Mapping[str, Any] = {
+            "retry": retry,
+            "timeout": timeout,
+            "retry_delay": retry_delay,
+            "backoff": backoff,
+        }
+        self.policy = RetryPolicy.checked(**self.options)
         self.params: tuple[str, ...] = ()
         self.unmet: tuple[str, str] | None = None
         self.is_step = False
@@ -159,10 +187,7 @@ class Action(Generic[Params, Returned_co]):
         """Return an action with the same options around another function."""
         return Action(
             func,
-            retry=self.retry,
-            timeout=self.timeout,
-            retry_delay=self.retry_delay,
-            backoff=self.backoff,
+            **self.options,
         )
 
     if TYPE_CHECKING:
@@ -242,7 +267,7 @@ class Action(Generic[Params, Returned_co]):
         if _is_found_by_name(self):
             name: str = getattr(self, "__qualname__", "")
             return name
-        options = (self.retry, self.timeout, self.retry_delay, self.backoff)
+        options = tuple(self.options.values())
         return _remade, (self.number, self.func, *options)
 
     def __repr__(self) -> str:
@@ -300,6 +325,29 @@ def _wrong_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str
     return f"{name}() takes no argument {unknown!r}: {passes}"
 
 
+def check_callback(callback: object, keywords: Iterable[str], given: str) -> None:
+    """Check that a callback can be called with some keywords, and that the call then runs it.
+
+    Args:
+        callback: The callback.
+        keywords: The keywords.
+        given: What was given as it, for the message.
+
+    Raises:
+        NotCallableObject: It cannot.
+    """
+    takes_them = f"a callable that takes {', '.join(f'{name}=' for name in keywords)}"
+    if is_a(callback, Action):
+        raise NotCallableObject(given, f"{takes_them}; it is a step: add steps as add([a, b])")
+    if not callable(callback):
+        raise NotCallableObject(given, takes_them)
+    takes = own_parameters(callback)
+    if takes is not None and not takes.take(*keywords):
+        raise NotCallableObject(given, f"{takes_them} and needs nothing else")
+    if takes is not None and takes.deferred:
+        raise NotCallableObject(given, f"{takes_them} and runs at its call: no generator, no async")
+
+
 def _methods_of(kind: type) -> list[Action]:
     """Return the steps among a class's methods; when it is decorated all of them are known."""
     found = (value for owner in mro_of(kind) for value in namespace_of(owner).values())
@@ -347,13 +395,21 @@ def travels_by_value(module: str) -> bool:
 if TYPE_CHECKING:
     _P = ParamSpec("_P")
     _R = TypeVar("_R")
+    _C = TypeVar("_C")
 
     class ActionDecorator(Protocol):
         """What `action(...)` with options returns."""
 
-        def __call__(self, func: Callable[_P, _R], /) -> Action[_P, _R]:
-            """Make a step of a function."""
+        @overload
+        def __call__(self, func: type[_C], /) -> type[_C]: ...  # type: ignore[overload-overlap]
+        @overload
+        def __call__(self, func: Callable[_P, _R], /) -> Action[_P, _R]: ...
+        def __call__(self, func: Any, /) -> Any:
+            """Make a step of a function or class."""
 
+    # A class stays a type for type checkers, which look at nothing else in annotations.
+    @overload
+    def action(func: type[_C], /) -> type[_C]: ...  # type: ignore[overload-overlap]
     @overload
     def action(func: Callable[_P, _R], /) -> Action[_P, _R]: ...
     @overload

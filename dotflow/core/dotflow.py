@@ -24,6 +24,7 @@ from dotflow.providers.scheduler_default import SchedulerDefault
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Never, Unpack
+    from uuid import UUID
 
     from dotflow.core.context import Context
     from dotflow.core.options import RunOptions
@@ -65,10 +66,13 @@ class DotFlow:
 
     @strict_arguments
     def __init__(
-        self, config: Config | None = None, workflow_id: Any = None, name: str | None = None
+        self,
+        config: Config | None = None,
+        workflow_id: str | UUID | None = None,
+        name: str | None = None,
     ) -> None:
         check_config(config)
-        check_workflow_id(workflow_id)
+        check_workflow_id(workflow_id or None)  # an empty text: as if none were given
         check_text("name", name, optional=True, blank=True)
         given = workflow_id or os.environ.get("WORKFLOW_ID")
         self.config = Config() if config is None else config

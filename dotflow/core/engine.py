@@ -116,10 +116,10 @@ class Engine:
             # Also to a step that takes none: it may return an object whose methods do.
             task.initial_context if step.wants_initial else task._initial,
             task._previous,
-            step.timeout,
+            step.policy.timeout,
             hooks.scopes(task, task.attempt) if hooks.has_scopes else (),
             task.retry_count + 1,
-            self._repeatable or step.retry > 1,
+            self._repeatable or step.policy.attempts > 1,
         )
 
     def remote_attempt(self, task: Task) -> Attempt:
@@ -131,10 +131,10 @@ class Engine:
             task.task_id,
             task.initial_context if step.sends_initial else None,
             task._previous if step.sends_previous else None,
-            step.timeout,
+            step.policy.timeout,
             number=task.attempt,
             remote=self._writer.providers(task).hooks.remote_scopes(task, task.attempt),
-            copies=self._repeatable or step.retry > 1,
+            copies=self._repeatable or step.policy.attempts > 1,
         )
 
     def settle(self, task: Task, outcome: Outcome) -> float | None:

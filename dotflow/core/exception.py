@@ -19,7 +19,8 @@ class MissingActionDecorator(DotflowError):
         given = "" if step is None else f" (given: {repr_of(step)})"
         super().__init__(
             f"A step must be made with the @action decorator{given}. "
-            "Decorate the function or class with `@action` and add that."
+            "Decorate the function or class with `@action` and add that, not what it returns; "
+            "several steps as a list."
         )
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from dotflow.core.action import check_callback
 from dotflow.core.checks import check_flag, check_text
 from dotflow.core.exception import ExecutionModeNotExist, InvalidOnInputChange, InvalidOption
-from dotflow.core.signatures import check_callback
 from dotflow.core.task.model import Task, basic_callback
 from dotflow.core.types.execution import TypeExecution
 from dotflow.core.types.input_change import VALID_POLICIES
 from dotflow.core.types.status import TypeStatus
+from dotflow.core.user_objects import repr_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -68,14 +69,18 @@ def check_run_options(options: Mapping[str, Any]) -> None:
     for name in _CALLBACKS:
         callback = options.get(name, basic_callback)
         if callback is not basic_callback:
-            check_callback(callback, "tasks", f"{name}={callback!r}")
+            check_callback(callback, ("tasks",), f"{name}={repr_of(callback)}")
 
 
-def check_tasks(tasks: Sequence[Task]) -> list[Task]:
+def check_tasks(tasks: Sequence[Task], *, unique: bool = False) -> list[Task]:
     """Return tasks as a list of their own.
 
+    Args:
+        tasks: The tasks.
+        unique: Whether each must have an id that no other has.
+
     Raises:
-        InvalidOption: They are no list, or hold something else.
+        InvalidOption: They are no list, hold something else, or one id twice.
     """
     if not isinstance(tasks, (list, tuple)):
         raise InvalidOption("tasks", tasks, "give a list of Task, such as DotFlow.task.queue")
@@ -84,6 +89,10 @@ def check_tasks(tasks: Sequence[Task]) -> list[Task]:
         if not isinstance(task, Task):
             made = "give Task objects, such as DotFlow.task.add makes of steps"
             raise InvalidOption(f"tasks[{index}]", task, made)
+    if unique and len({task.task_id for task in tasks}) != len(tasks):
+        ids = [task.task_id for task in tasks]
+        twice = next(each for each in ids if ids.count(each) > 1)
+        raise InvalidOption("task_id", twice, "give each task of a workflow an id of its own")
     return list(tasks)
 
 
@@ -107,7 +116,8 @@ def check_workflow_id(workflow_id: object) -> None:
     Raises:
         InvalidOption: It is neither a text nor a UUID.
     """
-    if not isinstance(workflow_id, str | UUID | None):
+    is_blank = isinstance(workflow_id, str) and not workflow_id.strip()
+    if is_blank or not isinstance(workflow_id, str | UUID | None):
         raise InvalidOption("workflow_id", workflow_id, "give a text or a UUID")
 
 

@@ -5,10 +5,10 @@ Nothing here is needed at run time; import it where type checkers read.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Required, TypedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from concurrent import futures
 
     from dotflow.abc.executor import Executor
@@ -23,6 +23,20 @@ if TYPE_CHECKING:
 
 Mode = Literal["sequential", "sequential_group", "background", "parallel"]
 Policy = Literal["reuse", "reset", "raise"]
+
+
+class WorkflowCallback(Protocol):
+    """Is called at the end of a run, with the keyword `tasks`."""
+
+    def __call__(self, *, tasks: list[Task]) -> object:
+        """Do what is to be done."""
+
+
+class TaskCallback(Protocol):
+    """Is called after a task ran, with the keyword `task`."""
+
+    def __call__(self, *, task: Task) -> object:
+        """Do what is to be done."""
 
 
 class RunOptions(TypedDict, total=False):
@@ -45,8 +59,8 @@ class RunOptions(TypedDict, total=False):
     resume: bool
     on_input_change: Policy
     fingerprint: str | None
-    on_success: Callable[..., Any]
-    on_failure: Callable[..., Any]
+    on_success: WorkflowCallback
+    on_failure: WorkflowCallback
 
 
 class ModeOptions(TypedDict, total=False):
@@ -60,7 +74,7 @@ class ModeOptions(TypedDict, total=False):
         resume: Whether tasks that completed before are restored, not run.
     """
 
-    tasks: Sequence[Task]
+    tasks: Required[list[Task]]
     workflow_id: Any
     ignore: bool
     groups: Mapping[str, Sequence[Task]]

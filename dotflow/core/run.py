@@ -19,7 +19,7 @@ class Run(NamedTuple):
         workflow_id: The id of the workflow, as it was given or generated.
         name: The name of the workflow.
         mode: The mode as it runs (`sequential` over several groups is `sequential_group`).
-        task_count: How many tasks it has.
+        task_count: How many tasks it has; at the end with those that were run again or added.
         started_at: Seconds since the epoch.
         resumed_from: What the tracer kept with the checkpoints that this run resumes from.
         duration: Seconds, at the end.
@@ -43,7 +43,15 @@ class Run(NamedTuple):
         """Whether the run has failed."""
         return self.outcome == FAILED
 
-    def finished(self, duration: float, *, failed: bool, error: BaseException | None = None) -> Run:
+    def finished(
+        self,
+        duration: float,
+        *,
+        failed: bool,
+        error: BaseException | None = None,
+        further_tasks: int = 0,
+    ) -> Run:
         """Give the record of the ended run."""
         outcome = FAILED if failed else COMPLETED
-        return self._replace(duration=duration, outcome=outcome, error=error)
+        count = self.task_count + further_tasks
+        return self._replace(duration=duration, outcome=outcome, error=error, task_count=count)

@@ -7,11 +7,10 @@ the whole of `import dotflow`, and nearly every step and callback is a plain fun
 from __future__ import annotations
 
 from functools import wraps
-from types import FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
-from dotflow.core.exception import NotCallableObject
-from dotflow.core.user_objects import is_a
+from dotflow.core.user_objects import defined_by, is_a
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +20,8 @@ _Function = TypeVar("_Function", bound="Callable[..., Any]")
 # `inspect.CO_VARARGS` and `inspect.CO_VARKEYWORDS`: flags of a code object.
 _VAR_POSITIONAL: Final = 0x04
 _VAR_KEYWORDS: Final = 0x08
+# `inspect.CO_GENERATOR`, `CO_COROUTINE` and `CO_ASYNC_GENERATOR`.
+_DEFERRED: Final = 0x20 | 0x80 | 0x200
 
 
 class Parameters(NamedTuple):
@@ -30,11 +31,13 @@ class Parameters(NamedTuple):
         by_keyword: The names that can be passed by keyword.
         required: The names of those without a default, positional-only ones included.
         any_keyword: Whether other keywords are taken as well (`**kwargs`).
+        deferred: Whether a call runs nothing yet: of an `async def` function or a generator.
     """
 
     by_keyword: tuple[str, ...]
     required: tuple[str, ...]
     any_keyword: bool
+    deferred: bool = False
 
     def take(self, *keywords: str) -> bool:
         """Return whether a call with these keywords, and nothing else, is possible."""
@@ -76,24 +79,6 @@ def own_parameters(func: Callable[..., Any]) -> Parameters | None:
     ):
         return _of_code(func)
     return _inspected(func, follow_wrapped=False)
-
-
-def check_callback(callback: object, keyword: str, given: str) -> None:
-    """Check that a callback can be called with one keyword.
-
-    Args:
-        callback: The callback.
-        keyword: The keyword.
-        given: What was given as it, for the message.
-
-    Raises:
-        NotCallableObject: It cannot.
-    """
-    if not callable(callback):
-        raise NotCallableObject(given, f"a callable that takes {keyword}=")
-    takes = own_parameters(callback)
-    if takes is not None and not takes.take(keyword):
-        raise NotCallableObject(given, f"a callable that takes {keyword}= and needs nothing else")
 
 
 def refuse_unknown(where: str, given: Iterable[str], known: Iterable[str]) -> None:
@@ -190,6 +175,7 @@ def _of_code(func: Any) -> Parameters:
         required=positional[bound : max(bound, without_default)]
         + tuple(name for name in keyword_only if name not in defaults),
         any_keyword=bool(code.co_flags & _VAR_KEYWORDS),
+        deferred=bool(code.co_flags & _DEFERRED),
     )
 
 
@@ -209,4 +195,10 @@ def _inspected(func: Any, *, follow_wrapped: bool) -> Parameters | None:
             each.name for each in parameters if each.kind in named and each.default is each.empty
         ),
         any_keyword=any(each.kind is kinds.VAR_KEYWORD for each in parameters),
+        deferred=_is_deferred(func) or _is_deferred(defined_by(type(func), "__call__")),
     )
+
+
+def _is_deferred(func: Any) -> bool:
+    code = getattr(getattr(func, "func", func), "__code__", None)
+    return type(code) is CodeType and bool(code.co_flags & _DEFERRED)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
+from contextvars import ContextVar
 from datetime import datetime
-from threading import get_ident
+from threading import Thread, get_ident
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
+from dotflow.core.action import check_callback
 from dotflow.core.background import BackgroundRun
 from dotflow.core.checkpoint import Checkpoints, open_checkpoints
-from dotflow.core.checks import check_text
+from dotflow.core.checks import check_flag, check_text
 from dotflow.core.config import check_config, default_config
 from dotflow.core.engine import Engine
-from dotflow.core.exception import InvalidOption
+from dotflow.core.exception import InvalidOption, RunInProgress
 from dotflow.core.failure import drop_tracebacks
 from dotflow.core.hooks import RunHooks
 from dotflow.core.ids import fresh_id
@@ -42,15 +44,20 @@ from dotflow.core.writer import TaskWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from threading import Thread
     from typing import Unpack
+    from uuid import UUID
 
     from dotflow.core.config import Config
     from dotflow.core.modes import Groups
-    from dotflow.core.options import Mode, ModeOptions, Policy, RunOptions
+    from dotflow.core.options import Mode, ModeOptions, Policy, RunOptions, WorkflowCallback
     from dotflow.core.task.model import Task
 
 __all__ = ["Manager", "grouper"]
+
+_UNFINISHED: Final = (TypeStatus.IN_PROGRESS, TypeStatus.RETRY)
+
+# Whether `sequential` has gone on to `sequential_group`.
+_in_groups: ContextVar[bool] = ContextVar("dotflow_in_groups", default=False)
 
 
 class Manager:
@@ -85,7 +92,8 @@ class Manager:
         ExecutionModeNotExist: There is no such mode.
         InvalidOnInputChange: There is no such policy.
         InvalidOption: Another argument has a value that it cannot have.
-        NotCallableObject: A callback cannot be called with `tasks=`.
+        NotCallableObject: A callback cannot be called with `tasks=`, or an override of a mode not
+            with the keywords of `ModeOptions`.
         InputChangedError: The input changed and the policy is `raise`.
         UnstableInput: The input of a resumed run has no fingerprint, and none was given.
         RunWhileReading: A worker is still reading the step that it shall run.
@@ -97,11 +105,11 @@ class Manager:
     def __init__(
         self,
         tasks: Sequence[Task],
-        on_success: Callable[..., Any] = basic_callback,
-        on_failure: Callable[..., Any] = basic_callback,
+        on_success: WorkflowCallback = basic_callback,
+        on_failure: WorkflowCallback = basic_callback,
         mode: Mode = TypeExecution.SEQUENTIAL,
         keep_going: bool = False,
-        workflow_id: Any = None,
+        workflow_id: str | UUID | None = None,
         resume: bool = False,
         on_input_change: Policy = TypeInputChange.REUSE,
         fingerprint: str | None = None,
@@ -125,7 +133,10 @@ class Manager:
         check_config(config)
         check_workflow_id(workflow_id)
         check_text("workflow_name", workflow_name, optional=True, blank=True)
-        self.tasks = check_tasks(tasks)
+        check_flag("start", start)
+        check_flag("keep_checkpoints", keep_checkpoints, optional=True)
+        self._check_methods(mode)
+        self.tasks = check_tasks(tasks, unique=start)
         self.on_success = on_success
         self.on_failure = on_failure
         self.workflow_id = uuid4() if workflow_id is None else workflow_id
@@ -142,8 +153,11 @@ class Manager:
         self._keeps_checkpoints = keep_checkpoints
         self._mode = mode
         self._name = workflow_name or "workflow"
-        self._whole = _Part(self.tasks, grouper(self.tasks), keep_going, resume)
-        self._latest = self._new_run(mode, self._whole, self, calls_back=True)
+        self._whole = _Part(list(self.tasks), grouper(self.tasks), keep_going, resume)
+        self._own = self._new_run(mode, self._whole, self, calls_back=True)
+        # The ids of the tasks that calls of modes run beside it.
+        self._beside: set[int] = set()
+        self._lock = fork_safe_lock()
         self._has_begun = False
         if start:
             self.execute()
@@ -153,7 +167,7 @@ class Manager:
         if self._has_begun:
             return
         self._has_begun = True
-        run, whole = self._latest, self._whole
+        run, whole = self._own, self._whole
         try:
             run.begin()
             getattr(self, self._mode)(
@@ -163,6 +177,11 @@ class Manager:
                 groups=whole.groups,
                 resume=whole.resume,
             )
+            thread = vars(self).get("thread")
+            if isinstance(thread, Thread) and thread is not run.thread and thread.is_alive():
+                # An override's own, which may run parts of the run yet.
+                run.thread = thread
+                self._run_in_thread(run, _Part([], {}, keep_going=False, resume=False))
             self._leave(run, self)
         except BaseException as error:
             self._leave(run, self, error)
@@ -170,23 +189,24 @@ class Manager:
 
     def abandon(self, error: BaseException) -> None:
         """End the run of a caller that was interrupted before or while it called `execute`."""
-        self._leave(self._latest, self, error)
+        self._leave(self._own, self, error)
 
     @property
     def is_running(self) -> bool:
         """Whether the run has not ended."""
-        return self._latest.record.outcome is None
+        return self._own.record.outcome is None
 
     @property
     def interrupted(self) -> bool:
         """Whether the run ended by an exception before all its tasks were done."""
-        return self._latest.record.error is not None
+        return self._own.record.error is not None
 
     @property
     def failed(self) -> bool:
         """Whether the run has ended and failed."""
-        return self._latest.record.failed
+        return self._own.record.failed
 
+    @strict_arguments
     def sequential(self, **options: Unpack[ModeOptions]) -> list[Task]:
         """Run tasks one after another in this thread; several groups as `sequential_group`.
 
@@ -201,20 +221,29 @@ class Manager:
 
         Raises:
             InvalidOption: An option has a value that it cannot have.
+            RunInProgress: One of the tasks is running.
             TypeError: There is no such option.
         """
         part = self._part("sequential", options)
-        if len(part.groups) > 1:
+        if len(part.groups) == 1 or _in_groups.get():
+            return self._run(TypeExecution.SEQUENTIAL, part, _run_here)
+        # An override of that method may come back here.
+        token = _in_groups.set(True)
+        try:
             return self.sequential_group(**options)
-        return self._run(TypeExecution.SEQUENTIAL, part, _run_here)
+        finally:
+            _in_groups.reset(token)
 
+    @strict_arguments
     def sequential_group(self, **options: Unpack[ModeOptions]) -> list[Task]:
         """Run groups one after another in this thread, the tasks of each in order.
 
         Options, result and errors are those of `sequential`.
         """
-        return self._run(SEQUENTIAL_GROUP, self._part("sequential_group", options), _run_here)
+        part = self._part("sequential_group", options)
+        return self._run(SEQUENTIAL_GROUP, part, _run_here)
 
+    @strict_arguments
     def background(self, **options: Unpack[ModeOptions]) -> list[Task]:
         """Run tasks as `sequential` does, in the thread `self.thread`; return at once.
 
@@ -223,6 +252,7 @@ class Manager:
         part = self._part("background", options)
         return self._run(TypeExecution.BACKGROUND, part, self._run_in_thread)
 
+    @strict_arguments
     def parallel(self, **options: Unpack[ModeOptions]) -> list[Task]:
         """Run groups at the same time in workers, or of only one group every task.
 
@@ -231,40 +261,51 @@ class Manager:
         part = self._part("parallel", options)
         return self._run(TypeExecution.PARALLEL, part, self._run_in_workers)
 
-    def _callback_workflow(self, tasks: Sequence[Task]) -> None:
+    def _callback_workflow(self, tasks: list[Task]) -> None:
         """End the run: its events, unless they were sent, then `on_success` or `on_failure`.
+
+        What an override runs before it calls this belongs to the run.
 
         Args:
             tasks: Passed to the callback: to `on_failure` if one of them failed, or the run was
                 interrupted.
         """
-        run = self._latest
+        run = self._own
         interruption = run.end()
         failed = run.record.failed if tasks is run.tasks else _has_failed(tasks)
         (self.on_failure if failed else self.on_success)(tasks=list(tasks))
         if interruption is not None:
             raise interruption
 
+    def _check_methods(self, mode: str) -> None:
+        for name, keywords in ((mode, MODE_OPTIONS), ("_callback_workflow", ("tasks",))):
+            method = getattr(type(self), name)
+            if method is not getattr(Manager, name):
+                given = f"{type(self).__qualname__}.{name}"
+                check_callback(getattr(self, name), keywords, given)
+
     def _part(self, mode: str, options: ModeOptions) -> _Part:
         """Return what a call of a mode is to run, checked."""
+        if "keep_going" in options:
+            raise TypeError(f"Manager.{mode}() takes no argument 'keep_going': is 'ignore' meant?")
         refuse_unknown(f"Manager.{mode}", options, MODE_OPTIONS)
         check_run_options(options)
-        given, groups = options.get("tasks"), options.get("groups")
-        tasks = self.tasks if given is None or given is self.tasks else check_tasks(given)
+        whole = self._whole
+        given, groups = options.get("tasks", whole.tasks), options.get("groups")
+        # In nearly every call they are all of the tasks, in their order.
+        is_whole = given is whole.tasks and given == self.tasks
+        tasks = whole.tasks if is_whole else check_tasks(given)
         workflow_id = options.get("workflow_id", self.workflow_id)
         if str(workflow_id) != str(self.workflow_id):
             expected = f"the Manager's workflow is {self.workflow_id!s}"
             raise InvalidOption("workflow_id", workflow_id, expected)
-        if groups is None:
-            groups = grouper(tasks)
-        elif tasks is not self.tasks or groups is not self._whole.groups:
+        if groups is None or groups is whole.groups:
+            # Those of all tasks are those of a part of them, in another order, too.
+            groups = whole.groups if is_whole else grouper(tasks)
+        else:
             check_groups(groups, tasks)
-        return _Part(
-            tasks,
-            groups,
-            options.get("ignore", self._whole.keep_going),
-            options.get("resume", self._whole.resume),
-        )
+        keep_going = options.get("ignore", whole.keep_going)
+        return _Part(tasks, groups, keep_going, options.get("resume", whole.resume))
 
     def _new_run(self, mode: str, part: _Part, holder: object, *, calls_back: bool) -> _OpenRun:
         checkpoints = self._open_checkpoints(part)
@@ -294,12 +335,13 @@ class Manager:
 
     def _run(self, mode: str, part: _Part, drive: Callable[[_OpenRun, _Part], None]) -> list[Task]:
         """Run tasks as a part of the open run, or as a run of their own where none is open."""
-        run, holder = self._latest, object()
+        run, holder = self._own, object()
         try:
             if run.hold(holder):
                 run.join(part.tasks)
             else:
-                run = self._latest = self._new_run(mode, part, holder, calls_back=False)
+                self._claim(part.tasks)
+                run = self._new_run(mode, part, holder, calls_back=False)
                 run.begin()
             drive(run, part)
             self._leave(run, holder)
@@ -307,6 +349,13 @@ class Manager:
             self._leave(run, holder, error)
             raise
         return list(part.tasks)
+
+    def _claim(self, tasks: Sequence[Task]) -> None:
+        ids = {id(task) for task in tasks}
+        with self._lock:
+            if _is_running(tasks) or ids & self._beside:
+                raise RunInProgress(self._name)
+            self._beside |= ids
 
     def _run_in_thread(self, run: _OpenRun, part: _Part) -> None:
         engine: Engine | None = None
@@ -372,6 +421,8 @@ class Manager:
             finally:
                 interruption = run.end()  # where an override did not
                 run.drop_tracebacks()
+                if not run.calls_back:
+                    self._beside.difference_update(map(id, run.tasks))
                 if interruption is not None:
                     raise interruption
 
@@ -421,6 +472,7 @@ class _OpenRun:
         self.tasks = list(tasks)
         self.thread: Thread | None = None
         self._given: Sequence[Task] | None = tasks
+        self._further = 0
         self._writer = writer
         self._checkpoints = checkpoints
         self._error: BaseException | None = None
@@ -436,10 +488,15 @@ class _OpenRun:
         given, self._given = self._given, None
         if tasks is given:
             return  # the first part has them all, untouched
+        if _is_running(tasks):
+            raise RunInProgress(self.record.name)
         new = [task for task in tasks if task.run is not self._writer.run]
         self.tasks += new
         self._writer.adopt(new)
-        self._writer.adopt([task for task in tasks if task.status != TypeStatus.NOT_STARTED])
+        again = [task for task in tasks if task.status != TypeStatus.NOT_STARTED]
+        self._writer.adopt(again)
+        # Each time that a task is run counts: it starts and ends again.
+        self._further += len(new) + len(again)
 
     def begin(self) -> None:
         """Send the events of the start."""
@@ -457,9 +514,9 @@ class _OpenRun:
     def hold(self, holder: object) -> bool:
         """Keep the run from ending; return whether it is open."""
         with self._lock:
-            if self._holders:
+            if self.record.outcome is None:
                 self._holders.add(holder)
-            return bool(self._holders)
+            return self.record.outcome is None
 
     def release(self, holder: object, error: BaseException | None = None) -> bool:
         """Let the run end as far as this holder goes; return whether this thread is to end it.
@@ -472,9 +529,10 @@ class _OpenRun:
             if self._has_ended:
                 return False
             self._error = error if self._error is None else self._error
-            self._holders.discard(holder)
-            if self._holders:
+            if self._holders - {holder}:
+                self._holders.discard(holder)
                 return False
+            # The last one stays, so that what an override of the end runs is part of the run.
             if self._ended_by is None:
                 self._ended_by = get_ident()
             return self._ended_by == get_ident()
@@ -509,11 +567,14 @@ class _OpenRun:
             self._error = interruption if self._error is None else self._error
             failed = self._error is not None or _has_failed(self.tasks)
             duration = monotonic() - self._clock
-            self.record = self.record.finished(duration, failed=failed, error=self._error)
+            self.record = self.record.finished(
+                duration, failed=failed, error=self._error, further_tasks=self._further
+            )
         while not self._has_ended:
             try:
                 self.hooks.run_finished(self.record)
                 self._has_ended = True
+                self._holders.clear()
             except BaseException as error:  # noqa: BLE001 - raised by the caller
                 interruption = error if interruption is None else interruption
         return interruption
@@ -532,6 +593,10 @@ def _run_here(run: _OpenRun, part: _Part) -> None:
 
 def _config_of(config: Config | None, tasks: Sequence[Task]) -> Config:
     return config or (tasks[0].config if tasks else default_config())
+
+
+def _is_running(tasks: Sequence[Task]) -> bool:
+    return any(task.status in _UNFINISHED and task.run is not None for task in tasks)
 
 
 def _has_failed(tasks: Sequence[Task]) -> bool:

@@ -131,6 +131,8 @@ class TracerOpenTelemetry(Tracer):
         span = state.span
         try:
             span.set_attribute(names.WORKFLOW_STATUS, str(run.outcome))
+            # An override of a mode may have added tasks, or run some again.
+            span.set_attribute(names.WORKFLOW_TASK_COUNT, run.task_count)
             if run.failed:
                 _tell_why(state, run)
             span.end()

@@ -119,7 +119,10 @@ def scheduled() -> DotFlow:
     return made
 
 
-DECORATE = " Decorate the function or class with `@action` and add that."
+DECORATE = (
+    " Decorate the function or class with `@action` and add that, not what it returns; several "
+    "steps as a list."
+)
 NO_ACTION = "A step must be made with the @action decorator"
 NOT_PASSED = ", but a workflow passes only initial_context and previous_context. "
 READ = "or pass its value with add(step, initial_context=...) and read initial_context.storage."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dotflow import Context, Task, action
-from dotflow.core.exception import InvalidOption
+from dotflow.core.exception import InvalidOption, NotCallableObject, RunInProgress
 from dotflow.core.task import TaskBuilder
 from dotflow.core.workflow import Manager, grouper
 from dotflow.providers import StorageFile
@@ -295,6 +295,7 @@ def test_tasks_run_again_in_one_run(telemetry: RecordedTelemetry, make: Any) -> 
     run(SecondChance, tasks, telemetry)
     assert statuses(tasks) == ["Completed", "Completed"]
     assert tasks[1].errors == []
+    telemetry.assert_balanced()
     assert telemetry.metric("dotflow_task_started_total", task="unsteady") == 2
     assert telemetry.metric("dotflow_workflow_completed_total") == 1
 
@@ -415,14 +416,164 @@ def test_wrong_options_of_a_mode(telemetry: RecordedTelemetry, make: Any) -> Non
 
 
 def test_groups_of_other_tasks(telemetry: RecordedTelemetry, make: Any) -> None:
-    """An override that runs a part of the tasks cannot pass the groups of all of them."""
+    """The groups of all tasks are those of a part of them, in its order; the rest is skipped."""
 
-    class Half(Manager):
-        def parallel(self, **kwargs: Any) -> list[Task]:
-            return super().parallel(**{**kwargs, "tasks": kwargs["tasks"][:1]})
+    class Some(Manager):
+        def sequential_group(self, **kwargs: Any) -> list[Task]:
+            return super().sequential_group(**{**kwargs, "tasks": kwargs["tasks"][2:0:-1]})
 
-    tasks = make(ok, ok)
-    with pytest.raises(InvalidOption, match="they must hold each of the tasks, once"):
-        run(Half, tasks, telemetry, mode="parallel")
-    assert statuses(tasks) == ["Not started", "Not started"]
+    tasks = make(ok, bad, follows, ok, groups=2)
+    manager = run(Some, tasks, telemetry, mode="sequential_group", keep_going=True)
+    assert statuses(tasks) == ["Not started", "Failed", "Completed", "Not started"]
+    assert manager.failed
     telemetry.assert_balanced()
+
+
+def test_the_order_of_tasks_is_the_order_of_the_run(
+    telemetry: RecordedTelemetry, make: Any
+) -> None:
+    """An override may sort the tasks, also in place, whatever groups it passes on."""
+    ran: list[str] = []
+
+    class Sorted(Manager):
+        def sequential(self, **kwargs: Any) -> list[Task]:
+            kwargs["tasks"].reverse()
+            return super().sequential(**kwargs)
+
+    tasks = make(*(action(lambda name=name: ran.append(name)) for name in "abc"))
+    manager = run(Sorted, tasks, telemetry)
+    assert ran == ["c", "b", "a"]
+    assert manager.tasks == tasks
+    telemetry.assert_balanced()
+
+
+class CallsEachOther(Manager):
+    """Goes from groups to `sequential`, and so back."""
+
+    def sequential_group(self, **kwargs: Any) -> list[Task]:
+        return self.sequential(**kwargs)
+
+
+@pytest.mark.parametrize("mode", ["sequential", "sequential_group"])
+def test_modes_that_call_each_other(mode: str, telemetry: RecordedTelemetry, make: Any) -> None:
+    """They end: each task is run once."""
+    tasks = make(ok, ok, groups=2)
+    run(CallsEachOther, tasks, telemetry, mode=mode)
+    assert statuses(tasks) == ["Completed", "Completed"]
+    telemetry.assert_balanced()
+
+
+class OwnThread(Manager):
+    """Runs `background` in a thread of its own, which takes a while to begin."""
+
+    def background(self, **kwargs: Any) -> list[Task]:
+        began = threading.Event()
+
+        def go() -> None:
+            began.wait(0.1)
+            super(OwnThread, self).sequential(**kwargs)
+
+        self.thread = threading.Thread(target=go)
+        self.thread.start()
+        return list(kwargs["tasks"])
+
+
+def test_a_thread_of_an_override(telemetry: RecordedTelemetry, make: Any) -> None:
+    """The run goes on as long as the thread that an override left in `self.thread`."""
+    ended: list[str] = []
+    run(
+        OwnThread,
+        make(ok, bad, ok),
+        telemetry,
+        mode="background",
+        on_success=lambda tasks: ended.append("success"),
+        on_failure=lambda tasks: ended.append("failure"),
+    )
+    assert ended == ["failure"]
+    assert len(telemetry.find(name="workflow w")) == 1
+    telemetry.assert_balanced()
+
+
+class LastChance(Manager):
+    """Runs what failed once more at the end."""
+
+    def _callback_workflow(self, tasks: list[Task]) -> None:
+        failed = [task for task in tasks if task.status == "Failed"]
+        self.sequential(tasks=failed)
+        super()._callback_workflow(tasks)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_tasks_run_again_at_the_end(
+    mode: str, telemetry: RecordedTelemetry, tmp_path: Path
+) -> None:
+    """What an override runs before the end belongs to the run, whose events come then."""
+    seen = tmp_path / "seen"
+
+    @action
+    def unsteady() -> str:
+        if not seen.exists():
+            seen.touch()
+            raise ValueError("no")
+        return "done"
+
+    tasks = TaskBuilder(telemetry.config, "w").add([ok, unsteady]).queue
+    finished: list[int] = []
+    run(
+        LastChance,
+        tasks,
+        telemetry,
+        mode=mode,
+        on_success=lambda tasks: finished.append(len(telemetry.find_events("workflow.completed"))),
+    )
+    assert (statuses(tasks), finished) == (["Completed", "Completed"], [1])
+    assert len(telemetry.find(name="workflow w")) == 1
+    telemetry.assert_balanced()
+
+
+def test_a_mode_while_its_tasks_run(telemetry: RecordedTelemetry, make: Any) -> None:
+    """Tasks that are running are not begun again, by whoever."""
+    entered, opened = threading.Event(), threading.Event()
+
+    @action
+    def waits() -> bool:
+        entered.set()
+        return opened.wait(30)
+
+    tasks = make(waits)
+    manager = Manager(
+        tasks, mode="background", workflow_id="w", config=telemetry.config, workflow_name="w"
+    )
+    assert entered.wait(30)
+    for other in (manager, Manager([], workflow_id="w", config=telemetry.config)):
+        with pytest.raises(RunInProgress):
+            other.sequential(tasks=tasks)
+    opened.set()
+    manager.thread.join(30)
+    assert telemetry.metric("dotflow_task_started_total") == 1
+    telemetry.assert_balanced()
+
+
+async def _later(self: Manager, **kwargs: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (_later, "runs at its call: no generator, no async."),
+        (None, "expected a callable that takes tasks=, workflow_id=, ignore=, groups=, resume=."),
+        (lambda self, tasks: tasks, "and needs nothing else."),
+    ],
+    ids=["async", "none", "too few"],
+)
+@pytest.mark.parametrize("mode", MODES)
+def test_an_override_that_cannot_be_called(
+    override: Any, message: str, mode: str, telemetry: RecordedTelemetry, make: Any
+) -> None:
+    """It is refused before the run begins."""
+    kind = type("Wrong", (Manager,), {mode: override})
+    with pytest.raises(NotCallableObject) as refused:
+        run(kind, make(ok), telemetry, mode=mode)
+    assert str(refused.value).startswith("Wrong.")
+    assert str(refused.value).endswith(message)
+    assert telemetry.metric("dotflow_workflow_started_total") == 0

@@ -63,6 +63,25 @@ class Grouped(Manager):
         return self.sequential_group(**kwargs)
 
 
+class OneFirst(Manager):
+    """Runs the first task alone."""
+
+    def parallel(self, *, tasks: list[Task], **options: Any) -> list[Task]:
+        """Run the first, then the others."""
+        options.pop("groups")
+        super().sequential(tasks=tasks[:1], **options)
+        return super().parallel(tasks=tasks[1:], **options)
+
+    def _callback_workflow(self, tasks: list[Task]) -> None:
+        """Say so."""
+        super()._callback_workflow(tasks)
+
+
+def use(pipeline: Pipeline) -> str:
+    """Take what a step is made of."""
+    return pipeline.url
+
+
 def done(tasks: list[Task]) -> None:
     """Be called at the end."""
     print([task.status for task in tasks])
@@ -92,6 +111,8 @@ context: Context = read()
 again: Context = average(previous_context=Context([1.0]))
 number = again.storage + 1
 builder: TaskBuilder = flow.task
+name: str = read.__name__
+flow.task.add(read, callback=lambda task: print(task.status))
 tasks: list[Task] = manager.sequential(tasks=flow.result_task(), ignore=True)
 Grouped(flow.task.queue, mode="parallel", config=config)
 

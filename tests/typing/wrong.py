@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dotflow import Config, Context, DotFlow, action
+from dotflow import Config, Context, DotFlow, Task, action
 from dotflow.core.workflow import Manager
 from dotflow.providers import ExecutorLocal, LogDefault, StorageDefault, StorageFile
 from dotflow_otel import MetricsPrometheus, TracerOpenTelemetry, observe
@@ -18,6 +18,14 @@ def step() -> int:
 def second(previous_context: Context) -> int:
     """Return a number, which the step wraps."""
     return 1
+
+
+def takes_nothing() -> None:
+    """Be no callback."""
+
+
+def takes_task(task: Task) -> None:
+    """Be the callback of a task, not of a workflow."""
 
 
 number: int = step()  # error
@@ -44,6 +52,10 @@ flow.task.add(step, grop_name="x")  # error
 flow.task.add(3)  # error
 flow.task.add(step, callback=3)  # error
 flow.task.add(step, name=3)  # error
+flow.task.add(step, callback=takes_nothing)  # error
+flow.start(on_success=takes_nothing)  # error
+flow.start(on_failure=takes_task)  # error
+DotFlow(workflow_id=5)  # error
 flow.result_storage().storage  # error
 
 DotFlow(config="x")  # error

@@ -11,10 +11,11 @@ from unittest.mock import Mock, patch
 import pytest
 
 from dotflow import Config, Context, DotFlow, action
+from dotflow.core.action import check_callback
 from dotflow.core.exception import NotCallableObject, ParameterNotPassed
 from dotflow.core.modes import MODE_OPTIONS, RUN_OPTIONS
 from dotflow.core.options import ModeOptions, RunOptions, Slots
-from dotflow.core.signatures import Parameters, check_callback, own_parameters, parameters_of
+from dotflow.core.signatures import Parameters, own_parameters, parameters_of
 
 
 def plain(a: int, b: int = 1, *args: int, c: int, d: int = 2, **kwargs: int) -> None:
@@ -89,7 +90,7 @@ def test_a_callable_that_tells_nothing() -> None:
     """Where the parameters cannot be told nothing is known, and nothing is refused."""
     assert own_parameters(dict.fromkeys) is not None
     assert own_parameters(type) is None
-    check_callback(type, "tasks", "on_success=type")
+    check_callback(type, ["tasks"], "on_success=type")
 
 
 def test_parameters_follow_what_is_wrapped() -> None:
@@ -161,14 +162,14 @@ def test_a_method_that_needs_more() -> None:
 )
 def test_callbacks_that_can_be_called(callback: Any) -> None:
     """Whatever takes the keyword alone is accepted."""
-    check_callback(callback, "tasks", "")
+    check_callback(callback, ["tasks"], "")
 
 
 @pytest.mark.parametrize("callback", [lambda: None, lambda tasks, /: None, Owner, print, 3, None])
 def test_callbacks_that_cannot(callback: Any) -> None:
     """Whatever would raise at its call is refused before."""
     with pytest.raises(NotCallableObject):
-        check_callback(callback, "tasks", "")
+        check_callback(callback, ["tasks"], "")
 
 
 def test_plain_functions_need_no_inspect() -> None:

@@ -19,10 +19,11 @@ from dotflow.core.task.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Never
 
     from dotflow.core.config import Config
+    from dotflow.core.options import TaskCallback
     from dotflow.core.task.record import WorkflowRecord
 
     # A class under `@action` is an action, which a type checker does not see.
@@ -69,7 +70,7 @@ class TaskBuilder:
     def add(
         self,
         step: Step,
-        callback: Callable[..., Any] | str = basic_callback,
+        callback: TaskCallback | str = basic_callback,
         initial_context: Any = None,
         group_name: str = "default",
         name: str | None = None,

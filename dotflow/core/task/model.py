@@ -7,7 +7,7 @@ import warnings
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from dotflow.core.action import Action
+from dotflow.core.action import Action, check_callback
 from dotflow.core.config import Config, check_config, default_config
 from dotflow.core.context import Context
 from dotflow.core.exception import (
@@ -18,7 +18,7 @@ from dotflow.core.exception import (
 )
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.module import Module
-from dotflow.core.signatures import check_callback, refuse_unknown
+from dotflow.core.signatures import refuse_unknown
 from dotflow.core.types.status import TypeStatus
 from dotflow.core.user_objects import is_a, repr_of
 
@@ -347,7 +347,7 @@ def callback_of(callback: object) -> Callable[..., Any]:
         NotCallableObject: It cannot be called with `task=`.
     """
     found = Module(callback)
-    check_callback(found, "task", f"callback={repr_of(callback)}")
+    check_callback(found, ("task",), f"callback={repr_of(callback)}")
     checked: Callable[..., Any] = found
     return checked
 

@@ -13,6 +13,7 @@ import dotflow_otel
 from dotflow.core.config import Config
 from dotflow_otel.bounded import TIMEOUT
 from dotflow_otel.conventions import BUCKETS
+from dotflow_otel.history.place import history_path
 from dotflow_otel.logs.log import LogStructlog
 from dotflow_otel.metrics.prometheus import MetricsPrometheus
 from dotflow_otel.sdk.exporters import METRICS, metric_exporter_names
@@ -20,6 +21,7 @@ from dotflow_otel.sdk.setting_up import setup
 from dotflow_otel.traces.tracer import TracerOpenTelemetry
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping, Sequence
 
     from prometheus_client import CollectorRegistry
@@ -37,6 +39,7 @@ def observe(
     level: str = "INFO",
     timeout: float = TIMEOUT,
     logs: bool | None = None,
+    history: bool | str | os.PathLike[str] | None = None,
     **providers: Any,
 ) -> Config:
     """Set OpenTelemetry up as `setup` does, and give a configuration that observes runs.
@@ -51,21 +54,32 @@ def observe(
         level: The lowest level that is logged.
         timeout: Seconds that the exit may wait for the backend, for all signals together.
         logs: Whether log records are exported, as in `setup`.
+        history: Whether runs are recorded in a local file, or its path. True: in the one that
+            `DOTFLOW_HISTORY` names, else in `.dotflow/history.db` below the working directory;
+            None: only where `DOTFLOW_HISTORY` is set.
         **providers: Further slots of `Config`, such as `storage`; `tracer`, `metrics` and
             `log` take the place of ours.
 
     Raises:
-        InvalidOption: The buckets do not rise, or the timeout is no number of seconds.
+        InvalidOption: The buckets do not rise, the timeout is no number of seconds, or
+            `history` is no path.
         ModuleNotFound: A library of `dotflow[otel]` is not installed.
         NotCallableObject: A provider is no instance of its slot's interface.
         TypeError: There is no such argument, nor such a slot.
     """
     _check_slots(providers)
+    path = history_path(history)
     setup(service_name, timeout=timeout, logs=logs, buckets=buckets)
     if "metrics" not in providers:
         providers["metrics"] = _metrics(registry, buckets)
     ours = {"tracer": TracerOpenTelemetry(), "log": LogStructlog(level)}
-    return Config(**{**ours, **providers})
+    config = Config(**{**ours, **providers})
+    if path is not None:
+        # Here, because most programs do without it and what it needs.
+        from dotflow_otel.history.recording import record  # noqa: PLC0415
+
+        record(config, path)
+    return config
 
 
 def _check_slots(providers: Mapping[str, Any]) -> None:

@@ -69,7 +69,7 @@ def observe(
     """
     _check_slots(providers)
     path = history_path(history)
-    setup(service_name, timeout=timeout, logs=logs, buckets=buckets)
+    telemetry = setup(service_name, timeout=timeout, logs=logs, buckets=buckets)
     if "metrics" not in providers:
         providers["metrics"] = _metrics(registry, buckets)
     ours = {"tracer": TracerOpenTelemetry(), "log": LogStructlog(level)}
@@ -78,7 +78,7 @@ def observe(
         # Here, because most programs do without it and what it needs.
         from dotflow_otel.history.recording import record  # noqa: PLC0415
 
-        record(config, path)
+        record(config, path, telemetry)
     return config
 
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from dotflow.core.failure import Failure
     from dotflow.core.run import Run
     from dotflow.core.task import Task
+    from dotflow_otel.history.deliveries import Deliveries
     from dotflow_otel.span_ids import SpanIds
 
 # How many items may wait for the writer. A run's own beginning and end still fit in where
@@ -49,9 +50,9 @@ if TYPE_CHECKING:
 _ROOM: Final = 10_000
 _RESERVE: Final = 1_000
 
-# Seconds that the beginning of a run may take to be in the file. Once that took longer, no run
-# waits any more.
-_PATIENCE: Final = 0.05
+# Seconds that the beginning of a run may take to be in the file: it takes less than one
+# thousandth where the disk is well. Once that took longer, no run waits any more.
+_PATIENCE: Final = 0.5
 
 # Seconds that the exit of the interpreter may take for what is not written yet.
 _BOUND: Final = 5.0
@@ -70,6 +71,12 @@ class Recorder(SpanProcessor):
         resource: What describes the process, as in OpenTelemetry.
         exporters: The names of the exporters that note what they deliver.
         limits: How much the history keeps.
+
+    Attributes:
+        path: The file.
+        traces: The run that last began in each trace.
+        hears_spans: Whether the ends of recording spans come from a provider.
+        deliveries: Where exporters note what they deliver, if any do.
     """
 
     def __init__(
@@ -85,14 +92,14 @@ class Recorder(SpanProcessor):
         self._limits = limits
         self._room = _ROOM
         self._lock = fork_safe_lock()
-        # Whether the ends of recording spans come from a provider.
         self.hears_spans = False
+        self.deliveries: Deliveries | None = None
         self._begin()
         call_in_forked_child(self._begin_in_child)
 
     def _begin(self) -> None:
         self._items: deque[Any] = deque()
-        self._traces: dict[int, str] = {}
+        self.traces: dict[int, str] = {}
         self._open: dict[Any, tuple[str, Any]] = {}
         self._filled = Event()
         self._given_ids: dict[Task, int] = {}
@@ -111,7 +118,7 @@ class Recorder(SpanProcessor):
         """Start the thread, unless it runs."""
         with self._lock:
             if self._writer is None:
-                source = Source(self._items, self._open, self._traces, self._filled, Event())
+                source = Source(self._items, self._open, self.traces, self._filled, Event())
                 about = self._resource, self._exporters
                 self._source = source
                 self._writer = Writer(self.path, source, lambda: about, self._limits)
@@ -145,10 +152,14 @@ class Recorder(SpanProcessor):
         tally.tell()
         return not thread.is_alive()
 
+    def open(self) -> None:
+        """Have the file opened, and made where there is none; do not wait."""
+        self.start()
+        self._put(Flush(Event()))
+
     def flush(self, seconds: float = _BOUND) -> bool:
         """Have written what was recorded until now; return whether that was done in time."""
-        if self._writer is None:
-            return True
+        self.start()
         written = Event()
         self._put(Flush(written), matters=True)
         self._source.urgent.set()
@@ -174,7 +185,7 @@ class Recorder(SpanProcessor):
         writer = self.start()
         context = span.get_span_context()
         trace_id = context.trace_id or getrandbits(128)
-        self._traces[trace_id] = run.id
+        self.traces[trace_id] = run.id
         written = Event()
         recorded = span if self.hears_spans and span.is_recording() else None
         ids = trace_id, context.span_id or getrandbits(64), context.trace_flags.sampled
@@ -254,7 +265,7 @@ class Recorder(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Record a span that has ended, where it is of the trace of a run."""
         context = span.context
-        if context is not None and context.trace_id in self._traces:
+        if context is not None and context.trace_id in self.traces:
             self._put(span)
 
     def event_logged(
@@ -280,7 +291,7 @@ class Recorder(SpanProcessor):
 
     def record_logged(self, record: logging.LogRecord) -> None:
         """Record what a step logs with the standard library."""
-        if not self._traces:
+        if not self.traces:
             return
         bound = run_context()
         trace_id = getattr(record, names.TRACE_ID, "") or bound.get(names.TRACE_ID, "")

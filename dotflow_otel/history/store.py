@@ -39,7 +39,8 @@ _MIGRATIONS: Final = (
         exporters TEXT,
         opened INTEGER NOT NULL,
         beat INTEGER NOT NULL,
-        closed INTEGER NOT NULL DEFAULT 0
+        closed INTEGER NOT NULL DEFAULT 0,
+        recovery INTEGER
     );
     CREATE TABLE runs (
         key INTEGER PRIMARY KEY,
@@ -62,8 +63,7 @@ _MIGRATIONS: Final = (
         trace_id BLOB NOT NULL,
         span_id INTEGER NOT NULL,
         sampled INTEGER NOT NULL,
-        size INTEGER NOT NULL DEFAULT 0,
-        recovery INTEGER
+        size INTEGER NOT NULL DEFAULT 0
     );
     CREATE INDEX runs_started ON runs (started);
     CREATE INDEX runs_workflow ON runs (workflow, started);
@@ -78,6 +78,7 @@ _MIGRATIONS: Final = (
     CREATE TABLE sends (
         key INTEGER PRIMARY KEY,
         process INTEGER NOT NULL,
+        exporter TEXT NOT NULL,
         sent INTEGER NOT NULL,
         delivered INTEGER,
         spans BLOB NOT NULL
@@ -306,8 +307,8 @@ def shrink(connection: sqlite3.Connection, limits: Limits) -> int:
                 connection.execute("DELETE FROM segments WHERE run = ?", (key,))
                 connection.execute("DELETE FROM runs WHERE key = ?", (key,))
         deleted += len(keys)
+    _delete_the_rest(connection)
     if deleted:
-        _delete_the_rest(connection)
         # As a script, which runs to its end: of a statement that gives nothing one step is taken.
         connection.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
     return deleted
@@ -343,9 +344,11 @@ def _delete_the_rest(connection: sqlite3.Connection) -> None:
         connection.execute(
             "DELETE FROM processes WHERE closed AND key NOT IN (SELECT process FROM runs)"
         )
-        # What was sent before the oldest run began is of none that is left.
+        # What was delivered counts as long as its process may have to be recovered.
         connection.execute(
-            "DELETE FROM sends WHERE sent < (SELECT coalesce(min(started), 0) FROM runs)"
+            "DELETE FROM sends WHERE sent < (SELECT coalesce(min(started), ?) FROM runs "
+            "WHERE process IN (SELECT key FROM processes WHERE NOT closed))",
+            (time_ns(),),
         )
 
 

@@ -283,8 +283,7 @@ class Writer:
         is_due = bool(self._rows) and monotonic() >= self._beat_at + BEAT
         if not self._pending:
             self._collect()
-        if not self._pending and not is_due:
-            self._notify(self._flushes)
+        if not (self._pending or is_due or self._flushes):
             return
         try:
             self._commit()

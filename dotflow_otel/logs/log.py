@@ -127,6 +127,16 @@ class LogStructlog(Log):
         event = "workflow.failed" if run.failed else "workflow.completed"
         self._emit_of(run, level, event, fields, ids_of_run(run))
 
+    def workflow_lost(self, fields: dict[str, Any], ids: SpanIds | None) -> None:
+        """Write `workflow.lost`, of a run whose process was killed.
+
+        Args:
+            fields: What is known of it.
+            ids: Those of its span.
+        """
+        if self._level <= ERROR:
+            self._emit(ERROR, "workflow.lost", _with_ids(fields, ids), ids)
+
     def task_restored(self, task: Task) -> None:
         """Write `task.restored`."""
         if self._level <= INFO:

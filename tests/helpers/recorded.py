@@ -22,13 +22,16 @@ class RecordedRuns(Observed):
     Args:
         path: The file.
         limits: How much it keeps.
+        recovers: Whether lost runs are looked for.
         provider_options: Of the provider of tracers.
     """
 
-    def __init__(self, path: Path, limits: Any = None, **provider_options: Any) -> None:
+    def __init__(
+        self, path: Path, limits: Any = None, *, recovers: bool = True, **provider_options: Any
+    ) -> None:
         super().__init__(**provider_options)
         self.path = path
-        options = {} if limits is None else {"limits": limits}
+        options = {"recovers": recovers, **({} if limits is None else {"limits": limits})}
         found = record(self.config, path, **options)
         assert found is not None
         self.recorder = found

@@ -8,6 +8,7 @@ from random import getrandbits
 from threading import Event, Thread
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from opentelemetry.sdk.trace import SpanProcessor
 
@@ -19,8 +20,8 @@ from dotflow_otel.forks import call_in_forked_child
 from dotflow_otel.history.segments import SAMPLED
 from dotflow_otel.history.store import Limits
 from dotflow_otel.history.writer import (
+    LINE,
     Flush,
-    Line,
     OpenSpan,
     RunBegan,
     RunEnded,
@@ -31,6 +32,7 @@ from dotflow_otel.history.writer import (
 from dotflow_otel.log_context import run_context
 from dotflow_otel.plain import plain, printable
 from dotflow_otel.sdk.root_handler import RootHandler
+from dotflow_otel.spans.sdk_access import plain_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from dotflow.core.task import Task
     from dotflow_otel.history.deliveries import Deliveries
     from dotflow_otel.span_ids import SpanIds
+    from dotflow_otel.traces.tracer import TracerOpenTelemetry
 
 # How many items may wait for the writer. A run's own beginning and end still fit in where
 # others do not.
@@ -77,6 +80,7 @@ class Recorder(SpanProcessor):
         traces: The run that last began in each trace.
         hears_spans: Whether the ends of recording spans come from a provider.
         deliveries: Where exporters note what they deliver, if any do.
+        tracers: Whose runs are recorded.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class Recorder(SpanProcessor):
         self._lock = fork_safe_lock()
         self.hears_spans = False
         self.deliveries: Deliveries | None = None
+        self.tracers: WeakSet[TracerOpenTelemetry] = WeakSet()
         self._begin()
         call_in_forked_child(self._begin_in_child)
 
@@ -118,7 +123,7 @@ class Recorder(SpanProcessor):
         """Start the thread, unless it runs."""
         with self._lock:
             if self._writer is None:
-                source = Source(self._items, self._open, self.traces, self._filled, Event())
+                source = Source(self._items, self._going_on, self.traces, self._filled, Event())
                 about = self._resource, self._exporters
                 self._source = source
                 self._writer = Writer(self.path, source, lambda: about, self._limits)
@@ -202,9 +207,12 @@ class Recorder(SpanProcessor):
             self._put(RunEnded(run, time_ns(), error), matters=True)
 
     def task_started(self, run: Run, task: Task, span: Span) -> None:
-        """Note that a task begins: it is recorded if it takes a while."""
-        is_told = self.hears_spans and span.is_recording()
-        self._open[task] = run.id, span if is_told else self._begun(task, span, {})
+        """Note that a task begins: it is recorded if it takes a while.
+
+        That of a span that is recorded the tracer knows.
+        """
+        if not (self.hears_spans and span.is_recording()):
+            self._open[task] = run.id, self._begun(task, span, {})
         if not self._filled.is_set():
             self._filled.set()
 
@@ -223,10 +231,8 @@ class Recorder(SpanProcessor):
         return OpenSpan(names.TASK_SPAN.format(told[names.TASK_NAME]), span_id, 0, started, 0, told)
 
     def task_ended(self, run: Run, task: Task, span: Span, failure: Failure | None) -> None:
-        """Note that a task has ended; record it where its span does not tell of it."""
+        """Record that a task has ended, whose span does not tell of it."""
         _, began = self._open.pop(task, (None, None))
-        if self.hears_spans and span.is_recording():
-            return
         told: dict[str, Any] = {
             names.TASK_STATUS: names.COMPLETED if failure is None else names.FAILED,
             names.TASK_ATTEMPTS: task.attempt,
@@ -234,19 +240,25 @@ class Recorder(SpanProcessor):
         if failure is not None:
             told[names.ERROR_TYPE] = failure.error_type
             told[names.EXCEPTION_MESSAGE] = printable(failure.message)
-        if not isinstance(began, OpenSpan):
+        if began is None:
             began = self._begun(task, span, {})
         self._given_ids.pop(task, None)
         self._put(TaskEnded(run.id, began, time_ns(), told))
 
     def task_restored(self, run: Run, task: Task, span: Span) -> None:
-        """Record that a task was restored, where its span does not tell of it."""
-        if self.hears_spans and span.is_recording():
-            return
+        """Record that a task was restored, whose span does not tell of it."""
         began = self._begun(task, span, {names.TASK_RESTORED: True})
         self._given_ids.pop(task, None)
         told = {names.TASK_STATUS: names.COMPLETED, names.TASK_ATTEMPTS: 0}
         self._put(TaskEnded(run.id, began, began.started, told))
+
+    def _going_on(self) -> dict[Any, tuple[str, Any]]:
+        found: dict[Any, tuple[str, Any]] = {}
+        if self.hears_spans:
+            for tracer in list(self.tracers):
+                found.update(tracer.open_tasks())
+        found.update(self._open.copy())
+        return found
 
     def attempt_started(
         self, run: Run, span_id: int, parent_id: int, number: int, *, sampled: bool
@@ -265,8 +277,11 @@ class Recorder(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Record a span that has ended, where it is of the trace of a run."""
         context = span.context
-        if context is not None and context.trace_id in self.traces:
-            self._put(span)
+        if context is None or context.trace_id not in self.traces:
+            return
+        # Not the span, which is many objects that the garbage collector would look at again and
+        # again.
+        self._put(plain_row(span) or span)
 
     def event_logged(
         self,
@@ -287,7 +302,7 @@ class Recorder(SpanProcessor):
         """
         trace_id, span_id = ("", "") if ids is None else (ids.trace_id, ids.span_id)
         if self._writer is not None:
-            self._put(Line(run_id, trace_id, span_id, time_ns(), level, event, fields))
+            self._put((LINE, run_id, trace_id, span_id, time_ns(), level, event, fields))
 
     def record_logged(self, record: logging.LogRecord) -> None:
         """Record what a step logs with the standard library."""
@@ -304,7 +319,8 @@ class Recorder(SpanProcessor):
         elif record.exc_text:
             fields["exception"] = record.exc_text
         time = int(record.created * 1e9)
-        self._put(Line(None, trace_id, span_id, time, record.levelno, record.getMessage(), fields))
+        line = LINE, None, trace_id, span_id, time, record.levelno, record.getMessage(), fields
+        self._put(line)
 
 
 _formatter: Final = logging.Formatter()

@@ -97,6 +97,7 @@ def record(
             _listen_to_logs(recorder)
         _listen(recorder, provider)
     tracer.watch(recorder)
+    recorder.tracers.add(tracer)
     is_there = path.exists()
     recorder.open()
     if is_first and recovers and is_there:

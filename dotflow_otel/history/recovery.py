@@ -29,7 +29,7 @@ from dotflow_otel.history.deliveries import read_ids
 from dotflow_otel.history.liveness import ProcessMark
 from dotflow_otel.history.reader import History
 from dotflow_otel.history.segments import PARENT_IS_REMOTE, SAMPLED
-from dotflow_otel.history.store import LOST, open_to_write, transaction
+from dotflow_otel.history.store import LOST, HistoryUnusable, open_to_write, transaction
 
 if TYPE_CHECKING:
     import sqlite3
@@ -112,6 +112,8 @@ class Recovery:
     def _work(self) -> None:
         try:
             self.recover()
+        except HistoryUnusable:
+            _logger.debug("there is no history to recover", exc_info=True)  # the writer warns
         except Exception as error:  # noqa: BLE001 - telemetry never breaks a program
             _logger.warning("The history %r could not be recovered: %s", str(self._path), error)
         finally:

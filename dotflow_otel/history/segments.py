@@ -83,12 +83,15 @@ class SegmentBuilder:
         row = (span_id, parent_id, started, flags, *attributes.values())
         self._add(row, _OPEN, name, tuple(attributes))
 
-    def rows_like(self, like: tuple[str, tuple[str, ...]]) -> list[tuple[Any, ...]]:
-        """Return the rows of spans with a name and attributes, as `plain_row` makes them."""
-        return self._plain.get(like) or self._plain.setdefault(like, [])
+    def add_plain(self, span: tuple[str, int, int, int, int, int, int, Attributes]) -> None:
+        """Add a span that has ended, as `plain_row` returns it."""
+        name, _, span_id, parent_id, started, took, flags, attributes = span
+        kind = name, tuple(attributes)
+        rows = self._plain.get(kind) or self._plain.setdefault(kind, [])
+        rows.append((span_id, parent_id, started, took, flags, *attributes.values()))
 
     def plain_rows(self) -> Iterator[tuple[tuple[str, ...], list[tuple[Any, ...]]]]:
-        """Return the rows of all such spans, after the names of their attributes."""
+        """Return the rows of these spans, after the names of their attributes."""
         return ((keys, rows) for (_, keys), rows in self._plain.items())
 
     def add_full(
@@ -118,13 +121,14 @@ class SegmentBuilder:
 
     def packed(self) -> bytes:
         """Return the segment as it is stored."""
-        plain = {(_PLAIN, *like): rows for like, rows in self._plain.items()}
-        groups = [
-            (*key, len(rows), [_column(values) for values in zip(*rows, strict=True)])
-            for key, rows in {**plain, **self._groups}.items()
-        ]
-        packing = zlib.compressobj(3, zdict=_DICTIONARY)
+        groups = [(_PLAIN, *kind, len(rows), _columns(rows)) for kind, rows in self._plain.items()]
+        groups += [(*key, len(rows), _columns(rows)) for key, rows in self._groups.items()]
+        packing = zlib.compressobj(1, zdict=_DICTIONARY)
         return packing.compress(_encode(groups).encode()) + packing.flush()
+
+
+def _columns(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return [_column(values) for values in zip(*rows, strict=True)]
 
 
 def _column(values: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -27,7 +27,6 @@ from dotflow_otel.history.store import (
 )
 from dotflow_otel.plain import printable
 from dotflow_otel.spans.record import record_of, scope_of
-from dotflow_otel.spans.sdk_access import plain_row
 
 if TYPE_CHECKING:
     from collections import deque
@@ -50,7 +49,7 @@ _PAUSE: Final = 1.0
 # How many items are taken into one transaction: another process waits for its end.
 _MOST_AT_ONCE: Final = 5_000
 
-# Where the values of attributes begin in a row of `plain_row`.
+# Where the values of attributes begin in the rows of a segment, after the id of the parent.
 _VALUES: Final = 5
 
 # Spans and lines that come after a run's end still find it, for as many runs.
@@ -105,16 +104,10 @@ class TaskEnded(NamedTuple):
     attributes: dict[str, Any]
 
 
-class Line(NamedTuple):
-    """A log line; of the run that is named, or that has the trace."""
-
-    run_id: str | None
-    trace_id: str
-    span_id: str
-    time: int
-    level: int
-    event: str
-    fields: Any
+# The first item of a plain tuple that is a log line. Others are spans, as `plain_row` returns them:
+# their first item is their name, and none of ours is called so. After it: the id of the run, or
+# None where the trace tells; the ids of trace and span in hex; time, level, event and fields.
+LINE: Final = "line"
 
 
 class Source(NamedTuple):
@@ -122,14 +115,15 @@ class Source(NamedTuple):
 
     Attributes:
         items: What was recorded.
-        open: What goes on: the run, and the span or its beginning, by what tells it from others.
+        going_on: Returns the tasks and attempts that go on: by what tells each from others, the id
+            of its run, and its span or the beginning of that.
         traces: The run that last began in each trace.
         filled: Set when there is something to do.
         urgent: Set when that should not wait for more.
     """
 
     items: deque[Any]
-    open: dict[Any, tuple[str, Any]]
+    going_on: Callable[[], dict[Any, tuple[str, Any]]]
     traces: dict[int, str]
     filled: Event
     urgent: Event
@@ -296,7 +290,7 @@ class Writer:
 
     def _collect(self) -> None:
         # Those that go on come first: what has ended since is among the items then.
-        going_on = list(self._source.open.copy().items())
+        going_on = self._source.going_on()
         items = self._source.items
         batch = [items.popleft() for _ in range(min(len(items), _MOST_AT_ONCE))]
         self._pending_items = len(batch)
@@ -305,16 +299,14 @@ class Writer:
         last, live = 0, None
         for item in batch:
             try:
-                plain = None if isinstance(item, tuple) else plain_row(item)
-                if plain is None:
+                if type(item) is tuple and item[0] is not LINE:
+                    if item[1] != last:
+                        last, live = item[1], self._live_in(item[1], touched)
+                    if live is not None:
+                        live.segment.add_plain(item)
+                else:
                     self._take(item, inserts, touched)
                     last = 0
-                    continue
-                trace_id, like, row = plain
-                if trace_id != last:
-                    last, live = trace_id, self._live_in(trace_id, touched)
-                if live is not None:
-                    live.segment.rows_like(like).append(row)
             except Exception:
                 _logger.exception("a record of the history could not be made")
                 tally.add(HISTORY, 1)
@@ -345,20 +337,21 @@ class Writer:
         if isinstance(item, Flush):
             self._flushes.append(item.written)
             return
-        run_id = self._run_id_of(item)
-        live = self._runs.get(run_id)
-        if live is None:
+        if item[0] is LINE:
+            self._take_line(*item[1:], touched=touched)
             return
-        touched[run_id] = live
-        if isinstance(item, TaskEnded):
-            live.segment.add_open(*_below(live, item.began))
-            live.segment.add_outcome(item.began.span_id, item.time, item.attributes)
-            live.count({**item.began.attributes, **item.attributes})
-        elif isinstance(item, Line):
-            span_id = int(item.span_id or "0", 16)
-            live.segment.add_line(item.time, item.level, item.event, item.fields, span_id)
-        elif isinstance(item, RunEnded):
-            live.ended = (item.time, str(item.run.outcome), *(item.error or (None, None)))
+        if isinstance(item, RunEnded):
+            live = self._runs.get(item.run.id)
+            if live is not None:
+                touched[live.run_id] = live
+                live.ended = (item.time, str(item.run.outcome), *(item.error or (None, None)))
+        elif isinstance(item, TaskEnded):
+            live = self._runs.get(item.run_id)
+            if live is not None:
+                touched[live.run_id] = live
+                live.segment.add_open(*_below(live, item.began))
+                live.segment.add_outcome(item.began.span_id, item.time, item.attributes)
+                live.count({**item.began.attributes, **item.attributes})
 
     def _count_one(self, span: Any, touched: dict[str, _LiveRun]) -> None:
         owner = None if span.parent is None else self._roots.get(span.parent.span_id)
@@ -366,32 +359,40 @@ class Writer:
             touched[owner.run_id] = owner
             owner.count(span.attributes)
 
-    def _run_id_of(self, item: Any) -> str:
-        if isinstance(item, RunEnded):
-            return item.run.id
-        run_id: str | None = item.run_id
-        if run_id is None and item.trace_id:
-            run_id = self._source.traces.get(int(item.trace_id, 16))
-        return run_id or ""
+    def _take_line(
+        self,
+        run_id: str | None,
+        trace_id: str,
+        span_id: str,
+        *line: Any,
+        touched: dict[str, _LiveRun],
+    ) -> None:
+        if run_id is None:
+            run_id = self._source.traces.get(int(trace_id or "0", 16), "")
+        live = self._runs.get(run_id)
+        if live is not None:
+            touched[run_id] = live
+            time, level, event, fields = line
+            live.segment.add_line(time, level, event, fields, int(span_id or "0", 16))
 
     def _take_open(
-        self, going_on: list[tuple[Any, tuple[str, Any]]], touched: dict[str, _LiveRun]
+        self, going_on: dict[Any, tuple[str, Any]], touched: dict[str, _LiveRun]
     ) -> None:
         """Write the beginning of what goes on, once."""
         for live in self._runs.values():
             live.open = 0
         known, self._known_open = self._known_open, set()
-        for key, (run_id, span) in going_on:
+        for key, (run_id, span) in going_on.items():
             live_run = self._runs.get(run_id)
-            if live_run is None or (live_run.ended is not None):
-                self._source.open.pop(key, None)
+            if live_run is None or run_id not in self._rows:
                 continue
             live_run.open += key.__class__ is not int
             self._known_open.add(key)
-            if key in known or getattr(span, "end_time", None) is not None:
+            is_told = isinstance(span, OpenSpan)
+            if key in known or not (is_told or span.is_recording()):
                 continue
             touched[run_id] = live_run
-            if isinstance(span, OpenSpan):
+            if is_told:
                 live_run.segment.add_open(*_below(live_run, span))
             else:
                 _add_open(live_run, span)

@@ -38,7 +38,13 @@ if TYPE_CHECKING:
 
 
 class RunWatcher(Protocol):
-    """Is notified of runs, tasks and attempts, with their spans."""
+    """Is notified of runs, tasks and attempts, with their spans.
+
+    Attributes:
+        hears_spans: Whether it is notified of the ends of recording spans by their provider.
+    """
+
+    hears_spans: bool
 
     def run_started(self, run: Run, span: Span) -> None:
         """A run begins."""
@@ -50,10 +56,10 @@ class RunWatcher(Protocol):
         """A task begins."""
 
     def task_ended(self, run: Run, task: Task, span: Span, failure: Failure | None) -> None:
-        """A task has ended; its span will, if it is recording."""
+        """A task has ended; called where its span does not tell of it."""
 
     def task_restored(self, run: Run, task: Task, span: Span) -> None:
-        """A task was restored; its span will end, if it is recording."""
+        """A task was restored; called where its span does not tell of it."""
 
     def attempt_started(
         self, run: Run, span_id: int, parent_id: int, number: int, *, sampled: bool
@@ -113,6 +119,10 @@ class RunSpan:
         self.failures = 0
         self.watcher: RunWatcher | None = None
         self._first: tuple[str, Failure] | None = None
+
+    def is_told_by(self, span: Span) -> bool:
+        """Return whether the watcher is notified of a span's end by the span's provider."""
+        return self.watcher is None or (self.watcher.hears_spans and span.is_recording())
 
     @cached_property
     def handover(self) -> Handover:

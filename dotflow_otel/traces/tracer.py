@@ -174,6 +174,12 @@ class TracerOpenTelemetry(Tracer):
         if run.watcher is not None and task.run is not None:
             run.watcher.task_started(task.run, task, span)
 
+    def open_tasks(self) -> dict[Task, tuple[str, trace.Span]]:
+        """Return the tasks that go on, each with the id of its run and its span."""
+        # The copy is made in one step, while other threads begin and end tasks.
+        states = self._tasks.copy().items()
+        return {task: (task.run.id, state.span) for task, state in states if task.run is not None}
+
     def end_task(self, task: Task) -> None:
         """End the task's span."""
         state = self._tasks.get(task)
@@ -196,8 +202,9 @@ class TracerOpenTelemetry(Tracer):
             state.run.note(task.name, failure)
         status = _STATUSES.get(task.status, names.FAILED)
         last = {names.TASK_STATUS: status, names.TASK_ATTEMPTS: task.attempt}
-        if state.run.watcher is not None and task.run is not None:
-            state.run.watcher.task_ended(task.run, task, state.span, failure)
+        watcher = state.run.watcher
+        if watcher is not None and task.run is not None and not state.run.is_told_by(state.span):
+            watcher.task_ended(task.run, task, state.span, failure)
         if state.span.is_recording():
             state.run.maker.end(state.span, last)
 
@@ -215,7 +222,7 @@ class TracerOpenTelemetry(Tracer):
             names.TASK_ATTEMPTS: 0,
         }
         span = self._begin(task, run, None)
-        if run.watcher is not None and task.run is not None:
+        if run.watcher is not None and task.run is not None and not run.is_told_by(span):
             run.watcher.task_restored(task.run, task, span)
         run.maker.end(span, last)
 

@@ -39,7 +39,8 @@ def add_run(
 ) -> None:
     """Add a run that started as many nanoseconds ago as its number is below 1,000."""
     connection.execute(
-        "INSERT OR IGNORE INTO processes VALUES (1, 'h', 'b', '', 1, 0, '{}', NULL, 0, 0, 0)"
+        "INSERT OR IGNORE INTO processes (key, host, boot, namespace, pid, born, resource, opened, "
+        "beat) VALUES (1, 'h', 'b', '', 1, 0, '{}', 0, 0)"
     )
     connection.execute(
         "INSERT INTO runs (key, id, process, workflow_id, workflow, mode, status, started, tasks, "

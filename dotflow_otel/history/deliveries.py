@@ -10,7 +10,7 @@ from time import time_ns
 from typing import TYPE_CHECKING, Final
 
 from dotflow_otel.forks import call_in_forked_child
-from dotflow_otel.history.store import HistoryUnusable, open_to_write
+from dotflow_otel.history.store import HistoryUnusable, in_use, open_to_write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,10 +71,9 @@ class Deliveries:
         )
         if not ids:
             return None
-        process = self._recorder.start().key
         return self._execute(
             "INSERT INTO sends (process, exporter, sent, spans) VALUES (?, ?, ?, ?)",
-            (process, exporter, time_ns(), ids.tobytes()),
+            (self._recorder.process, exporter, time_ns(), ids.tobytes()),
         )
 
     def sent(self, key: int, *, delivered: bool) -> None:
@@ -86,7 +85,8 @@ class Deliveries:
             with self._lock:
                 if self._connection is None:
                     self._connection = open_to_write(self._recorder.path)
-                return self._connection.execute(statement, arguments).lastrowid
+                with in_use:
+                    return self._connection.execute(statement, arguments).lastrowid
         except (sqlite3.Error, HistoryUnusable, OSError) as error:
             if not self._was_told:
                 self._was_told = True

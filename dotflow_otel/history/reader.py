@@ -11,7 +11,7 @@ from dotflow_otel import conventions as names
 from dotflow_otel.history.liveness import ProcessMark
 from dotflow_otel.history.place import default_path, history_path
 from dotflow_otel.history.segments import LogLine, Outcome, Span, unpacked
-from dotflow_otel.history.store import LOST, RUNNING, open_to_read, unreadable
+from dotflow_otel.history.store import LOST, RUNNING, in_use, open_to_read, unreadable
 
 if TYPE_CHECKING:
     import os
@@ -196,13 +196,10 @@ class History:
             conditions.append((f"r.status IN ('{RUNNING}', ?)", LOST))
         elif status is not None:
             conditions.append(("r.status = ?", status))
-        found: list[RunInfo] = []
-        for run in self._found(conditions):
-            if limit is not None and len(found) >= limit:
-                break
-            if status is None or run.status == status:
-                found.append(run)
-        return found
+        # Of those that may be lost, all are looked at.
+        most = None if status in {RUNNING, LOST} else limit
+        found = [run for run in self._found(conditions, most) if status in {None, run.status}]
+        return found[:limit]
 
     def run(self, reference: str) -> RunInfo:
         """Return one run.
@@ -237,18 +234,22 @@ class History:
         exact = [run for run in found if reference in {run.id, run.trace_id}]
         return exact[:1] or found
 
-    def _found(self, conditions: Sequence[tuple[str, Any]]) -> Iterator[RunInfo]:
+    def _found(
+        self, conditions: Sequence[tuple[str, Any]], most: int | None = None
+    ) -> Iterator[RunInfo]:
         self._gone.clear()
         where = " AND ".join(f"({condition})" for condition, _ in conditions)
-        query = f"{_FROM}{' WHERE ' if where else ''}{where} ORDER BY r.started DESC, r.key"
+        query = f"{_FROM}{' WHERE ' if where else ''}{where} ORDER BY r.started DESC, r.key LIMIT ?"
         arguments: list[Any] = []
         for _, value in conditions:
             arguments += value if isinstance(value, tuple) else (value,)
+        arguments.append(-1 if most is None else most)
         return map(self._info, self._read(query, arguments))
 
     def _read(self, query: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
         try:
-            return self._connection.execute(query, arguments).fetchall()
+            with in_use:
+                return self._connection.execute(query, arguments).fetchall()
         except sqlite3.Error as error:
             raise unreadable(self.path, error) from error
 

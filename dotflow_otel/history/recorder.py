@@ -78,6 +78,7 @@ class Recorder(SpanProcessor):
     Attributes:
         path: The file.
         traces: The run that last began in each trace.
+        process: The key of this process in the history, once that is open.
         hears_spans: Whether the ends of recording spans come from a provider.
         deliveries: Where exporters note what they deliver, if any do.
         tracers: Whose runs are recorded.
@@ -109,6 +110,7 @@ class Recorder(SpanProcessor):
         self._filled = Event()
         self._given_ids: dict[Task, int] = {}
         self._waits = True
+        self.process = 0
         self._thread: Thread | None = None
         self._writer: Writer | None = None
 
@@ -129,6 +131,7 @@ class Recorder(SpanProcessor):
                 self._writer = Writer(self.path, source, lambda: about, self._limits)
                 self._thread = Thread(target=self._writer.work, name="dotflow-history", daemon=True)
                 self._thread.start()
+                self.process = self._writer.key
                 at_exit.add(self)
             return self._writer
 
@@ -153,7 +156,7 @@ class Recorder(SpanProcessor):
         thread.join(seconds)
         if thread.is_alive():
             tally.add(HISTORY, len(self._items))
-        self._begin()
+        self._thread = self._writer = None
         tally.tell()
         return not thread.is_alive()
 

@@ -29,7 +29,13 @@ from dotflow_otel.history.deliveries import read_ids
 from dotflow_otel.history.liveness import ProcessMark
 from dotflow_otel.history.reader import History
 from dotflow_otel.history.segments import PARENT_IS_REMOTE, SAMPLED
-from dotflow_otel.history.store import LOST, HistoryUnusable, open_to_write, transaction
+from dotflow_otel.history.store import (
+    LOST,
+    HistoryUnusable,
+    in_use,
+    open_to_write,
+    transaction,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -146,18 +152,21 @@ class Recovery:
 
     def _claimed(self, connection: sqlite3.Connection) -> Iterator[tuple[int, str, str]]:
         """Claim the processes that are gone, one by one: no other process takes them then."""
-        own = self._recorder.start().key
+        own = self._recorder.process
         query = "SELECT key FROM processes WHERE NOT closed AND key != ? ORDER BY opened"
-        for (key,) in connection.execute(query, (own,)).fetchall():
+        with in_use:
+            rows = connection.execute(query, (own,)).fetchall()
+        for (key,) in rows:
             with transaction(connection):
                 row = _claim(connection, key, own)
             if row is not None:
                 yield row
 
     def _to_send(self, connection: sqlite3.Connection, history: History, key: int) -> list[RunInfo]:
-        query = "SELECT id FROM runs WHERE process = ? AND status = ? AND sampled ORDER BY started"
-        rows = connection.execute(query, (key, LOST)).fetchall()
-        return [history.run(run_id) for (run_id,) in rows]
+        # Also those that an earlier process found to be lost, and could not send.
+        query = "SELECT id FROM runs WHERE process = ? AND status = 'lost' AND sampled"
+        ids = set(_ids(connection, query, key))
+        return [run for run in reversed(history.runs(status=LOST)) if run.id in ids]
 
     def _send(
         self, gone: _Gone, history: History, ended: Sequence[RunInfo], lost: Sequence[RunInfo]
@@ -229,14 +238,18 @@ def _runs_of(
     """Return the sampled runs of a process that had ended, and those that are lost from now on."""
     with transaction(connection):
         query = "SELECT id FROM runs WHERE process = ? AND {} ORDER BY started"
-        ended = connection.execute(
-            query.format("ended IS NOT NULL AND sampled"), (process,)
-        ).fetchall()
-        lost = connection.execute(query.format("status = 'running'"), (process,)).fetchall()
+        ended = _ids(connection, query.format("ended IS NOT NULL AND sampled"), process)
+        lost = _ids(connection, query.format("status = 'running'"), process)
         connection.execute(
             "UPDATE runs SET status = ? WHERE process = ? AND status = 'running'", (LOST, process)
         )
-    return tuple([history.run(run_id) for (run_id,) in rows] for rows in (ended, lost))  # type: ignore[return-value]
+    known = {run.id: run for run in history.runs()}
+    return [known[run_id] for run_id in ended], [known[run_id] for run_id in lost]
+
+
+def _ids(connection: sqlite3.Connection, query: str, process: int) -> list[str]:
+    with in_use:
+        return [run_id for (run_id,) in connection.execute(query, (process,)).fetchall()]
 
 
 def _settle(connection: sqlite3.Connection, key: int, *, done: bool) -> None:
@@ -245,7 +258,8 @@ def _settle(connection: sqlite3.Connection, key: int, *, done: bool) -> None:
         if done
         else "UPDATE processes SET recovery = NULL WHERE key = ?"
     )
-    connection.execute(statement, (key,))
+    with in_use:
+        connection.execute(statement, (key,))
 
 
 class _Gone:
@@ -257,6 +271,7 @@ class _Gone:
         self.exporters = exporters
         self._connection = connection
         self._resource = resource
+        self._known: dict[str | None, tuple[set[int], set[int]]] = {}
 
     def missing(
         self, run: RunInfo, spans: Sequence[Span], exporter: str | None
@@ -268,7 +283,7 @@ class _Gone:
             spans: All its spans.
             exporter: By which exporter; None: by one that did not note it.
         """
-        sent, in_doubt = self._noted(run, exporter)
+        sent, in_doubt = self._noted(exporter)
         for span in spans:
             is_root = span.span_id == run.span_id
             if not span.flags & SAMPLED or span.span_id in sent:
@@ -280,16 +295,22 @@ class _Gone:
             is_doubtful = span.span_id in in_doubt or not self.exporters
             yield self._readable(run, span, is_doubtful=is_doubtful)
 
-    def _noted(self, run: RunInfo, exporter: str | None) -> tuple[set[int], set[int]]:
-        sent: set[int] = set()
-        in_doubt: set[int] = set()
-        query = "SELECT delivered, spans FROM sends WHERE exporter = ? AND sent >= ?"
-        for delivered, noted in self._connection.execute(query, (exporter, run.started)):
-            if delivered is None:
-                in_doubt.update(read_ids(noted))
-            elif delivered:
-                sent.update(read_ids(noted))
-        return sent, in_doubt
+    def _noted(self, exporter: str | None) -> tuple[set[int], set[int]]:
+        """Return the spans that an exporter delivered, and those of which nobody knows."""
+        found = self._known.get(exporter)
+        if found is None:
+            sent: set[int] = set()
+            in_doubt: set[int] = set()
+            query = "SELECT delivered, spans FROM sends WHERE exporter = ?"
+            with in_use:
+                rows = self._connection.execute(query, (exporter,)).fetchall()
+            for delivered, noted in rows:
+                if delivered is None:
+                    in_doubt.update(read_ids(noted))
+                elif delivered:
+                    sent.update(read_ids(noted))
+            found = self._known[exporter] = sent, in_doubt
+        return found
 
     def _readable(self, run: RunInfo, span: Span, *, is_doubtful: bool) -> ReadableSpan:
         attributes = dict(span.attributes)

@@ -12,6 +12,7 @@ from time import sleep, time_ns
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dotflow.core.exception import DotflowError
+from dotflow.core.locks import fork_safe_lock
 from dotflow_otel.history.place import FOLDER
 
 if TYPE_CHECKING:
@@ -88,6 +89,24 @@ _MIGRATIONS: Final = (
 )
 VERSION: Final = len(_MIGRATIONS)
 
+# Held while SQLite is at work. It has locks of its own, which a child that is forked in that moment
+# would find taken for ever: so a fork waits for this one, for a moment.
+in_use: Final = fork_safe_lock()
+_FORK_WAITS: Final = 0.5
+_waited: Final[list[bool]] = []
+
+
+def _before_fork() -> None:
+    _waited.append(in_use.acquire(timeout=_FORK_WAITS))
+
+
+def _after_fork() -> None:
+    if _waited.pop():
+        in_use.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_waited.clear)
+
 RUNNING: Final = "running"
 LOST: Final = "lost"
 
@@ -124,13 +143,14 @@ def open_to_write(path: Path) -> sqlite3.Connection:
         OSError: Its folder cannot be made.
     """
     _make_folder(path)
-    try:
+    with in_use:
+        try:
+            return _opened(path)
+        except sqlite3.DatabaseError as error:
+            if not is_damaged(error):
+                raise
+        set_aside(path)
         return _opened(path)
-    except sqlite3.DatabaseError as error:
-        if not is_damaged(error):
-            raise
-    set_aside(path)
-    return _opened(path)
 
 
 def _make_folder(path: Path) -> None:
@@ -217,8 +237,9 @@ def open_to_read(path: Path) -> sqlite3.Connection:
             path, "is not there: record one with observe(history=True), or name where it is."
         )
     try:
-        connection = _opened_to_read(path)
-        version = _checked_version(connection, path)
+        with in_use:
+            connection = _opened_to_read(path)
+            version = _checked_version(connection, path)
     except sqlite3.Error as error:
         raise unreadable(path, error) from error
     if version == 0:
@@ -278,17 +299,25 @@ class transaction:  # noqa: N801 - used as a statement
         self._connection = connection
 
     def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
+        in_use.acquire()
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except BaseException:
+            in_use.release()
+            raise
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        if kind is None:
-            try:
+        try:
+            if kind is None:
                 self._connection.execute("COMMIT")
-            except sqlite3.Error:
-                self._roll_back()
-                raise
-        else:
+        except sqlite3.Error:
             self._roll_back()
+            raise
+        else:
+            if kind is not None:
+                self._roll_back()
+        finally:
+            in_use.release()
 
     def _roll_back(self) -> None:
         with suppress(sqlite3.Error):
@@ -300,6 +329,11 @@ def shrink(connection: sqlite3.Connection, limits: Limits) -> int:
 
     Only runs that have ended are deleted, the oldest first.
     """
+    with in_use:
+        return _shrunk(connection, limits)
+
+
+def _shrunk(connection: sqlite3.Connection, limits: Limits) -> int:
     deleted = 0
     for keys in _surplus(connection, limits):
         with transaction(connection):

@@ -19,6 +19,7 @@ from dotflow_otel.history.segments import PARENT_IS_REMOTE, SAMPLED, SegmentBuil
 from dotflow_otel.history.store import (
     HistoryUnusable,
     Limits,
+    in_use,
     is_damaged,
     open_to_write,
     set_aside,
@@ -270,9 +271,7 @@ class Writer:
 
     def _write(self) -> None:
         if self.refused:
-            tally.add(HISTORY, len(self._source.items))
-            self._source.items.clear()
-            self._rows.clear()
+            self._drop_all()
             return
         is_due = bool(self._rows) and monotonic() >= self._beat_at + BEAT
         if not self._pending:
@@ -538,10 +537,21 @@ class Writer:
         self._pending = []
         self._pending_items = 0
 
+    def _drop_all(self) -> None:
+        items = self._source.items
+        while items:
+            item = items.popleft()
+            if isinstance(item, (RunBegan, Flush)):
+                item.written.set()
+            if not isinstance(item, Flush):
+                tally.add(HISTORY, 1)
+        self._rows.clear()
+        self._source.traces.clear()
+
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(sqlite3.Error):
+            with in_use, suppress(sqlite3.Error):
                 connection.close()
 
     def _close(self) -> None:
@@ -550,11 +560,10 @@ class Writer:
             if self._pending:
                 # The last try has failed.
                 self._drop_pending()
-                tally.add(HISTORY, len(self._source.items))
-                self._source.items.clear()
+                self._drop_all()
         if self._connection is not None:
             # Runs that go on, in a thread that the exit does not wait for, are lost with it.
-            with suppress(sqlite3.Error):
+            with in_use, suppress(sqlite3.Error):
                 self._connection.execute(_CLOSE, (time_ns(), not self._rows, self.key))
         self._disconnect()
 

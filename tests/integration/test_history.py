@@ -426,25 +426,26 @@ def test_many_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child(recorded: RecordedRuns) -> None:
-    """A forked child records its runs as a process of its own, and its parent goes on."""
-    recorded.run(fine, name="parent")
-    child = os.fork()
-    if not child:
-        ended = 1
-        try:
-            recorded.run(fine, name="child")
-            ended = 0 if recorded.recorder.close(20) else 1
-        finally:
-            os._exit(ended)
-    assert os.waitpid(child, 0)[1] == 0
-    recorded.run(fine, name="parent")
-    found = [(run.workflow, run.pid, run.status) for run in recorded.history().runs()]
-    assert found == [
-        ("parent", os.getpid(), "completed"),
-        ("child", child, "completed"),
-        ("parent", os.getpid(), "completed"),
-    ]
+def test_forked_children(recorded: RecordedRuns) -> None:
+    """Forked children record as processes of their own, also where the fork meets the writer."""
+    children = []
+    for number in range(8):
+        recorded.run(fine, name=f"parent {number}")
+        child = os.fork()
+        if not child:
+            ended = 1
+            try:
+                recorded.run(fine, name=f"child {number}")
+                ended = 0 if recorded.recorder.close(20) else 1
+            finally:
+                os._exit(ended)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 8
+    found = {(run.workflow, run.pid, run.status) for run in recorded.history().runs()}
+    here = os.getpid()
+    assert found == {(f"parent {number}", here, "completed") for number in range(8)} | {
+        (f"child {number}", child, "completed") for number, child in enumerate(children)
+    }
 
 
 def test_closing(recorded: RecordedRuns) -> None:

@@ -181,6 +181,8 @@ class Recorder(SpanProcessor):
     # --- what happens -----------------------------------------------------------------
 
     def _put(self, item: Any, *, matters: bool = False) -> None:
+        if self._writer is None:
+            return  # closed
         if len(self._items) < self._room or (matters and len(self._items) < self._room + _RESERVE):
             self._items.append(item)
         else:
@@ -206,8 +208,7 @@ class Recorder(SpanProcessor):
 
     def run_finished(self, run: Run, error: tuple[str, str] | None) -> None:
         """Record that a run has ended, and why it failed: the type and the text."""
-        if self._writer is not None:
-            self._put(RunEnded(run, time_ns(), error), matters=True)
+        self._put(RunEnded(run, time_ns(), error), matters=True)
 
     def task_started(self, run: Run, task: Task, span: Span) -> None:
         """Note that a task begins: it is recorded if it takes a while.
@@ -304,8 +305,7 @@ class Recorder(SpanProcessor):
             ids: Those of the span that it belongs to.
         """
         trace_id, span_id = ("", "") if ids is None else (ids.trace_id, ids.span_id)
-        if self._writer is not None:
-            self._put((LINE, run_id, trace_id, span_id, time_ns(), level, event, fields))
+        self._put((LINE, run_id, trace_id, span_id, time_ns(), level, event, fields))
 
     def record_logged(self, record: logging.LogRecord) -> None:
         """Record what a step logs with the standard library."""

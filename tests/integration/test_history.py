@@ -395,6 +395,38 @@ def test_place(tmp_path: Path, observe: str, variable: str | None, place: str | 
         assert (tmp_path / ".dotflow" / ".gitignore").read_text(encoding="utf-8") == "*\n"
 
 
+WARNS = """
+import logging
+from dotflow import DotFlow, action
+from dotflow_otel import observe
+@action
+def step():
+    logging.getLogger("shop").warning("shown")
+config = observe(history="history.db", logs=True)
+flow = DotFlow(config=config, name="etl")
+flow.task.add(step)
+flow.start()
+"""
+
+
+def test_a_warning_is_shown_once(tmp_path: Path) -> None:
+    """A program that has configured no logging sees its warnings as it would without us: once."""
+    variables = {"OTEL_TRACES_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "console"}
+    done = subprocess.run(
+        [sys.executable, "-c", WARNS],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stderr.splitlines().count("shown") == 1
+    with History(tmp_path / "history.db") as history:
+        logged = [line.event for line in history.logs(history.run("latest"))]
+    assert logged.count("shown") == 1
+
+
 def test_many_processes(tmp_path: Path) -> None:
     """Processes write to one file at the same time; workers do not."""
     modes = MODES * 3

@@ -211,14 +211,12 @@ class Recorder(SpanProcessor):
         self._put(RunEnded(run, time_ns(), error), matters=True)
 
     def task_started(self, run: Run, task: Task, span: Span) -> None:
-        """Note that a task begins: it is recorded if it takes a while.
+        """Note that a task begins whose span does not tell of it: it is recorded if it goes on.
 
-        That of a span that is recorded the tracer knows.
+        Of others the tracer knows what goes on.
         """
-        if not (self.hears_spans and span.is_recording()):
-            self._open[task] = run.id, self._begun(task, span, {})
-        if not self._filled.is_set():
-            self._filled.set()
+        self._open[task] = run.id, self._begun(task, span, {})
+        self._filled.set()
 
     def _begun(self, task: Task, span: Span, more: dict[str, Any]) -> OpenSpan:
         span_id = span.get_span_context().span_id
@@ -285,7 +283,12 @@ class Recorder(SpanProcessor):
             return
         # Not the span, which is many objects that the garbage collector would look at again and
         # again.
-        self._put(plain_row(span) or span)
+        if len(self._items) >= self._room or self._writer is None:
+            self._put(span)  # which counts it
+            return
+        self._items.append(plain_row(span) or span)
+        if not self._filled.is_set():
+            self._filled.set()
 
     def event_logged(
         self,

@@ -402,6 +402,8 @@ class Writer:
             run.id, key, item.trace_id, item.span_id
         )
         self._written.append(item.written)
+        # Its first task begins after this, which nobody notifies of.
+        self._source.filled.set()
         row = (
             key,
             run.id,

@@ -16,7 +16,7 @@ from dotflow_otel.relay.travel import let_tracers_travel
 from dotflow_otel.span_ids import SpanIds
 from dotflow_otel.spans.code import step_attributes
 from dotflow_otel.spans.failures import description_of, mark_failed
-from dotflow_otel.spans.maker import maker_of
+from dotflow_otel.spans.maker import SpanMaker, maker_of
 from dotflow_otel.spans.method_scope import MethodScope
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class RunWatcher(Protocol):
         """A run has ended; why it failed: the type and the text."""
 
     def task_started(self, run: Run, task: Task, span: Span) -> None:
-        """A task begins."""
+        """A task begins; called where its span does not tell of it."""
 
     def task_ended(self, run: Run, task: Task, span: Span, failure: Failure | None) -> None:
         """A task has ended; called where its span does not tell of it."""
@@ -118,11 +118,20 @@ class RunSpan:
         self.ids = ids
         self.failures = 0
         self.watcher: RunWatcher | None = None
+        self._is_heard = True
         self._first: tuple[str, Failure] | None = None
 
-    def is_told_by(self, span: Span) -> bool:
-        """Return whether the watcher is notified of a span's end by the span's provider."""
-        return self.watcher is None or (self.watcher.hears_spans and span.is_recording())
+    def watch(self, watcher: RunWatcher) -> None:
+        """Have a watcher notified of what happens below the span."""
+        self.watcher = watcher
+        # Below a span that others are made like, all are recorded.
+        self._is_heard = watcher.hears_spans and type(self.maker) is not SpanMaker
+
+    def watcher_of(self, task: Task, span: Span) -> RunWatcher | None:
+        """Return who is to be notified of a task, where its span does not tell of it."""
+        if self._is_heard or self.watcher is None or task.run is None:
+            return None
+        return None if self.watcher.hears_spans and span.is_recording() else self.watcher
 
     @cached_property
     def handover(self) -> Handover:

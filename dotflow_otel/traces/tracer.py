@@ -120,8 +120,8 @@ class TracerOpenTelemetry(Tracer):
         state = RunSpan(tracer, span, set_span_in_context(span, parent), shared, ids)
         self._runs[run.id] = state
         if self._watcher is not None:
-            state.watcher = self._watcher
-            state.watcher.run_started(run, span)
+            state.watch(self._watcher)
+            self._watcher.run_started(run, span)
 
     def run_finished(self, run: Run) -> None:
         """End the workflow's span."""
@@ -171,8 +171,9 @@ class TracerOpenTelemetry(Tracer):
         ids = run.ids_of(span)
         if ids is not None:
             span_ids.put_task(task, ids)
-        if run.watcher is not None and task.run is not None:
-            run.watcher.task_started(task.run, task, span)
+        watcher = run.watcher_of(task, span)
+        if watcher is not None and task.run is not None:
+            watcher.task_started(task.run, task, span)
 
     def open_tasks(self) -> dict[Task, tuple[str, trace.Span]]:
         """Return the tasks that go on, each with the id of its run and its span."""
@@ -202,8 +203,8 @@ class TracerOpenTelemetry(Tracer):
             state.run.note(task.name, failure)
         status = _STATUSES.get(task.status, names.FAILED)
         last = {names.TASK_STATUS: status, names.TASK_ATTEMPTS: task.attempt}
-        watcher = state.run.watcher
-        if watcher is not None and task.run is not None and not state.run.is_told_by(state.span):
+        watcher = state.run.watcher_of(task, state.span)
+        if watcher is not None and task.run is not None:
             watcher.task_ended(task.run, task, state.span, failure)
         if state.span.is_recording():
             state.run.maker.end(state.span, last)
@@ -222,8 +223,9 @@ class TracerOpenTelemetry(Tracer):
             names.TASK_ATTEMPTS: 0,
         }
         span = self._begin(task, run, None)
-        if run.watcher is not None and task.run is not None and not run.is_told_by(span):
-            run.watcher.task_restored(task.run, task, span)
+        watcher = run.watcher_of(task, span)
+        if watcher is not None and task.run is not None:
+            watcher.task_restored(task.run, task, span)
         run.maker.end(span, last)
 
     def _run_of(self, task: Task) -> RunSpan:

@@ -40,7 +40,7 @@ class Deliveries:
         self._recorder = recorder
         # The traces of lost runs whose spans this process sends.
         self.recovering: set[int] = set()
-        self._was_told = False
+        self._was_warned = False
         self._connection: sqlite3.Connection | None = None
         self._lock = Lock()
         call_in_forked_child(self._begin_in_child)
@@ -88,8 +88,8 @@ class Deliveries:
                 with in_use:
                     return self._connection.execute(statement, arguments).lastrowid
         except (sqlite3.Error, HistoryUnusable, OSError) as error:
-            if not self._was_told:
-                self._was_told = True
+            if not self._was_warned:
+                self._was_warned = True
                 _logger.warning(
                     "What was delivered cannot be noted in the history %r: %s",
                     str(self._recorder.path),

@@ -18,7 +18,7 @@ _ON: Final = frozenset({"1", "true", "yes", "on"})
 
 
 def default_path() -> Path:
-    """Return where the history is unless told otherwise: below the working directory."""
+    """Return where the history is unless set otherwise: below the working directory."""
     return Path.cwd() / FOLDER / _NAME
 
 

@@ -254,8 +254,8 @@ class History:
             raise unreadable(self.path, error) from error
 
     def _info(self, row: tuple[Any, ...]) -> RunInfo:
-        *told, boot, namespace, born = row
-        run = RunInfo(*told)
+        *fields, boot, namespace, born = row
+        run = RunInfo(*fields)
         status = run.status
         if status == RUNNING and self._is_gone(
             ProcessMark(run.host, boot, namespace, run.pid, born), run.beat
@@ -263,7 +263,7 @@ class History:
             status = LOST
         return run._replace(
             status=status,
-            trace_id=told[15].hex(),
+            trace_id=fields[15].hex(),
             span_id=run.span_id & 0xFFFFFFFFFFFFFFFF,
             is_sampled=bool(run.is_sampled),
         )
@@ -360,11 +360,11 @@ class _Merged:
         began = self._spans.get(outcome.span_id)
         if began is None:
             return
-        told = {**began.attributes, **outcome.attributes}
-        message = told.pop(names.EXCEPTION_MESSAGE, None)
-        status = (_ERROR, message) if names.ERROR_TYPE in told else (0, None)
+        attributes = {**began.attributes, **outcome.attributes}
+        message = attributes.pop(names.EXCEPTION_MESSAGE, None)
+        status = (_ERROR, message) if names.ERROR_TYPE in attributes else (0, None)
         self._spans[outcome.span_id] = began._replace(
-            ended=outcome.ended, attributes=told, status=status
+            ended=outcome.ended, attributes=attributes, status=status
         )
 
     def spans(self, others: set[int]) -> list[Span]:
@@ -387,20 +387,20 @@ class _Merged:
         run = self._run
         root = self._spans.get(run.span_id)
         if root is None:
-            told = {
+            attributes = {
                 names.WORKFLOW_ID: run.workflow_id,
                 names.WORKFLOW_NAME: run.workflow,
                 names.WORKFLOW_MODE: run.mode,
                 names.WORKFLOW_TASK_COUNT: run.tasks,
             }
             name = names.WORKFLOW_SPAN.format(run.workflow)
-            root = Span(name, run.span_id, 0, run.started, None, int(run.is_sampled), told)
+            root = Span(name, run.span_id, 0, run.started, None, int(run.is_sampled), attributes)
         if root.ended is None and run.ended is not None:
-            told = {**root.attributes, names.WORKFLOW_STATUS: run.status}
+            attributes = {**root.attributes, names.WORKFLOW_STATUS: run.status}
             status = (_ERROR, run.error) if run.status == names.FAILED else (0, None)
             if run.error_type is not None:
-                told[names.ERROR_TYPE] = run.error_type
-            root = root._replace(ended=run.ended, attributes=told, status=status)
+                attributes[names.ERROR_TYPE] = run.error_type
+            root = root._replace(ended=run.ended, attributes=attributes, status=status)
         self._spans[root.span_id] = root
         return root
 

@@ -1,4 +1,4 @@
-"""What is told of runs, spans and log lines, on its way to the history."""
+"""The way of what happens in runs to the history: handed over, never waited for."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Recorder(SpanProcessor):
         path: The file.
         traces: The run that last began in each trace.
         process: The key of this process in the history, once that is open.
-        hears_spans: Whether the ends of recording spans come from a provider.
+        receives_spans: Whether the ends of recording spans come from a provider.
         deliveries: Where exporters note what they deliver, if any do.
         tracers: Whose runs are recorded.
     """
@@ -97,7 +97,7 @@ class Recorder(SpanProcessor):
         self._limits = limits
         self._room = _ROOM
         self._lock = fork_safe_lock()
-        self.hears_spans = False
+        self.receives_spans = False
         self.deliveries: Deliveries | None = None
         self.tracers: WeakSet[TracerOpenTelemetry] = WeakSet()
         self._begin()
@@ -197,7 +197,7 @@ class Recorder(SpanProcessor):
         trace_id = context.trace_id or getrandbits(128)
         self.traces[trace_id] = run.id
         written = Event()
-        recorded = span if self.hears_spans and span.is_recording() else None
+        recorded = span if self.receives_spans and span.is_recording() else None
         ids = trace_id, context.span_id or getrandbits(64), context.trace_flags.sampled
         self._put(RunBegan(run, *ids, recorded, written), matters=True)
         self._source.urgent.set()
@@ -211,7 +211,7 @@ class Recorder(SpanProcessor):
         self._put(RunEnded(run, time_ns(), error), matters=True)
 
     def task_started(self, run: Run, task: Task, span: Span) -> None:
-        """Note that a task begins whose span does not tell of it: it is recorded if it goes on.
+        """Note that a task begins whose span does not cover it: it is recorded if it goes on.
 
         Of others the tracer knows what goes on.
         """
@@ -222,7 +222,7 @@ class Recorder(SpanProcessor):
         span_id = span.get_span_context().span_id
         if not span_id:
             span_id = self._given_ids[task] = getrandbits(64)
-        told = {
+        attributes = {
             names.TASK_ID: task.task_id,
             names.TASK_NAME: printable(task.name),
             names.TASK_GROUP: printable(task.group_name),
@@ -230,33 +230,35 @@ class Recorder(SpanProcessor):
             **more,
         }
         started = time_ns() if task.ready_at is None else int(task.ready_at * 1e9)
-        return OpenSpan(names.TASK_SPAN.format(told[names.TASK_NAME]), span_id, 0, started, 0, told)
+        return OpenSpan(
+            names.TASK_SPAN.format(attributes[names.TASK_NAME]), span_id, 0, started, 0, attributes
+        )
 
     def task_ended(self, run: Run, task: Task, span: Span, failure: Failure | None) -> None:
-        """Record that a task has ended, whose span does not tell of it."""
+        """Record that a task has ended, whose span does not cover it."""
         _, began = self._open.pop(task, (None, None))
-        told: dict[str, Any] = {
+        attributes: dict[str, Any] = {
             names.TASK_STATUS: names.COMPLETED if failure is None else names.FAILED,
             names.TASK_ATTEMPTS: task.attempt,
         }
         if failure is not None:
-            told[names.ERROR_TYPE] = failure.error_type
-            told[names.EXCEPTION_MESSAGE] = printable(failure.message)
+            attributes[names.ERROR_TYPE] = failure.error_type
+            attributes[names.EXCEPTION_MESSAGE] = printable(failure.message)
         if began is None:
             began = self._begun(task, span, {})
         self._given_ids.pop(task, None)
-        self._put(TaskEnded(run.id, began, time_ns(), told))
+        self._put(TaskEnded(run.id, began, time_ns(), attributes))
 
     def task_restored(self, run: Run, task: Task, span: Span) -> None:
-        """Record that a task was restored, whose span does not tell of it."""
+        """Record that a task was restored, whose span does not cover it."""
         began = self._begun(task, span, {names.TASK_RESTORED: True})
         self._given_ids.pop(task, None)
-        told = {names.TASK_STATUS: names.COMPLETED, names.TASK_ATTEMPTS: 0}
-        self._put(TaskEnded(run.id, began, began.started, told))
+        attributes = {names.TASK_STATUS: names.COMPLETED, names.TASK_ATTEMPTS: 0}
+        self._put(TaskEnded(run.id, began, began.started, attributes))
 
     def _going_on(self) -> dict[Any, tuple[str, Any]]:
         found: dict[Any, tuple[str, Any]] = {}
-        if self.hears_spans:
+        if self.receives_spans:
             for tracer in list(self.tracers):
                 found.update(tracer.open_tasks())
         found.update(self._open.copy())
@@ -267,8 +269,8 @@ class Recorder(SpanProcessor):
     ) -> None:
         """Note that an attempt begins which has a span of its own."""
         flags = SAMPLED if sampled else 0
-        told = {names.ATTEMPT_NUMBER: number}
-        began = OpenSpan(names.ATTEMPT_SPAN, span_id, parent_id, time_ns(), flags, told)
+        attributes = {names.ATTEMPT_NUMBER: number}
+        began = OpenSpan(names.ATTEMPT_SPAN, span_id, parent_id, time_ns(), flags, attributes)
         self._open[span_id] = run.id, began
         self._filled.set()
 

@@ -113,7 +113,7 @@ def recover(config: Config, path: Path, telemetry: Telemetry | None = None) -> l
     `record` does it by itself, in a thread.
 
     Args:
-        config: Its metrics and log are told of each run that is found to be lost.
+        config: Its metrics and log are notified of each run that is found to be lost.
         path: The history.
         telemetry: What `setup` created.
 
@@ -138,7 +138,7 @@ def _recovery(recorder: Recorder, config: Config, telemetry: Telemetry | None) -
     )
     pipelines = _own_pipelines(provider, telemetry)
     replay = None if pipelines else _replay_to(provider)
-    outlets = Outlets(pipelines, recorder.deliveries, replay, partial(_tell, config))
+    outlets = Outlets(pipelines, recorder.deliveries, replay, partial(_report_lost, config))
     return Recovery(recorder, outlets)
 
 
@@ -155,7 +155,7 @@ def _replay_to(provider: Any) -> Callable[[Sequence[ReadableSpan]], None] | None
     return partial(for_each, processor.on_end)
 
 
-def _tell(config: Config, run: RunInfo, spans: Sequence[Span]) -> None:
+def _report_lost(config: Config, run: RunInfo, spans: Sequence[Span]) -> None:
     if isinstance(config.metrics, LedgerMetrics):
         config.metrics.workflow_lost(run.workflow)
     if isinstance(config.log, LogStructlog):
@@ -196,13 +196,13 @@ def forget(recorder: Recorder) -> None:
 def _listen(recorder: Recorder, provider: Any) -> None:
     add = getattr(provider, "add_span_processor", None)
     if add is None:
-        # Nobody makes spans, or what makes them cannot be listened to: the hooks tell of runs,
+        # Nobody makes spans, or what makes them cannot be listened to: the hooks notify of runs,
         # tasks and attempts.
         return
     if not any(provider is known and recorder is by for known, by in _heard):
         _heard.append((provider, recorder))
         add(recorder)
-    recorder.hears_spans = True
+    recorder.receives_spans = True
 
 
 def _listen_to_logs(recorder: Recorder) -> None:

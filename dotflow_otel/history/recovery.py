@@ -1,4 +1,4 @@
-"""Tells the backend what a process that was killed could not tell of its runs."""
+"""Sends the backend what a process that was killed could not send of its runs."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ class SegmentBuilder:
         attributes: Attributes,
         *more: Any,
     ) -> None:
-        """Add any span that has ended. What else is told is as in `Span`, from `kind` on."""
+        """Add any span that has ended. The rest is as in `Span`, from `kind` on."""
         row = (span_id, parent_id, started, ended - started, flags, *more, *attributes.values())
         self._add(row, _FULL, name, tuple(attributes))
 
@@ -227,7 +227,7 @@ class LogLine(NamedTuple):
         time: Nanoseconds since the epoch.
         level: As in `logging`.
         event: The name of an event, or the message of a record.
-        fields: What else it tells.
+        fields: The rest.
         span_id: That of the span that it belongs to; 0 where there is none.
     """
 
@@ -263,8 +263,8 @@ def _open(name: str, keys: Sequence[str], row: Sequence[Any]) -> Span:
 
 def _plain(name: str, keys: Sequence[str], row: Sequence[Any]) -> Span:
     span_id, parent_id, started, took, flags, *values = row
-    told = _attributes(keys, values)
-    return Span(name, span_id, parent_id, started, started + took, flags, told)
+    attributes = _attributes(keys, values)
+    return Span(name, span_id, parent_id, started, started + took, flags, attributes)
 
 
 def _full(name: str, keys: Sequence[str], row: Sequence[Any]) -> Span:
@@ -293,19 +293,19 @@ def _outcome(_name: str, keys: Sequence[str], row: Sequence[Any]) -> Outcome:
 
 def _attributes(keys: Sequence[str], values: Sequence[Any]) -> Attributes:
     # The SDK takes sequences of values as tuples.
-    told = (tuple(value) if type(value) is list else value for value in values)
-    return dict(zip(keys, told, strict=True))
+    plain = (tuple(value) if type(value) is list else value for value in values)
+    return dict(zip(keys, plain, strict=True))
 
 
 def _line(event: str, _keys: Sequence[str], row: Sequence[Any]) -> LogLine:
     time, level, fields, span_id = row
     if isinstance(fields, str):
         fields = _decode(fields)
-    told = {name: value for name, value in fields.items() if name not in _TOLD_APART}
-    return LogLine(time, level, event, told, span_id)
+    rest = {name: value for name, value in fields.items() if name not in _ELSEWHERE}
+    return LogLine(time, level, event, rest, span_id)
 
 
-_TOLD_APART: Final = frozenset({"timestamp", "level", "event", names.TRACE_ID, names.SPAN_ID})
+_ELSEWHERE: Final = frozenset({"timestamp", "level", "event", names.TRACE_ID, names.SPAN_ID})
 
 _READ: Final[dict[int, Callable[..., Span | Outcome | LogLine]]] = {
     _OPEN: _open,

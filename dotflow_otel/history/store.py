@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _logger: Final = logging.getLogger("dotflow_otel")
 
-# "dotf", by which a file of ours is told from a database of something else.
+# "dotf", by which a file of ours is distinguished from a database of something else.
 _APPLICATION: Final = 0x646F7466
 
 # Seconds that a transaction waits for another process's.
@@ -275,7 +275,7 @@ def unreadable(path: Path, error: sqlite3.Error) -> HistoryUnusable:
 
 
 def is_damaged(error: sqlite3.Error) -> bool:
-    """Return whether an error tells of a file that is no database any more."""
+    """Return whether an error means that a file is no database any more."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 

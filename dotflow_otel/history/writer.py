@@ -97,7 +97,7 @@ class OpenSpan(NamedTuple):
 
 
 class TaskEnded(NamedTuple):
-    """A task has ended whose span does not tell of it."""
+    """A task has ended whose span does not cover it."""
 
     run_id: str
     began: OpenSpan
@@ -107,7 +107,7 @@ class TaskEnded(NamedTuple):
 
 # The first item of a plain tuple that is a log line. Others are spans, as `plain_row` returns them:
 # their first item is their name, and none of ours is called so. After it: the id of the run, or
-# None where the trace tells; the ids of trace and span in hex; time, level, event and fields.
+# None: by the trace; the ids of trace and span in hex; time, level, event and fields.
 LINE: Final = "line"
 
 
@@ -232,13 +232,13 @@ class Writer:
         self._known_open: set[Any] = set()
         self._beat_at = 0.0
         self._since_shrink = _BETWEEN_SHRINKS
-        self._was_told = False
+        self._was_warned = False
         self._is_closing = Event()
         self.refused = False
         self.opened = Event()
 
     def work(self) -> None:
-        """Write until told to close."""
+        """Write until asked to close."""
         while not self._is_closing.is_set():
             self._guarded(self._work_once)
         self._guarded(self._close)
@@ -387,11 +387,11 @@ class Writer:
                 continue
             live_run.open += key.__class__ is not int
             self._known_open.add(key)
-            is_told = isinstance(span, OpenSpan)
-            if key in known or not (is_told or span.is_recording()):
+            is_plain = isinstance(span, OpenSpan)
+            if key in known or not (is_plain or span.is_recording()):
                 continue
             touched[run_id] = live_run
-            if is_told:
+            if is_plain:
                 live_run.segment.add_open(*_below(live_run, span))
             else:
                 _add_open(live_run, span)
@@ -458,8 +458,8 @@ class Writer:
                 owner = self._roots.get(root)
                 if owner is not None:
                     touched[owner.run_id] = owner
-                    told = [[row[index] for row in rows if row[1] == root] for index in where]
-                    owner.count_all(*told, restored=names.TASK_RESTORED in keys)
+                    columns = [[row[index] for row in rows if row[1] == root] for index in where]
+                    owner.count_all(*columns, restored=names.TASK_RESTORED in keys)
 
     def _end(self, run_id: str) -> None:
         self._rows.pop(run_id, None)
@@ -484,7 +484,7 @@ class Writer:
         self._beat_at = monotonic()
         self._pending = []
         self._pending_items = 0
-        self._was_told = False
+        self._was_warned = False
         self._notify(self._written)
         self._notify(self._flushes)
         if self._since_shrink >= _BETWEEN_SHRINKS:
@@ -495,8 +495,8 @@ class Writer:
         if self._connection is None:
             connection = open_to_write(self._path)
             resource, exporters = self._about()
-            told = json.dumps(resource, default=str), json.dumps(list(exporters))
-            row = (self.key, *self._mark, *told, self._opened_at, time_ns())
+            columns = json.dumps(resource, default=str), json.dumps(list(exporters))
+            row = (self.key, *self._mark, *columns, self._opened_at, time_ns())
             try:
                 with transaction(connection):
                     connection.execute(_INSERT_PROCESS, row)
@@ -516,8 +516,8 @@ class Writer:
 
     def _fail(self, error: sqlite3.Error | OSError) -> None:
         self._notify(self._written)
-        if not self._was_told:
-            self._was_told = True
+        if not self._was_warned:
+            self._was_warned = True
             _logger.warning("The history %r cannot be written: %s", str(self._path), error)
         self._disconnect()
         if isinstance(error, sqlite3.Error) and is_damaged(error):
@@ -571,7 +571,7 @@ class Writer:
 
 
 def _below(live: _LiveRun, began: OpenSpan) -> OpenSpan:
-    # The span of a task that is not recorded does not tell its parent.
+    # The span of a task that is not recorded does not know its parent.
     return began if began.parent_id else began._replace(parent_id=live.span_id)
 
 

@@ -41,10 +41,10 @@ class RunWatcher(Protocol):
     """Is notified of runs, tasks and attempts, with their spans.
 
     Attributes:
-        hears_spans: Whether it is notified of the ends of recording spans by their provider.
+        receives_spans: Whether it is notified of the ends of recording spans by their provider.
     """
 
-    hears_spans: bool
+    receives_spans: bool
 
     def run_started(self, run: Run, span: Span) -> None:
         """A run begins."""
@@ -53,13 +53,13 @@ class RunWatcher(Protocol):
         """A run has ended; why it failed: the type and the text."""
 
     def task_started(self, run: Run, task: Task, span: Span) -> None:
-        """A task begins; called where its span does not tell of it."""
+        """A task begins; called where its span does not cover it."""
 
     def task_ended(self, run: Run, task: Task, span: Span, failure: Failure | None) -> None:
-        """A task has ended; called where its span does not tell of it."""
+        """A task has ended; called where its span does not cover it."""
 
     def task_restored(self, run: Run, task: Task, span: Span) -> None:
-        """A task was restored; called where its span does not tell of it."""
+        """A task was restored; called where its span does not cover it."""
 
     def attempt_started(
         self, run: Run, span_id: int, parent_id: int, number: int, *, sampled: bool
@@ -118,20 +118,20 @@ class RunSpan:
         self.ids = ids
         self.failures = 0
         self.watcher: RunWatcher | None = None
-        self._is_heard = True
+        self._is_covered = True
         self._first: tuple[str, Failure] | None = None
 
     def watch(self, watcher: RunWatcher) -> None:
         """Have a watcher notified of what happens below the span."""
         self.watcher = watcher
         # Below a span that others are made like, all are recorded.
-        self._is_heard = watcher.hears_spans and type(self.maker) is not SpanMaker
+        self._is_covered = watcher.receives_spans and type(self.maker) is not SpanMaker
 
     def watcher_of(self, task: Task, span: Span) -> RunWatcher | None:
-        """Return who is to be notified of a task, where its span does not tell of it."""
-        if self._is_heard or self.watcher is None or task.run is None:
+        """Return who is to be notified of a task, where its span does not cover it."""
+        if self._is_covered or self.watcher is None or task.run is None:
             return None
-        return None if self.watcher.hears_spans and span.is_recording() else self.watcher
+        return None if self.watcher.receives_spans and span.is_recording() else self.watcher
 
     @cached_property
     def handover(self) -> Handover:

@@ -38,7 +38,7 @@ def step() -> int:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Give a place for a history."""
+    """Return a place for a history."""
     return tmp_path / "history.db"
 
 
@@ -52,7 +52,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Give the warnings of the history."""
+    """Return the warnings of the history."""
     return [
         record.getMessage()
         for record in caplog.records
@@ -61,7 +61,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def dropped() -> int:
-    """Tell how many records of the history were dropped in this process."""
+    """Return how many records of the history were dropped in this process."""
     return tally.total("history")
 
 

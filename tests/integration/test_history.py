@@ -57,13 +57,13 @@ STEPS = (fine, bad, never)
 
 @pytest.fixture
 def recorded(tmp_path: Path) -> Iterator[RecordedRuns]:
-    """Give runs that are recorded, in a folder that is made for them."""
+    """Return runs that are recorded, in a folder that is made for them."""
     with RecordedRuns(tmp_path / "made" / "history.db") as found:
         yield found
 
 
 def names(spans: list[Span]) -> Any:
-    """Give names as a tree: of a leaf its own, of others also those below it."""
+    """Return names as a tree: of a leaf its own, of others also those below it."""
 
     def below(span: Span) -> Any:
         children = [below(each) for each in spans if each.parent_id == span.span_id]
@@ -155,7 +155,7 @@ def test_what_is_not_sampled(tmp_path: Path, mode: str, provider: str) -> None:
         if provider == "none":
             tracer = TracerOpenTelemetry(tracer_provider=trace.NoOpTracerProvider())
             recorded.config.tracer = tracer
-            recorded.recorder.hears_spans = False
+            recorded.recorder.receives_spans = False
             tracer.watch(recorded.recorder)
         recorded.run(*STEPS[:2], mode=mode)
         run, history = recorded.only()
@@ -346,7 +346,7 @@ main()
 
 
 def run_program(folder: Path, observe: str, *modes: str, **variables: str) -> str:
-    """Run a program in a folder; give what it prints."""
+    """Run a program in a folder; return what it prints."""
     script = folder / "program.py"
     script.write_text(PROGRAM.format(observe=f"config = {observe}"), encoding="utf-8")
     done = subprocess.run(

@@ -62,7 +62,7 @@ main(*sys.argv[1:])
 
 
 def lose(path: Path, mode: str = "sequential", **variables: str) -> RunInfo:
-    """Have a run killed while its last task waits; give the run as it is seen then."""
+    """Have a run killed while its last task waits; return the run as it is seen then."""
     program = [sys.executable, "-c", PROGRAM, str(path), mode, str(path.parent)]
     more = {"PYTHONPATH": str(ROOT), "OTEL_TRACES_EXPORTER": "none", **variables}
     with subprocess.Popen(program, env={**os.environ, **more}, stderr=subprocess.PIPE) as process:
@@ -75,7 +75,7 @@ def lose(path: Path, mode: str = "sequential", **variables: str) -> RunInfo:
 
 
 def is_waiting(path: Path) -> bool:
-    """Tell whether the history has that the last task waits, and how the others ended."""
+    """Return whether the history has that the last task waits, and how the others ended."""
     try:
         history = History(path)
     except HistoryUnusable:
@@ -90,13 +90,13 @@ def is_waiting(path: Path) -> bool:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Give a place for a history."""
+    """Return a place for a history."""
     return tmp_path / "history.db"
 
 
 @pytest.fixture
 def later(path: Path) -> Iterator[RecordedRuns]:
-    """Give a later process with the same history, whose provider is the application's."""
+    """Return a later process with the same history, whose provider is the application's."""
     with RecordedRuns(path, recovers=False) as found:
         yield found
 
@@ -117,7 +117,7 @@ class Sent(SpanExporter):
 
 
 def own_telemetry(recorded: RecordedRuns) -> tuple[Telemetry, Sent]:
-    """Give what `setup` would have created, with an exporter that can be read."""
+    """Return what `setup` would have created, with an exporter that can be read."""
     telemetry, sent = Telemetry(), Sent()
     telemetry.provider = recorded.provider
     telemetry.pipelines = [SpanPipeline(sent)]
@@ -201,7 +201,12 @@ def test_what_tells_of_it(path: Path, later: RecordedRuns) -> None:
     """A lost run is counted, and a log event tells what is known of it."""
     run = lose(path)
     recover(later.config, path)
-    assert later.value("dotflow_workflow_lost_total", workflow="nightly") == 1
+    lost = later.value("dotflow_workflow_lost_total", workflow="nightly")
+    assert lost == 1
+    with History(path) as history:
+        ended = [history.runs(status=status) for status in ("completed", "failed")]
+        # The ledger balances again: what started has completed, failed, or was lost.
+        assert len(history.runs()) == sum(map(len, ended)) + lost
     line = later.line("workflow.lost")
     assert (line["level"], line["workflow"], line["workflow_id"]) == ("error", "nightly", "nightly")
     assert (line["tasks"], line["completed"], line["failed"]) == (3, 1, 1)
@@ -315,3 +320,21 @@ def test_nothing_to_recover(tmp_path: Path, later: RecordedRuns) -> None:
     assert manager.tasks[0].current_context.storage == []
     run, _ = later.only()
     assert run.status == "completed"
+
+
+def test_a_short_program(path: Path) -> None:
+    """A program that ends at once sends what is missing before it goes."""
+    lose(path)
+    done = subprocess.run(
+        [sys.executable, "-c", RECOVERS.replace("assert finish_recovery(30)", ""), path],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OTEL_TRACES_EXPORTER": "console"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.count('"name": "workflow nightly"') == 1
+    assert done.stdout.count('"name": "attempt"') == 4
+    assert "not delivered" not in done.stderr
+    with History(path) as history:
+        assert [run.status for run in history.runs()] == ["lost", "completed"]

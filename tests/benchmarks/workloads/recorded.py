@@ -25,7 +25,7 @@ from dotflow_otel.history.recording import forget, record
 
 
 def main(mode: str, count: int, rounds: int) -> None:
-    """Tell the medians of `rounds`, after one that warms up."""
+    """Print the medians of `rounds`, after one that warms up."""
     # With room for all spans: those that are dropped cost less.
     queue = max(2048, 4 * count)
     providers = null_provider(queue=queue), null_provider(queue=queue)

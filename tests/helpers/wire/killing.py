@@ -88,7 +88,7 @@ def kill_and_recover(wire: Wire, folder: Path, mode: str, seconds: float) -> Kil
 def recover(
     history: Path, variables: dict[str, str]
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Run a program that recovers; give what it counts, and what it logs."""
+    """Run a program that recovers; return what it counts, and what it logs."""
     done = subprocess.run(
         [sys.executable, str(PROGRAMS / "recovers.py"), str(history)],
         env=variables,
@@ -103,14 +103,14 @@ def recover(
 
 
 def doubtful(history: Path) -> set[int]:
-    """Give the ids of spans that were on their way when their process was killed."""
+    """Return the ids of spans that were on their way when their process was killed."""
     with closing(sqlite3.connect(history)) as connection:
         rows = connection.execute("SELECT spans FROM sends WHERE delivered IS NULL").fetchall()
     return {span_id for (noted,) in rows for span_id in read_ids(noted)}
 
 
 def nodes_of(requests: Any) -> list[Node]:
-    """Give all spans of requests."""
+    """Return all spans of requests."""
     from wire.spans import _nodes
 
     return list(_nodes(requests))
@@ -156,5 +156,5 @@ def check_root(run: RunInfo, root: Node) -> None:
 
 
 def is_marked(node: Node) -> bool:
-    """Tell whether a span is marked as one that may have come before."""
+    """Return whether a span is marked as one that may have come before."""
     return node.attributes.get("dotflow.recovered") == boolean(True)

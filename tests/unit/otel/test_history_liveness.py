@@ -35,7 +35,7 @@ def test_a_process_that_ended() -> None:
 
 
 def born(pid: int) -> int:
-    """Tell when a process began, as the system counts."""
+    """Return when a process began, as the system counts."""
     with open(f"/proc/{pid}/stat", encoding="utf-8") as file:  # noqa: PTH123
         return int(file.read().rpartition(")")[2].split()[19])
 

@@ -23,7 +23,7 @@ HIGH = 2**64 - 1  # the ids of spans have 64 bits
 
 
 def plain(number: int, **attributes: Any) -> tuple[Any, ...]:
-    """Give a span as the run hands it over."""
+    """Return a span as the run hands it over."""
     return ("task load", 1, HIGH - number, HIGH, NOW + number, 5, 1, attributes)
 
 

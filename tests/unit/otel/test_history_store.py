@@ -30,7 +30,7 @@ DAY = 86_400 * 10**9
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Give a place without a history."""
+    """Return a place without a history."""
     return tmp_path / "history.db"
 
 
@@ -52,7 +52,7 @@ def add_run(
 
 
 def runs(connection: sqlite3.Connection) -> list[int]:
-    """Give the runs that are there."""
+    """Return the runs that are there."""
     return [key for (key,) in connection.execute("SELECT key FROM runs ORDER BY key")]
 
 

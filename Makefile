@@ -56,7 +56,8 @@ test: check ## Run every gate: style, types, import contracts, tests with covera
 test-oldest: $(OLDEST)/.made ## Test telemetry and Dask on the oldest libraries that pyproject.toml admits
 	$(OLDEST)/bin/python -m pytest tests/unit/otel tests/integration/test_telemetry*.py \
 		tests/contract/test_executor_*.py tests/unit/test_dask_*.py \
-		tests/integration/test_worker_logs.py tests/wire tests/backends/test_scrape.py tests/backends/test_push.py
+		tests/integration/test_worker_logs.py tests/integration/test_history*.py tests/faults/test_history_faults.py \
+		tests/wire tests/backends/test_scrape.py tests/backends/test_push.py
 
 .PHONY: tools
 tools: $(TOOLS)/.made ## Install what some tests need beside Python packages (with npm)

@@ -72,6 +72,7 @@ test-oldest: $(OLDEST)/.made ## Test telemetry and Dask on the oldest libraries 
 	$(OLDEST)/bin/python $(PYTEST) tests/unit/otel tests/integration/test_telemetry*.py \
 		tests/contract/test_executor_*.py tests/unit/test_dask_*.py \
 		tests/integration/test_worker_logs.py tests/contract/test_command_line.py tests/integration/test_command_line.py \
+		tests/integration/test_history*.py tests/faults/test_history_faults.py \
 		tests/wire tests/backends/test_scrape.py tests/backends/test_push.py
 
 .PHONY: tools

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
+    from dotflow_otel.history.reader import History as History
     from dotflow_otel.log_context import TraceContextFilter as TraceContextFilter
     from dotflow_otel.log_context import add_run_context as add_run_context
     from dotflow_otel.logs.log import LogStructlog as LogStructlog
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 _PLACES: Final = {
     "CannotListen": "metrics.errors",
     "Exemplar": "testing",
+    "History": "history.reader",
     "LogEvent": "testing",
     "LogStructlog": "logs.log",
     "MetricsApp": "metrics.app",

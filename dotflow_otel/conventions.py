@@ -47,6 +47,12 @@ EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
 COMPLETED: Final = "completed"
 FAILED: Final = "failed"
 
+# The status of a run whose process was killed, the type of that error, and what marks a span
+# that may have been sent before.
+LOST: Final = "lost"
+RUN_LOST: Final = "run_lost"
+RECOVERED: Final = "dotflow.recovered"
+
 # --- metrics ----------------------------------------------------------------------------
 
 COUNTER: Final = "counter"
@@ -112,6 +118,13 @@ WORKFLOW_COMPLETED: Final = Metric(
 )
 WORKFLOW_FAILED: Final = Metric(
     "dotflow_workflow_failed_total", COUNTER, "Runs that failed.", _MODE, unit="{run}"
+)
+WORKFLOW_LOST: Final = Metric(
+    "dotflow_workflow_lost_total",
+    COUNTER,
+    "Runs whose process was killed, as a later process found in their history.",
+    _WORKFLOW,
+    unit="{run}",
 )
 WORKFLOW_DURATION: Final = Metric(
     "dotflow_workflow_duration_seconds", HISTOGRAM, "How long runs took.", (*_MODE, "status")
@@ -218,6 +231,7 @@ METRICS: Final = (
     WORKFLOW_STARTED,
     WORKFLOW_COMPLETED,
     WORKFLOW_FAILED,
+    WORKFLOW_LOST,
     WORKFLOW_DURATION,
     WORKFLOW_IN_PROGRESS,
     WORKFLOW_LAST_SUCCESS,
@@ -243,7 +257,12 @@ METRICS: Final = (
 
 LOGGER: Final = "dotflow"
 
-WORKFLOW_EVENTS: Final = ("workflow.started", "workflow.completed", "workflow.failed")
+WORKFLOW_EVENTS: Final = (
+    "workflow.started",
+    "workflow.completed",
+    "workflow.failed",
+    "workflow.lost",
+)
 TASK_EVENTS: Final = (
     "task.started",
     "task.completed",

@@ -23,12 +23,14 @@ _logger: Final = logging.getLogger("dotflow_otel")
 TRACES: Final = "traces"
 METRICS: Final = "metrics"
 LOGS: Final = "logs"
+HISTORY: Final = "history"
 
 # What a signal's items are called: one, several.
 _ITEMS: Final = {
     TRACES: ("span", "spans"),
     METRICS: ("data point of metrics", "data points of metrics"),
     LOGS: ("log record", "log records"),
+    HISTORY: ("record of the history", "records of the history"),
 }
 _WHY: Final = "telemetry was dropped"
 

@@ -15,6 +15,7 @@ from dotflow.core.options import Slots
 from dotflow.core.signatures import refuse_unknown, strict_arguments
 from dotflow_otel.bounded import TIMEOUT
 from dotflow_otel.conventions import BUCKETS
+from dotflow_otel.history.place import history_path
 from dotflow_otel.logs.log import LogStructlog
 from dotflow_otel.metrics.checks import check_registry
 from dotflow_otel.metrics.prometheus import MetricsPrometheus
@@ -23,6 +24,7 @@ from dotflow_otel.sdk.setting_up import check_set_up, setup
 from dotflow_otel.traces.tracer import TracerOpenTelemetry
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
     from typing import Unpack
 
@@ -34,7 +36,7 @@ _logger: Final = logging.getLogger("dotflow_otel")
 
 # What `observe` takes, in the order in which they are listed.
 ARGUMENTS: Final = (
-    *("service_name", "registry", "buckets", "level", "timeout", "logs"),
+    *("service_name", "registry", "buckets", "level", "timeout", "logs", "history"),
     *Slots.__annotations__,
 )
 
@@ -48,6 +50,7 @@ def observe(
     level: str | int = "INFO",
     timeout: float = TIMEOUT,
     logs: bool | None = None,
+    history: bool | str | os.PathLike[str] | None = None,
     **providers: Unpack[Slots],
 ) -> Config:
     """Set OpenTelemetry up as `setup` does, and return a configuration that observes runs.
@@ -62,6 +65,9 @@ def observe(
         level: The lowest level that is logged, as in `LogStructlog`.
         timeout: Seconds that the exit may wait for the backend, for all signals together.
         logs: Whether log records are exported, as in `setup`.
+        history: Whether runs are recorded in a local file, or its path. True: in the one that
+            `DOTFLOW_HISTORY` names, else in `.dotflow/history.db` below the working directory;
+            None: only where `DOTFLOW_HISTORY` is set.
         **providers: Further slots of `Config`, such as `storage`; `tracer`, `metrics` and
             `log` take the place of ours.
 
@@ -79,12 +85,19 @@ def observe(
     if registry is not None and "metrics" in providers:
         raise InvalidOption("registry", registry, "the provider given as metrics= has its own")
     level_of(level)
-    setup(service_name, timeout=timeout, logs=logs, buckets=buckets)
+    path = history_path(history)
+    telemetry = setup(service_name, timeout=timeout, logs=logs, buckets=buckets)
     if "metrics" not in providers:
         providers["metrics"] = _metrics(registry, buckets)
     slots: Slots = {"tracer": TracerOpenTelemetry(), "log": LogStructlog(level)}
     slots.update(providers)
-    return Config(**slots)
+    config = Config(**slots)
+    if path is not None:
+        # Here, because most programs do without it and what it needs.
+        from dotflow_otel.history.recording import record  # noqa: PLC0415
+
+        record(config, path, telemetry)
+    return config
 
 
 def _metrics(registry: CollectorRegistry | None, buckets: Sequence[float]) -> Metrics | None:

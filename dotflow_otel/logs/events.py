@@ -17,8 +17,15 @@ if TYPE_CHECKING:
     # Is given the level of an event, its name, its fields and the ids of its span.
     Sink = Callable[[int, str, Mapping[str, Any], SpanIds | None], None]
 
+    # Is given the id of the run, the level, the name, the fields or the line of JSON that has
+    # them, and the ids of the span.
+    Listener = Callable[[str | None, int, str, Mapping[str, Any] | str, SpanIds | None], None]
+
 # What takes the events; as global as the provider of loggers that they go to.
 sinks: Final[list[Sink]] = []
+
+# Who is notified of each event as well, also of one whose line is made at less cost.
+listeners: Final[list[Listener]] = []
 
 _is_line: Final[ContextVar[bool]] = ContextVar("dotflow_event_is_line", default=False)
 
@@ -45,3 +52,15 @@ def export(level: int, event: str, fields: Mapping[str, Any], ids: SpanIds | Non
     """Hand an event over."""
     for sink in sinks:
         sink(level, event, fields, ids)
+
+
+def notify(
+    run_id: str | None,
+    level: int,
+    event: str,
+    fields: Mapping[str, Any] | str,
+    ids: SpanIds | None,
+) -> None:
+    """Notify the listeners of an event."""
+    for listener in listeners:
+        listener(run_id, level, event, fields, ids)

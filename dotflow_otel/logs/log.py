@@ -114,7 +114,7 @@ class LogStructlog(Log):
         """Write `workflow.started`."""
         note = self._runs[run.id] = _RunNote(run)
         if self._level <= INFO:
-            self._emit(INFO, "workflow.started", note.fields(), ids_of_run(run))
+            self._emit_of(run, INFO, "workflow.started", note.fields(), ids_of_run(run))
 
     def run_finished(self, run: Run) -> None:
         """Write `workflow.completed` or `workflow.failed`."""
@@ -130,7 +130,17 @@ class LogStructlog(Log):
         if run.failed and failure:
             fields["error_type"], fields["error"] = failure.error_type, failure.message
         event = "workflow.failed" if run.failed else "workflow.completed"
-        self._emit(level, event, fields, ids_of_run(run))
+        self._emit_of(run, level, event, fields, ids_of_run(run))
+
+    def workflow_lost(self, fields: dict[str, Any], ids: SpanIds | None) -> None:
+        """Write `workflow.lost`, of a run whose process was killed.
+
+        Args:
+            fields: What is known of it.
+            ids: Those of its span.
+        """
+        if self._level <= ERROR:
+            self._emit(ERROR, "workflow.lost", _with_ids(fields, ids), ids)
 
     def task_restored(self, task: Task) -> None:
         """Write `task.restored`."""
@@ -170,8 +180,11 @@ class LogStructlog(Log):
         note = self._note_of(task)
         line_of = _LINES.get(event)
         if line_of is not None and self._writes_json():
-            now = self._output.now()
-            self._output.write_line(line_of(now, note.head, task, ids_of_task(task)))
+            ids = ids_of_task(task)
+            line = line_of(self._output.now(), note.head, task, ids)
+            self._output.write_line(line)
+            if events.listeners:
+                events.notify(task.run and task.run.id, level, event, line, ids)
             return
         fields = _task_fields(task, note.workflow_id)
         if event == "task.started":
@@ -188,7 +201,7 @@ class LogStructlog(Log):
             fields["duration"] = task.duration
             _add_error(fields, task)
             note.failure = note.failure or task.failure
-        self._emit(level, event, fields, ids_of_task(task))
+        self._emit_of(task.run, level, event, fields, ids_of_task(task))
 
     def _note_of(self, task: Task) -> _RunNote:
         # A Manager without a config tells its tasks' providers of no run.
@@ -198,6 +211,18 @@ class LogStructlog(Log):
     def _writes_json(self) -> bool:
         exported_or_theirs = events.sinks or is_configured()
         return not exported_or_theirs and self._output.takes_json()
+
+    def _emit_of(
+        self,
+        run: Run | None,
+        level: int,
+        event: str,
+        fields: dict[str, Any],
+        ids: SpanIds | None,
+    ) -> None:
+        if events.listeners:
+            events.notify(run and run.id, level, event, fields, ids)
+        self._emit(level, event, fields, ids)
 
     def _emit(
         self, level: int, event: str, fields: dict[str, Any], ids: SpanIds | None = None

@@ -79,6 +79,10 @@ class LedgerMetrics(Metrics):
         series.took(status)(run.duration or 0.0, exemplar)
         tally.tell()
 
+    def workflow_lost(self, workflow: str) -> None:
+        """Count a run of another process, which was killed, by the name of its workflow."""
+        self._book.count(names.WORKFLOW_LOST, workflow)
+
     # --- tasks ------------------------------------------------------------------------
 
     def task_started(self, task: Task) -> None:

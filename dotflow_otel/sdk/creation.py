@@ -117,6 +117,7 @@ def _add_pipelines(telemetry: Telemetry, provider: TracerProvider) -> None:
     pipelines = [SpanPipeline(exporter) for exporter in span_exporters()]
     for pipeline in pipelines:
         provider.add_span_processor(pipeline)
+    telemetry.pipelines += pipelines
     telemetry.add(pipelines, [pipeline.account for pipeline in pipelines])
 
 

@@ -11,9 +11,8 @@ from dotflow_otel import conventions as names
 from dotflow_otel.log_context import run_context
 from dotflow_otel.logs import events
 from dotflow_otel.plain import plain
-from dotflow_otel.sdk.exporting import is_exporting
 from dotflow_otel.sdk.log_pipeline import current_span_ids
-from dotflow_otel.sdk.root_handler import add_to_root
+from dotflow_otel.sdk.root_handler import RootHandler, add_to_root
 from dotflow_otel.span_ids import SpanIds
 
 if TYPE_CHECKING:
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from dotflow_otel.sdk.log_pipeline import LogWriter
 
     Attributes = dict[str, str | bool | int | float]
-
-# Their records tell of exports: to export those would never end.
-_EXPORTING: Final = ("opentelemetry", "grpc")
 
 # The types that values of attributes have.
 _ATTRIBUTES: Final = (str, bool, int, float)
@@ -42,7 +38,7 @@ def export_records(writer: LogWriter) -> None:
     events.sinks.append(EventExporter(writer).export)
 
 
-class RecordExporter(logging.Handler):
+class RecordExporter(RootHandler):
     """Exports records of the standard library, with the ids of the step that wrote them.
 
     Args:
@@ -53,17 +49,8 @@ class RecordExporter(logging.Handler):
         super().__init__()
         self._writer = writer
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def handle_record(self, record: logging.LogRecord) -> None:
         """Export a record."""
-        self._show_last_resort(record)
-        if is_exporting() or events.is_line() or record.name.split(".")[0] in _EXPORTING:
-            return
-        try:
-            self._export(record)
-        except Exception:  # noqa: BLE001 - the way of the standard library
-            self.handleError(record)
-
-    def _export(self, record: logging.LogRecord) -> None:
         bound = run_context()
         found = {name: getattr(record, name, None) or bound.get(name) for name in names.BOUND}
         own = _ids_of(found)
@@ -77,18 +64,6 @@ class RecordExporter(logging.Handler):
             time_ns=int(record.created * 1e9),
             ids=current if same else own,
         )
-
-    def _show_last_resort(self, record: logging.LogRecord) -> None:
-        # A program that has configured no logging sees its warnings on stderr as before.
-        shown = logging.lastResort
-        if shown is None or record.levelno < shown.level:
-            return
-        logger: logging.Logger | None = logging.getLogger(record.name)
-        while logger is not None:
-            if any(handler is not self for handler in logger.handlers):
-                return
-            logger = logger.parent
-        shown.handle(record)
 
 
 class EventExporter:

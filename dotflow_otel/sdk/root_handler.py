@@ -5,10 +5,49 @@ from __future__ import annotations
 import logging
 import logging.config
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from dotflow_otel.logs import events
+from dotflow_otel.sdk.exporting import is_exporting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+# Their records tell of exports: to export those would never end.
+_EXPORTING: Final = ("opentelemetry", "grpc")
+
+
+class RootHandler(logging.Handler):
+    """A handler of ours that leaves what other handlers do as it is."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Handle a record."""
+        self._show_last_resort(record)
+        if is_exporting() or events.is_line() or record.name.split(".")[0] in _EXPORTING:
+            return
+        try:
+            self.handle_record(record)
+        except Exception:  # noqa: BLE001 - the way of the standard library
+            self.handleError(record)
+
+    def handle_record(self, record: logging.LogRecord) -> None:
+        """Do with a record what the handler is for."""
+        raise NotImplementedError
+
+    def _show_last_resort(self, record: logging.LogRecord) -> None:
+        # A program that has configured no logging sees its warnings on stderr as before, once.
+        shown = logging.lastResort
+        if shown is None or record.levelno < shown.level:
+            return
+        logger: logging.Logger | None = logging.getLogger(record.name)
+        ours = []
+        while logger is not None:
+            ours += [handler for handler in logger.handlers if isinstance(handler, RootHandler)]
+            if any(not isinstance(handler, RootHandler) for handler in logger.handlers):
+                return
+            logger = logger.parent
+        if ours[:1] == [self]:
+            shown.handle(record)
 
 
 def add_to_root(handler: logging.Handler) -> None:

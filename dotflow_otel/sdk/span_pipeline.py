@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from threading import Lock
-from typing import TYPE_CHECKING
+from threading import Event, Lock
+from typing import TYPE_CHECKING, Final, Protocol
 
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from dotflow_otel.conventions import ATTEMPT_SPAN
 from dotflow_otel.drops import TRACES
+from dotflow_otel.forks import call_in_forked_child
 from dotflow_otel.sdk.account import Account
 from dotflow_otel.sdk.batching import Batching
 from dotflow_otel.sdk.exporting import exporting
@@ -28,16 +29,38 @@ class SpanPipeline(SpanProcessor):
 
     Args:
         exporter: Where the spans go.
+
+    Attributes:
+        name: The name of the exporter.
     """
 
     def __init__(self, exporter: SpanExporter) -> None:
         batching = Batching.of("OTEL_BSP", delay=5000)
         self.account = Account(TRACES, batching.queue)
-        self._batches = BatchSpanProcessor(
-            CountingSpanExporter(exporter, self.account), **batching.arguments()
-        )
+        self.name: Final = type(exporter).__name__
+        self._exporter = CountingSpanExporter(exporter, self.account)
+        self._batches = BatchSpanProcessor(self._exporter, **batching.arguments())
         self._lock = Lock()
         self._ended = False
+        self._is_free = Event()
+        self._is_free.set()
+        call_in_forked_child(self.release)
+
+    def note_in(self, journal: Journal) -> None:
+        """Have what is delivered noted in a journal, from now on."""
+        self._exporter.journal = journal
+
+    def export_now(self, spans: Sequence[ReadableSpan]) -> bool:
+        """Export spans that were not queued; return whether they were delivered."""
+        return self._exporter.export_now(spans) is not SpanExportResult.FAILURE
+
+    def hold_open(self) -> None:
+        """Have the end wait until `release` is called."""
+        self._is_free.clear()
+
+    def release(self) -> None:
+        """Have the end wait no more."""
+        self._is_free.set()
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a span that is sampled."""
@@ -60,7 +83,21 @@ class SpanPipeline(SpanProcessor):
             first, self._ended = not self._ended, True
         if first:
             self.account.close()
+            if not self._is_free.is_set():
+                # What is queued does not wait for what somebody else has to send.
+                self._batches.force_flush()
+                self._is_free.wait()
             self._batches.shutdown()  # type: ignore[no-untyped-call]
+
+
+class Journal(Protocol):
+    """Notes what is sent, and whether it was delivered."""
+
+    def sending(self, exporter: str, spans: Sequence[ReadableSpan]) -> int | None:
+        """Note that an exporter is about to send spans; return what tells them from others."""
+
+    def sent(self, key: int, *, delivered: bool) -> None:
+        """Note whether they were delivered."""
 
 
 class CountingSpanExporter(SpanExporter):
@@ -69,22 +106,38 @@ class CountingSpanExporter(SpanExporter):
     Args:
         exporter: The other one.
         account: Of the processor that gives the spans.
+
+    Attributes:
+        journal: Where it is noted as well, if anywhere.
     """
 
     def __init__(self, exporter: SpanExporter, account: Account) -> None:
         self._exporter = exporter
         self._account = account
+        self.journal: Journal | None = None
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Export spans; they are dropped where that fails or raises."""
         self._account.send(len(spans))
+        delivered = False
+        try:
+            result = self.export_now(spans)
+            delivered = result is not SpanExportResult.FAILURE
+        finally:
+            self._account.answered(len(spans), delivered=delivered)
+        return result
+
+    def export_now(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Export spans that are in no account."""
+        journal, name = self.journal, type(self._exporter).__name__
+        key = None if journal is None else journal.sending(name, spans)
         result = SpanExportResult.FAILURE
         try:
             with exporting():
                 result = self._exporter.export(spans)
         finally:
-            delivered = result is not SpanExportResult.FAILURE
-            self._account.answered(len(spans), delivered=delivered)
+            if journal is not None and key is not None:
+                journal.sent(key, delivered=result is not SpanExportResult.FAILURE)
         return result
 
     def shutdown(self) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
     from dotflow_otel.sdk.account import Account
+    from dotflow_otel.sdk.span_pipeline import SpanPipeline
 
 
 class Part(Protocol):
@@ -42,6 +43,7 @@ class Telemetry:
         provider: The provider of tracers that was created, if any.
         meter_provider: That of meters.
         logger_provider: That of loggers.
+        pipelines: Where the spans of that provider of tracers go.
         resource: Whose telemetry it is, if any provider was created.
         bound: Seconds that the exit may take for the backend.
         is_silent: Whether the provider of tracers was created for its name alone: what the
@@ -52,6 +54,7 @@ class Telemetry:
     def __init__(self, timeout: float = TIMEOUT) -> None:
         check_seconds("timeout", timeout, zero=True)
         self.provider: TracerProvider | None = None
+        self.pipelines: list[SpanPipeline] = []
         self.meter_provider: MeterProvider | None = None
         self.logger_provider: LoggerProvider | None = None
         self.resource: Resource | None = None

@@ -23,6 +23,7 @@ from dotflow_otel.testing.span_reader import SpanReader
 from dotflow_otel.traces.tracer import TracerOpenTelemetry
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
@@ -38,6 +39,7 @@ class _Options(Slots, total=False):
     buckets: Sequence[float]
     timeout: float
     logs: bool | None
+    history: bool | str | os.PathLike[str] | None
 
 
 class RecordedTelemetry(SpanReader, MetricsReader, EventReader):

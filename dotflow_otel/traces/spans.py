@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from opentelemetry.context import attach, detach
 from opentelemetry.trace import Link, SpanKind, StatusCode, get_current_span, set_span_in_context
@@ -16,7 +16,7 @@ from dotflow_otel.relay.travel import let_tracers_travel
 from dotflow_otel.span_ids import SpanIds
 from dotflow_otel.spans.code import step_attributes
 from dotflow_otel.spans.failures import description_of, mark_failed
-from dotflow_otel.spans.maker import maker_of
+from dotflow_otel.spans.maker import SpanMaker, maker_of
 from dotflow_otel.spans.method_scope import MethodScope
 
 if TYPE_CHECKING:
@@ -31,9 +31,44 @@ if TYPE_CHECKING:
     from dotflow.core.action import Action
     from dotflow.core.attempt import Outcome
     from dotflow.core.failure import Failure
+    from dotflow.core.run import Run
     from dotflow.core.task import Task
     from dotflow_otel.relay.handover import Handover
     from dotflow_otel.relay.remote_attempt import RemoteAttempt, RemoteAttempts
+
+
+class RunWatcher(Protocol):
+    """Is notified of runs, tasks and attempts, with their spans.
+
+    Attributes:
+        receives_spans: Whether it is notified of the ends of recording spans by their provider.
+    """
+
+    receives_spans: bool
+
+    def run_started(self, run: Run, span: Span) -> None:
+        """A run begins."""
+
+    def run_finished(self, run: Run, error: tuple[str, str] | None) -> None:
+        """A run has ended; why it failed: the type and the text."""
+
+    def task_started(self, run: Run, task: Task, span: Span) -> None:
+        """A task begins; called where its span does not cover it."""
+
+    def task_ended(self, run: Run, task: Task, span: Span, failure: Failure | None) -> None:
+        """A task has ended; called where its span does not cover it."""
+
+    def task_restored(self, run: Run, task: Task, span: Span) -> None:
+        """A task was restored; called where its span does not cover it."""
+
+    def attempt_started(
+        self, run: Run, span_id: int, parent_id: int, number: int, *, sampled: bool
+    ) -> None:
+        """An attempt begins that has a span of its own."""
+
+    def attempt_ended(self, span_id: int) -> None:
+        """An attempt with a span of its own has ended; the span will."""
+
 
 _propagator = TraceContextTextMapPropagator()
 
@@ -63,6 +98,7 @@ class RunSpan:
     Attributes:
         maker: Makes the spans below at less cost.
         failures: How many tasks failed.
+        watcher: Is notified of what happens below the span, if anybody is.
     """
 
     def __init__(
@@ -81,7 +117,21 @@ class RunSpan:
         self._like: dict[tuple[Action, str, str], Likeness] = {}
         self.ids = ids
         self.failures = 0
+        self.watcher: RunWatcher | None = None
+        self._is_covered = True
         self._first: tuple[str, Failure] | None = None
+
+    def watch(self, watcher: RunWatcher) -> None:
+        """Have a watcher notified of what happens below the span."""
+        self.watcher = watcher
+        # Below a span that others are made like, all are recorded.
+        self._is_covered = watcher.receives_spans and type(self.maker) is not SpanMaker
+
+    def watcher_of(self, task: Task, span: Span) -> RunWatcher | None:
+        """Return who is to be notified of a task, where its span does not cover it."""
+        if self._is_covered or self.watcher is None or task.run is None:
+            return None
+        return None if self.watcher.receives_spans and span.is_recording() else self.watcher
 
     @cached_property
     def handover(self) -> Handover:
@@ -139,16 +189,22 @@ class RunSpan:
         if self._first is None:
             self._first = task_name, failure
 
-    def mark_failed(self) -> None:
-        """Write into the span why the run failed: its first failed task."""
+    def why(self) -> tuple[str, str] | None:
+        """Return why the run failed, its first failed task: the type of the error, and a text."""
         if self._first is None:
-            self.span.set_status(StatusCode.ERROR)
-            return
+            return None
         name, failure = self._first
         more = f" ({self.failures} tasks failed)" if self.failures > 1 else ""
-        self.span.set_attribute(names.ERROR_TYPE, failure.error_type)
-        description = f"task {printable(name)}: {description_of(failure)}{more}"
-        self.span.set_status(StatusCode.ERROR, description)
+        return failure.error_type, f"task {printable(name)}: {description_of(failure)}{more}"
+
+    def mark_failed(self) -> None:
+        """Write into the span why the run failed."""
+        why = self.why()
+        if why is None:
+            self.span.set_status(StatusCode.ERROR)
+            return
+        self.span.set_attribute(names.ERROR_TYPE, why[0])
+        self.span.set_status(StatusCode.ERROR, why[1])
 
 
 class TaskSpan:
@@ -185,7 +241,15 @@ class TaskSpan:
         ids = self.run.ids_of(self._attempt)
         if ids is not None:
             span_ids.put_attempt(self._task, ids)
+        context = self._attempt.get_span_context()
+        self._notify(context.span_id, number, sampled=context.trace_flags.sampled)
         return self._attempt
+
+    def _notify(self, span_id: int, number: int, *, sampled: bool) -> None:
+        watcher, run = self.run.watcher, self._task.run
+        if watcher is not None and run is not None:
+            above = self.span.get_span_context().span_id
+            watcher.attempt_started(run, span_id, above, number, sampled=sampled)
 
     def end_attempt(self, failure: Failure | None) -> None:
         """End the span of the attempt, if there is one."""
@@ -196,6 +260,8 @@ class TaskSpan:
             mark_failed(span, failure)
         self._attempt = None
         span_ids.end_attempt(self._task)
+        if self.run.watcher is not None:
+            self.run.watcher.attempt_ended(span.get_span_context().span_id)
         span.end()
 
     def begin_remote(self, number: int) -> RemoteScope | None:
@@ -204,6 +270,7 @@ class TaskSpan:
         if attempts is None:
             return None
         remote = self._remote = attempts.begin(self.span, self.run.context, number)
+        self._notify(remote.span_id, number, sampled=remote.sampled)
         ids = self.run.ids
         if ids is not None:
             span_id = f"{remote.span_id:016x}"
@@ -218,6 +285,8 @@ class TaskSpan:
         if remote is None:
             return
         span_ids.end_attempt(self._task)
+        if self.run.watcher is not None:
+            self.run.watcher.attempt_ended(remote.span_id)
         run, queued = self.run, self._task.queue_duration
         remote.finish(outcome, failure, recorded, queued, run.handover, run.context)
 

@@ -19,7 +19,7 @@ from dotflow_otel.drops import tally
 from dotflow_otel.each import for_each
 from dotflow_otel.parent import parent_context
 from dotflow_otel.plain import printable
-from dotflow_otel.spans.failures import mark_failed
+from dotflow_otel.spans.failures import description_of, mark_failed
 from dotflow_otel.told import ToldRuns
 from dotflow_otel.traces.spans import AttemptScope, RunSpan, TaskSpan, link_to, traceparent
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dotflow.core.attempt import Outcome
     from dotflow.core.run import Run
     from dotflow.core.task import Task
+    from dotflow_otel.traces.spans import RunWatcher
 
 _STATUSES: Final = {TypeStatus.COMPLETED: names.COMPLETED, TypeStatus.FAILED: names.FAILED}
 
@@ -75,9 +76,19 @@ class TracerOpenTelemetry(Tracer):
         self._runs: dict[str, RunSpan] = {}
         self._tasks: dict[Task, TaskSpan] = {}
         self._told = ToldRuns()
+        self._watcher: RunWatcher | None = None
+
+    @property
+    def provider(self) -> trace.TracerProvider:
+        """What makes the spans of a run that starts now."""
+        return self._provider or trace.get_tracer_provider()
+
+    def watch(self, watcher: RunWatcher) -> None:
+        """Have what happens in runs that start from now on told to a watcher as well."""
+        self._watcher = watcher
 
     def _tracer(self) -> trace.Tracer:
-        provider = self._provider or trace.get_tracer_provider()
+        provider = self.provider
         if self._maker is None or provider is not self._made_by:
             from dotflow import __version__  # noqa: PLC0415 - the package imports its providers
 
@@ -114,7 +125,11 @@ class TracerOpenTelemetry(Tracer):
         ids = span_ids.SpanIds.of(span.get_span_context())
         if ids is not None:
             span_ids.put_run(run.id, ids)
-        self._runs[run.id] = RunSpan(tracer, span, set_span_in_context(span, parent), shared, ids)
+        state = RunSpan(tracer, span, set_span_in_context(span, parent), shared, ids)
+        self._runs[run.id] = state
+        if self._watcher is not None:
+            state.watch(self._watcher)
+            self._watcher.run_started(run, span)
 
     def run_finished(self, run: Run) -> None:
         """End the workflow's span."""
@@ -139,6 +154,8 @@ class TracerOpenTelemetry(Tracer):
         finally:
             self._runs.pop(run.id, None)
             span_ids.end_run(run.id)
+            if state.watcher is not None:
+                state.watcher.run_finished(run, _why(state, run))
 
     def _end_left_over(self, run: RunSpan) -> None:
         # An interruption can come between a task's span and the task's own beginning, or
@@ -164,6 +181,15 @@ class TracerOpenTelemetry(Tracer):
         ids = run.ids_of(span)
         if ids is not None:
             span_ids.put_task(task, ids)
+        watcher = run.watcher_of(task, span)
+        if watcher is not None and task.run is not None:
+            watcher.task_started(task.run, task, span)
+
+    def open_tasks(self) -> dict[Task, tuple[str, trace.Span]]:
+        """Return the tasks that go on, each with the id of its run and its span."""
+        # The copy is made in one step, while other threads begin and end tasks.
+        states = self._tasks.copy().items()
+        return {task: (task.run.id, state.span) for task, state in states if task.run is not None}
 
     def end_task(self, task: Task) -> None:
         """End the task's span."""
@@ -187,6 +213,9 @@ class TracerOpenTelemetry(Tracer):
             state.run.note(task.name, failure)
         status = _STATUSES.get(task.status, names.FAILED)
         last = {names.TASK_STATUS: status, names.TASK_ATTEMPTS: task.attempt}
+        watcher = state.run.watcher_of(task, state.span)
+        if watcher is not None and task.run is not None:
+            watcher.task_ended(task.run, task, state.span, failure)
         if state.span.is_recording():
             state.run.maker.end(state.span, last)
 
@@ -203,7 +232,11 @@ class TracerOpenTelemetry(Tracer):
             names.TASK_STATUS: names.COMPLETED,
             names.TASK_ATTEMPTS: 0,
         }
-        run.maker.end(self._begin(task, run, None), last)
+        span = self._begin(task, run, None)
+        watcher = run.watcher_of(task, span)
+        if watcher is not None and task.run is not None:
+            watcher.task_restored(task.run, task, span)
+        run.maker.end(span, last)
 
     def _run_of(self, task: Task) -> RunSpan:
         key = str(task.workflow_id) if task.run is None else task.run.id
@@ -257,6 +290,13 @@ class TracerOpenTelemetry(Tracer):
 def _nanoseconds(seconds: float) -> int:
     # The clock that told it is not the span's: it must not lie ahead of that.
     return min(int(seconds * 1e9), time_ns())
+
+
+def _why(state: RunSpan, run: Run) -> tuple[str, str] | None:
+    if state.failures or run.error is None:
+        return state.why()
+    failure = Failure.of(run.error)
+    return failure.error_type, description_of(failure)
 
 
 def _tell_why(state: RunSpan, run: Run) -> None:

@@ -126,6 +126,7 @@ def _by_workflow() -> Panels:
         Column("Started", _q.counted(names.WORKFLOW_STARTED, *_WORKFLOW)),
         Column("Completed", _q.counted(names.WORKFLOW_COMPLETED, *_WORKFLOW)),
         Column("Failed", _q.counted(names.WORKFLOW_FAILED, *_WORKFLOW), COUNT, BAD_FROM_ONE),
+        Column("Lost", _q.counted(names.WORKFLOW_LOST, *_WORKFLOW), COUNT, BAD_FROM_ONE),
         Column("Success", success(_q, *_WORKFLOW), SHARE, SUCCESS),
         Column("p95", _q.quantile_of_all(0.95, names.WORKFLOW_DURATION, *_WORKFLOW), SECONDS),
         Column("In progress", _q.total(names.WORKFLOW_IN_PROGRESS, *_WORKFLOW)),

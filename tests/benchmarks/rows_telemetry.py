@@ -12,6 +12,11 @@ from rows import DOTFLOW1
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# What a span may take in the history's file, and what counts as no growth: a task that was
+# kept would make it a hundred times as much.
+_BYTES: Final = 500
+_GROWTH: Final = 5
+
 # Seconds: what an exit may take, whatever the backend does.
 _EXIT: Final = 5.0
 
@@ -40,6 +45,23 @@ def observed(peers: Peers, pairs: int) -> Iterator[Row]:
         for how, figure, bar in (("", "run", 1.3), (" by the SDK's own calls", "sdk", None)):
             pair = Pair(spent[figure], spent["without"])
             yield Row(name + how, "us/task", pair, "without", bar)
+
+
+def history(peers: Peers, pairs: int) -> Iterator[Row]:
+    """What a history costs a run with traces, in time and on disk, and that it does not grow."""
+    for mode, count in {"sequential": 2000, "parallel": 1000}.items():
+        script = partial(workload, peers.telemetry, "recorded.py", mode, count, 9)
+        found = median_figures(pairs, script)
+        spent = Pair(found["run"], found["without"])
+        name = f"`{mode}`, {count:,} tasks, with traces and a history"
+        yield Row(name, "us/task", spent, "with traces alone", 1.2)
+        size = Pair(found["bytes"], _BYTES)
+        yield Row(f"a span of that in the file, `{mode}`", "B", size, "the most allowed", 1.0)
+    grown = median_figures(
+        1, partial(workload, peers.telemetry, "recorded.py", "sequential", 10_000, 10)
+    )
+    figures = Pair(grown["growth"], _GROWTH)
+    yield Row("growth over 100,000 tasks with a history", "MB", figures, "the most allowed", 1.0)
 
 
 def otlp(peers: Peers, pairs: int) -> Iterator[Row]:

@@ -38,6 +38,7 @@ _GROUPS: dict[str, tuple[Callable[[Peers, int], Iterator[Row]], int]] = {
     "dask": (rows_workers.dask, 3),
     "telemetry": (rows_telemetry.telemetry, 7),
     "observed": (rows_telemetry.observed, 3),
+    "history": (rows_telemetry.history, 5),
     "otlp": (rows_telemetry.otlp, 7),
 }
 _PLOT = "plot"

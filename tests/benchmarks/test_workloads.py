@@ -38,6 +38,8 @@ HERE = Path(__file__).resolve().parent
         (["many.py", "sequential", "100", "1"], {"run", "workers", "growth"}),
         (["observed_parallel.py", "10", "1", "1"], {"run", "without", "sdk"}),
         (["observed_parallel.py", "10", "1", "1", "0.1"], {"run", "without", "sdk"}),
+        (["recorded.py", "sequential", "10", "1"], {"run", "without", "bytes", "growth"}),
+        (["recorded.py", "parallel", "10", "1"], {"run", "without", "bytes", "growth"}),
         (["otlp.py", "healthy", "4", "1"], {"run", "exit"}),
         (["otlp.py", "healthy", "4", "1", "grpc"], {"run", "exit"}),
     ],

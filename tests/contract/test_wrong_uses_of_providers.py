@@ -46,6 +46,7 @@ from dotflow.testing import (
     RecordingTracer,
 )
 from dotflow_otel import (
+    History,
     LogStructlog,
     MetricsApp,
     MetricsOpenTelemetry,
@@ -106,7 +107,9 @@ def invalid(given: str, expected: str) -> str:
 
 KINDS = Slots.__annotations__
 OBSERVE = ", ".join(
-    map(repr, ["service_name", "registry", "buckets", "level", "timeout", "logs", *KINDS])
+    map(
+        repr, ["service_name", "registry", "buckets", "level", "timeout", "logs", "history", *KINDS]
+    )
 )
 RISING = "give upper bounds in seconds, each above the last"
 SECONDS = "give a number of seconds, more than 0"
@@ -119,6 +122,7 @@ REGISTRY_HINT = "give a registry of prometheus-client, as CollectorRegistry(), o
 TRACERS = "give a tracer provider, which has a method get_tracer"
 METERS = "give a meter provider, which has a method get_meter"
 NAME = "give a name, or None"
+HISTORY = "give True for the usual place, a path, or False for none"
 CALL = "this is the class itself: call it, as"
 
 NAMES: list[Row] = [
@@ -284,7 +288,7 @@ NAMES: list[Row] = [
         TypeError,
         (
             "observe() takes at most 1 positional argument ('service_name'), but got 2: "
-            "pass 'registry', 'buckets', 'level', 'timeout', 'logs' by name"
+            "pass 'registry', 'buckets', 'level', 'timeout', 'logs', 'history' by name"
         ),
     ),
     (
@@ -756,6 +760,48 @@ VALUES: list[Row] = [
         invalid("registry='x'", REGISTRY_HINT),
     ),
     (
+        "a number as a history",
+        lambda: observe("etl", history=1),
+        InvalidOption,
+        invalid("history=1", HISTORY),
+    ),
+    (
+        "bytes as a history",
+        lambda: observe("etl", history=b"runs.db"),
+        InvalidOption,
+        invalid("history=b'runs.db'", HISTORY),
+    ),
+    (
+        "an empty path of a history",
+        lambda: observe("etl", history=" "),
+        InvalidOption,
+        invalid("history=' '", PATH),
+    ),
+    (
+        "a folder as a history",
+        lambda: observe("etl", history="folder"),
+        InvalidOption,
+        invalid("history='folder'", "it is a folder: give the path of a file"),
+    ),
+    (
+        "a history in a file",
+        lambda: observe("etl", history="file/runs.db"),
+        InvalidOption,
+        invalid("history='file/runs.db'", "<cwd>/file is a file, and no folder: give another path"),
+    ),
+    (
+        "a number as the history to read",
+        lambda: History(1),
+        InvalidOption,
+        invalid("path=1", PATH),
+    ),
+    (
+        "a folder as the history to read",
+        lambda: History("folder"),
+        InvalidOption,
+        invalid("path='folder'", "it is a folder: give the path of a file"),
+    ),
+    (
         "a registry that would have no effect",
         lambda: observe("etl", registry=REGISTRY, metrics=MetricsDefault()),
         InvalidOption,
@@ -1178,7 +1224,7 @@ CONSTRUCTORS = [
     *(RecordingTracer, TracerOpenTelemetry, MetricsPrometheus, MetricsOpenTelemetry),
     *(LogStructlog, PushGateway, push_metrics, serve_metrics, metrics_app, MetricsApp),
     *(worker_exited, histogram_views, setup, observe, record_telemetry, RecordedTelemetry),
-    *(TraceContextFilter, Telemetry, MetricsSnapshot, MetricsServer),
+    *(TraceContextFilter, Telemetry, MetricsSnapshot, MetricsServer, History),
 ]
 
 

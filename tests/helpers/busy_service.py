@@ -114,6 +114,7 @@ class BusyService:
         for _ in range(2):
             self._flow(read, storage=storage, workflow_id="nightly").start(resume=True)
         self._flow(read, notify=BrokenNotify()).start()
+        self._metrics.workflow_lost(WORKFLOW)
         self._metrics.telemetry_dropped("traces")
 
     def _flow(

@@ -118,6 +118,7 @@ Grouped(flow.task.queue, mode="parallel", config=config)
 
 observed: Config = observe(
     service_name="billing",
+    history=".dotflow/history.db",
     storage=StorageFile("data"),
     log=LogStructlog("INFO"),
     executor=ExecutorLocal(workers=2),

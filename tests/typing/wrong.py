@@ -73,6 +73,7 @@ TracerOpenTelemetry(service_name=3)  # error
 observe(servce_name="x")  # error
 observe(storage="x")  # error
 observe(timeout="5")  # error
+observe(history=3)  # error
 Manager()  # error
 Manager([], mode="paralel")  # error
 Manager([], keep_goin=True)  # error

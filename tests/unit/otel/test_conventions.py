@@ -18,6 +18,7 @@ TABLE = {
     "dotflow_workflow_in_progress": ("gauge", MODE),
     "dotflow_workflow_last_success_timestamp_seconds": ("gauge", WORKFLOW),
     "dotflow_workflow_oldest_start_timestamp_seconds": ("gauge", WORKFLOW),
+    "dotflow_workflow_lost_total": ("counter", WORKFLOW),
     "dotflow_task_started_total": ("counter", TASK),
     "dotflow_task_completed_total": ("counter", TASK),
     "dotflow_task_failed_total": ("counter", (*TASK, "error_type")),

@@ -137,6 +137,7 @@ def drive(metrics: MetricsOpenTelemetry) -> None:
     metrics.telemetry_error("LogStructlog", "info")
     metrics.telemetry_dropped("traces")
     metrics.run_finished(run.finished(3.0, failed=False))
+    metrics.workflow_lost("nightly")
 
 
 def test_instruments_are_those_of_the_table(
@@ -172,6 +173,7 @@ def test_names() -> None:
         "dotflow.workflow.started",
         "dotflow.workflow.completed",
         "dotflow.workflow.failed",
+        "dotflow.workflow.lost",
         "dotflow.workflow.duration",
         "dotflow.workflow.in_progress",
         "dotflow.workflow.last_success_timestamp",
@@ -210,7 +212,7 @@ def test_sums(reader: InMemoryMetricReader, metrics: MetricsOpenTelemetry) -> No
         "dotflow.workers.busy",
     }
     assert {name for name, rising in rises.items() if not rising} == up_and_down
-    assert len(rises) == 17
+    assert len(rises) == 18
 
 
 def test_attributes(reader: InMemoryMetricReader, metrics: MetricsOpenTelemetry) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from odd_objects import ERRORS, RESULTS
+from recorded import RecordedRuns
 
 from dotflow import Config, DotFlow, action
 from dotflow.providers import LogDefault
@@ -52,11 +53,29 @@ def test_a_record_of_any_error_comes_back_from_a_worker(name: str) -> None:
 def test_a_record_of_any_error_is_exported(name: str) -> None:
     """With the name, text and stack trace of its exception."""
     writer = _Writer()
-    RecordExporter(writer)._export(_record_of(name, 1))  # type: ignore[arg-type]
+    RecordExporter(writer).handle_record(_record_of(name, 1))  # type: ignore[arg-type]
     told = writer.attributes
     assert told["exception.type"] == ERRORS[name].name
     assert ERRORS[name].message in (None, told["exception.message"])
     assert ERRORS[name].name in told["exception.stacktrace"]
+
+
+def test_records_of_any_errors_are_in_the_history(tmp_path: Path) -> None:
+    """Each with the stack trace of its exception."""
+    with RecordedRuns(tmp_path / "history.db") as recorded:
+
+        @action
+        def log_all() -> None:
+            for name in ERRORS:
+                record = _record_of(name, 1)
+                record.msg = name
+                recorded.recorder.record_logged(record)
+
+        recorded.run(log_all)
+        run, history = recorded.only()
+        with history:
+            told = {line.event: line.fields.get("exception", "") for line in history.logs(run)}
+    assert [name for name in ERRORS if ERRORS[name].name not in told.get(name, "")] == []
 
 
 @pytest.mark.parametrize("name", RESULTS)
@@ -66,7 +85,7 @@ def test_any_value_has_a_plain_form(name: str) -> None:
     pickle.dumps(plain(value))
     pickle.dumps(plain([value, {"k": value}]))
     writer = _Writer()
-    RecordExporter(writer)._export(_record_of("timeout", value))  # type: ignore[arg-type]
+    RecordExporter(writer).handle_record(_record_of("timeout", value))  # type: ignore[arg-type]
     assert type(writer.attributes.get("value", "")) in {str, bool, int, float}
 
 

@@ -1,0 +1,1 @@
+"""What runs did, in a local file: also those whose process was killed."""

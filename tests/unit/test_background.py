@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
 from itertools import count
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from interleaved import interleave
@@ -126,3 +130,174 @@ def test_interrupted_while_it_is_begun() -> None:
         tasks = [each for each in hooks if each in {"task_completed", "task_failed"}]
         assert hooks.count("task_started") == len(tasks), place
     assert place
+
+
+class Left(BaseException):
+    """The process would have ended here."""
+
+
+class Working:
+    """A background run whose step goes on until it is let go on.
+
+    Args:
+        outside: Whether it is a step's work, in which the run can be taken over.
+    """
+
+    def __init__(self, *, outside: bool = True) -> None:
+        self.begun, self.goes_on = threading.Event(), threading.Event()
+        self.given: list[BaseException] = []
+        self.went_on = False
+        self._outside = outside
+        self.run = background.BackgroundRun(self._work, self.given.append, "work")
+
+    def _work(self) -> None:
+        if self._outside:
+            self.run.outside(self._step, None)
+        else:
+            self._step(None)
+        self.went_on = True
+
+    def _step(self, _: None) -> None:
+        self.begun.set()
+        assert self.goes_on.wait(30)
+
+    def __enter__(self) -> Self:
+        self.run.start()
+        assert self.begun.wait(30)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.goes_on.set()
+        self.run.thread.join(30)
+        assert not self.run.thread.is_alive()
+        assert self.run not in background._pending
+
+
+def test_taken_over_in_a_step(caplog: pytest.LogCaptureFixture) -> None:
+    """The run is ended by the other thread, once; its own does nothing after the step."""
+    reason = KeyboardInterrupt()
+    with Working() as working:
+        working.run.take_over(reason, monotonic() + 30)
+    assert (working.given, working.went_on) == ([reason], False)
+    assert caplog.records == []
+
+
+def test_not_taken_over_beside_a_step(caplog: pytest.LogCaptureFixture) -> None:
+    """Where the run itself is at work it goes on, and a warning names its thread."""
+    with Working(outside=False) as working:
+        working.run.take_over(KeyboardInterrupt(), monotonic() - 1)
+    assert (working.given, working.went_on) == ([], True)
+    assert [(each.levelname, each.getMessage()) for each in caplog.records] == [
+        ("WARNING", "the background run in dotflow-work did not end in time")
+    ]
+
+
+@pytest.mark.parametrize("outside", [True, False])
+def test_called_off_too_late(outside: bool) -> None:
+    """A run that has begun is not called off, in a step or beside one."""
+    with Working(outside=outside) as working:
+        assert not working.run.call_off()
+    assert working.went_on
+
+
+def test_called_off_in_time() -> None:
+    """A run that has not begun does nothing when its thread runs after all."""
+    ran: list[int] = []
+    run = background.BackgroundRun(lambda: ran.append(1), ran.append, "run")  # type: ignore[arg-type]
+    assert run.call_off()
+    assert run.call_off()
+    run.start()
+    run.thread.join(30)
+    assert ran == []
+    assert run not in background._pending
+
+
+def test_an_error_of_the_run_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """An error that no caller can get is logged, and its traceback holds no values on."""
+    error = ValueError("no caller")
+
+    def fail() -> None:
+        raise error
+
+    run = background.BackgroundRun(fail, lambda _: None, "run")
+    run.start()
+    run.wait()
+    run.thread.join(30)
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.getMessage() == "a background run ended with an error"
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
+
+
+@pytest.fixture
+def leaving(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the end of the process would have called, which stays."""
+    called: list[Any] = []
+
+    def leave(code: int) -> None:
+        called.append(("exit", code))
+        raise Left
+
+    monkeypatch.setattr(atexit, "_run_exitfuncs", lambda: called.append("exit functions"))
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr(os, "kill", lambda *args: called.append(("kill", *args)))
+    monkeypatch.setattr(signal, "signal", lambda *args: called.append(("signal", *args)))
+    return called
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [(None, 0), (0, 0), (3, 3), (-1, 255), (256, 0), ("text", 1)]
+)
+def test_an_exit_while_runs_are_waited_for(
+    leaving: list[Any], monkeypatch: pytest.MonkeyPatch, code: Any, expected: int
+) -> None:
+    """The runs are ended where they are, then the process, with the code of the exit."""
+    reason = SystemExit(code)
+    with Working() as working:
+        _interrupt(working, reason, monkeypatch, Left)
+    assert (working.given, working.went_on) == ([reason], False)
+    assert leaving == ["exit functions", ("exit", expected)]
+
+
+def test_an_interrupt_while_runs_are_waited_for(
+    leaving: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process ends by the signal itself, or with its code where that does not end it."""
+    reason = KeyboardInterrupt()
+    with Working() as working:
+        _interrupt(working, reason, monkeypatch, Left)
+    assert working.given == [reason]
+    assert leaving == [
+        "exit functions",
+        ("signal", signal.SIGINT, signal.SIG_DFL),
+        ("kill", os.getpid(), signal.SIGINT),
+        ("exit", 130),
+    ]
+
+
+def test_another_error_while_runs_are_waited_for(
+    leaving: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runs are ended, and Python deals with the error."""
+    reason = MemoryError()
+    with Working() as working:
+        _interrupt(working, reason, monkeypatch, MemoryError)
+    assert (working.given, leaving) == ([reason], [])
+
+
+def _interrupt(
+    working: Working,
+    reason: BaseException,
+    monkeypatch: pytest.MonkeyPatch,
+    raises: type[BaseException],
+) -> None:
+    def wait() -> None:
+        raise reason
+
+    with monkeypatch.context() as patched:
+        # The wait for this run alone, whatever else there is in this process.
+        patched.setattr(background, "_pending", {working.run})
+        patched.setattr(working.run, "wait", wait)
+        with pytest.raises(raises):
+            background._join_pending()

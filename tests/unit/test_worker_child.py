@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
+import signal
 import socket
 import sys
 import threading
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dotflow import Context, action
+from dotflow.workers import child, main_module
 from dotflow.workers.child import RUN, STEP, SURROUNDINGS, _Child
 from dotflow.workers.page import Page, make_page
 from dotflow.workers.pickling import dump
@@ -285,3 +288,122 @@ def test_steps_that_wait_for_a_retry(wired: Wired, monkeypatch: pytest.MonkeyPat
     assert [task for task, _ in wired.child._kept] == ["b", "c"]
     wired.run(failing, task="c", attempt=2)
     assert [task for task, _ in wired.child._kept] == ["b"]
+
+
+def test_serves_until_its_owner_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker answers, and returns when the connection is closed; its children inherit nothing."""
+    prepared: list[object] = []
+    dies = threading.Event()
+    monkeypatch.setattr(child, "_leave_terminal", lambda: prepared.append("terminal"))
+    monkeypatch.setattr(child, "become_worker", lambda: prepared.append("worker"))
+    monkeypatch.setattr(child, "note_reading", prepared.append)
+    monkeypatch.setattr(child, "_die_with_owner", lambda lifeline: dies.set())
+    monkeypatch.setattr(main_module, "become_stand_in", lambda: prepared.append("main"))
+    ours, theirs = socket.socketpair()
+    page, connection = make_page(), theirs.detach()
+    lifeline, owners_end = os.pipe()
+    for descriptor in (connection, page, lifeline):
+        os.set_inheritable(descriptor, True)
+
+    @action
+    def ok() -> int:
+        return 5
+
+    with ours:
+        send(ours, pickle.dumps((STEP, 1, True, True)), dump(ok, "step"))
+        given = ((Context(1), Context(2)), 0, [])
+        send(ours, pickle.dumps((RUN, 7, 1, "t", 1, "name", ())), pickle.dumps(given))
+        ours.shutdown(socket.SHUT_WR)
+        child.main(connection, page, lifeline)
+        head, body = FrameReader(ours).wait()
+        assert (pickle.loads(head)[:2], pickle.loads(body)) == ((7, None), 5)
+
+    assert prepared == ["terminal", "worker", "main", True]
+    assert dies.wait(30)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(connection)
+    assert [os.get_inheritable(each) for each in (page, lifeline)] == [False, False]
+    for each in (page, lifeline, owners_end):
+        os.close(each)
+
+
+def test_dies_with_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the owner's end of the pipe goes, the worker ends with all that it started."""
+    killed: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "killpg", lambda *args: killed.append(args))
+    lifeline, owners_end = os.pipe()
+    os.close(owners_end)
+    child._die_with_owner(lifeline)
+    os.close(lifeline)
+    assert killed == [(0, signal.SIGKILL)]
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_leaves_its_terminal(monkeypatch: pytest.MonkeyPatch, refused: bool) -> None:
+    """The terminal is asked for, given up and closed, also where the system refuses it."""
+    import termios
+
+    terminal, other = os.pipe()
+    asked: list[object] = []
+
+    def opened(path: str, flags: int) -> int:
+        asked.append((path, flags))
+        return terminal
+
+    def ioctl(descriptor: int, request: int) -> None:
+        asked.append((descriptor, request))
+        if refused:
+            raise OSError(25, "Inappropriate ioctl for device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", opened)
+        patched.setattr(fcntl, "ioctl", ioctl)
+        child._leave_terminal()
+    assert asked == [("/dev/tty", os.O_RDWR | os.O_NOCTTY), (terminal, termios.TIOCNOTTY)]
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(terminal)
+    os.close(other)
+
+
+def test_has_no_terminal_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is none, nothing is asked of it."""
+    asked: list[object] = []
+
+    def refuse(path: str, flags: int) -> int:
+        raise OSError(6, "No such device or address")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        patched.setattr(fcntl, "ioctl", lambda *args: asked.append(args))
+        child._leave_terminal()
+    assert asked == []
+
+
+def test_keeps_a_bounded_number_of_steps(wired: Wired, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the bound the oldest step that waits for a retry makes room: it begins afresh."""
+    monkeypatch.setattr(child, "_MOST_KEPT", 2)
+    counted: list[int] = []
+
+    @action(retry=2)
+    def counting() -> None:
+        counted.append(1)
+        raise ValueError(str(len(counted)))
+
+    for task in ("a", "b", "c"):
+        (_, failure, *_), _ = wired.run(counting, task=task)
+        assert failure[3] == "1"
+    again = [wired.run(counting, task=task, attempt=2)[0][1][3] for task in ("a", "b", "c")]
+    assert again == ["1", "2", "2"]
+
+
+def test_streams_that_a_step_has_closed(wired: Wired, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer is sent whatever a step has made of the streams."""
+
+    @action
+    def closes() -> int:
+        sys.stdout = None  # type: ignore[assignment]
+        return 5
+
+    monkeypatch.setattr(sys, "stdout", sys.stdout)
+    (_, failure, *_), body = wired.run(closes)
+    assert (failure, pickle.loads(body)) == (None, 5)

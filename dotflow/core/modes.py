@@ -72,15 +72,11 @@ def check_run_options(options: Mapping[str, Any]) -> None:
             check_callback(callback, ("tasks",), f"{name}={repr_of(callback)}")
 
 
-def check_tasks(tasks: Sequence[Task], *, unique: bool = False) -> list[Task]:
+def check_tasks(tasks: Sequence[Task]) -> list[Task]:
     """Return tasks as a list of their own.
 
-    Args:
-        tasks: The tasks.
-        unique: Whether each must have an id that no other has.
-
     Raises:
-        InvalidOption: They are no list, hold something else, or one id twice.
+        InvalidOption: They are no list, or hold something else.
     """
     if not isinstance(tasks, (list, tuple)):
         raise InvalidOption("tasks", tasks, "give a list of Task, such as DotFlow.task.queue")
@@ -89,10 +85,6 @@ def check_tasks(tasks: Sequence[Task], *, unique: bool = False) -> list[Task]:
         if not isinstance(task, Task):
             made = "give Task objects, such as DotFlow.task.add makes of steps"
             raise InvalidOption(f"tasks[{index}]", task, made)
-    if unique and len({task.task_id for task in tasks}) != len(tasks):
-        ids = [task.task_id for task in tasks]
-        twice = next(each for each in ids if ids.count(each) > 1)
-        raise InvalidOption("task_id", twice, "give each task of a workflow an id of its own")
     return list(tasks)
 
 

@@ -136,7 +136,7 @@ class Manager:
         check_flag("start", start)
         check_flag("keep_checkpoints", keep_checkpoints, optional=True)
         self._check_methods(mode)
-        self.tasks = check_tasks(tasks, unique=start)
+        self.tasks = check_tasks(tasks)
         self.on_success = on_success
         self.on_failure = on_failure
         self.workflow_id = uuid4() if workflow_id is None else workflow_id

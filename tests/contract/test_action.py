@@ -328,3 +328,19 @@ def test_retry_of_zero_or_one_is_allowed(retry: int) -> None:
         return 1
 
     assert step.retry == retry
+
+
+def test_options_that_are_set_later(quiet: Config) -> None:
+    """An option of a step that is set after it was decorated counts from then on."""
+    calls: list[int] = []
+
+    @action(retry_delay=0)
+    def unsteady() -> None:
+        calls.append(1)
+        raise ValueError("no")
+
+    unsteady.retry = 3
+    flow = DotFlow(config=quiet)
+    flow.task.add(unsteady)
+    flow.start()
+    assert (len(calls), unsteady.retry, unsteady.retry_delay) == (3, 3, 0)

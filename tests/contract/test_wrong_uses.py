@@ -86,6 +86,10 @@ def takes_too_much(tasks: Any, task: Any, other: Any) -> None:
     """Be no callback either."""
 
 
+async def later(**kwargs: Any) -> None:
+    """Be a callback that a call does not run."""
+
+
 class Callback:
     def __call__(self, task: Task) -> None: ...
 
@@ -794,6 +798,57 @@ WRONG: list[tuple[str, Any, type[Exception], str]] = [
         lambda: Context(1, workflow_id=3),
         TypeError,
         "workflow_id must be a UUID, its text or None, not 3",
+    ),
+    (
+        "flow().task.add(ok, ok)",
+        lambda: flow().task.add(ok, ok),
+        NotCallableObject,
+        f"callback=<action ok> is not usable: {TAKES_TASK}; it is a step: add steps as add([a, b]).",
+    ),
+    (
+        "flow().start(on_success=ok)",
+        lambda: flow().start(on_success=ok),
+        NotCallableObject,
+        f"on_success=<action ok> is not usable: {TAKES_TASKS}; it is a step: add steps as "
+        "add([a, b]).",
+    ),
+    (
+        "flow().start(on_success=later)",
+        lambda: flow().start(on_success=later),
+        NotCallableObject,
+        f"on_success={later!r} is not usable: {TAKES_TASKS} and runs at its call: no generator, "
+        "no async.",
+    ),
+    (
+        "flow().task.add(ok, callback=later)",
+        lambda: flow().task.add(ok, callback=later),
+        NotCallableObject,
+        f"callback={later!r} is not usable: {TAKES_TASK} and runs at its call: no generator, "
+        "no async.",
+    ),
+    (
+        "Manager([], start='no')",
+        lambda: Manager([], start="no"),
+        InvalidOption,
+        "start='no' is not valid: give True or False.",
+    ),
+    (
+        "Manager([], keep_checkpoints='no')",
+        lambda: Manager([], keep_checkpoints="no"),
+        InvalidOption,
+        "keep_checkpoints='no' is not valid: give True, False or None.",
+    ),
+    (
+        "Manager([], workflow_id='')",
+        lambda: Manager([], workflow_id=""),
+        InvalidOption,
+        "workflow_id='' is not valid: give a text or a UUID.",
+    ),
+    (
+        "ok.retry = -1",
+        lambda: setattr(ok, "retry", -1),
+        InvalidOption,
+        "retry=-1 is not valid: give a whole number of attempts, 0 or more.",
     ),
     (
         "Config(tracr=None)",

@@ -43,7 +43,7 @@ def follows(previous_context: Context) -> object:
 @pytest.fixture
 def telemetry() -> Iterator[RecordedTelemetry]:
     """Record what runs report."""
-    with record_telemetry() as recorded:
+    with record_telemetry(global_tracer=False) as recorded:
         yield recorded
 
 

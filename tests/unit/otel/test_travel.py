@@ -13,8 +13,10 @@ from dotflow_otel.relay.travel import let_tracers_travel
 let_tracers_travel()
 
 
-def test_a_tracer_of_the_api() -> None:
+def test_a_tracer_of_the_api(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tracer that nobody has configured comes back as one of the same name."""
+    # Another test of this process may have set a provider.
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
     tracer = trace.ProxyTracerProvider().get_tracer("lib", "1.2", "https://example.org/schema")
     again = pickle.loads(pickle.dumps(tracer))
     assert isinstance(again, trace.ProxyTracer)

@@ -243,8 +243,8 @@ WRONG = [
         ("-s", "json:dumps"),
         (
             "A step must be made with the @action decorator (given: 'json:dumps'). Decorate the "
-            "function or class with `@action` and add that, not what it returns; several steps as a "
-            "list."
+            "function or class with `@action` and add that, not what it returns; several steps as "
+            "a list."
         ),
     ),
     (

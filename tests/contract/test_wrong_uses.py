@@ -809,22 +809,28 @@ WRONG: list[tuple[str, Any, type[Exception], str]] = [
         "flow().start(on_success=ok)",
         lambda: flow().start(on_success=ok),
         NotCallableObject,
-        f"on_success=<action ok> is not usable: {TAKES_TASKS}; it is a step: add steps as "
-        "add([a, b]).",
+        (
+            f"on_success=<action ok> is not usable: {TAKES_TASKS}; it is a step: add steps as "
+            "add([a, b])."
+        ),
     ),
     (
         "flow().start(on_success=later)",
         lambda: flow().start(on_success=later),
         NotCallableObject,
-        f"on_success={later!r} is not usable: {TAKES_TASKS} and runs at its call: no generator, "
-        "no async.",
+        (
+            f"on_success={later!r} is not usable: {TAKES_TASKS} and runs at its call: no generator, "
+            "no async."
+        ),
     ),
     (
         "flow().task.add(ok, callback=later)",
         lambda: flow().task.add(ok, callback=later),
         NotCallableObject,
-        f"callback={later!r} is not usable: {TAKES_TASK} and runs at its call: no generator, "
-        "no async.",
+        (
+            f"callback={later!r} is not usable: {TAKES_TASK} and runs at its call: no generator, "
+            "no async."
+        ),
     ),
     (
         "Manager([], start='no')",

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.context import Context
+from dotflow.core.user_objects import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Nothing can be changed in these; a bare `object()` is known by its identity.
 _IMMUTABLE: Final = frozenset({type(None), bool, int, float, complex, str, bytes, object})
-
-# Copying runs the value's own code, and may import modules: one may be a program that exits.
-_REFUSALS: Final = (Exception, SystemExit)
 
 # In these, in dictionaries and in contexts, what can be copied is copied although something
 # beside it cannot.
@@ -43,10 +42,10 @@ def copy_of(value: Any) -> Any:
         return value
     import pickle  # noqa: PLC0415 - only where an attempt may be repeated
 
-    try:
-        return pickle.loads(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))  # noqa: S301 - our own
-    except _REFUSALS:
-        return _copied_in_part(value)
+    protocol = pickle.HIGHEST_PROTOCOL
+    # Copying runs the value's own code, and may import modules.
+    copied, error = guarded(lambda: pickle.loads(pickle.dumps(value, protocol)))  # noqa: S301 - our own
+    return copied if error is None else _copied_in_part(value)
 
 
 def is_immutable(value: Any) -> bool:
@@ -63,14 +62,10 @@ def _copied_in_part(value: Any) -> Any:
     # `deepcopy` takes what is in its memo as copied already.
     memo: dict[int, Any] = {}
     for leaf in _leaves(value):
-        try:
-            deepcopy(leaf)
-        except _REFUSALS:
+        if guarded(partial(deepcopy, leaf))[1] is not None:
             memo[id(leaf)] = leaf
-    try:
-        return deepcopy(value, memo)
-    except _REFUSALS:  # it is nested too deep, say
-        return value
+    copied, error = guarded(lambda: deepcopy(value, memo))
+    return copied if error is None else value  # nested too deep, say
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dotflow.core.limit import CLEAN_UP, Limit, current_limit
+from dotflow.core.user_objects import is_a
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -99,7 +100,11 @@ async def _noted(value: Awaitable[Any], ended: list[tuple[Any, BaseException | N
     # Not by way of the loop's task, of which asyncio shows the result with `repr`, and asks the
     # error for its `__class__`; where that raises it waits for ever.
     try:
-        ended.append((await value, None))
+        result = await value
+        # What it has started in this loop and returns, as `asyncio.gather(...)`, ends with it.
+        while is_a(result, asyncio.Future) and result.get_loop() is asyncio.get_running_loop():
+            result = await result
+        ended.append((result, None))
     except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001 - raised outside of the loop

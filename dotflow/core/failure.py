@@ -114,8 +114,13 @@ def _kind_of(error: BaseException) -> str:
 
 
 def _is_interruption(error: BaseException) -> bool:
-    # Task groups gather what ended their children, an interruption among it.
-    kind = type(error)
-    if issubclass(kind, (KeyboardInterrupt, SystemExit)):
-        return True
-    return issubclass(kind, BaseExceptionGroup) and any(map(_is_interruption, _MEMBERS(error)))
+    # Task groups gather what ended their children, an interruption among it. Groups in groups
+    # may be deeper than a function can call itself.
+    waiting = [error]
+    while waiting:
+        each = waiting.pop()
+        if issubclass(type(each), (KeyboardInterrupt, SystemExit)):
+            return True
+        if issubclass(type(each), BaseExceptionGroup):
+            waiting += _MEMBERS(each)
+    return False

@@ -562,7 +562,7 @@ class _OpenRun:
         interruption: BaseException | None = None
         if self.hooks.counts and not self._has_reported:
             self._has_reported = True
-            interruption = self._writer.report_others(self.tasks)
+            interruption = self._writer.report_others(self.tasks, self._error)
         if self.record.outcome is None:
             self._error = interruption if self._error is None else self._error
             failed = self._error is not None or _has_failed(self.tasks)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dotflow.core.context import Context, uuid_or_none
 from dotflow.core.exception import TaskError
-from dotflow.core.failure import Failure
+from dotflow.core.failure import INTERRUPTED, Failure
 from dotflow.core.hooks import Hooks
 from dotflow.core.task.model import basic_callback
 from dotflow.core.types.status import TypeStatus
@@ -134,8 +134,10 @@ class TaskWriter:
         """Note when the first attempt really started, in time of the monotonic clock."""
         task._started = started + self._offset
 
-    def report_others(self, tasks: Sequence[Task]) -> BaseException | None:
-        """Report the tasks that the engine did not run, at the end of the run.
+    def report_others(
+        self, tasks: Sequence[Task], error: BaseException | None
+    ) -> BaseException | None:
+        """Report the tasks that the engine did not run or end, at the end of the run.
 
         Those that an override of a Manager's mode ran by itself have started and ended, and
         all others are skipped.
@@ -146,6 +148,9 @@ class TaskWriter:
         interruption: BaseException | None = None
         for task in tasks:
             if task._started is not None or task.restored:
+                if task.status in (TypeStatus.IN_PROGRESS, TypeStatus.RETRY):
+                    raised = self._fail_left_over(task, error)
+                    interruption = raised if interruption is None else interruption
                 continue
             hooks = self.providers(task).hooks
             try:
@@ -155,9 +160,20 @@ class TaskWriter:
                     self._report_run(task, hooks, hooks.failed)
                 else:
                     hooks.fire(hooks.skipped, task)
-            except BaseException as error:  # noqa: BLE001 - raised by the caller
-                interruption = error if interruption is None else interruption
+            except BaseException as broken:  # noqa: BLE001 - raised by the caller
+                interruption = broken if interruption is None else interruption
         return interruption
+
+    def _fail_left_over(self, task: Task, error: BaseException | None) -> BaseException | None:
+        # A further interrupt came while the task was failed for a first one.
+        if task.status == TypeStatus.RETRY:
+            self.take_back_retry(task)
+        try:
+            reason = KeyboardInterrupt() if error is None else error
+            self.fail(task, Failure.of(reason, INTERRUPTED))
+        except BaseException as interruption:  # noqa: BLE001 - raised by the caller
+            return interruption
+        return None
 
     def _report_run(self, task: Task, hooks: Hooks, ended: Calls) -> None:
         if task.status == TypeStatus.FAILED and task.failure is None:

@@ -212,6 +212,8 @@ class Pool:
     def __del__(self, close_descriptor: Callable[[int], None] = os.close) -> None:
         # Of a pool that was let go without a word: nobody has its workers by now. Modules
         # may be gone at the interpreter's exit, hence the default argument.
+        if not hasattr(self, "_lifeline"):
+            return  # it was refused when it was made
         idle, self._idle = self._idle, []
         for worker in idle:
             worker.kill()

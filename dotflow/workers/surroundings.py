@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import time
 import warnings
@@ -92,6 +93,8 @@ class Baseline:
     def restore(self) -> None:
         """Undo what a step has changed; it costs little where that is nothing."""
         os.umask(self._umask)
+        # A timer that a step left would end the next one.
+        signal.setitimer(signal.ITIMER_REAL, 0)
         if self._variables != self._expected:
             self._set_environment()
         try:

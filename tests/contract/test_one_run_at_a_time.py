@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dotflow import Config, DotFlow, action
+from dotflow import Config, Context, DotFlow, action
 from dotflow.abc.scheduler import Scheduler
 from dotflow.core.exception import RunInProgress
 
@@ -288,3 +288,23 @@ def test_results_of_ticks_go_and_stay(quiet: Config) -> None:
     assert len(list(storage.list_keys(""))) == 2
     del flow, ticks.tick
     assert list(storage.list_keys("")) == []
+
+
+def test_each_tick_gets_the_input_of_the_queue(quiet: Config) -> None:
+    """What a tick does to its initial context is its own."""
+    ticks = quiet.scheduler = Ticks()
+
+    @action
+    def take_all(initial_context: Context) -> list[int]:
+        taken = list(initial_context.storage)
+        initial_context.storage.clear()
+        return taken
+
+    flow = DotFlow(quiet)
+    flow.task.add(take_all, initial_context=[1, 2, 3])
+    flow.schedule()
+    results = []
+    for _ in range(2):
+        ticks.tick()
+        results += flow.result_storage()
+    assert results == [[1, 2, 3], [1, 2, 3]]

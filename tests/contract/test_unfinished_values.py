@@ -338,3 +338,23 @@ def test_methods_of_class_steps(mode: str, quiet: Config, run: Run) -> None:
     run(flow, mode)
     [task] = flow.task.queue
     assert [inner.storage for inner in task.current_context.storage] == [[3], [4], 6]
+
+
+@action
+async def gathers() -> object:
+    """Return what its own loop has yet to run."""
+    import asyncio
+
+    async def double(number: int) -> int:
+        await asyncio.sleep(0)
+        return 2 * number
+
+    return asyncio.gather(double(2), double(3))
+
+
+def test_a_future_of_the_step_itself(mode: str, quiet: Config, run: Run) -> None:
+    """What a coroutine step has started and returns is run to its end."""
+    flow = DotFlow(config=quiet)
+    flow.task.add(gathers)
+    run(flow, mode)
+    assert flow.result_storage() == [[4, 6]]

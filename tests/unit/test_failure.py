@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dotflow.core.failure import drop_tracebacks
+from dotflow.core.failure import Failure, drop_tracebacks
 
 
 class Hostile(Exception):
@@ -59,3 +59,12 @@ def test_what_is_kept_keeps_all_that_it_comes_from() -> None:
     assert [_has_frames(error) for error in (common, kept, dropped)] == [True, True, False]
     drop_tracebacks([kept], keep=None)
     assert [_has_frames(error) for error in (common, kept, dropped)] == [False, False, False]
+
+
+def test_groups_as_deep_as_they_come() -> None:
+    """An interruption is found in groups that are nested deeper than calls can be."""
+    group: BaseException = KeyboardInterrupt()
+    for _ in range(1500):
+        group = BaseExceptionGroup("g", [group])
+    kind = Failure.of(group).kind
+    assert kind == "interrupted"

@@ -141,7 +141,10 @@ class TaskBuilder:
         self.queue.reverse()
 
     def copies(self, *, same_ids: bool = False) -> list[Task]:
-        """Return tasks that are as these were when added, with the same ids or fresh ones."""
+        """Return tasks that are as these were when added, with the same ids or fresh ones.
+
+        Their initial contexts are copies, so that no run finds what another has left of them.
+        """
         return [task.copy(task.task_id if same_ids else _fresh_ids.take()) for task in self.queue]
 
     def schema(self, tasks: Sequence[Task] | None = None) -> WorkflowRecord:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dotflow.core.action import Action, check_callback
 from dotflow.core.config import Config, check_config, default_config
 from dotflow.core.context import Context
+from dotflow.core.copies import own_context
 from dotflow.core.exception import (
     InvalidOption,
     MissingActionDecorator,
@@ -182,7 +183,7 @@ class Task:
             task_id,
             self.step,
             self.callback,
-            self._initial,
+            own_context(self._initial),
             self.workflow_id,
             self._config,
             self.group_name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextvars import ContextVar
 from datetime import datetime
 from threading import Thread, get_ident
 from time import monotonic
@@ -55,9 +54,6 @@ if TYPE_CHECKING:
 __all__ = ["Manager", "grouper"]
 
 _UNFINISHED: Final = (TypeStatus.IN_PROGRESS, TypeStatus.RETRY)
-
-# Whether `sequential` has gone on to `sequential_group`.
-_in_groups: ContextVar[bool] = ContextVar("dotflow_in_groups", default=False)
 
 
 class Manager:
@@ -158,7 +154,7 @@ class Manager:
         # The ids of the tasks that calls of modes run beside it.
         self._beside: set[int] = set()
         self._lock = fork_safe_lock()
-        self._has_begun = False
+        self._has_begun = self._is_in_groups = False
         if start:
             self.execute()
 
@@ -225,14 +221,14 @@ class Manager:
             TypeError: There is no such option.
         """
         part = self._part("sequential", options)
-        if len(part.groups) == 1 or _in_groups.get():
+        if len(part.groups) == 1 or self._is_in_groups:
             return self._run(TypeExecution.SEQUENTIAL, part, _run_here)
-        # An override of that method may come back here.
-        token = _in_groups.set(True)
         try:
+            # An override of that method may come back here.
+            self._is_in_groups = True
             return self.sequential_group(**options)
         finally:
-            _in_groups.reset(token)
+            self._is_in_groups = False
 
     @strict_arguments
     def sequential_group(self, **options: Unpack[ModeOptions]) -> list[Task]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from enum import EnumType
+from typing import TYPE_CHECKING, Any, Final, NewType
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import cloudpickle
@@ -21,7 +22,7 @@ from dotflow.workers.main_module import is_defined_in_main, note_sent, settle
 from dotflow.workers.pieces import PROTOCOL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from dotflow.workers.pieces import PickleFile
 
@@ -72,6 +73,10 @@ def _settled(
     value: Any, make: Any, given: Any, state: Any, items: Any, pairs: Any, set_state: Any
 ) -> Reduced:
     is_of_main = is_defined_in_main(value)
+    if isinstance(value, EnumType):
+        found: Mapping[str, Any] = value.__members__
+        members = {name: dict(vars(member)) for name, member in found.items()}
+        state, set_state = (set_state, state, members), _set_enum_state
     if isinstance(value, type):
         note_sent(value)
     elif not is_of_main:
@@ -162,9 +167,39 @@ def _method_called(instance: Any, name: str, args: Any, keywords: Any) -> Any:
     return getattr(instance, name)(*args, **keywords)
 
 
+# Type checkers know it by calls with a literal name only.
+_make_new_type: Final[Any] = NewType
+
+
+def _reduced_new_type(value: Any) -> Any:
+    # Python refers to one by its name, which a worker's main module may not have yet.
+    if value.__module__ != "__main__":
+        return NotImplemented
+    return _new_type, (value.__name__, value.__supertype__)
+
+
+def _new_type(name: str, supertype: Any) -> Any:
+    made = _make_new_type(name, supertype)
+    made.__module__ = "__main__"
+    return made
+
+
+# --- enumerations ---------------------------------------------------------------------
+
+
+def _set_enum_state(kind: Any, state: Any) -> None:
+    # Members are made before the class has its methods, so without what `__init__` or
+    # `__new__` sets in them.
+    set_state, rest, members = state
+    set_state(kind, rest)
+    for name, attributes in members.items():
+        vars(kind[name]).update(attributes)
+
+
 _REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
     _LruCache: _reduced_cache,
     functools.cached_property: _reduced_cached_property,
     WeakKeyDictionary: _reduced_weak,
     WeakValueDictionary: _reduced_weak,
+    NewType: _reduced_new_type,
 }

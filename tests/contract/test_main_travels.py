@@ -331,3 +331,49 @@ print(json.dumps([*runs, random.Random(5).random()]))
     assert first == third
     assert first[0] == expected
     assert len({*first, *second}) == 8
+
+
+TYPES = """
+import enum
+from typing import NewType
+
+UserId = NewType("UserId", int)
+
+class Planet(enum.Enum):
+    EARTH = (6.0, 3.0)
+    MARS = (1.0, 2.0)
+
+    def __init__(self, mass, radius):
+        self.mass, self.radius = mass, radius
+
+    @property
+    def density(self):
+        return self.mass / self.radius
+
+class Coordinate(bytes, enum.Enum):
+    def __new__(cls, value, label):
+        made = bytes.__new__(cls, [value])
+        made._value_, made.label = value, label
+        return made
+
+    X = (0, "P.X")
+
+class Color(enum.Flag):
+    RED = 1
+    BLUE = 2
+
+@action
+def step() -> UserId:
+    both = Color.RED | Color.BLUE
+    return [UserId(7), Planet.EARTH.density, Coordinate.X.label, both.value, Planet.MARS]
+
+if __name__ == "__main__":
+    _, ((*plain, member),) = told(step, mode=sys.argv[1])
+    print(json.dumps([*plain, member is Planet.MARS]))
+"""
+
+
+@pytest.mark.parametrize("mode", ["sequential", "parallel"])
+def test_types_of_the_script(mode: str, program: Program) -> None:
+    """Members of enumerations have what their `__init__` or `__new__` set; new types are known."""
+    assert program(TYPES, ("program.py", mode)) == [7, 2.0, "P.X", 3, True]

@@ -34,6 +34,7 @@ class Surroundings(NamedTuple):
         int_digits: How many digits a text of a number may have.
         filters: What becomes of warnings.
         main: The file of the main module, and the name by which it was found, if any.
+        umask: The bits that new files do not get.
     """
 
     folder: str
@@ -44,6 +45,7 @@ class Surroundings(NamedTuple):
     int_digits: int
     filters: list[Filter]
     main: tuple[str | None, str | None]
+    umask: int
 
     @classmethod
     def here(cls) -> Surroundings:
@@ -57,6 +59,7 @@ class Surroundings(NamedTuple):
             sys.get_int_max_str_digits(),
             _packed_filters(),
             _main(),
+            _umask(),
         )
 
 
@@ -84,7 +87,7 @@ class Baseline:
         self._expected = dict(self._variables)
         _change_to(surroundings.folder)
         self._folder = _folder()
-        self._umask = os.umask(0o077)
+        self._umask = surroundings.umask
         self._unknown: list[Filter] = []
         self._filters: list[Any] = []
         self._set_filters()
@@ -139,6 +142,17 @@ def _folder() -> str | None:
         return os.getcwd()  # noqa: PTH109 - a worker does without pathlib, which is slow to import
     except OSError:
         return None
+
+
+def _umask() -> int:
+    # Where the system tells; to set it, and so learn what it was, is seen by other threads.
+    with contextlib.suppress(OSError, ValueError), open("/proc/self/status", "rb") as status:  # noqa: PTH123
+        for line in status:
+            if line.startswith(b"Umask:"):
+                return int(line.split()[1], 8)
+    found = os.umask(0o077)
+    os.umask(found)
+    return found
 
 
 def _change_to(folder: str) -> None:

@@ -281,3 +281,17 @@ print(json.dumps([pids, not any(map(alive, pids))]))
 """)
     assert len(results) == 7
     assert gone
+
+
+def test_the_mask_of_new_files(program: Program) -> None:
+    """A kept worker has the mask that the run's process has when the run begins."""
+    assert program("""
+@action
+def mask():
+    found = os.umask(0o777)
+    return oct(found)
+
+told(mask)
+os.umask(0o077)
+print(json.dumps(told(mask, mask)))
+""") == ["0o77", "0o77"]

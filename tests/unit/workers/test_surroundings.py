@@ -51,6 +51,7 @@ def there(folder: Path, **changes: Any) -> Surroundings:
         int_digits=5000,
         filters=[("ignore", None, ("builtins", "UserWarning"), None, 0)],
         main=MAIN,
+        umask=0o027,
     )
     return here._replace(**changes)
 
@@ -108,7 +109,7 @@ def test_what_a_step_changes_is_undone(tmp_path: Path) -> None:
 
     assert sys.path.pop() == "/of/the/step"
     assert state() == before
-    assert umask() == 0o022
+    assert umask() == 0o027
 
 
 def test_the_time_zone_is_that_of_the_variables(tmp_path: Path) -> None:

@@ -114,9 +114,9 @@ def test_every_alert_tells_what_to_do(tmp_path: Path, always: Path) -> None:
             ],
             "alerts that know where Grafana is",
         )
-        prometheus.awaited('count(ALERTS{alertstate="firing"}) == 15')
+        prometheus.awaited('count(ALERTS{alertstate="firing"}) == 16')
         alerts = prometheus.alerts()
-    assert len(alerts) == 15
+    assert len(alerts) == 16
     for alert in alerts:
         shown = alert["annotations"]
         assert alert["labels"]["severity"] in {"critical", "warning"}

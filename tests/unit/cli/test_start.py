@@ -51,19 +51,6 @@ def interrupts_main():
 def terminates_main():
     to_main(signal.SIGTERM)
     return "done"
-
-@action
-def interrupts_main_twice():
-    before = signal.getsignal(signal.SIGTERM)
-    to_main(signal.SIGINT)
-    until = time.monotonic() + 30
-    while getattr(signal.getsignal(signal.SIGTERM), "__module__", None) != "dotflow.cli.start" or (
-        signal.getsignal(signal.SIGTERM) is before
-    ):
-        assert time.monotonic() < until
-        time.sleep(0.001)
-    to_main(signal.SIGINT)
-    return "done"
 """
 
 
@@ -108,17 +95,6 @@ def test_a_signal_waits_for_the_background(
     assert (done.code, done.err) == (code, f"{WAITING}error: {line}\n")
     row = done.out.splitlines()[1].split()
     assert (row[:2], row[-1]) == ([step, "Completed"], "'done'")
-
-
-def test_a_second_signal_leaves_the_background(
-    command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The second one ends the process at once, with the code of the first."""
-    left: list[int] = []
-    monkeypatch.setattr(os, "_exit", left.append)
-    done = command("start", "-s", "own:interrupts_main_twice", "-m", "background")
-    assert left == [130]
-    assert (done.code, LEFT in done.err) == (130, True)
 
 
 def test_leaves_at_once_whatever_is_being_written(

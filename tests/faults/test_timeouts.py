@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 0.6
+# Long enough to begin a process even on a busy machine.
 PATIENT_TIMEOUT = 2.0
 
 
@@ -53,11 +54,10 @@ def noted(mark: Path, *processes: int) -> None:
     beside.rename(mark)
 
 
-def sleeps(mark: Path) -> Any:
+def sleeps(mark: Path, timeout: float = TIMEOUT) -> Any:
     """Make a step with a child, both deaf to SIGTERM."""
 
-    # Long enough to begin a process even on a busy machine.
-    @action(timeout=PATIENT_TIMEOUT)
+    @action(timeout=timeout)
     def step() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         child = subprocess.Popen(["/bin/sh", "-c", "trap '' TERM; sleep 60; sleep 60"])
@@ -234,7 +234,7 @@ def test_a_late_step_is_gone_though_the_run_is_busy(
 
     log = LogDefault(output="file", path=os.devnull)
     flow = DotFlow(config=Config(log=log, executor=executor))
-    flow.task.add(sleeps(mark))
+    flow.task.add(sleeps(mark, PATIENT_TIMEOUT))
     flow.task.add(quick, callback=keep)
     flow.start(mode="parallel")
     failed, completed = flow.result_task()

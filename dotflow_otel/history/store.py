@@ -239,11 +239,16 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     try:
         with in_use:
             connection = _opened_to_read(path)
-            version = _checked_version(connection, path)
+            try:
+                version = _checked_version(connection, path)
+                if version == 0:
+                    reason = "is empty: record one with observe(history=True)."
+                    raise HistoryUnusable(path, reason)  # noqa: TRY301 - closed as for any other
+            except BaseException:
+                connection.close()
+                raise
     except sqlite3.Error as error:
         raise unreadable(path, error) from error
-    if version == 0:
-        raise HistoryUnusable(path, "is empty: record one with observe(history=True).")
     return connection
 
 
@@ -260,6 +265,9 @@ def _opened_to_read(path: Path) -> sqlite3.Connection:
             connection.close()
             if os.access(path.parent, os.W_OK):
                 raise
+        except BaseException:
+            connection.close()
+            raise
         else:
             return connection
     raise HistoryUnusable(path, "cannot be opened: see that you may read it.")

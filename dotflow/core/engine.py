@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dotflow.core.attempt import Attempt, perform
 from dotflow.core.failure import INTERRUPTED, TIMEOUT, WORKER_LOST, Failure
-from dotflow.core.types.status import TypeStatus
+from dotflow.core.types.status import UNFINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from dotflow.core.attempt import Outcome
     from dotflow.core.task.model import Task
     from dotflow.core.writer import TaskWriter
-
-_UNFINISHED = (TypeStatus.IN_PROGRESS, TypeStatus.RETRY)
 
 
 class Engine:
@@ -176,5 +174,5 @@ class Engine:
         if task in self._waiting:
             self._waiting.discard(task)
             self._writer.take_back_retry(task)
-        if task.status in _UNFINISHED:
+        if task.status in UNFINISHED:
             self._writer.fail(task, Failure.of(error, INTERRUPTED))

@@ -6,7 +6,7 @@ import sys
 from datetime import datetime
 from threading import Thread, get_ident
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from dotflow.core.action import check_callback
@@ -38,7 +38,7 @@ from dotflow.core.signatures import refuse_unknown, strict_arguments
 from dotflow.core.task.model import basic_callback
 from dotflow.core.types.execution import TypeExecution
 from dotflow.core.types.input_change import TypeInputChange
-from dotflow.core.types.status import TypeStatus
+from dotflow.core.types.status import UNFINISHED, TypeStatus
 from dotflow.core.writer import TaskWriter
 
 if TYPE_CHECKING:
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
     from dotflow.core.task.model import Task
 
 __all__ = ["Manager", "grouper"]
-
-_UNFINISHED: Final = (TypeStatus.IN_PROGRESS, TypeStatus.RETRY)
 
 
 class Manager:
@@ -592,7 +590,7 @@ def _config_of(config: Config | None, tasks: Sequence[Task]) -> Config:
 
 
 def _is_running(tasks: Sequence[Task]) -> bool:
-    return any(task.status in _UNFINISHED and task.run is not None for task in tasks)
+    return any(task.status in UNFINISHED and task.run is not None for task in tasks)
 
 
 def _has_failed(tasks: Sequence[Task]) -> bool:

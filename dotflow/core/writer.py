@@ -16,7 +16,7 @@ from dotflow.core.exception import TaskError
 from dotflow.core.failure import INTERRUPTED, Failure
 from dotflow.core.hooks import Hooks
 from dotflow.core.task.model import basic_callback
-from dotflow.core.types.status import TypeStatus
+from dotflow.core.types.status import UNFINISHED, TypeStatus
 from dotflow.core.user_objects import exc_info_of
 from dotflow.providers.storage_default import TaskEntries
 
@@ -148,7 +148,7 @@ class TaskWriter:
         interruption: BaseException | None = None
         for task in tasks:
             if task._started is not None or task.restored:
-                if task.status in (TypeStatus.IN_PROGRESS, TypeStatus.RETRY):
+                if task.status in UNFINISHED:
                     raised = self._fail_left_over(task, error)
                     interruption = raised if interruption is None else interruption
                 continue

@@ -21,6 +21,9 @@ class TypeStatus:
         return _SYMBOLS.get(value)
 
 
+# Of a task that has begun and not ended.
+UNFINISHED: Final = (TypeStatus.IN_PROGRESS, TypeStatus.RETRY)
+
 _SYMBOLS: Final = {
     TypeStatus.NOT_STARTED: "\u26aa",
     TypeStatus.IN_PROGRESS: "\U0001f535",

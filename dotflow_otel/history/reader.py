@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -300,17 +302,21 @@ class History:
                     spans.append(each)
         return Recorded(spans, lines, after)
 
-    def spans(self, run: RunInfo) -> list[Span]:
+    def spans(self, run: RunInfo, *, nested: bool = False) -> list[Span]:
         """Return the spans of a run, its own first, in the order of their starts.
 
         One that has no end went on when that was last written, or when the run was lost.
+
+        Args:
+            run: The run.
+            nested: Whether those of the runs that its steps started come with them.
         """
         merged = _Merged(run)
         others = self._runs_of_trace(run)
         for key in (run.key, *others):
             for body in self._bodies(key):
                 merged.add(_unpacked(self.path, body), is_own=key == run.key)
-        return merged.spans(set(others.values()))
+        return merged.spans(set() if nested else set(others.values()))
 
     def logs(self, run: RunInfo) -> list[LogLine]:
         """Return the log lines of a run, in the order of their times."""
@@ -321,6 +327,17 @@ class History:
             if isinstance(each, LogLine)
         )
         return sorted(found, key=lambda line: line.time)
+
+    def resource(self, run: RunInfo) -> dict[str, Any]:
+        """Return what describes the process of a run, as in OpenTelemetry: `service.name`, say."""
+        query = (
+            "SELECT p.resource FROM runs r JOIN processes p ON p.key = r.process WHERE r.key = ?"
+        )
+        for (resource,) in self._read(query, (run.key,)):
+            with suppress(ValueError):
+                found = json.loads(resource)
+                return found if isinstance(found, dict) else {}
+        return {}
 
     def _runs_of_trace(self, run: RunInfo) -> dict[int, int]:
         # Runs that one caller's span is above, at the same time maybe.

@@ -1,0 +1,205 @@
+"""Where the time of a run went: its critical path, its waiting, its retries, its workers."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from dotflow.core.types import TypeExecution
+from dotflow_otel.analysis.tree import RESTORED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from dotflow_otel.analysis.tree import Attempt, RunView, TaskView
+
+# What a segment of the critical path is.
+STEP: Final = "step"
+RETRY: Final = "retry"
+QUEUE: Final = "queue"
+BACKOFF: Final = "backoff"
+BETWEEN: Final = "between"
+
+# Nanoseconds by which what ends may lie behind what that lets begin: two clocks measured them.
+_SLACK: Final = 5_000_000
+
+
+class Segment(NamedTuple):
+    """A piece of the critical path.
+
+    Attributes:
+        kind: `step`: the last attempt of a task; `retry`: one that was followed by another;
+            `queue`: waiting for a worker; `backoff`: waiting between two attempts; `between`:
+            what none of the tasks explains.
+        started: Nanoseconds since the epoch.
+        ended: Likewise.
+        task: The task that it is of, or waits for; None: none does.
+    """
+
+    kind: str
+    started: int
+    ended: int
+    task: TaskView | None
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return max(self.ended - self.started, 0) / 1e9
+
+
+class TimeSpent(NamedTuple):
+    """Seconds, by what they were spent on.
+
+    Attributes:
+        total: The sum of all.
+        steps: Attempts that ended their tasks, or go on.
+        retries: Attempts that were followed by another.
+        queue: Waiting for workers.
+        backoff: Waiting between attempts.
+        between: Before, between and after tasks.
+    """
+
+    total: float
+    steps: float = 0.0
+    retries: float = 0.0
+    queue: float = 0.0
+    backoff: float = 0.0
+    between: float = 0.0
+
+
+class Lane(NamedTuple):
+    """What one process ran.
+
+    Attributes:
+        host: The machine.
+        pid: The process; None: not known.
+        attempts: What it ran, each with its task, in the order of their starts.
+        busy: Seconds that it ran steps.
+    """
+
+    host: str
+    pid: int | None
+    attempts: Sequence[tuple[TaskView, Attempt]]
+    busy: float
+
+
+def critical_path(view: RunView) -> list[Segment]:
+    """Return what the end of a run waited for, from its start to its end without a gap.
+
+    From the task that ended last it goes back to what that one was waiting for: the task before
+    it in its group, or in the run where tasks run one after another.
+    """
+    found: list[Segment] = []
+    until = view.end
+    before = _Before(view)
+    task = before.last()
+    while task is not None:
+        for segment in reversed([*_segments(task, view)]):
+            ended = min(segment.ended, until)
+            if ended < until:
+                found.append(Segment(BETWEEN, ended, until, None))
+            started = min(segment.started, ended)
+            found.append(segment._replace(started=started, ended=ended))
+            until = started
+        task = before.before(task)
+    if until > view.run.started:
+        found.append(Segment(BETWEEN, view.run.started, until, None))
+    found.reverse()
+    return [each for each in found if each.ended > each.started]
+
+
+def _segments(task: TaskView, view: RunView) -> Iterator[Segment]:
+    at, last = task.ready, len(task.attempts) - 1
+    for number, attempt in enumerate(task.attempts):
+        queued = max(attempt.started - int(attempt.queue * 1e9), at)
+        if number:
+            yield Segment(BACKOFF, at, queued, task)
+        else:
+            queued = at
+        kind = QUEUE if attempt.queue else BETWEEN
+        yield Segment(kind, queued, max(attempt.started, queued), task)
+        at = max(attempt.ended or view.end, attempt.started)
+        yield Segment(STEP if number == last else RETRY, attempt.started, at, task)
+
+
+class _Before:
+    """Finds the task that another one waited for."""
+
+    def __init__(self, view: RunView) -> None:
+        self._end = view.end
+        self._start = view.run.started
+        ran = [task for task in view.tasks if task.status != RESTORED]
+        self._by_end = sorted(ran, key=self._ended)
+        self._ends = [self._ended(task) for task in self._by_end]
+        self._groups: dict[str, list[TaskView]] = {}
+        for task in sorted(ran, key=attrgetter("place")):
+            self._groups.setdefault(task.group, []).append(task)
+        self._places = {
+            task.span_id: place
+            for tasks in self._groups.values()
+            for place, task in enumerate(tasks)
+        }
+        self._is_parallel = view.run.mode == TypeExecution.PARALLEL
+
+    def _ended(self, task: TaskView) -> int:
+        return self._end if task.ended is None else task.ended
+
+    def last(self) -> TaskView | None:
+        return self._by_end[-1] if self._by_end else None
+
+    def before(self, task: TaskView) -> TaskView | None:
+        """Return the task whose end let this one begin; None: the start of the run did."""
+        return self._in_group(task) if self._is_parallel else self._in_run(task)
+
+    def _in_group(self, task: TaskView) -> TaskView | None:
+        place = self._places[task.span_id]
+        if not place:
+            return None
+        found = self._groups[task.group][place - 1]
+        # Tasks of a single group all begin with the run.
+        if self._ended(found) > task.ready + _SLACK or found.ready >= task.ready:
+            return None
+        return found
+
+    def _in_run(self, task: TaskView) -> TaskView | None:
+        place = bisect_right(self._ends, task.ready + _SLACK)
+        while place:
+            place -= 1
+            found = self._by_end[place]
+            if found.ready < task.ready:
+                return found
+        return None
+
+
+def time_on_path(path: Sequence[Segment]) -> TimeSpent:
+    """Return what the time of a run was spent on, along its critical path."""
+    sums = dict.fromkeys((STEP, RETRY, QUEUE, BACKOFF, BETWEEN), 0.0)
+    for segment in path:
+        sums[segment.kind] += segment.duration
+    return TimeSpent(sum(sums.values()), *sums.values())
+
+
+def time_of_tasks(view: RunView) -> TimeSpent:
+    """Return what the tasks of a run spent their time on, all of them added up."""
+    steps = retries = queue = backoff = 0.0
+    for task in view.tasks:
+        if not task.attempts:
+            continue
+        retries += task.retried(view.end)
+        steps += task.attempts[-1].duration(view.end)
+        queue += task.queue
+        backoff += task.backoff
+    return TimeSpent(steps + retries + queue + backoff, steps, retries, queue, backoff)
+
+
+def lanes(view: RunView) -> list[Lane]:
+    """Return the processes that ran a run's attempts, in the order of their first one."""
+    found: dict[tuple[str, int | None], list[tuple[TaskView, Attempt]]] = {}
+    attempts = [(task, attempt) for task in view.tasks for attempt in task.attempts]
+    for task, attempt in sorted(attempts, key=lambda each: each[1].started):
+        found.setdefault((attempt.host, attempt.pid), []).append((task, attempt))
+    return [
+        Lane(host, pid, ran, sum(attempt.duration(view.end) for _, attempt in ran))
+        for (host, pid), ran in found.items()
+    ]

@@ -145,6 +145,7 @@ class _LiveRun:
         self.restored = 0
         self.retried = 0
         self.ended: tuple[int, str, str | None, str | None] | None = None
+        self.is_over = False
 
     def count(self, attributes: dict[str, Any]) -> None:
         """Count a task that has ended."""
@@ -171,6 +172,22 @@ class _LiveRun:
     def counts(self) -> tuple[int, ...]:
         begun = self.completed + self.failed + self.open
         return begun, self.completed, self.failed, self.restored, self.retried
+
+
+class _LiveTrace:
+    """The runs of one trace: a step may start one, and one caller's span be above several."""
+
+    def __init__(self) -> None:
+        self.runs: list[_LiveRun] = []
+        self.last = ""
+
+    def add(self, live: _LiveRun) -> None:
+        self.runs.append(live)
+        self.last = live.run_id
+
+    def owner(self) -> _LiveRun:
+        """Return the run that what comes now is recorded with: the last of those that go on."""
+        return next((live for live in reversed(self.runs) if not live.is_over), self.runs[-1])
 
 
 _INSERT_PROCESS: Final = (
@@ -221,6 +238,8 @@ class Writer:
         self._runs: OrderedDict[str, _LiveRun] = OrderedDict()
         # The same by the ids of their spans: runs may share a trace, and then one has the spans.
         self._roots: dict[int, _LiveRun] = {}
+        # Those whose beginnings were taken from the items: the recorder knows of later ones.
+        self._traces: dict[int, _LiveTrace] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
         # The rows of runs that go on, to be written again where the file is made anew.
         self._rows: dict[str, tuple[Any, ...]] = {}
@@ -314,10 +333,11 @@ class Writer:
             self._prepare(inserts, touched)
 
     def _live_in(self, trace_id: int, touched: dict[str, _LiveRun]) -> _LiveRun | None:
-        run_id = self._source.traces.get(trace_id, "")
-        live = self._runs.get(run_id)
-        if live is not None:
-            touched[run_id] = live
+        trace = self._traces.get(trace_id)
+        if trace is None:
+            return None
+        live = trace.owner()
+        touched[live.run_id] = live
         return live
 
     def _take(
@@ -343,6 +363,7 @@ class Writer:
             live = self._runs.get(item.run.id)
             if live is not None:
                 touched[live.run_id] = live
+                live.is_over = True
                 live.ended = (item.time, str(item.run.outcome), *(item.error or (None, None)))
         elif isinstance(item, TaskEnded):
             live = self._runs.get(item.run_id)
@@ -367,10 +388,11 @@ class Writer:
         touched: dict[str, _LiveRun],
     ) -> None:
         if run_id is None:
-            run_id = self._source.traces.get(int(trace_id or "0", 16), "")
-        live = self._runs.get(run_id)
+            live = self._live_in(int(trace_id or "0", 16), touched)
+        else:
+            live = self._runs.get(run_id)
         if live is not None:
-            touched[run_id] = live
+            touched[live.run_id] = live
             time, level, event, fields = line
             live.segment.add_line(time, level, event, fields, int(span_id or "0", 16))
 
@@ -401,6 +423,7 @@ class Writer:
         live = self._runs[run.id] = self._roots[item.span_id] = _LiveRun(
             run.id, key, item.trace_id, item.span_id
         )
+        self._traces.setdefault(item.trace_id, _LiveTrace()).add(live)
         self._written.append(item.written)
         # Its first task begins after this, which nobody notifies of.
         self._source.filled.set()
@@ -469,8 +492,16 @@ class Writer:
             oldest, _ = self._ended.popitem(last=False)
             gone = self._runs.pop(oldest)
             self._roots.pop(gone.span_id, None)
-            if self._source.traces.get(gone.trace_id) == oldest:
-                del self._source.traces[gone.trace_id]
+            self._forget_in_trace(gone)
+
+    def _forget_in_trace(self, gone: _LiveRun) -> None:
+        trace = self._traces[gone.trace_id]
+        trace.runs.remove(gone)
+        if trace.runs:
+            return
+        del self._traces[gone.trace_id]
+        if self._source.traces.get(gone.trace_id) == trace.last:  # else another has begun
+            del self._source.traces[gone.trace_id]
 
     # --- the file ------------------------------------------------------------------------
 

@@ -488,3 +488,69 @@ def test_closing(recorded: RecordedRuns) -> None:
     connection = sqlite3.connect(recorded.path)
     assert connection.execute("SELECT closed FROM processes").fetchall() == [(1,)]
     connection.close()
+
+
+def test_a_run_within_a_run(recorded: RecordedRuns) -> None:
+    """Each has its own spans, lines and counts; those of the outer one lead to the inner one's."""
+    config = recorded.config
+
+    @action
+    def outer() -> None:
+        flow = DotFlow(config=config, name="inner")
+        flow.task.add(fine)
+        flow.start()
+
+    recorded.run(fine, outer, fine)
+    history = recorded.history()
+    inner, run = history.runs()
+    assert (run.workflow, run.tasks, run.completed) == ("billing", 3, 3)
+    assert (inner.workflow, inner.tasks, inner.completed) == ("inner", 1, 1)
+    found = history.spans(run)
+    assert names(found) == ("workflow billing", ["task fine", "task outer", "task fine"])
+    assert {span.attributes.get("dotflow.task.status") for span in found[1:]} == {"completed"}
+    assert names(history.spans(inner)) == ("workflow inner", ["task fine"])
+    assert names(history.spans(run, nested=True)) == (
+        "workflow billing",
+        ["task fine", ("task outer", [("workflow inner", ["task fine"])]), "task fine"],
+    )
+    assert len([line for line in history.logs(run) if line.event == "read 7 rows"]) == 2
+
+
+def test_many_runs_within_a_run(recorded: RecordedRuns, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The outer run is recorded to its end, also when the inner ones have long been forgotten."""
+    monkeypatch.setattr("dotflow_otel.history.writer._KEPT_AFTER_END", 2)
+    config = recorded.config
+
+    @action
+    def inside() -> None:
+        pass
+
+    def start_another() -> None:
+        flow = DotFlow(config=config, name="inner")
+        flow.task.add(inside)
+        flow.start()
+        assert recorded.recorder.flush(20)
+
+    @action
+    def outer() -> None:
+        start_another()
+        for _ in range(3):
+            # In a thread of its own a run has a trace of its own.
+            thread = Thread(target=start_another)
+            thread.start()
+            thread.join()
+
+    recorded.run(outer, fine)
+    history = recorded.history()
+    run = history.runs(workflow="billing")[0]
+    assert (run.status, run.tasks, run.completed) == ("completed", 2, 2)
+    found = history.spans(run)
+    assert names(found) == ("workflow billing", ["task outer", "task fine"])
+    assert {span.attributes.get("dotflow.task.status") for span in found[1:]} == {"completed"}
+
+
+def test_the_resource(recorded: RecordedRuns) -> None:
+    """What describes the process of a run is there, as its provider has it."""
+    recorded.run(fine)
+    run, history = recorded.only()
+    assert history.resource(run) == dict(recorded.provider.resource.attributes)

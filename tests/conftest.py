@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 # What a developer's shell sets for programs must not reach the tests, nor what they start.
-OURS = ("DOTFLOW_OUTPUT_PATH", "SERVER_BASE_URL", "SERVER_USER_TOKEN", "WORKFLOW_ID")
+OURS = (
+    "DOTFLOW_HISTORY",
+    "DOTFLOW_OUTPUT_PATH",
+    "SERVER_BASE_URL",
+    "SERVER_USER_TOKEN",
+    "WORKFLOW_ID",
+)
 CARRIED = ("TRACEPARENT", "TRACESTATE", "BAGGAGE")
 for name in OURS + CARRIED:
     os.environ.pop(name, None)

@@ -87,7 +87,7 @@ def print_error(text: str) -> None:
 
 def _print_line(kind: str, color: str, text: str) -> None:
     stream = sys.stderr
-    shown = f"\x1b[{color}m{kind}\x1b[0m" if _has_colors(stream) else kind
+    shown = f"\x1b[{color}m{kind}\x1b[0m" if has_colors(stream) else kind
     with suppress(BrokenPipeError):  # nobody reads it; the exit code tells the same
         # At once, for other processes may write there as well.
         stream.write(f"{shown} {printable(text)}\n")
@@ -109,7 +109,8 @@ def _escaped(character: str) -> str:
     return " " if character == "\n" else character.encode("unicode_escape").decode("ascii")
 
 
-def _has_colors(stream: io.TextIOBase | object) -> bool:
+def has_colors(stream: io.TextIOBase | object) -> bool:
+    """Return whether what is written to a stream may be in colours."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return bool(getattr(stream, "isatty", bool)())

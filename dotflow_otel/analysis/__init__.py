@@ -13,13 +13,17 @@ from dotflow_otel.analysis.compare import TaskChange as TaskChange
 from dotflow_otel.analysis.compare import compare as compare
 from dotflow_otel.analysis.exports import chrome_trace as chrome_trace
 from dotflow_otel.analysis.exports import otlp_json as otlp_json
+from dotflow_otel.analysis.timing import Concurrency as Concurrency
 from dotflow_otel.analysis.timing import Lane as Lane
 from dotflow_otel.analysis.timing import Segment as Segment
 from dotflow_otel.analysis.timing import TimeSpent as TimeSpent
+from dotflow_otel.analysis.timing import concurrency as concurrency
 from dotflow_otel.analysis.timing import critical_path as critical_path
 from dotflow_otel.analysis.timing import lanes as lanes
 from dotflow_otel.analysis.timing import time_of_tasks as time_of_tasks
 from dotflow_otel.analysis.timing import time_on_path as time_on_path
+from dotflow_otel.analysis.tree import RESTORED as RESTORED
+from dotflow_otel.analysis.tree import UNKNOWN as UNKNOWN
 from dotflow_otel.analysis.tree import Attempt as Attempt
 from dotflow_otel.analysis.tree import Error as Error
 from dotflow_otel.analysis.tree import OwnSpan as OwnSpan

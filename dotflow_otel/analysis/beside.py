@@ -23,7 +23,7 @@ TASK_QUEUE: Final = "queue"
 TASK_TRIES: Final = "attempts"
 
 # How many values there must be beside which one can be out of the ordinary.
-_FEWEST: Final = 5
+FEWEST: Final = 5
 
 # How many spreads from the median is outside; of values that are spread as by chance (the normal
 # distribution) one in 370 is.
@@ -65,7 +65,7 @@ class Baseline(NamedTuple):
             value: The value.
             least: Three times this, in the value's unit, is never outside.
         """
-        if self.values < _FEWEST:
+        if self.values < FEWEST:
             return False
         spread = max(self.spread, self.median * _LEAST_PART, least)
         return abs(value - self.median) > _OUTSIDE * spread

@@ -68,6 +68,18 @@ class TimeSpent(NamedTuple):
     between: float = 0.0
 
 
+class Concurrency(NamedTuple):
+    """How many attempts of a run went on at the same time.
+
+    Attributes:
+        most: At most.
+        average: On average, over the whole run.
+    """
+
+    most: int
+    average: float
+
+
 class Lane(NamedTuple):
     """What one process ran.
 
@@ -203,3 +215,17 @@ def lanes(view: RunView) -> list[Lane]:
         Lane(host, pid, ran, sum(attempt.duration(view.end) for _, attempt in ran))
         for (host, pid), ran in found.items()
     ]
+
+
+def concurrency(view: RunView) -> Concurrency:
+    """Return how many attempts of a run went on at the same time."""
+    attempts = [attempt for task in view.tasks for attempt in task.attempts]
+    # Where one ends as another begins, they do not count as two.
+    changes = [(attempt.ended or view.end, -1) for attempt in attempts]
+    changes += [(attempt.started, 1) for attempt in attempts]
+    running = most = 0
+    for _, change in sorted(changes):
+        running += change
+        most = max(most, running)
+    busy = sum(attempt.duration(view.end) for attempt in attempts)
+    return Concurrency(most, busy / view.duration if view.duration else 0.0)

@@ -88,7 +88,8 @@ def why(history: History, view: RunView, lines: Iterable[LogLine] = ()) -> Why:
         view,
         failed[0] if failed else None,
         failed[1:],
-        view.run.skipped,
+        # Of a run that completed all ran, whatever the history has missed.
+        0 if view.run.status == names.COMPLETED else view.run.skipped,
         skipped,
         retried,
         path,

@@ -27,6 +27,8 @@ _FAILED: Final = "failed"
 
 # How many runs an ambiguous reference names.
 _SHOWN: Final = 5
+# And how much of their names.
+_NAME: Final = 40
 
 # The shortest prefix of an id that is looked for: a shorter one is more likely a word.
 _SHORTEST: Final = 2
@@ -38,7 +40,7 @@ class RunNotFound(DotflowError, LookupError):
     def __init__(self, reference: str = "", found: Sequence[RunInfo] = ()) -> None:
         hint = f"Give the beginning of a run's or a trace's id, {_LATEST!r}, or {_FAILED!r}."
         if found:
-            ids = ", ".join(f"{run.id} ({run.workflow})" for run in found[:_SHOWN])
+            ids = ", ".join(f"{run.id} ({run.workflow[:_NAME]})" for run in found[:_SHOWN])
             more = ", ..." if len(found) > _SHOWN else ""
             super().__init__(f"{reference!r} may be any of {ids}{more}: give more of the id.")
         else:

@@ -234,7 +234,9 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     """
     if not path.exists():
         raise HistoryUnusable(
-            path, "is not there: record one with observe(history=True), or name where it is."
+            path,
+            "is not there: record one with observe(history=True) or DOTFLOW_HISTORY=1, or name "
+            "where it is.",
         )
     try:
         with in_use:
@@ -242,7 +244,7 @@ def open_to_read(path: Path) -> sqlite3.Connection:
             try:
                 version = _checked_version(connection, path)
                 if version == 0:
-                    reason = "is empty: record one with observe(history=True)."
+                    reason = "is empty: record one with observe(history=True) or DOTFLOW_HISTORY=1."
                     raise HistoryUnusable(path, reason)  # noqa: TRY301 - closed as for any other
             except BaseException:
                 connection.close()

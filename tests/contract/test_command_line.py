@@ -348,10 +348,11 @@ def test_unknown_command(command: Command) -> None:
     """A command that is not there is refused with the one that is close."""
     done = command("strt")
     assert done.code == 2
-    assert done.err == (
-        "error: There is no command 'strt': is 'start' meant? Use one of: start, schedule, init. "
-        "See 'dotflow --help'.\n"
+    assert done.err.startswith(
+        "error: There is no command 'strt': is 'start' meant? Use one of: start, schedule, init, "
     )
+    assert done.err.endswith(". See 'dotflow --help'.\n")
+    assert done.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

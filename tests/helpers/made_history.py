@@ -95,6 +95,10 @@ class MadeHistory:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         self._connection.close()
 
     def process(self, beat: float = 0.0, *, gone: bool = True) -> int:

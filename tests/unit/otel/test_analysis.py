@@ -12,6 +12,7 @@ from dotflow_otel.analysis import (
     RunView,
     Why,
     compare,
+    concurrency,
     critical_path,
     lanes,
     time_of_tasks,
@@ -121,6 +122,19 @@ def test_a_parallel_run(made: MadeHistory) -> None:
         ("here", 11, 1, 2),
         ("here", 12, 2, 4.5),
     ]
+
+
+def test_concurrency(made: MadeHistory) -> None:
+    """Attempts at the same time are counted; one that begins as another ends is none of them."""
+    made.add(
+        "nightly",
+        MadeTask("a", 0, 2, "a"),
+        MadeTask("b", 1, 4, "b"),
+        MadeTask("c", 2, 3, "c"),
+        MadeTask("d", 3, 4, "d"),
+        mode="parallel",
+    )
+    assert concurrency(view(made)) == (2, 0.7)
 
 
 def test_a_group_in_parallel_begins_at_once(made: MadeHistory) -> None:

@@ -1,0 +1,13 @@
+"""The commands that show what the history has of runs, for the program `dotflow`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# As `dotflow.cli.commands.Command`, which is not imported for it.
+COMMANDS: Final = {
+    "runs": ("dotflow_otel.cli.runs:runs", "List the runs of the history."),
+    "trace": ("dotflow_otel.cli.trace:trace", "Show where the time of a run went."),
+    "why": ("dotflow_otel.cli.why:why", "Tell why a run failed, was slow, or was lost."),
+    "logs": ("dotflow_otel.cli.logs:logs", "Print the log lines of a run."),
+}

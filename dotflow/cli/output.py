@@ -96,6 +96,8 @@ def _print_line(kind: str, color: str, text: str) -> None:
 
 def printable(text: str) -> str:
     """Return text on one line, without what a terminal would take as an order."""
+    if text.isprintable():
+        return text
     return "".join(each if each.isprintable() else _escaped(each) for each in text)
 
 

@@ -385,9 +385,10 @@ class _Layout:
         return self._joined(halves)
 
     def _joined(self, halves: Sequence[str]) -> str:
-        parts: list[str] = []
+        blank = next((at for at, half in enumerate(halves) if half), len(halves)) // 2
+        parts = [" " * blank]
         text, styled = "", ""
-        for at in range(0, len(halves), 2):
+        for at in range(2 * blank, len(halves), 2):
             left, right = halves[at], halves[at + 1]
             # A cell has one colour: that of what runs.
             kind = right if right in _HEAVY or not left else left

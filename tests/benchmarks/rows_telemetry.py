@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 _BYTES: Final = 500
 _GROWTH: Final = 5
 
+# What the commands that show the history are to list, and in how many seconds.
+_SHOWN: Final = 10_000
+_SHOW: Final = 1
+
 # Seconds: what an exit may take, whatever the backend does.
 _EXIT: Final = 5.0
 
@@ -62,6 +66,14 @@ def history(peers: Peers, pairs: int) -> Iterator[Row]:
     )
     figures = Pair(grown["growth"], _GROWTH)
     yield Row("growth over 100,000 tasks with a history", "MB", figures, "the most allowed", 1.0)
+
+
+def shown(peers: Peers, pairs: int) -> Iterator[Row]:
+    """The commands that show a large history, as whole processes, with a line for each thing."""
+    found = median_figures(1, partial(workload, peers.telemetry, "shown.py", _SHOWN, _SHOWN, pairs))
+    for name, what in {"runs": "runs", "trace": "spans of one run"}.items():
+        figures = Pair(found[name], _SHOW)
+        yield Row(f"`dotflow {name}`, {_SHOWN:,} {what}", "s", figures, "the most allowed", 1.0)
 
 
 def otlp(peers: Peers, pairs: int) -> Iterator[Row]:

@@ -39,6 +39,7 @@ _GROUPS: dict[str, tuple[Callable[[Peers, int], Iterator[Row]], int]] = {
     "telemetry": (rows_telemetry.telemetry, 7),
     "observed": (rows_telemetry.observed, 3),
     "history": (rows_telemetry.history, 5),
+    "shown": (rows_telemetry.shown, 9),
     "otlp": (rows_telemetry.otlp, 7),
 }
 _PLOT = "plot"

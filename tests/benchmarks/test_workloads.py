@@ -40,6 +40,7 @@ HERE = Path(__file__).resolve().parent
         (["observed_parallel.py", "10", "1", "1", "0.1"], {"run", "without", "sdk"}),
         (["recorded.py", "sequential", "10", "1"], {"run", "without", "bytes", "growth"}),
         (["recorded.py", "parallel", "10", "1"], {"run", "without", "bytes", "growth"}),
+        (["shown.py", "10", "10", "1"], {"runs", "trace"}),
         (["otlp.py", "healthy", "4", "1"], {"run", "exit"}),
         (["otlp.py", "healthy", "4", "1", "grpc"], {"run", "exit"}),
     ],

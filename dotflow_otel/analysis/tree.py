@@ -132,8 +132,16 @@ class TaskView(NamedTuple):
         return sum(each.backoff for each in self.attempts)
 
     def duration(self, until: int) -> float:
-        """Return the seconds since its first attempt; of one that goes on, until then."""
-        return max((self.ended or until) - self.started, 0) / 1e9
+        """Return the seconds from its first attempt to the end of its last.
+
+        Args:
+            until: To this time, in nanoseconds since the epoch, where it goes on.
+        """
+        ended = self.ended
+        if ended is not None and self.attempts:
+            # What a worker returns takes its time to come.
+            ended = self.attempts[-1].ended or ended
+        return max((ended or until) - self.started, 0) / 1e9
 
     def retried(self, until: int) -> float:
         """Return the seconds of its attempts that were followed by another."""

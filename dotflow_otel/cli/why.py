@@ -10,7 +10,7 @@ from dotflow.core.types import TypeExecution
 from dotflow_otel.analysis import Why, concurrency, view_of
 from dotflow_otel.analysis import why as reasons
 from dotflow_otel.analysis.beside import FEWEST, RUN_DURATION, TASK_DURATION, TASK_QUEUE
-from dotflow_otel.analysis.timing import QUEUE, RETRY, STEP
+from dotflow_otel.analysis.timing import BACKOFF, BETWEEN, QUEUE, RETRY, STEP
 from dotflow_otel.cli.shared import (
     BOLD,
     Debug,
@@ -125,8 +125,8 @@ def _time(told: Why) -> Iterator[tuple[int, str]]:
         (STEP, "steps", path.steps),
         (RETRY, "attempts that failed and were retried", path.retries),
         (QUEUE, "waiting for workers", path.queue),
-        ("backoff", "waiting between attempts", path.backoff),
-        ("between", "before, between and after tasks", path.between),
+        (BACKOFF, "waiting between attempts", path.backoff),
+        (BETWEEN, "before, between and after tasks", path.between),
     ):
         if value:
             part = value / path.total if path.total else 0.0
@@ -151,7 +151,7 @@ def _most_of(told: Why, segments: Sequence[Segment]) -> str:
     """Return which task has the most of some segments of the critical path."""
     by_task: dict[int, tuple[float, TaskView]] = {}
     for each in segments:
-        if each.task is not None:
+        if each.task is not None and each.kind != BETWEEN:
             known = by_task.get(each.task.span_id, (0.0, each.task))[0]
             by_task[each.task.span_id] = known + each.duration, each.task
     if len(told.view.tasks) == 1 or not by_task:

@@ -124,6 +124,14 @@ def test_a_parallel_run(made: MadeHistory) -> None:
     ]
 
 
+def test_how_long_a_task_took(made: MadeHistory) -> None:
+    """A task took the time from its first attempt to the end of its last, in the worker."""
+    attempt = MadeAttempt(1, 2, pid=1, queue=1)
+    made.add("nightly", MadeTask("a", 0, 3, attempts=[attempt]), mode="parallel")
+    (task,) = view(made).tasks
+    assert task.duration(at(9)) == 1
+
+
 def test_concurrency(made: MadeHistory) -> None:
     """Attempts at the same time are counted; one that begins as another ends is none of them."""
     made.add(

@@ -21,13 +21,14 @@ from dotflow_otel.cli.shared import (
     seconds,
     wide,
 )
-from dotflow_otel.conventions import COMPLETED, FAILED, LOST
+from dotflow_otel.conventions import COMPLETED, FAILED, LOST, TASK_GROUP
 from dotflow_otel.history.store import RUNNING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from dotflow_otel.analysis import Attempt, Error, OwnSpan, RunView, Segment, TaskView
+    from dotflow_otel.history.segments import Span
 
 # Of more tasks and spans than these some are left out, unless all are asked for.
 _MOST_TASKS: Final = 60
@@ -289,7 +290,7 @@ def _span_rows(
         span = own.span
         ended = span.ended or view.end
         yield _Row(
-            span.name,
+            _span_label(span),
             depth + own.depth,
             max(ended - span.started, 0) / 1e9,
             [(_kind(own.error, span.ended, _SPAN), span.started, ended)],
@@ -303,6 +304,11 @@ def _span_rows(
         label = f"{len(rest):,} more spans"
         pieces = [(_SPAN, started, ended)]
         yield _Row(label, depth, (ended - started) / 1e9, pieces, style=(DIM,))
+
+
+def _span_label(span: Span) -> str:
+    group = span.attributes.get(TASK_GROUP)  # of a task of a run that the step started
+    return span.name if group in {None, "default"} else f"{span.name} [{group}]"
 
 
 # --- lines --------------------------------------------------------------------------------

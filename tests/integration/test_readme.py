@@ -19,7 +19,9 @@ _SNIPPET = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTAL
 SNIPPETS = _SNIPPET.findall(README)
 
 # Blocks of a shell whose first command is ours, in the order in which a reader runs them.
-_COMMANDS = re.compile(r"```sh\n(dotflow .*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
+_COMMANDS = re.compile(
+    r"```sh\n((?:DOTFLOW_HISTORY=1 )?dotflow .*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL
+)
 COMMANDS = _COMMANDS.findall(README)
 _TIME = re.compile(r" +[\d.]+ m?s\b")
 
@@ -57,7 +59,7 @@ def test_snippet(code: str, output: str, tmp_path: Path) -> None:
 def test_commands(tmp_path: Path) -> None:
     """The commands run, one block after another in one shell, and print the text below them."""
     blocks = [(code, output) for code, output in COMMANDS if "dotflow schedule" not in code]
-    assert len(blocks) == 2
+    assert len(blocks) == 4
     script = "".join(f"{code}printf '\\0'\n" for code, _ in blocks)
     done = subprocess.run(
         ["/bin/sh", "-eu", "-c", script],
@@ -76,8 +78,14 @@ def test_commands(tmp_path: Path) -> None:
             assert [_untimed(line) for line in lines] == [
                 _untimed(line) for line in output.splitlines()
             ], code
-    result = json.loads((tmp_path / "weather" / "result.json").read_text())
-    assert result["status"] == "Completed"
+    made = {
+        name: json.loads((tmp_path / "weather" / f"{name}.json").read_text())
+        for name in ("result", "jaeger", "perfetto")
+    }
+    assert made["result"]["status"] == "Completed"
+    (of_run,) = made["jaeger"]["resourceSpans"]
+    assert len(of_run["scopeSpans"][0]["spans"]) == 4  # a run, two tasks, an attempt
+    assert made["perfetto"]["otherData"]["workflow"] == "weather"
 
 
 def test_schedule(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ All times are nanoseconds since the epoch, all durations seconds.
 """
 
 from dotflow_otel.analysis.beside import Baseline as Baseline
+from dotflow_otel.analysis.beside import Beside as Beside
 from dotflow_otel.analysis.beside import Unusual as Unusual
 from dotflow_otel.analysis.beside import beside as beside
 from dotflow_otel.analysis.beside import earlier_runs as earlier_runs
@@ -32,4 +33,5 @@ from dotflow_otel.analysis.tree import TaskView as TaskView
 from dotflow_otel.analysis.tree import view_of as view_of
 from dotflow_otel.analysis.why import InFlight as InFlight
 from dotflow_otel.analysis.why import Why as Why
+from dotflow_otel.analysis.why import in_flight as in_flight
 from dotflow_otel.analysis.why import why as why

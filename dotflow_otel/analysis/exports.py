@@ -132,54 +132,57 @@ def _otlp_value(value: Any) -> dict[str, Any]:
 def chrome_trace(view: RunView) -> dict[str, Any]:
     """Return a run in the Trace Event Format, which Perfetto and `chrome://tracing` read.
 
-    The run and each process that ran its attempts has tracks of its own. Attempts at the same
-    time in one process, as in a pool of threads, are on tracks beside each other.
+    The run and each process that ran its attempts has tracks of its own. What goes on at the same
+    time in one process, as in a pool of threads, is on tracks beside each other.
     """
-    events = [*_chrome_run(view)]
+    run = view.run
+    about = {"status": run.status, "mode": run.mode, "tasks": run.tasks}
+    whole = _Slice(run.workflow, "run", run.started, view.end, about)
+    events = [*_chrome_process(1, f"run {run.id} of {run.workflow}")]
+    events += _chrome_slices(1, [whole, *_opened(view.spans, view.end, (whole,))])
     for number, lane in enumerate(lanes(view), 2):
         pid = "" if lane.pid is None else f" {lane.pid}"
-        events.append(_chrome_name("process_name", number, 0, f"worker{pid} on {lane.host}"))
-        events.append(_chrome_sort(number))
-        used: list[int] = []
+        events += _chrome_process(number, f"worker{pid} on {lane.host}")
+        slices: list[_Slice] = []
         for task, attempt in lane.attempts:
-            track = _free_track(used, attempt, view.end)
-            events += _chrome_attempt(view, task, attempt, number, track)
+            made = _attempt_slice(view, task, attempt)
+            slices += [made, *_opened(attempt.spans, made.ended, (made,))]
+        events += _chrome_slices(number, slices)
     return {
         "traceEvents": events,
         "displayTimeUnit": "ms",
         "otherData": {
-            "workflow": view.run.workflow,
-            "run": view.run.id,
-            "trace": view.run.trace_id,
-            "status": view.run.status,
+            "workflow": run.workflow,
+            "run": run.id,
+            "trace": run.trace_id,
+            "status": run.status,
         },
     }
 
 
-def _free_track(used: list[int], attempt: Attempt, end: int) -> int:
-    """Return the first track that is free when an attempt begins, and take it until its end."""
-    ended = attempt.ended or end
-    for track, until in enumerate(used):
-        if until <= attempt.started:
-            used[track] = ended
-            return track + 1
-    used.append(ended)
-    return len(used)
+class _Slice:
+    """Something that took some time, below others."""
+
+    __slots__ = ("about", "above", "ended", "kind", "name", "started")
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        started: int,
+        ended: int,
+        about: Mapping[str, Any],
+        above: tuple[_Slice, ...] = (),
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.started = started
+        self.ended = max(ended, started)
+        self.about = about
+        self.above = above
 
 
-def _chrome_run(view: RunView) -> Iterator[dict[str, Any]]:
-    run = view.run
-    yield _chrome_name("process_name", 1, 0, f"run {run.id} of {run.workflow}")
-    yield _chrome_sort(1)
-    yield _chrome_name("thread_name", 1, 1, "run")
-    about = {"status": run.status, "mode": run.mode, "tasks": run.tasks}
-    yield _chrome_span(run.workflow, "run", view.run.started, view.end, (1, 1), about)
-    yield from _chrome_opened(view.spans, view.end, (1, 1))
-
-
-def _chrome_attempt(
-    view: RunView, task: TaskView, attempt: Attempt, process: int, track: int
-) -> Iterator[dict[str, Any]]:
+def _attempt_slice(view: RunView, task: TaskView, attempt: Attempt) -> _Slice:
     about: dict[str, Any] = {
         "task": task.id,
         "group": task.group,
@@ -190,42 +193,52 @@ def _chrome_attempt(
     if attempt.error is not None:
         about["error"] = str(attempt.error)
     name = task.name if task.tries <= 1 else f"{task.name} (attempt {attempt.number})"
-    ended = attempt.ended or view.end
-    yield _chrome_span(name, "task", attempt.started, ended, (process, track), about)
-    yield from _chrome_opened(attempt.spans, ended, (process, track))
+    return _Slice(name, "task", attempt.started, attempt.ended or view.end, about)
 
 
-def _chrome_opened(
-    spans: Iterable[OwnSpan], end: int, track: tuple[int, int]
-) -> Iterator[dict[str, Any]]:
+def _opened(spans: Iterable[OwnSpan], end: int, above: tuple[_Slice, ...]) -> Iterator[_Slice]:
+    path = [*above]
     for own in spans:
         span = own.span
         about = dict(span.attributes)
         if own.error is not None:
             about["error"] = str(own.error)
-        yield _chrome_span(span.name, "span", span.started, span.ended or end, track, about)
+        del path[len(above) + own.depth :]
+        made = _Slice(span.name, "span", span.started, span.ended or end, about, tuple(path))
+        path.append(made)
+        yield made
 
 
-def _chrome_span(
-    name: str, kind: str, started: int, ended: int, track: tuple[int, int], about: Mapping[str, Any]
-) -> dict[str, Any]:
-    # Microseconds; the format has no smaller unit, but takes fractions.
-    return {
-        "ph": "X",
-        "name": name,
-        "cat": kind,
-        "ts": started / 1e3,
-        "dur": max(ended - started, 0) / 1e3,
-        "pid": track[0],
-        "tid": track[1],
-        "args": about,
-    }
+def _chrome_slices(process: int, slices: Sequence[_Slice]) -> Iterator[dict[str, Any]]:
+    """Return slices, each on the first track where it lies in what is above it, or in nothing."""
+    tracks: list[list[_Slice]] = []
+    for each in sorted(slices, key=lambda one: (one.started, len(one.above))):
+        for track, open_ones in enumerate(tracks):  # noqa: B007 - the number is used below
+            while open_ones and open_ones[-1].ended <= each.started:
+                open_ones.pop()
+            last = open_ones[-1] if open_ones else None
+            if last is None or (last in each.above and last.ended >= each.ended):
+                open_ones.append(each)
+                break
+        else:
+            track = len(tracks)
+            tracks.append([each])
+        yield {
+            "ph": "X",
+            "name": each.name,
+            "cat": each.kind,
+            # Microseconds; the format has no smaller unit, but takes fractions.
+            "ts": each.started / 1e3,
+            "dur": (each.ended - each.started) / 1e3,
+            "pid": process,
+            "tid": track + 1,
+            "args": each.about,
+        }
 
 
-def _chrome_name(kind: str, process: int, thread: int, name: str) -> dict[str, Any]:
-    return {"ph": "M", "name": kind, "pid": process, "tid": thread, "args": {"name": name}}
-
-
-def _chrome_sort(process: int) -> dict[str, Any]:
-    about = {"sort_index": process}
-    return {"ph": "M", "name": "process_sort_index", "pid": process, "tid": 0, "args": about}
+def _chrome_process(number: int, name: str) -> Iterator[dict[str, Any]]:
+    for kind, about in (
+        ("process_name", {"name": name}),
+        ("process_sort_index", {"sort_index": number}),
+    ):
+        yield {"ph": "M", "name": kind, "pid": number, "tid": 0, "args": about}

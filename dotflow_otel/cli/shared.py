@@ -272,8 +272,9 @@ def wide(text: str) -> int:
 # --- runs ---------------------------------------------------------------------------------
 
 
-def heading(screen: Screen, run: RunInfo, view: RunView) -> list[str]:
+def heading(screen: Screen, view: RunView) -> list[str]:
     """Return the lines that say which run this is."""
+    run = view.run
     style = STATUS_STYLES.get(run.status, BOLD)
     took = seconds(view.duration)
     how = {

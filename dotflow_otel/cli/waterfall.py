@@ -145,7 +145,7 @@ def waterfall(screen: Screen, view: RunView, *, shows_all: bool) -> list[str]:
     shown = {task.span_id for task in tasks}
     rows += _rest_rows(view, [task for task in view.tasks if task.span_id not in shown])
     layout = _Layout(screen, view, rows)
-    lines = [*heading(screen, view.run, view), *layout.title()]
+    lines = [*heading(screen, view), *layout.title()]
     for row in rows:
         lines += layout.lines(row)
     lines += _below(screen, view, path, left_out=len(view.tasks) - len(tasks))

@@ -46,7 +46,7 @@ def why(run: Reference, history: HistoryPath = None, _debug: Debug = False) -> i
         view = view_of(named, found.spans(named, nested=True))
         told = reasons(found, view, found.logs(named) if named.skipped else ())
     screen = Screen()
-    lines = heading(screen, named, view)
+    lines = heading(screen, view)
     for title, facts in _sections(told):
         lines += ["", *(screen.style(line, BOLD) for line in screen.wrapped(title))]
         for depth, fact in facts:

@@ -100,3 +100,19 @@ def test_chrome(made: MadeHistory) -> None:
     first = spans[0]
     assert (first["name"], first["ts"], first["dur"]) == ("nightly", at(0) / 1e3, 1e7)
     assert sum(each["name"] == "GET /" for each in spans) == 4
+
+
+def test_chrome_of_spans_at_the_same_time(made: MadeHistory) -> None:
+    """A span lies on a track in what is above it, or has one of its own: none cuts another."""
+    spans = [
+        MadeSpan("a", 1, 5, below=[MadeSpan("in a", 1, 2)]),
+        MadeSpan("b", 2, 6),
+        MadeSpan("late", 5, 12),
+    ]
+    made.add("one", MadeTask("load", 0, 10, spans=spans))
+    with History(made.path) as history:
+        run = history.run("latest")
+        trace = chrome_trace(view_of(run, history.spans(run)))
+    spans_of = {each["name"]: each for each in trace["traceEvents"] if each["ph"] == "X"}
+    tracks = {name: each["tid"] for name, each in spans_of.items() if each["pid"] == 2}
+    assert tracks == {"load": 1, "a": 1, "in a": 1, "b": 2, "late": 3}

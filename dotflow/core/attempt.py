@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -93,21 +94,16 @@ def perform(attempt: Attempt) -> Outcome:
     """Run an attempt here and tell how it ended. Raises nothing, whatever the step does."""
     started = monotonic()
     try:
-        if attempt.scopes:
-            value = within(attempt.scopes, lambda: _unscoped(attempt))
-        else:
-            value = _unscoped(attempt)
+        run = _limited if attempt.timeout else _run
+        scopes = attempt.scopes
+        value = within(scopes, partial(run, attempt)) if scopes else run(attempt)
     except BaseException as error:  # noqa: BLE001 - the outcome tells; the engine decides
         return Outcome.failed(Failure.of(error), started)
     return Outcome(value, None, started, monotonic())
 
 
-def _unscoped(attempt: Attempt) -> Any:
-    return _limited(attempt) if attempt.timeout else _run(attempt)
-
-
 def _limited(attempt: Attempt) -> Any:
-    return Limit(attempt.timeout, attempt.name).call(lambda: _run(attempt))
+    return Limit(attempt.timeout, attempt.name).call(partial(_run, attempt))
 
 
 def _run(attempt: Attempt) -> Any:

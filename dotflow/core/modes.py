@@ -146,8 +146,14 @@ def run_chains_here(engine: Engine, chains: Iterable[Chain]) -> None:
     """Run chains one after another in this thread."""
     for chain in chains:
         before: Task | None = None
-        for index, task in enumerate(chain):
-            engine.run_here(task, before, chain, index)
+        done = engine.restore(chain) if engine.resume else 0
+        if done:
+            before = hands_on(chain[done - 1])
+            if before is None and not engine.keep_going:
+                continue
+            chain = chain[done:]  # noqa: PLW2901 - what is left of it
+        for task in chain:
+            engine.run_here(task, before)
             before = hands_on(task)
             if before is None and not engine.keep_going:
                 break

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
+from functools import partial
 from threading import Thread, get_ident
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from dotflow.core.action import check_callback
+from dotflow.core.attempt import perform
 from dotflow.core.background import BackgroundRun
 from dotflow.core.checkpoint import Checkpoints, open_checkpoints
 from dotflow.core.checks import check_flag, check_text
@@ -361,7 +363,8 @@ class Manager:
                 if before is not None:
                     background.outside(before.join, None)
                 engine = run.engine(part)
-                engine.outside = background.outside
+                engine.perform = partial(background.outside, perform)
+                engine.sleep = partial(background.outside, sleep)
                 run_chains_here(engine, part.groups.values())
                 self._leave(run, holder)
             except BaseException as error:

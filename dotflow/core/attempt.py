@@ -10,8 +10,6 @@ from dotflow.core.copies import own_context
 from dotflow.core.failure import Failure
 from dotflow.core.limit import Limit
 from dotflow.core.scopes import within
-from dotflow.core.steps import actions_of, run_methods
-from dotflow.core.unfinished import finished
 from dotflow.core.user_objects import PLAIN
 
 if TYPE_CHECKING:
@@ -118,6 +116,10 @@ def _run(attempt: Attempt) -> Any:
     # As `is_plain` has it, which most values are: nothing is left to be run.
     if type(kind) is type and kind in PLAIN:
         return value
+
+    from dotflow.core.steps import actions_of, run_methods  # noqa: PLC0415 - few values need it
+    from dotflow.core.unfinished import finished  # noqa: PLC0415 - likewise
+
     value = finished(value)
     actions = actions_of(value)
     if not actions:

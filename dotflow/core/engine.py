@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dotflow.core.attempt import Attempt, perform
 from dotflow.core.failure import INTERRUPTED, TIMEOUT, WORKER_LOST, Failure
-from dotflow.core.types.status import UNFINISHED
+from dotflow.core.types import UNFINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,9 +9,7 @@ from dotflow.core.action import check_callback
 from dotflow.core.checks import check_flag, check_text
 from dotflow.core.exception import ExecutionModeNotExist, InvalidOnInputChange, InvalidOption
 from dotflow.core.task.model import Task, basic_callback
-from dotflow.core.types.execution import TypeExecution
-from dotflow.core.types.input_change import VALID_POLICIES
-from dotflow.core.types.status import TypeStatus
+from dotflow.core.types import VALID_POLICIES, TypeExecution, TypeStatus
 from dotflow.core.user_objects import repr_of
 
 if TYPE_CHECKING:

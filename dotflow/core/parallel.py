@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from dotflow.abc.executor import sessions_around
 from dotflow.core.modes import hands_on
-from dotflow.core.types.status import TypeStatus
+from dotflow.core.types import TypeStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

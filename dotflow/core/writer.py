@@ -16,7 +16,7 @@ from dotflow.core.exception import TaskError
 from dotflow.core.failure import INTERRUPTED, Failure
 from dotflow.core.hooks import Hooks
 from dotflow.core.task.model import basic_callback
-from dotflow.core.types.status import UNFINISHED, TypeStatus
+from dotflow.core.types import UNFINISHED, TypeStatus
 from dotflow.core.user_objects import exc_info_of
 from dotflow.providers.storage_default import TaskEntries
 

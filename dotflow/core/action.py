@@ -12,7 +12,6 @@ from dotflow.core.context import Context, uuid_or_none
 from dotflow.core.exception import MissingActionDecorator, NotCallableObject
 from dotflow.core.retry import RetryPolicy
 from dotflow.core.signatures import own_parameters, parameters_of, refuse_unknown
-from dotflow.core.unfinished import finished
 from dotflow.core.user_objects import (
     attribute_of,
     defined_by,
@@ -240,7 +239,11 @@ class Action(Generic[Params, Returned_co]):
         run likewise, the value is the list of what it yielded.
         """
         value = self.call(initial, previous)
-        return value if is_plain(value) else finished(value)
+        if is_plain(value):
+            return value
+        from dotflow.core.unfinished import finished  # noqa: PLC0415 - few values need it
+
+        return finished(value)
 
     def call(self, initial: object, previous: object) -> Any:
         """Call the function; return what it returned, be that still to be run."""

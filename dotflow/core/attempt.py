@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,8 +10,6 @@ from dotflow.core.copies import own_context
 from dotflow.core.failure import Failure
 from dotflow.core.limit import Limit
 from dotflow.core.scopes import within
-from dotflow.core.steps import actions_of, run_methods
-from dotflow.core.unfinished import finished
 from dotflow.core.user_objects import PLAIN
 
 if TYPE_CHECKING:
@@ -93,21 +92,16 @@ def perform(attempt: Attempt) -> Outcome:
     """Run an attempt here and tell how it ended. Raises nothing, whatever the step does."""
     started = monotonic()
     try:
-        if attempt.scopes:
-            value = within(attempt.scopes, lambda: _unscoped(attempt))
-        else:
-            value = _unscoped(attempt)
+        run = _limited if attempt.timeout else _run
+        scopes = attempt.scopes
+        value = within(scopes, partial(run, attempt)) if scopes else run(attempt)
     except BaseException as error:  # noqa: BLE001 - the outcome tells; the engine decides
         return Outcome.failed(Failure.of(error), started)
     return Outcome(value, None, started, monotonic())
 
 
-def _unscoped(attempt: Attempt) -> Any:
-    return _limited(attempt) if attempt.timeout else _run(attempt)
-
-
 def _limited(attempt: Attempt) -> Any:
-    return Limit(attempt.timeout, attempt.name).call(lambda: _run(attempt))
+    return Limit(attempt.timeout, attempt.name).call(partial(_run, attempt))
 
 
 def _run(attempt: Attempt) -> Any:
@@ -122,6 +116,10 @@ def _run(attempt: Attempt) -> Any:
     # As `is_plain` has it, which most values are: nothing is left to be run.
     if type(kind) is type and kind in PLAIN:
         return value
+
+    from dotflow.core.steps import actions_of, run_methods  # noqa: PLC0415 - few values need it
+    from dotflow.core.unfinished import finished  # noqa: PLC0415 - likewise
+
     value = finished(value)
     actions = actions_of(value)
     if not actions:

@@ -15,7 +15,7 @@ from dotflow.core.exception import InputChangedError, UnstableInput
 from dotflow.core.fingerprint import fingerprint_of, fp_key, read_fingerprint, write_fingerprint
 from dotflow.core.ids import fresh_id
 from dotflow.core.keys import RUN_RECORD, prefix_of
-from dotflow.core.types.input_change import TypeInputChange
+from dotflow.core.types import TypeInputChange
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

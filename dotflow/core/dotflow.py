@@ -7,7 +7,6 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from dotflow.core.checkpoint import Checkpoints
 from dotflow.core.checks import check_text
 from dotflow.core.config import Config, check_config
 from dotflow.core.exception import MissingScheduler, RunInProgress
@@ -192,6 +191,8 @@ class DotFlow:
                 self._ticking -= alone
 
     def _completed_before(self) -> bool:
+        from dotflow.core.checkpoint import Checkpoints  # noqa: PLC0415 - few flows have some
+
         return Checkpoints.read(self.config.storage, self.workflow_id).finished
 
     def _prepared(

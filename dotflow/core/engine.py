@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dotflow.core.attempt import Attempt, perform
 from dotflow.core.failure import INTERRUPTED, TIMEOUT, WORKER_LOST, Failure
-from dotflow.core.types.status import UNFINISHED
+from dotflow.core.types import UNFINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,33 +26,53 @@ class Engine:
         keep_going: Whether a chain goes on after a failed task.
 
     Attributes:
-        outside: Makes the calls in which the run may be taken over by another thread; None: no
-            other thread does that.
+        keep_going: As above.
+        resume: As above.
+        perform: Runs an attempt.
+        sleep: Waits for a number of seconds.
     """
 
     def __init__(self, writer: TaskWriter, *, resume: bool, keep_going: bool) -> None:
         self.keep_going = keep_going
+        self.resume = resume
+        self.perform: Callable[[Attempt], Outcome] = perform
+        self.sleep: Callable[[float], None] = time.sleep
         self._writer = writer
-        self._resume = resume
         # A later run may need what a step was given, though this one tries the step once.
         self._repeatable = writer.keeps_checkpoints
         self._waiting: set[Task] = set()
-        self.outside: Callable[[Callable[[Any], Any], Any], Any] | None = None
 
-    def run_here(self, task: Task, before: Task | None, chain: Sequence[Task], index: int) -> None:
-        """Run a task of a chain from beginning to end in this thread.
+    def restore(self, chain: Sequence[Task]) -> int:
+        """Restore the first tasks of a chain, up to one that is to run.
+
+        Returns:
+            How many have ended so: the last one has failed where its checkpoint was unreadable.
+        """
+        for index, task in enumerate(chain):
+            try:
+                if not self._writer.restore(task):
+                    # Before the task runs: were the run killed after that, a later one would
+                    # take what followed from its former value for what follows from the new one.
+                    self._writer.run_again(chain[index + 1 :])
+                    return index
+            except Exception as error:  # noqa: BLE001 - a storage error fails the task
+                self._writer.start(task)
+                self._writer.fail(task, Failure.of(error))
+                return index + 1
+        return len(chain)
+
+    def run_here(self, task: Task, before: Task | None) -> None:
+        """Run a task from beginning to end in this thread.
 
         Args:
             task: The task.
             before: The task before it, where that has a context for this one.
-            chain: The chain.
-            index: The task's place in it.
 
         Raises:
             KeyboardInterrupt, SystemExit: The step raised it; the task has failed by then.
         """
         try:
-            if self.begin(task, before, chain, index):
+            if self.begin(task, before):
                 self._try_here(task)
         except BaseException as error:
             self.abort(task, error)
@@ -60,16 +80,11 @@ class Engine:
 
     def _try_here(self, task: Task) -> None:
         while True:
-            attempt = self.attempt(task)
-            outside = self.outside
-            outcome = perform(attempt) if outside is None else outside(perform, attempt)
+            outcome = self.perform(self.attempt(task))
             delay = self.settle(task, outcome)
             if delay is None:
                 break
-            if outside is None:
-                time.sleep(delay)
-            else:
-                outside(time.sleep, delay)
+            self.sleep(delay)
             self.try_again(task)
         failure = outcome.failure
         if failure is None or failure.kind != INTERRUPTED:
@@ -77,35 +92,24 @@ class Engine:
         if failure.exception is not None:
             raise failure.exception
 
-    def begin(self, task: Task, before: Task | None, chain: Sequence[Task], index: int) -> bool:
-        """Restore a task of a chain, or start it; return whether it is to be tried."""
+    def begin(self, task: Task, before: Task | None) -> bool:
+        """Start a task; return whether it is to be tried."""
         writer = self._writer
         problem: Exception | None = None
-        try:
-            if self._resume and self._restore(chain, index):
-                return False
-            if before is not None:
+        if before is not None:
+            try:
                 task._previous = writer.handed_on(before)
-        except Exception as error:  # noqa: BLE001 - a storage error fails the task
-            problem = error
+            except Exception as error:  # noqa: BLE001 - a storage error fails the task
+                problem = error
         writer.start(task)
         if problem is not None:
             writer.fail(task, Failure.of(problem))
         return problem is None
 
-    def _restore(self, chain: Sequence[Task], index: int) -> bool:
-        if index and not chain[index - 1].restored:
-            return False  # what it was made from is made again
-        if self._writer.restore(chain[index]):
-            return True
-        # Written before the task runs: were the run killed after that, a later one would take
-        # what followed from the task's former value for what follows from the new one.
-        self._writer.run_again(chain[index + 1 :])
-        return False
-
     def attempt(self, task: Task) -> Attempt:
-        """Give the next attempt of a task, to be performed in this process."""
+        """Return the next attempt of a task, to be performed in this process."""
         step = task.step
+        policy = step.policy
         hooks = self._writer.providers(task).hooks
         return Attempt(
             step,
@@ -114,10 +118,10 @@ class Engine:
             # Also to a step that takes none: it may return an object whose methods do.
             task.initial_context if step.wants_initial else task._initial,
             task._previous,
-            step.policy.timeout,
+            policy.timeout,
             hooks.scopes(task, task.attempt) if hooks.has_scopes else (),
             task.retry_count + 1,
-            self._repeatable or step.policy.attempts > 1,
+            self._repeatable or policy.attempts > 1,
         )
 
     def remote_attempt(self, task: Task) -> Attempt:
@@ -142,14 +146,15 @@ class Engine:
             The seconds to wait before the next attempt; None where the task has ended.
         """
         writer = self._writer
-        hooks = writer.providers(task).hooks
+        providers = writer.providers(task)
+        hooks = providers.hooks
         if task.retry_count == 0:
             writer.note_start(task, outcome.started)
         if hooks.watches_attempts:
             hooks.attempt_finished(task, outcome)
         failure = outcome.failure
         if failure is None:
-            writer.complete(task, outcome.value, outcome.ended)
+            writer.complete(task, outcome.value, outcome.ended, providers)
             return None
         task.failure = failure
         if failure.kind == TIMEOUT:

@@ -9,9 +9,7 @@ from dotflow.core.action import check_callback
 from dotflow.core.checks import check_flag, check_text
 from dotflow.core.exception import ExecutionModeNotExist, InvalidOnInputChange, InvalidOption
 from dotflow.core.task.model import Task, basic_callback
-from dotflow.core.types.execution import TypeExecution
-from dotflow.core.types.input_change import VALID_POLICIES
-from dotflow.core.types.status import TypeStatus
+from dotflow.core.types import VALID_POLICIES, TypeExecution, TypeStatus
 from dotflow.core.user_objects import repr_of
 
 if TYPE_CHECKING:
@@ -146,8 +144,14 @@ def run_chains_here(engine: Engine, chains: Iterable[Chain]) -> None:
     """Run chains one after another in this thread."""
     for chain in chains:
         before: Task | None = None
-        for index, task in enumerate(chain):
-            engine.run_here(task, before, chain, index)
+        done = engine.restore(chain) if engine.resume else 0
+        if done:
+            before = hands_on(chain[done - 1])
+            if before is None and not engine.keep_going:
+                continue
+            chain = chain[done:]  # noqa: PLW2901 - what is left of it
+        for task in chain:
+            engine.run_here(task, before)
             before = hands_on(task)
             if before is None and not engine.keep_going:
                 break

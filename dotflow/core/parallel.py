@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from dotflow.abc.executor import sessions_around
 from dotflow.core.modes import hands_on
-from dotflow.core.types.status import TypeStatus
+from dotflow.core.types import TypeStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -156,9 +156,17 @@ class _Driver:
     def _next(self) -> _Place | None:
         if self._delayed and self._delayed[0][0] <= monotonic():
             return heappop(self._delayed)[2]
-        if self._ready:
-            return self._ready.popleft()
-        return next(self._fresh, None)
+        while True:
+            if self._ready:
+                return self._ready.popleft()
+            place = next(self._fresh, None)
+            if place is None or not self._engine.resume:
+                return place
+            restored = self._engine.restore(place.chain)
+            if not restored:
+                return place
+            place.index = restored - 1
+            self._advance(place, monotonic())
 
     def _patience(self) -> float | None:
         if not self._delayed:
@@ -169,7 +177,7 @@ class _Driver:
         task = place.task
         if task.status != TypeStatus.RETRY:
             task.ready_at = place.ready + self._to_wall
-            if not self._engine.begin(task, place.before, place.chain, place.index):
+            if not self._engine.begin(task, place.before):
                 self._advance(place, monotonic())
                 return
         else:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
+from functools import partial
 from threading import Thread, get_ident
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from dotflow.core.action import check_callback
-from dotflow.core.background import BackgroundRun
-from dotflow.core.checkpoint import Checkpoints, open_checkpoints
+from dotflow.core.attempt import perform
 from dotflow.core.checks import check_flag, check_text
 from dotflow.core.config import check_config, default_config
 from dotflow.core.engine import Engine
@@ -36,9 +36,7 @@ from dotflow.core.nesting import check_may_run
 from dotflow.core.run import Run
 from dotflow.core.signatures import refuse_unknown, strict_arguments
 from dotflow.core.task.model import basic_callback
-from dotflow.core.types.execution import TypeExecution
-from dotflow.core.types.input_change import TypeInputChange
-from dotflow.core.types.status import UNFINISHED, TypeStatus
+from dotflow.core.types import UNFINISHED, TypeExecution, TypeInputChange, TypeStatus
 from dotflow.core.writer import TaskWriter
 
 if TYPE_CHECKING:
@@ -46,6 +44,7 @@ if TYPE_CHECKING:
     from typing import Unpack
     from uuid import UUID
 
+    from dotflow.core.checkpoint import Checkpoints
     from dotflow.core.config import Config
     from dotflow.core.modes import Groups
     from dotflow.core.options import Mode, ModeOptions, Policy, RunOptions, WorkflowCallback
@@ -318,6 +317,8 @@ class Manager:
     def _open_checkpoints(self, part: _Part) -> Checkpoints | None:
         if not (part.resume or self._keeps_checkpoints):
             return None
+        from dotflow.core.checkpoint import open_checkpoints  # noqa: PLC0415 - few runs have some
+
         return open_checkpoints(
             _config_of(self.config, part.tasks).storage,
             self.workflow_id,
@@ -352,6 +353,8 @@ class Manager:
             self._beside |= ids
 
     def _run_in_thread(self, run: _OpenRun, part: _Part) -> None:
+        from dotflow.core.background import BackgroundRun  # noqa: PLC0415 - this mode only
+
         engine: Engine | None = None
 
         def drive() -> None:
@@ -361,7 +364,8 @@ class Manager:
                 if before is not None:
                     background.outside(before.join, None)
                 engine = run.engine(part)
-                engine.outside = background.outside
+                engine.perform = partial(background.outside, perform)
+                engine.sleep = partial(background.outside, sleep)
                 run_chains_here(engine, part.groups.values())
                 self._leave(run, holder)
             except BaseException as error:

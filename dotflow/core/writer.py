@@ -11,12 +11,12 @@ import time
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dotflow.core.context import Context, uuid_or_none
+from dotflow.core.context import Context, result_context, uuid_or_none
 from dotflow.core.exception import TaskError
 from dotflow.core.failure import INTERRUPTED, Failure
 from dotflow.core.hooks import Hooks
 from dotflow.core.task.model import basic_callback
-from dotflow.core.types.status import UNFINISHED, TypeStatus
+from dotflow.core.types import UNFINISHED, TypeStatus
 from dotflow.core.user_objects import exc_info_of
 from dotflow.providers.storage_default import TaskEntries
 
@@ -211,12 +211,12 @@ class TaskWriter:
         storage = self.providers(before).storage
         return Context.of(storage.get(key=storage.key(task=before)))
 
-    def complete(self, task: Task, value: Any, ended: float) -> None:
+    def complete(self, task: Task, value: Any, ended: float, providers: Providers) -> None:
         """Complete a task whose last attempt ended, at a time of the monotonic clock."""
-        storage, hooks = self.providers(task)
+        storage, hooks = providers
         self._finish(task, ended)
-        task._current = context = Context(value, task.task_id, self._context_id)
-        context._time = task._finished
+        context = result_context(value, task.task_id, self._context_id, task._finished)
+        task._current = context
         try:
             storage.post(key=storage.key(task=task), context=context)
             if self._checkpoints is not None:

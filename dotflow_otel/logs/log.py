@@ -10,7 +10,7 @@ import structlog
 from dotflow.abc.log import LEVELS, Log, level_of
 from dotflow.core.failure import Failure
 from dotflow.core.signatures import strict_arguments
-from dotflow.core.types.status import TypeStatus
+from dotflow.core.types import TypeStatus
 from dotflow_otel.conventions import LOGGER, SPAN_ID, TRACE_ID
 from dotflow_otel.drops import LOGS, tally
 from dotflow_otel.each import for_each

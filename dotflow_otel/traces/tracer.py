@@ -12,7 +12,7 @@ from dotflow.abc.tracer import Tracer
 from dotflow.core.checks import check_method, check_text
 from dotflow.core.failure import Failure
 from dotflow.core.signatures import strict_arguments
-from dotflow.core.types.status import TypeStatus
+from dotflow.core.types import TypeStatus
 from dotflow_otel import conventions as names
 from dotflow_otel import span_ids
 from dotflow_otel.drops import tally

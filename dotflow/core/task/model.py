@@ -20,7 +20,7 @@ from dotflow.core.exception import (
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.module import Module
 from dotflow.core.signatures import refuse_unknown
-from dotflow.core.types.status import TypeStatus
+from dotflow.core.types import TypeStatus
 from dotflow.core.user_objects import is_a, repr_of
 
 if TYPE_CHECKING:

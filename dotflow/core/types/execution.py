@@ -1,13 +1,5 @@
-"""The execution modes that have a name of their own."""
+"""Names of the modes, for programs that import them from here."""
 
-from __future__ import annotations
+from dotflow.core.types import TypeExecution
 
-from typing import Final
-
-
-class TypeExecution:
-    """Modes for `DotFlow.start(mode=...)`; the literals may be passed as well."""
-
-    SEQUENTIAL: Final = "sequential"
-    BACKGROUND: Final = "background"
-    PARALLEL: Final = "parallel"
+__all__ = ["TypeExecution"]

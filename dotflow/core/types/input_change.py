@@ -1,16 +1,5 @@
-"""What a resumed run does when its input is not what the checkpoints were made from."""
+"""Policies for a changed input, for programs that import them from here."""
 
-from __future__ import annotations
+from dotflow.core.types import VALID_POLICIES, TypeInputChange
 
-from typing import Final
-
-
-class TypeInputChange:
-    """Policies for `DotFlow.start(on_input_change=...)`."""
-
-    REUSE: Final = "reuse"
-    RESET: Final = "reset"
-    RAISE: Final = "raise"
-
-
-VALID_POLICIES: Final = (TypeInputChange.REUSE, TypeInputChange.RESET, TypeInputChange.RAISE)
+__all__ = ["VALID_POLICIES", "TypeInputChange"]

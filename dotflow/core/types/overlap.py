@@ -1,13 +1,5 @@
-"""What a schedule does when a tick comes while the run before is still going."""
+"""Policies for overlapping runs, for programs that import them from here."""
 
-from __future__ import annotations
+from dotflow.core.types import TypeOverlap
 
-from typing import Final
-
-
-class TypeOverlap:
-    """Policies for `SchedulerCron(overlap=...)`."""
-
-    SKIP: Final = "skip"
-    QUEUE: Final = "queue"
-    PARALLEL: Final = "parallel"
+__all__ = ["TypeOverlap"]

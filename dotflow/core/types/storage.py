@@ -1,14 +1,5 @@
-"""The storages that the command line knows by name."""
+"""Names of storages, for programs that import them from here."""
 
-from __future__ import annotations
+from dotflow.core.types import TypeStorage
 
-from typing import Final
-
-
-class TypeStorage:
-    """Names of storages."""
-
-    DEFAULT: Final = "default"
-    FILE: Final = "file"
-    S3: Final = "s3"
-    GCS: Final = "gcs"
+__all__ = ["TypeStorage"]

@@ -1,14 +1,5 @@
-"""The states of a workflow."""
+"""The states of a workflow, for programs that import them from here."""
 
-from __future__ import annotations
+from dotflow.core.types import WorkflowStatus
 
-from typing import Final
-
-
-class WorkflowStatus:
-    """States of a workflow, as a server is told them."""
-
-    NEW: Final = "New"
-    IN_PROGRESS: Final = "In progress"
-    COMPLETED: Final = "Completed"
-    FAILED: Final = "Failed"
+__all__ = ["WorkflowStatus"]

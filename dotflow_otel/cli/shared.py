@@ -195,7 +195,7 @@ class Screen:
         out = sys.stdout
         is_terminal = bool(out.isatty())
         self.is_bounded = is_terminal or os.environ.get("COLUMNS", "").isdigit()
-        size = get_terminal_size().columns if self.is_bounded else _WIDE
+        size = get_terminal_size().columns if self.is_bounded else _width_behind_pipe()
         self.width = max(size, _NARROWEST)
         self._has_colors = has_colors(out)
         self._encoding = (out.encoding or "ascii").lower()
@@ -261,6 +261,13 @@ class Screen:
                 line += part if is_empty else f" {part}"
                 is_empty = False
         return [*lines, line]
+
+
+def _width_behind_pipe() -> int:
+    # What a pager or `head` shows is read in the window that also shows stderr, if one does.
+    with suppress(OSError, ValueError):
+        return os.get_terminal_size(2).columns
+    return _WIDE
 
 
 @lru_cache(10_000)

@@ -97,7 +97,8 @@ class TaskView(NamedTuple):
             recorded.
         ready: When it could have begun, in nanoseconds since the epoch.
         ended: Likewise; None where it goes on, or went on when the run was lost.
-        attempts: Its attempts, in order; one at least unless it was restored.
+        attempts: Its attempts, in order; one at least unless it was restored. Where not all are
+            recorded, one stands for all.
         tries: How many attempts it had, also where they were not recorded.
         error: Why it failed, if it did.
         spans: What was opened below it and in none of its attempts.
@@ -269,11 +270,15 @@ class _Builder:
                 attempts.append(each)
             else:
                 others.append(each)
+        tries = _number(attributes.get(names.TASK_ATTEMPTS))
+        if self._are_incomplete(span, attempts, tries):
+            others += (each for above in attempts for each in self._below.get(above.span_id, ()))
+            attempts = []
         opened = self._opened(others)
         status = self._status(span)
         made = self._attempts(span, attempts)
         if not made and status != RESTORED:
-            made, opened = [self._only_attempt(span, opened)], ()
+            made, opened = [self._only_attempt(span, max(tries, 1), opened)], ()
         return TaskView(
             span.span_id,
             str(attributes.get(names.TASK_ID, "")),
@@ -284,10 +289,22 @@ class _Builder:
             span.started,
             span.ended,
             made,
-            max(_number(attributes.get(names.TASK_ATTEMPTS)), len(made)),
+            max(tries, len(made)),
             error_of(span),
             opened,
         )
+
+    def _are_incomplete(self, task: Span, attempts: Sequence[Span], tries: int) -> bool:
+        """Return whether the attempts of a task that has ended, or their ends, are not all known.
+
+        Of those that are not sampled only the beginnings of some are recorded: they are given the
+        end of their task.
+        """
+        if task.ended is None or not attempts:
+            return False
+        if len(attempts) < tries or any(each.ended == task.ended for each in attempts[:-1]):
+            return True
+        return not self._run.is_sampled and attempts[-1].ended == task.ended
 
     def _status(self, span: Span) -> str:
         if span.ended is None:
@@ -325,10 +342,19 @@ class _Builder:
             free = span.ended or span.started
         return made
 
-    def _only_attempt(self, span: Span, opened: Sequence[OwnSpan]) -> Attempt:
-        error, run = error_of(span), self._run
-        ended, pid = span.ended, self._own_pid
-        return Attempt(1, span.started, ended, 0.0, 0.0, run.host, pid, error, span.span_id, opened)
+    def _only_attempt(self, span: Span, number: int, opened: Sequence[OwnSpan]) -> Attempt:
+        return Attempt(
+            number,
+            span.started,
+            span.ended,
+            backoff=0.0,
+            queue=0.0,
+            host=self._run.host,
+            pid=self._own_pid,
+            error=error_of(span),
+            span_id=span.span_id,
+            spans=opened,
+        )
 
     def _opened(self, spans: Iterable[Span]) -> Sequence[OwnSpan]:
         """Return spans, each followed by those below it: without recursion, however deep."""

@@ -279,6 +279,10 @@ def wide(text: str) -> int:
 # --- runs ---------------------------------------------------------------------------------
 
 
+# Of such a run there are no spans but those that its own process tells of.
+NOT_SAMPLED: Final = "The run was not sampled: what its tasks took includes waiting and retries"
+
+
 def heading(screen: Screen, view: RunView) -> list[str]:
     """Return the lines that say which run this is."""
     run = view.run

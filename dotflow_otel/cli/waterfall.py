@@ -13,6 +13,7 @@ from dotflow_otel.cli.shared import (
     DIM,
     GREEN,
     MAGENTA,
+    NOT_SAMPLED,
     RED,
     YELLOW,
     Screen,
@@ -183,7 +184,10 @@ def _rows(
     has_hosts = len({each.host for task in view.tasks for each in task.attempts}) > 1
     for task in tasks:
         label = f"{task.name} [{task.group}]" if has_groups else task.name
-        several = task.tries > 1
+        several = len(task.attempts) > 1
+        error = "" if several or task.error is None else str(task.error)
+        unknown = f"{task.tries} attempts, whose times are not recorded"
+        note = error or (unknown if task.tries > len(task.attempts) else "")
         pieces = [piece for each in _with_places(task) for piece in _pieces(view, *each)]
         if task.status == RESTORED:
             pieces = []
@@ -197,7 +201,8 @@ def _rows(
             task.span_id in on_path,
             (BOLD,) if task.span_id in on_path else (),
             "" if last is None or several else _worker(last, has_hosts=has_hosts),
-            "" if several or task.error is None else str(task.error),
+            note,
+            bool(error),
         )
         for each, ready in _with_places(task):
             if several:
@@ -445,6 +450,8 @@ def _below(screen: Screen, view: RunView, path: Sequence[Segment], left_out: int
     )
     mark = _ON_PATH[0 if screen.has_unicode else 1]
     lines += screen.wrapped(f"critical path: {told}", f"{mark}  ", "   ")
+    if not view.run.is_sampled:
+        lines += screen.wrapped(f"{NOT_SAMPLED}.", "   ")
     keys = _keys(screen, view)
     if keys:
         lines += screen.wrapped("   ".join(keys), "   ")

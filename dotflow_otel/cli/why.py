@@ -13,6 +13,7 @@ from dotflow_otel.analysis.beside import FEWEST, RUN_DURATION, TASK_DURATION, TA
 from dotflow_otel.analysis.timing import BACKOFF, BETWEEN, QUEUE, RETRY, STEP
 from dotflow_otel.cli.shared import (
     BOLD,
+    NOT_SAMPLED,
     Debug,
     HistoryPath,
     Reference,
@@ -132,6 +133,8 @@ def _time(told: Why) -> Iterator[tuple[int, str]]:
             part = value / path.total if path.total else 0.0
             most = _most_of(told, [each for each in told.path if each.kind == kind])
             yield 0, f"{seconds(value)} ({part:.0%}) {what}{most}"
+    if not told.view.run.is_sampled:
+        yield 0, NOT_SAMPLED
     if told.retried:
         first = told.retried[0]
         count = sum(task.tries - 1 for task in told.retried)

@@ -285,6 +285,23 @@ def test_trace_of_a_failed_run(command: Command, made: MadeHistory) -> None:
     ]
 
 
+def test_a_run_that_is_not_sampled(command: Command, made: MadeHistory) -> None:
+    """Of such a run it is said that what its tasks took is not told in parts."""
+    task = MadeTask("load", 0, 5, attempts=[MadeAttempt(1, 5), MadeAttempt(3, 5)])
+    made.add("billing", task, ended=5, sampled=False)
+    lines = command("trace", "latest").out.splitlines()
+    assert lines[4:] == [
+        "     2 attempts, whose times are not recorded",
+        "▸  critical path: steps 5.00 s",
+        "   The run was not sampled: what its tasks took includes waiting and retries.",
+    ]
+    lines = command("why", "latest").out.splitlines()
+    assert lines[-2:] == [
+        "  The run was not sampled: what its tasks took includes waiting and retries",
+        "  1 retry in 1 task: load had 2 attempts",
+    ]
+
+
 def test_many_tasks(command: Command, made: MadeHistory) -> None:
     """Of many tasks those that tell most have lines of their own; --all gives them to all."""
     tasks = [MadeTask(f"step {n % 2}", n, n + (5 if n == 40 else 0.5)) for n in range(100)]

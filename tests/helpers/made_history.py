@@ -57,6 +57,7 @@ class MadeTask(NamedTuple):
     attempts: Sequence[MadeAttempt] = ()
     spans: Sequence[MadeSpan] = ()
     restored: bool = False
+    tries: int | None = None
 
 
 class MadeLine(NamedTuple):
@@ -125,6 +126,7 @@ class MadeHistory:
         lines: Sequence[MadeLine] = (),
         process: int | None = None,
         run_id: str | None = None,
+        sampled: bool = True,
     ) -> str:
         """Add a run of some tasks, whose times are seconds after noon; return its id."""
         key = next(self._keys)
@@ -149,7 +151,7 @@ class MadeHistory:
             *(len(tasks) if count is None else count, len(ran), len(done), len(failed)),
             len(tasks) - len(ran),
             sum(max(len(task.attempts) - 1, 0) for task in tasks),
-            *(kind or None, text or None, key.to_bytes(16, "big"), root, 1, len(body)),
+            *(kind or None, text or None, key.to_bytes(16, "big"), root, sampled, len(body)),
         )
         with transaction(self._connection):
             self._connection.execute(_INSERT, row)
@@ -165,7 +167,7 @@ class MadeHistory:
             names.TASK_INDEX: place,
         }
         if task.ended is not None:
-            tries = 0 if task.restored else max(len(task.attempts), 1)
+            tries = 0 if task.restored else task.tries or max(len(task.attempts), 1)
             status = "completed" if task.error is None else "failed"
             attributes |= {names.TASK_STATUS: status, names.TASK_ATTEMPTS: tries}
         if task.restored:

@@ -132,6 +132,29 @@ def test_how_long_a_task_took(made: MadeHistory) -> None:
     assert task.duration(at(9)) == 1
 
 
+def test_a_run_that_is_not_sampled(made: MadeHistory) -> None:
+    """Of attempts whose ends are not recorded one stands for all, which claims no times of them."""
+    begun = [MadeAttempt(1, 5, pid=1), MadeAttempt(3, 5, pid=1)]
+    made.add("nightly", MadeTask("a", 0, 5, attempts=begun), mode="parallel", sampled=False)
+    (task,) = view(made).tasks
+    assert task.tries == 2
+    (only,) = task.attempts
+    assert (only.number, only.started, only.ended, only.pid) == (2, at(0), at(5), None)
+    assert (task.queue, task.backoff, task.retried(at(5))) == (0, 0, 0)
+
+
+def test_attempts_that_are_missing(made: MadeHistory) -> None:
+    """Where the history has not all attempts of a task, none is taken for another."""
+    span = MadeSpan("GET /", 3, 4)
+    recorded = [MadeAttempt(3, 5, spans=[span])]
+    made.add("billing", MadeTask("a", 0, 6, attempts=recorded, tries=3))
+    (task,) = view(made).tasks
+    assert task.tries == 3
+    (only,) = task.attempts
+    assert (only.number, only.started, only.ended) == (3, at(0), at(6))
+    assert [each.span.name for each in only.spans] == ["GET /"]
+
+
 def test_concurrency(made: MadeHistory) -> None:
     """Attempts at the same time are counted; one that begins as another ends is none of them."""
     made.add(

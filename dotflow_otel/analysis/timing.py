@@ -111,14 +111,14 @@ def critical_path(view: RunView) -> list[Segment]:
             ended = min(segment.ended, until)
             if ended < until:
                 found.append(Segment(BETWEEN, ended, until, None))
-            started = min(segment.started, ended)
-            found.append(segment._replace(started=started, ended=ended))
-            until = started
+            until = min(segment.started, ended)
+            if ended > until:
+                found.append(Segment(segment.kind, until, ended, segment.task))
         task = before.before(task)
     if until > view.run.started:
         found.append(Segment(BETWEEN, view.run.started, until, None))
     found.reverse()
-    return [each for each in found if each.ended > each.started]
+    return found
 
 
 def _segments(task: TaskView, view: RunView) -> Iterator[Segment]:

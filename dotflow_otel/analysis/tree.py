@@ -10,7 +10,7 @@ from dotflow_otel import conventions as names
 from dotflow_otel.history.store import LOST, RUNNING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from dotflow_otel.history.reader import RunInfo
     from dotflow_otel.history.segments import Link, Span
@@ -356,11 +356,11 @@ class _Builder:
             spans=opened,
         )
 
-    def _opened(self, spans: Iterable[Span]) -> Sequence[OwnSpan]:
+    def _opened(self, spans: Sequence[Span]) -> Sequence[OwnSpan]:
         """Return spans, each followed by those below it: without recursion, however deep."""
-        left = [(span, 0) for span in reversed([*spans])]
-        if not left:
+        if not spans:
             return ()
+        left = [(span, 0) for span in reversed(spans)]
         found = []
         while left:
             span, depth = left.pop()

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 # How many items may wait for the writer. A run's own beginning and end still fit in where
 # others do not.
-_ROOM: Final = 10_000
+_ROOM: Final = 50_000
 _RESERVE: Final = 1_000
 
 # Seconds that the beginning of a run may take to be in the file: it takes less than one

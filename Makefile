@@ -72,7 +72,7 @@ test-oldest: $(OLDEST)/.made ## Test telemetry and Dask on the oldest libraries 
 	$(OLDEST)/bin/python $(PYTEST) tests/unit/otel tests/integration/test_telemetry*.py \
 		tests/contract/test_executor_*.py tests/unit/test_dask_*.py \
 		tests/integration/test_worker_logs.py tests/contract/test_command_line.py tests/integration/test_command_line.py \
-		tests/integration/test_history*.py tests/faults/test_history_faults.py \
+		tests/integration/test_history*.py tests/integration/test_pages.py tests/faults/test_history_faults.py \
 		tests/wire tests/backends/test_scrape.py tests/backends/test_push.py
 
 .PHONY: tools
@@ -103,8 +103,9 @@ dashboards: $(VENV)/.dev ## Build the Grafana boards' JSON, and the drawings of 
 	@PYTHONPATH=grafana $(BIN)/python -m boards
 
 .PHONY: pictures
-pictures: dashboards ## Draw the boards, and take a picture of Prometheus (needs it and Chromium)
+pictures: dashboards ## Draw the boards, and take pictures of Prometheus and our pages (needs it and Chromium)
 	@PYTHONPATH=tests/helpers:examples $(BIN)/python tests/pictures/take.py
+	@PYTHONPATH=tests/helpers $(BIN)/python tests/pictures/pages.py
 
 .PHONY: constraints
 constraints: export PIP_CONSTRAINT :=

@@ -47,6 +47,7 @@ MARKED: Final = {
         "faults",
         "integration/test_examples.py",
         "integration/test_ledger.py",
+        "integration/test_pages.py",
         "integration/test_telemetry_setup.py",
         "wire",
     ),

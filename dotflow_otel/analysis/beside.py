@@ -153,6 +153,8 @@ def _outside(view: RunView, baselines: dict[tuple[str, str, str], Baseline]) -> 
         least = 1.0 / _OUTSIDE if key[0] == TASK_TRIES else _LEAST
         if baseline is None or not baseline.is_outside(value, least=least):
             continue
+        if view.run.ended is None and value < baseline.median:
+            continue  # it may have become more
         # Of many like tasks the one that is furthest out stands for all.
         found = Unusual(*key, value, baseline)
         known = seen.get(key)

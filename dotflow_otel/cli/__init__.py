@@ -10,4 +10,6 @@ COMMANDS: Final = {
     "trace": ("dotflow_otel.cli.trace:trace", "Show where the time of a run went."),
     "why": ("dotflow_otel.cli.why:why", "Tell why a run failed, was slow, or was lost."),
     "logs": ("dotflow_otel.cli.logs:logs", "Print the log lines of a run."),
+    "report": ("dotflow_otel.cli.report:report", "Write a page of a run, as one file."),
+    "ui": ("dotflow_otel.cli.ui:ui", "Serve pages of all runs on this machine."),
 }

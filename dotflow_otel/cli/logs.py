@@ -12,6 +12,7 @@ import typer
 
 from dotflow.cli.output import COMPLETED, print_note
 from dotflow_otel import conventions as names
+from dotflow_otel.analysis.sentences import moment
 from dotflow_otel.cli.shared import (
     BOLD,
     CYAN,
@@ -25,7 +26,6 @@ from dotflow_otel.cli.shared import (
     Screen,
     WrongUse,
     iso,
-    moment,
     wide,
 )
 from dotflow_otel.history.reader import History

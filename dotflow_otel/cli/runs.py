@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 import typer
 
 from dotflow.cli.output import COMPLETED, print_note
+from dotflow_otel.analysis.sentences import moment, seconds
 from dotflow_otel.cli.shared import (
     BOLD,
     DIM,
@@ -23,9 +24,7 @@ from dotflow_otel.cli.shared import (
     Screen,
     WrongUse,
     as_data,
-    moment,
     offered_workflows,
-    seconds,
     time_of,
     wide,
 )

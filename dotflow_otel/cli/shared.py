@@ -17,6 +17,7 @@ from rich.cells import cell_len, chop_cells, set_cell_size
 from dotflow.cli.output import has_colors, printable
 from dotflow.core.exception import DotflowError
 from dotflow_otel.analysis import UNKNOWN
+from dotflow_otel.analysis.sentences import moment, seconds
 from dotflow_otel.history.reader import History
 
 if TYPE_CHECKING:
@@ -82,41 +83,6 @@ Debug = Annotated[
 
 # --- figures ------------------------------------------------------------------------------
 
-_MINUTE: Final = 60
-_HOUR: Final = 3600
-_DAY: Final = 86_400
-
-
-def seconds(value: float) -> str:
-    """Return a duration in at most eight characters."""
-    if value <= 0:
-        return f"-{seconds(-value)}" if value else "0 ms"
-    for limit, scale, text in (
-        (0.00995, 1e3, "{:.2f} ms"),
-        (0.0995, 1e3, "{:.1f} ms"),
-        (0.9995, 1e3, "{:.0f} ms"),
-        (9.995, 1, "{:.2f} s"),
-        (59.95, 1, "{:.1f} s"),
-    ):
-        if value < limit:
-            return text.format(value * scale)
-    whole = round(value)
-    if whole < _HOUR:
-        return f"{whole // _MINUTE}m{whole % _MINUTE:02d}s"
-    if whole < _DAY:
-        return f"{whole // _HOUR}h{whole % _HOUR // _MINUTE:02d}m"
-    return f"{whole // _DAY}d{whole % _DAY // _HOUR:02d}h"
-
-
-def plural(number: int, noun: str) -> str:
-    """Return a number with what it counts."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def moment(nanoseconds: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
-    """Return a time on the clock of this machine."""
-    return datetime.fromtimestamp(nanoseconds / 1e9).strftime(form)
-
 
 def iso(nanoseconds: int | None) -> str | None:
     """Return a time in UTC as in ISO 8601."""
@@ -126,7 +92,7 @@ def iso(nanoseconds: int | None) -> str | None:
 
 
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
-_UNITS: Final = {"s": 1, "m": _MINUTE, "h": _HOUR, "d": _DAY, "w": 7 * _DAY}
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
 def time_of(option: str, text: str) -> int:
@@ -277,10 +243,6 @@ def wide(text: str) -> int:
 
 
 # --- runs ---------------------------------------------------------------------------------
-
-
-# Of such a run there are no spans but those that its own process tells of.
-NOT_SAMPLED: Final = "The run was not sampled: what its tasks took includes waiting and retries"
 
 
 def heading(screen: Screen, view: RunView) -> list[str]:

@@ -10,6 +10,7 @@ import typer
 
 from dotflow.cli.output import COMPLETED
 from dotflow_otel.analysis import chrome_trace, compare, otlp_json, view_of
+from dotflow_otel.analysis.sentences import moment, plural, seconds
 from dotflow_otel.cli.shared import (
     BOLD,
     DIM,
@@ -21,9 +22,6 @@ from dotflow_otel.cli.shared import (
     OptionalReference,
     Screen,
     WrongUse,
-    moment,
-    plural,
-    seconds,
     wide,
 )
 from dotflow_otel.cli.waterfall import waterfall

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dotflow.core.types import TypeExecution
 from dotflow_otel.analysis import RESTORED, critical_path, time_on_path
+from dotflow_otel.analysis.sentences import NOT_SAMPLED, plural, seconds
 from dotflow_otel.analysis.timing import BACKOFF, BETWEEN, QUEUE, RETRY, STEP
 from dotflow_otel.cli.shared import (
     BOLD,
@@ -13,13 +14,10 @@ from dotflow_otel.cli.shared import (
     DIM,
     GREEN,
     MAGENTA,
-    NOT_SAMPLED,
     RED,
     YELLOW,
     Screen,
     heading,
-    plural,
-    seconds,
     wide,
 )
 from dotflow_otel.conventions import COMPLETED, FAILED, LOST, TASK_GROUP

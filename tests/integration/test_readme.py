@@ -10,8 +10,10 @@ import sys
 import sysconfig
 import tomllib
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
+from made_history import MadeHistory
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -58,8 +60,9 @@ def test_snippet(code: str, output: str, tmp_path: Path) -> None:
 
 def test_commands(tmp_path: Path) -> None:
     """The commands run, one block after another in one shell, and print the text below them."""
-    blocks = [(code, output) for code, output in COMMANDS if "dotflow schedule" not in code]
-    assert len(blocks) == 4
+    endless = ("dotflow schedule", "dotflow ui")
+    blocks = [(code, output) for code, output in COMMANDS if not code.startswith(endless)]
+    assert len(blocks) == 5
     script = "".join(f"{code}printf '\\0'\n" for code, _ in blocks)
     done = subprocess.run(
         ["/bin/sh", "-eu", "-c", script],
@@ -109,6 +112,32 @@ def test_schedule(tmp_path: Path) -> None:
         assert re.match(
             r"note: weather: runs next at .* 06:00:00 CES?T; ", process.stderr.readline()
         )
+        process.terminate()
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 143
+
+
+def test_ui(tmp_path: Path) -> None:
+    """The pages of the README are where it says."""
+    (command,) = [code for code, _ in COMMANDS if code.startswith("dotflow ui")]
+    with MadeHistory(tmp_path / ".dotflow" / "history.db") as made:
+        made.add("weather")
+    process = subprocess.Popen(
+        # Another program may listen at the usual port.
+        ["/bin/sh", "-c", f"exec {command.strip()} --port 0"],
+        cwd=tmp_path,
+        env=_shell_environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        address = re.search(r"http://127\.0\.0\.1:\d+/", process.stderr.readline())
+        assert address
+        with urlopen(f"{address[0]}api/runs", timeout=20) as answer:  # noqa: S310 - loopback
+            assert [run["workflow"] for run in json.load(answer)["runs"]] == ["weather"]
         process.terminate()
         process.communicate(timeout=60)
     finally:

@@ -282,6 +282,19 @@ def test_what_is_out_of_the_ordinary(made: MadeHistory) -> None:
     assert load.ratio == pytest.approx(2 / 1.025)
 
 
+def test_what_goes_on_is_not_short_yet(made: MadeHistory) -> None:
+    """In a run that has no end, what is less than usual is not out of the ordinary."""
+    for number in range(6):
+        start = number * 100.0
+        queued = MadeAttempt(start + 5, start + 6, None, 7, 5.0)
+        task = MadeTask("load", start, start + 6, attempts=[queued])
+        made.add("nightly", task, started=start, ended=start + 6, mode="parallel")
+    waits = MadeTask("load", 1000.0, None)
+    process = made.process(1001.0)
+    made.add("nightly", waits, started=1000.0, ended=None, mode="parallel", process=process)
+    assert reason(made).beside.unusual == []
+
+
 @pytest.mark.parametrize(
     ("values", "value", "is_outside"),
     [

@@ -1,0 +1,1 @@
+"""Pages of runs, to be looked at in a browser: one file, or served."""

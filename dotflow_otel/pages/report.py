@@ -1,0 +1,96 @@
+"""The page as one file that needs nothing else: no network, no server."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+from dotflow_otel.pages.document import to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# In the order in which each needs those before it.
+_SCRIPTS: Final = (
+    "base",
+    "model",
+    "lists",
+    "timeline",
+    "waterfall",
+    "workers",
+    "tables",
+    "details",
+    "run",
+    "runs",
+    "page",
+)
+
+_DATA: Final = '<script type="application/json" id="document">'
+
+# What a browser enforces: nothing but this page's own script and style runs, nothing is loaded
+# from anywhere, and no text becomes markup, whatever a run is named.
+_POLICY: Final = (
+    "default-src 'none'; script-src {script}; style-src {style}; img-src data:; "
+    "connect-src {connect}; base-uri 'none'; form-action 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+
+
+def script() -> str:
+    """Return the program of the page."""
+    parts = "\n".join(_text(f"{name}.js") for name in _SCRIPTS)
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
+
+
+def style() -> str:
+    """Return the style sheet of the page."""
+    return _text("page.css")
+
+
+def policy(*, script: str, style: str, connect: str) -> str:
+    """Return the content security policy of the page.
+
+    Args:
+        script: Where its script may come from.
+        style: Likewise its style sheet.
+        connect: Likewise what it fetches.
+    """
+    return _POLICY.format(script=script, style=style, connect=connect)
+
+
+def report(document: Mapping[str, Any]) -> str:
+    """Return the page of a run, as one file.
+
+    Args:
+        document: As `run_document` makes it.
+    """
+    code, looks = script(), style()
+    allowed = policy(script=_hash(code), style=_hash(looks), connect="'none'")
+    return shell(
+        {
+            "policy": f'<meta http-equiv="Content-Security-Policy" content="{allowed}">',
+            "style": f"<style>{looks}</style>",
+            "document": f"{_DATA}{to_json(document)}</script>",
+            "script": f"<script>{code}</script>",
+        }
+    )
+
+
+def shell(parts: Mapping[str, str]) -> str:
+    """Return the page, with what is given for each of its places."""
+    page = _text("page.html")
+    for name, text in parts.items():
+        before, found, after = page.partition(f"<!-- {name} -->\n")
+        page = f"{before}{text}\n{after}" if found else page
+    return page
+
+
+def _text(name: str) -> str:
+    return (resources.files(__package__) / "static" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"

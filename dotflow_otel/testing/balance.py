@@ -110,6 +110,15 @@ class _Ledger:
 
 def _across(ledger: _Ledger, spans: tuple[RecordedSpan, ...]) -> Iterator[Equation]:
     runs = [span for span in spans if names.WORKFLOW_TASK_COUNT in span.attributes]
+    # A run that was lost started in another process, whose counts went with it.
+    lost = {
+        _run_of(span) for span in runs if span.attributes.get(names.ERROR_TYPE) == names.RUN_LOST
+    }
+    if lost:
+        counted = ledger.total(names.WORKFLOW_LOST)
+        yield Equation("lost runs", (("lost", counted),), (("workflow spans", len(lost)),))
+        spans = tuple(span for span in spans if _run_of(span) not in lost)
+        runs = [span for span in runs if _run_of(span) not in lost]
     started_runs = ledger.total(names.WORKFLOW_STARTED)
     # Where spans or metrics go elsewhere, there is nothing to compare.
     if not runs or not started_runs:
@@ -127,6 +136,10 @@ def _across(ledger: _Ledger, spans: tuple[RecordedSpan, ...]) -> Iterator[Equati
     attempts = sum(span.attributes[names.TASK_ATTEMPTS] for span in tasks)
     tried = (("started", started), ("retried", ledger.total(names.TASK_RETRIED)))
     yield Equation("attempts", (("attempts in task spans", attempts),), tried)
+
+
+def _run_of(span: RecordedSpan) -> _Key:
+    return span.trace_id, str(span.attributes.get(names.WORKFLOW_ID, ""))
 
 
 def _key_of(sample: Sample) -> _Key:

@@ -19,10 +19,11 @@ from waiting import wait_for
 from dotflow import DotFlow, action
 from dotflow.providers import StorageFile
 from dotflow_otel.history.reader import History
-from dotflow_otel.history.recording import recover
+from dotflow_otel.history.recording import forget, record, recover
 from dotflow_otel.history.store import HistoryUnusable
 from dotflow_otel.sdk.span_pipeline import SpanPipeline
 from dotflow_otel.sdk.telemetry import Telemetry
+from dotflow_otel.testing import RecordedTelemetry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -212,6 +213,31 @@ def test_what_tells_of_it(path: Path, later: RecordedRuns) -> None:
     assert (line["tasks"], line["completed"], line["failed"]) == (3, 1, 1)
     assert line["in_flight"] == "waits"
     assert line["trace_id"] == run.trace_id
+
+
+def test_balance(path: Path) -> None:
+    """A recording that a lost run's spans come to balances, beside runs of its own."""
+    lose(path)
+    telemetry = RecordedTelemetry()
+    recorder = record(telemetry.config, path, recovers=False)
+    assert recorder is not None
+
+    @action
+    def one() -> None: ...
+
+    try:
+        flow = DotFlow(config=telemetry.config, name="shop")
+        flow.task.add([one, one])
+        flow.start()
+        assert len(recover(telemetry.config, path)) == 1
+        assert telemetry.span("workflow nightly").status == "error"
+        telemetry.assert_balanced()
+        # A run that is counted and has no span, or the other way round, is told of.
+        telemetry.config.metrics.workflow_lost("nightly")  # type: ignore[attr-defined]
+        with pytest.raises(AssertionError, match=r"lost runs: lost 2 != workflow spans 1"):
+            telemetry.assert_balanced()
+    finally:
+        forget(recorder)
 
 
 def test_exactly_once(path: Path, later: RecordedRuns) -> None:

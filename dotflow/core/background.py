@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from dotflow.core.failure import drop_tracebacks
-from dotflow.core.limit import CLEAN_UP, Limit
+from dotflow.core.limit import CLEAN_UP, Limit, interruption_of
 from dotflow.core.user_objects import exc_info_of
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ class BackgroundRun:
         try:
             _pending.add(self)
             self.thread.start()
-        except BaseException:
+        except BaseException as error:  # noqa: BLE001 - raised, or what it was made of
             self.call_off()
-            raise
+            raise interruption_of(error) from None
 
     def call_off(self) -> bool:
         """Keep the run from beginning; return whether it had not begun."""

@@ -203,7 +203,9 @@ class _SharedSession(_FuturesSession):
         self._has_warned = False
 
     def threads(self) -> Sequence[int | None]:
-        """Return the threads that this run waits for."""
+        """Return the threads that this run waits for; none where it runs what is in line."""
+        if self._helps and not all(job.future.running() for job in list(self._jobs.values())):
+            return ()
         return _members(self._executor)
 
     def wait(self, seconds: float | None) -> Sequence[tuple[int, Outcome]]:
@@ -247,7 +249,7 @@ class _SharedSession(_FuturesSession):
         from dotflow.providers.waiting_threads import WaitingThreads  # noqa: PLC0415 - rarely needed
 
         waiting = WaitingThreads(_FuturesSession.wait.__code__)
-        if not waiting.all_wait(self.threads()):
+        if not waiting.all_wait(_members(self._executor)):
             self._stuck_since = None
             return False
         self._stuck_since = now if self._stuck_since is None else self._stuck_since

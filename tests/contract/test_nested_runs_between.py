@@ -221,6 +221,39 @@ def test_one_at_a_time_in_a_pool_of_one() -> None:
     assert most == [1] * 6
 
 
+@pytest.mark.parametrize("between", ["in_a_thread", "in_a_limit", "in_the_background"])
+def test_one_at_a_time_beside_another_run(between: str) -> None:
+    """A run of another thread does not take the place of one that runs its steps itself."""
+    at_work: list[int] = []
+    most: list[int] = []
+
+    @action
+    def works() -> None:
+        at_work.append(1)
+        most.append(len(at_work))
+        time.sleep(0.02)
+        at_work.pop()
+
+    with ThreadPoolExecutor(1) as pool:
+
+        @action
+        def outer() -> None:
+            flow = flow_on(pool, *[works] * 10)
+            BETWEEN[between](lambda: flow.start(mode="parallel"))
+
+        flows = flow_on(pool, outer), flow_on(pool, *[works] * 10)
+        threads = [
+            threading.Thread(target=flow.start, kwargs={"mode": "parallel"}, daemon=True)
+            for flow in flows
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+    assert most == [1] * 20
+
+
 def sleeps(over: threading.Event) -> None:
     """Do something that is no wait for a thread."""
     while not over.is_set():

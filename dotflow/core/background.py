@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from dotflow.core.failure import drop_tracebacks
-from dotflow.core.limit import CLEAN_UP, Limit
+from dotflow.core.limit import CLEAN_UP, Limit, interruption_of
 from dotflow.core.user_objects import exc_info_of
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class BackgroundRun:
         self._limit = Limit(None, name)
         self._context.run(self._limit.cover)
         target = self._context.run
-        self.thread = threading.Thread(target=target, args=(self._work,), name=f"dotflow-{name}")
+        self.thread = _Thread(target=target, args=(self._work,), name=f"dotflow-{name}")
 
     def start(self) -> None:
         """Start the thread.
@@ -78,13 +78,27 @@ class BackgroundRun:
             RuntimeError: The system has no more threads, or the interpreter is going.
             KeyboardInterrupt: It came meanwhile; `call_off` tells whether the run has begun.
         """
+        if not threading.main_thread().is_alive() and _is_main():
+            self._run_at_exit()
+            return
         _wait_at_exit()
         try:
             _pending.add(self)
             self.thread.start()
-        except BaseException:
+        except BaseException as error:  # noqa: BLE001 - raised, or what it was made of
             self.call_off()
-            raise
+            raise interruption_of(error) from None
+
+    def _run_at_exit(self) -> None:
+        # In a handler of `atexit`: the interpreter waits for threads no longer, and from Python
+        # 3.12 on begins none. So the run ends before its caller goes on.
+        try:
+            self.thread.start()
+        except RuntimeError:
+            self.thread.is_needless = True
+            self._context.run(self._work)
+        else:
+            self.thread.join()
 
     def call_off(self) -> bool:
         """Keep the run from beginning; return whether it had not begun."""
@@ -157,8 +171,26 @@ class BackgroundRun:
             self._acts.release()
 
 
+class _Thread(threading.Thread):
+    """The thread of a run, which may be joined though another has run that.
+
+    Attributes:
+        is_needless: Whether another has.
+    """
+
+    is_needless = False
+
+    def join(self, timeout: float | None = None) -> None:
+        if not self.is_needless:
+            super().join(timeout)
+
+
 class _TakenOver(BaseException):
     """Unwinds the thread of a run that has been ended by another thread."""
+
+
+def _is_main() -> bool:
+    return threading.get_ident() == threading.main_thread().ident
 
 
 def _wait_at_exit() -> None:

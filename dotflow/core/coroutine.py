@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from _thread import allocate_lock, start_new_thread
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -33,24 +34,71 @@ def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     # A runner that is told how to make its loop makes that the current one neither before nor
     # after. Its own handler of SIGINT is not used: it lets a coroutine run on that does not await.
     runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-    loop = runner.get_loop()
+    end = _End(runner.get_loop())
     try:
-        task = loop.create_task(coroutine)
-        limit = current_limit()
-        if limit is not None:
-            limit.on_timeout(partial(_cancel, loop, task))
+        value = _run_in(end, runner, coroutine)
+        end.clean_up.close()
+    except BaseException:
+        # A further interrupt comes to the main thread, and would leave the loop half closed. So
+        # another one closes it; to start that is a single call, before which no interrupt comes.
         try:
-            value = loop.run_until_complete(task)
-        except BaseException as error:
-            if task.done() and isinstance(error, (Exception, asyncio.CancelledError)):
-                runner.close()  # the step's own error
-            else:
-                _end_soon(loop)
-            raise
-        runner.close()
-        return value
-    finally:
-        loop.close()
+            start_new_thread(end.run, ())
+        except RuntimeError:  # there are no more threads, as at the interpreter's exit
+            end.run()
+        finally:
+            # Where one came while the loop came to its end, it may count as the running one yet.
+            asyncio._set_running_loop(None)  # noqa: SLF001 - what makes loops is to call it
+            end.wait()
+        raise
+    return value
+
+
+def _run_in(end: _End, runner: asyncio.Runner, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    loop = end.loop
+    task = end.task = loop.create_task(coroutine)
+    limit = current_limit()
+    if limit is not None:
+        limit.on_timeout(partial(_cancel, loop, task))
+    try:
+        value = loop.run_until_complete(task)
+    except BaseException as error:
+        if task.done() and isinstance(error, (Exception, asyncio.CancelledError)):
+            runner.close()  # the step's own error
+        else:
+            _end_soon(end)
+        raise
+    runner.close()
+    return value
+
+
+class _End:
+    """The end of an event loop that is left by an exception, in a thread of its own."""
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self.loop = loop
+        self.task: asyncio.Task[Any] | None = None
+        self.clean_up = _clean_up()
+        self._ended = allocate_lock()
+        self._ended.acquire()
+
+    def run(self) -> None:
+        try:
+            with suppress(BaseException):
+                self.clean_up.close()
+            if self.task is not None and self.task.done() and not self.task.cancelled():
+                self.task.exception()  # read, as in the clean-up
+            # What an interrupt has left half closed cannot be closed again, but as far as is
+            # common to all loops; by that the loop knows that it is closed.
+            try:
+                self.loop.close()
+            except Exception:  # noqa: BLE001 - of any kind, as of a part that is gone
+                with suppress(Exception):
+                    asyncio.BaseEventLoop.close(self.loop)  # type: ignore[arg-type]
+        finally:
+            self._ended.release()
+
+    def wait(self) -> None:
+        self._ended.acquire()
 
 
 def _cancel(loop: AbstractEventLoop, task: asyncio.Task[Any]) -> None:
@@ -60,10 +108,12 @@ def _cancel(loop: AbstractEventLoop, task: asyncio.Task[Any]) -> None:
         loop.call_soon_threadsafe(task.cancel)
 
 
-def _end_soon(loop: AbstractEventLoop) -> None:
+def _end_soon(end: _End) -> None:
     # Whoever interrupts waits for the clean-up alone, and a second interrupt ends that too.
     with suppress(BaseException):
-        loop.run_until_complete(_clean_up())
+        end.loop.run_until_complete(end.clean_up)
+    with suppress(BaseException):
+        end.loop.close()  # in its own thread, which alone can put handlers of signals back
 
 
 async def _clean_up() -> None:

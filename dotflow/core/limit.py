@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from _thread import allocate_lock
 from contextvars import ContextVar, copy_context
-from threading import Event, Lock, Thread
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ class Limit:
     def __init__(self, seconds: float | None, name: str) -> None:
         self._seconds = seconds
         self._name = name
-        self._done = Event()
+        # Held until the call has ended. No `Event`, of whose `wait` two interrupts are an error.
+        self._done = allocate_lock()
+        self._done.acquire()
         self._value: Any = None
         self._error: BaseException | None = None
         self._lock = Lock()
@@ -94,11 +97,11 @@ class Limit:
         thread = Thread(target=context.run, args=(self._work, function), name=name, daemon=True)
         try:
             thread.start()
-            is_in_time = self._done.wait(self._seconds)
-        except BaseException:  # interrupted, or there are no more threads
+            is_in_time = self._done.acquire(timeout=-1 if self._seconds is None else self._seconds)
+        except BaseException as error:  # noqa: BLE001 - interrupted, or there are no more threads
             if self.cancel():
-                self._done.wait(CLEAN_UP)
-            raise
+                self._done.acquire(timeout=CLEAN_UP)
+            raise interruption_of(error) from None
         if not is_in_time:
             self._give_up()
         if self._error is not None:
@@ -116,12 +119,12 @@ class Limit:
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             self._error = error
         finally:
-            self._done.set()
+            self._done.release()
 
     def _give_up(self) -> None:
         assert self._seconds is not None  # noqa: S101 - else it waits until the call ends
         error = LimitError.of(self._name, self._seconds)
-        error.is_abandoned = not (self.cancel() and self._done.wait(CLEAN_UP))
+        error.is_abandoned = not (self.cancel() and self._done.acquire(timeout=CLEAN_UP))
         raise error
 
     def cover(self) -> None:
@@ -136,6 +139,17 @@ class Limit:
         if cancel is not None:
             cancel()
         return cancel is not None
+
+
+def interruption_of(error: BaseException) -> BaseException:
+    """Return the interrupt that the start of a thread lost in an error of its own, else the error.
+
+    `Thread.start` waits for an `Event`, and of two interrupts of that it makes a RuntimeError.
+    """
+    found: BaseException | None = error
+    while type(found) is RuntimeError:
+        found = found.__context__
+    return error if found is None or isinstance(found, Exception) else found
 
 
 def current_limit() -> Limit | None:

@@ -19,6 +19,7 @@ from dotflow.core.exception import InvalidOption, RunInProgress
 from dotflow.core.failure import drop_tracebacks
 from dotflow.core.hooks import RunHooks
 from dotflow.core.ids import fresh_id
+from dotflow.core.interrupts import interrupt_at_once
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.modes import (
     MODE_OPTIONS,
@@ -161,6 +162,7 @@ class Manager:
             return
         self._has_begun = True
         run, whole = self._own, self._whole
+        undo = interrupt_at_once()
         try:
             run.begin()
             getattr(self, self._mode)(
@@ -179,6 +181,9 @@ class Manager:
         except BaseException as error:
             self._leave(run, self, error)
             raise
+        finally:
+            if undo is not None:
+                undo()
 
     def abandon(self, error: BaseException) -> None:
         """End the run of a caller that was interrupted before or while it called `execute`."""
@@ -331,10 +336,12 @@ class Manager:
     def _run(self, mode: str, part: _Part, drive: Callable[[_OpenRun, _Part], None]) -> list[Task]:
         """Run tasks as a part of the open run, or as a run of their own where none is open."""
         run, holder = self._own, object()
+        undo: Callable[[], None] | None = None
         try:
             if run.hold(holder):
                 run.join(part.tasks)
             else:
+                undo = interrupt_at_once()
                 self._claim(part.tasks)
                 run = self._new_run(mode, part, holder, calls_back=False)
                 run.begin()
@@ -343,6 +350,9 @@ class Manager:
         except BaseException as error:
             self._leave(run, holder, error)
             raise
+        finally:
+            if undo is not None:
+                undo()
         return list(part.tasks)
 
     def _claim(self, tasks: Sequence[Task]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from concurrent import futures
@@ -15,6 +16,7 @@ from dotflow.core.attempt import Attempt, Outcome
 from dotflow.core.checks import check_count, check_instance
 from dotflow.core.exception import DotflowError, ExecutorUnusable, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
+from dotflow.core.locks import fork_safe_lock
 from dotflow.core.signatures import strict_arguments
 from dotflow.core.user_objects import name_of, text_of
 from dotflow.providers.dask_access import DaskDoor, client_of, losses_of_dask
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
     Future = futures.Future[Any]
 
+_logger = logging.getLogger("dotflow")
+
 # How many attempts of a run an executor has at a time that does not tell how many workers it has.
 _IN_FLIGHT: Final = 64
 
@@ -36,6 +40,22 @@ _around: Final[ContextVar[tuple[futures.Executor, ...]]] = ContextVar("dotflow_a
 
 # How long a thread of an executor waits for the others to begin what it submitted, in seconds.
 _POLITE: Final = 0.005
+
+# How long it waits between two looks at whether the others do anything before that, and how long
+# it must look so where it cannot be known, in seconds.
+_LOOK: Final = 0.1
+_DOUBT: Final = 1.0
+
+# After how many seconds without a thread a run warns.
+_LONG: Final = 60.0
+_WAITS_LONG: Final = (
+    "step %s has waited %.0f s for a thread of its ThreadPoolExecutor. If a step in one of these "
+    "threads waits for this run, neither ever ends: give one of them another executor"
+)
+
+# The threads that run what no thread of an executor is free for, because all of them wait.
+_helpers: Final[list[tuple[futures.Executor, int]]] = []
+_looking: Final = fork_safe_lock()
 
 # Some of these errors have no text.
 _GONE: Final = "the worker that had it is gone, or it was cancelled"
@@ -91,17 +111,24 @@ def _begin_apart(executor: futures.Executor) -> Callable[[Attempt], Future]:
 
 
 def _begin_in(executor: futures.Executor) -> Callable[[Attempt], Future]:
-    def perform(attempt: Attempt) -> Outcome:
-        _around.set((*_around.get(), executor))
-        return perform_shared(attempt)
+    return lambda attempt: executor.submit(copy_context().run, _perform_in, executor, attempt)
 
-    return lambda attempt: executor.submit(copy_context().run, perform, attempt)
+
+def _perform_in(executor: futures.Executor, attempt: Attempt) -> Outcome:
+    _around.set((*_around.get(), executor))
+    return perform_shared(attempt)
 
 
 def _is_within(executor: futures.Executor) -> bool:
     # The run itself may have been given to the executor. Its threads have no public name.
     threads = getattr(executor, "_threads", ())
     return executor in _around.get() or threading.current_thread() in threads
+
+
+def _members(executor: futures.Executor) -> list[int | None]:
+    threads = list(getattr(executor, "_threads", ()))
+    helpers = [ident for helped, ident in _helpers if helped is executor]
+    return [*(thread.ident for thread in threads), *helpers]
 
 
 class _Job(NamedTuple):
@@ -118,6 +145,10 @@ class _FuturesSession(Session):
         self._failed: list[tuple[int, Outcome]] = []
         # What has ended, and when: put there by whichever thread ends it.
         self._ended: SimpleQueue[tuple[int, float]] = SimpleQueue()
+
+    def threads(self) -> Sequence[int | None]:
+        """Return the threads that this run waits for, where they are of this process."""
+        return ()
 
     def has_room(self) -> bool:
         """Tell whether one more attempt may be submitted now."""
@@ -154,38 +185,91 @@ class _FuturesSession(Session):
 
 
 class _SharedSession(_FuturesSession):
-    """The use of a thread pool. In a thread of it, it runs what no other thread is free for.
+    """The use of a thread pool, all of whose threads may wait for what none is free to run.
 
-    Were it to wait, all threads might in the end wait for what none of them is free to run.
+    So a run in a thread of the pool, or below a step in one, runs in its own thread what no other
+    one is free for. Any other run does so where no thread of the pool goes on before it, which one
+    that waits for this run does not. That can be known but for threads that wait for something
+    unknown: of these a run that waits very long warns.
     """
 
     def __init__(self, executor: futures.Executor, in_flight: int) -> None:
         super().__init__(_begin_in(executor), in_flight)
         self._executor = executor
         self._helps: bool | None = None
+        # Since when nothing of this run is begun, and since when it seems that nothing will be.
+        self._idle_since: float | None = None
+        self._stuck_since: float | None = None
+        self._has_warned = False
+
+    def threads(self) -> Sequence[int | None]:
+        """Return the threads that this run waits for; none where it runs what is in line."""
+        if self._helps and not all(job.future.running() for job in list(self._jobs.values())):
+            return ()
+        return _members(self._executor)
 
     def wait(self, seconds: float | None) -> Sequence[tuple[int, Outcome]]:
         # Not asked before something has been submitted: a thread of the pool is known to it only
         # when the call that started it has ended, for which every later one waits.
         if self._helps is None:
             self._helps = _is_within(self._executor)
-        if not self._helps:
-            return super().wait(seconds)
-        polite = _POLITE if seconds is None else min(_POLITE, seconds)
-        done = super().wait(polite)
-        if not done and polite == _POLITE:
-            self._help()
-            done = super().wait(None if seconds is None else seconds - polite)
-        return done
+        until = None if seconds is None else monotonic() + seconds
+        pause = _POLITE
+        while self._jobs and not self._failed and (until is None or monotonic() + pause < until):
+            done = super().wait(pause)
+            if done or self._help_where_needed():
+                self._idle_since = None
+                return done or super().wait(0)
+            if self._helps or self._idle_since is None:
+                break
+            pause = _LOOK
+        return super().wait(None if until is None else max(0.0, until - monotonic()))
 
-    def _help(self) -> None:
+    def _help_where_needed(self) -> bool:
+        if self._helps:
+            return self._help()
+        if any(job.future.running() or job.future.done() for job in self._jobs.values()):
+            self._idle_since = self._stuck_since = None
+            return False
+        now = monotonic()
+        self._idle_since = now if self._idle_since is None else self._idle_since
+        own = self._executor, threading.get_ident()
+        try:
+            with _looking:
+                if not self._is_stuck(now):
+                    self._warn(now - self._idle_since)
+                    return False
+                _helpers.append(own)
+            return self._help()
+        finally:
+            with _looking:
+                _helpers[:] = [each for each in _helpers if each is not own]
+
+    def _is_stuck(self, now: float) -> bool:
+        from dotflow.providers.waiting_threads import WaitingThreads  # noqa: PLC0415 - rarely needed
+
+        waiting = WaitingThreads(_FuturesSession.wait.__code__)
+        if not waiting.all_wait(_members(self._executor)):
+            self._stuck_since = None
+            return False
+        self._stuck_since = now if self._stuck_since is None else self._stuck_since
+        return waiting.is_sure or now >= self._stuck_since + _DOUBT
+
+    def _warn(self, idle: float) -> None:
+        if idle >= _LONG and not self._has_warned:
+            self._has_warned = True
+            name = next(iter(self._jobs.values())).attempt.name
+            _logger.warning(_WAITS_LONG, name, idle)
+
+    def _help(self) -> bool:
         for ticket, job in self._jobs.items():
             # Cancelled, it counts as ended: its outcome is put in place before anybody looks.
             if job.future.cancel():
                 ended: Future = futures.Future()
-                ended.set_result(copy_context().run(perform_shared, job.attempt))
+                ended.set_result(copy_context().run(_perform_in, self._executor, job.attempt))
                 self._jobs[ticket] = job._replace(future=ended)
-                return
+                return True
+        return False
 
 
 def _outcome(job: _Job, received: float) -> Outcome:

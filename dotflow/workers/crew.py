@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import selectors
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from dotflow.workers.bell import Bell
@@ -10,11 +11,15 @@ from dotflow.workers.bell import Bell
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from dotflow.workers.pool import Pool, Wake
+    from dotflow.workers.pool import Pool, Unused, Wake
     from dotflow.workers.process import Worker
 
 # How long it waits at a time, in seconds: a selector takes no more than 24 days.
 _AT_A_TIME: Final = 86_400.0
+
+# How long workers must stand still with others who read no outcomes before they do not count, and
+# how often a run in line looks for such, in seconds.
+LOOK_IN_LINE: Final = 0.1
 
 
 class Crew:
@@ -26,6 +31,7 @@ class Crew:
 
     Attributes:
         wake: What stands at the pool for this run.
+        waits: Whether this run is in line for a worker.
         must_look: Whether there is one whose death the system does not tell.
     """
 
@@ -37,7 +43,10 @@ class Crew:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._bell, selectors.EVENT_READ, None)
         self._free: list[Worker] = []
-        self._waits = False
+        self.waits = False
+        self._looked = 0.0
+        self._stood: frozenset[Unused] = frozenset()
+        self._unused: frozenset[Unused] = frozenset()
         self.must_look = False
 
     @property
@@ -58,21 +67,35 @@ class Crew:
         Raises:
             OSError: No process can be started.
         """
+        if self._free and self._pool.is_full(self._around):
+            # Another run has the place of a worker that stood still with this one.
+            self.release_free()
         if preferred is not None and preferred in self._free:
             self._free.remove(preferred)
             return preferred
         if self._free:
             return self._free.pop()
-        worker = self._pool.lease(self.wake, preferred, self._around)
-        self._waits = worker is None
+        worker = self._pool.lease(self.wake, preferred, self._around, self._unused)
+        self.waits = worker is None
         if worker is not None:
             self._watch(worker)
         return worker
 
+    def look(self) -> bool:
+        """Return whether workers, or promises of one, stand still since a while with others."""
+        now = monotonic()
+        if now < self._looked + LOOK_IN_LINE:
+            return False
+        before, self._stood = self._stood, self._pool.unused(self.wake)
+        self._unused = before & self._stood
+        self._looked = now
+        return bool(self._unused)
+
     def want_no_more(self) -> None:
         """Leave the line, if it stands there."""
-        if self._waits:
-            self._waits = False
+        if self.waits:
+            self.waits = False
+            self._stood = self._unused = frozenset()
             self._pool.stop_waiting(self.wake)
 
     def keep(self, worker: Worker) -> None:

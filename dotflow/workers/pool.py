@@ -16,9 +16,12 @@ from dotflow.workers.process import Worker
 from dotflow.workers.reloads import code_version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     Wake = Callable[[], None]
+
+    # A worker and how many attempts it has had; or whom one is promised, and 0.
+    Unused = tuple[Worker | Wake, int]
 
 _POLITE: Final = 1.0  # seconds that all workers together get to end by themselves
 
@@ -28,6 +31,11 @@ class Pool:
 
     Who finds none free waits in line. A worker that becomes free is kept for the first in
     line, so that no run can take it again before that one's thread has woken.
+
+    A run whose thread is in a callback or a hook reads no outcomes and gives no worker back. Where
+    that one waits for another run, which waits for a worker, neither would ever end. So what stands
+    still with such a run does not count: the size limits how many attempts run at a time, and there
+    may be more workers for a while.
 
     Args:
         size: How many; in a worker, as many of them as it may have.
@@ -61,7 +69,11 @@ class Pool:
     # --- lending ----------------------------------------------------------------------
 
     def lease(
-        self, wake: Wake, preferred: Worker | None = None, around: Sequence[Wake] = ()
+        self,
+        wake: Wake,
+        preferred: Worker | None = None,
+        around: Sequence[Wake] = (),
+        unused: Collection[Unused] = (),
     ) -> Worker | None:
         """Lend a worker; where none is free give None, and call `wake`, once, when one is.
 
@@ -70,13 +82,17 @@ class Pool:
             preferred: The worker to lend if it is free.
             around: Who waits until `wake` has ended, and returns none before: as many as these
                 have are lent beyond the size of the pool.
+            unused: What has stood still with others for a while; as many workers as do so yet are
+                lent beyond the size of the pool.
 
         Raises:
             OSError: No process can be started.
-        DotflowError: None may be started here, or with nothing that is there.
+            DotflowError: None may be started here, or with nothing that is there.
         """
         with self._lock:
-            if not self._may_lease(wake, around):
+            if unused:
+                self._take_back_promises(unused)
+            if not self._may_lease(wake, around, unused):
                 if wake not in self._waiting:
                     self._waiting.append(wake)
                 return None
@@ -87,12 +103,44 @@ class Pool:
             self._starting.append(wake)
         return self._start_one(wake)
 
-    def _may_lease(self, wake: Wake, around: Sequence[Wake]) -> bool:
+    def _may_lease(
+        self, wake: Wake, around: Sequence[Wake], unused: Collection[Unused] = ()
+    ) -> bool:
         free, promised = self._free, self._promised
-        if around:
-            free += sum(user in around for user in self._lent.values())
+        if around or unused:
+            free += sum(
+                user in around or (worker, worker.attempts) in unused
+                for worker, user in self._lent.items()
+            )
             promised = [each for each in promised if each not in around]
         return wake in promised or free > len(promised)
+
+    def _take_back_promises(self, unused: Collection[Unused]) -> None:
+        # Those whose they were are the first in line again.
+        late = [each for each in self._promised if (each, 0) in unused]
+        self._promised = [each for each in self._promised if each not in late]
+        self._waiting.extendleft(reversed(late))
+
+    def unused(self, wake: Wake) -> frozenset[Unused]:
+        """Return what is lent to others than `wake`, or promised to them, and stands still now."""
+        with self._lock:
+            lent = [worker for worker, user in self._lent.items() if user != wake]
+            promised = [each for each in self._promised if each != wake]
+        still = ((worker, worker.attempts) for worker in lent if worker.stands_still())
+        return frozenset((*still, *((each, 0) for each in promised)))
+
+    def is_full(self, around: Sequence[Wake] = ()) -> bool:
+        """Return whether no further attempt may begin, be there a worker that is free.
+
+        Args:
+            around: As for `lease`.
+        """
+        if self._free >= 0:
+            return False  # no more are lent than may be
+        with self._lock:
+            lent = [worker for worker, user in self._lent.items() if user not in around]
+        running = sum(not worker.stands_still() for worker in lent)
+        return running + len(self._starting) >= self.size
 
     @property
     def _free(self) -> int:

@@ -70,6 +70,9 @@ class Worker:
         self.known_steps = KnownSteps()
         self.known_kits: set[int] = set()
         self.surroundings: object = None
+        # Whether it has an attempt, as far as its run has read, and how many it has had.
+        self.has_attempt = False
+        self.attempts = 0
         # How often the owner's modules had been loaded again when it was started.
         self.code_version = 0
         self._reader = FrameReader(ours)
@@ -114,6 +117,17 @@ class Worker:
             Closed: The worker is gone.
         """
         return self._reader.read()
+
+    def stands_still(self) -> bool:
+        """Return whether it has no attempt, or one whose outcome nobody has read; in any thread."""
+        if not self.has_attempt:
+            return True
+        outcome = select.poll()
+        try:
+            outcome.register(self.connection, select.POLLIN)
+            return bool(outcome.poll(0))
+        except (OSError, ValueError):  # its run closes it at this moment
+            return True
 
     def is_alive(self) -> bool:
         """Tell whether the process is there."""

@@ -14,7 +14,7 @@ from dotflow.core.attempt import Outcome
 from dotflow.core.exception import DotflowError, PicklingFailed, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
 from dotflow.workers.child import KIT, STEP, SURROUNDINGS
-from dotflow.workers.crew import Crew
+from dotflow.workers.crew import LOOK_IN_LINE, Crew
 from dotflow.workers.job import Jobs
 from dotflow.workers.occupancy import everywhere
 from dotflow.workers.performing import failure_read
@@ -112,6 +112,8 @@ class LocalSession(Session):
     def _start(self, worker: Worker, job: Job) -> None:
         attempt = job.attempt
         self._jobs[worker] = job
+        worker.attempts += 1
+        worker.has_attempt = True
         if attempt.number < attempt.step.policy.attempts:
             self._last_worker[attempt.task_id] = worker
         elif attempt.number > 1:
@@ -157,6 +159,8 @@ class LocalSession(Session):
                 self._end_late_ones()
             if self._crew.must_look:
                 self._look_after_workers()
+            if self._crew.waits and self._crew.look():
+                self._dispatch()
             if until is not None and monotonic() >= until:
                 break
         done, self._done = self._done, []
@@ -166,6 +170,8 @@ class LocalSession(Session):
         times = list(self._due.values())
         if self._crew.must_look:
             times.append(monotonic() + _LOOK)
+        if self._crew.waits:
+            times.append(monotonic() + LOOK_IN_LINE)
         if until is not None:
             times.append(until)
         return max(0.0, min(times) - monotonic()) if times else None
@@ -198,6 +204,7 @@ class LocalSession(Session):
     def _take_in(self, worker: Worker, frame: Frame) -> None:
         job = self._jobs.pop(worker)
         self._due.pop(worker, None)
+        worker.has_attempt = False
         head: tuple[Any, ...] = pickle.loads(frame.head)  # noqa: S301 - from our own child
         *ended, is_spent = head
         outcome = self._outcome(worker, job, ended, frame.body)

@@ -68,6 +68,39 @@ def test_a_forked_child_exits_while_a_run_goes_on() -> None:
     assert (done.stdout, done.stderr) == ("7\n", "")
 
 
+AT_EXIT = """
+import atexit
+from dotflow import Config, DotFlow, action
+from dotflow.testing import RecordingLog
+
+@action
+def step():
+    return 1
+
+def begin():
+    flow = DotFlow(config=Config(log=RecordingLog()))
+    flow.task.add([step] * 2)
+    manager = flow.start(mode="background", on_success=lambda tasks: print("succeeded"))
+    manager.thread.join()
+    print(flow.result_storage(), manager.thread.is_alive())
+
+atexit.register(begin)
+"""
+
+
+def test_a_run_that_is_begun_at_the_exit() -> None:
+    """It has ended when the call returns: nothing waits for a thread then, or even begins one."""
+    done = subprocess.run(
+        [sys.executable, "-c", AT_EXIT],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("succeeded\n[1, 1] False\n", "")
+
+
 def test_the_exit_comes_while_a_run_is_begun() -> None:
     """The exit waits for a run that another thread begins at any moment, whatever it finds."""
 

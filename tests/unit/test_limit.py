@@ -6,9 +6,10 @@ import asyncio
 from threading import Event
 
 import pytest
+from interrupting import Interrupts
 
 from dotflow.core.coroutine import run_coroutine
-from dotflow.core.limit import Limit, current_limit, is_abandoned
+from dotflow.core.limit import Limit, current_limit, interruption_of, is_abandoned
 
 
 def test_a_call_that_can_be_stopped_only_after_its_limit() -> None:
@@ -65,3 +66,27 @@ def test_a_call_in_time_is_not_stopped() -> None:
 
     assert Limit(20, "quick").call(quick) == 3
     assert stopped == []
+
+
+@pytest.mark.parametrize("gap", [0, 1, 2, 3, 5, 8])
+def test_two_interrupts_are_never_another_error(gap: int) -> None:
+    """The standard library's events make a RuntimeError of two, which a run would retry."""
+    came = 0
+    for first in range(90):
+        interrupts = Interrupts([first, gap], modules=("dotflow.core.limit", "threading"))
+        interrupts.within(lambda: Limit(None, "call").call(lambda: 1))
+        came += interrupts.came
+    assert came > 20
+
+
+def test_what_an_error_of_a_thread_was_made_of() -> None:
+    """An interrupt that it has lost, and nothing else."""
+    refused = RuntimeError("can't start new thread")
+    assert interruption_of(refused) is refused
+    interrupt = KeyboardInterrupt()
+    lost = RuntimeError("release unlocked lock")
+    lost.__context__ = interrupt
+    assert interruption_of(lost) is interrupt
+    lost.__context__ = ValueError("no")
+    assert interruption_of(lost) is lost
+    assert interruption_of(interrupt) is interrupt

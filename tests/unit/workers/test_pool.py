@@ -108,6 +108,60 @@ def test_who_waits_is_seen(pool: Pool) -> None:
     assert pool.is_wanted(other)
 
 
+def test_what_stands_still_is_lent_beyond_the_size(pool: Pool) -> None:
+    """As many more as there are, for as long as they do; none of them may begin an attempt then."""
+    worker = _lent(pool.lease(_nobody))
+    waiter, other = _waiter([], "waiter"), _waiter([], "other")
+    assert pool.lease(waiter) is None
+    worker.attempts, worker.has_attempt = 1, True
+    assert pool.unused(waiter) == frozenset()
+    worker.has_attempt = False
+    unused = pool.unused(waiter)
+    assert unused == {(worker, 1)}
+    assert pool.unused(_nobody) == frozenset()  # it knows what it does with its own
+    assert not pool.is_full()
+    worker.attempts = 2  # it had another one meanwhile
+    assert pool.lease(waiter, unused=unused) is None
+    second = _lent(pool.lease(waiter, unused=pool.unused(waiter)))
+    assert pool.counts() == (2, 2)
+    assert pool.lease(other, unused={(worker, 2)}) is None
+    second.has_attempt = True
+    assert pool.is_full()
+    assert not pool.is_full([waiter])
+    pool.give_back(second)
+    assert pool.counts() == (1, 1)
+    assert not pool.is_full()
+
+
+def test_an_outcome_that_nobody_reads(pool: Pool) -> None:
+    """Its worker stands still, and one whose connection is closed does."""
+    worker = _lent(pool.lease(_nobody))
+    worker.has_attempt = True
+    assert not worker.stands_still()
+    os.kill(worker.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
+    assert worker.stands_still()
+    pool.discard(worker)
+    assert worker.stands_still()
+
+
+def test_a_promise_that_is_not_taken(pool: Pool) -> None:
+    """It is taken back for another one, who comes after it for the next worker."""
+    calls: list[str] = []
+    first, second = _waiter(calls, "first"), _waiter(calls, "second")
+    worker = _lent(pool.lease(_nobody))
+    pool.lease(first)
+    pool.lease(second)
+    pool.give_back(worker)
+    unused = pool.unused(second)
+    assert unused == {(first, 0)}
+    assert pool.lease(second, unused=unused) is worker
+    assert pool.lease(first) is None
+    pool.give_back(worker)
+    assert calls == ["first", "first"]
+    assert pool.lease(first) is worker
+
+
 @pytest.mark.parametrize("woken", [False, True])
 def test_leaving_the_line(woken: bool, pool: Pool) -> None:
     """Who leaves, woken already or not, leaves the worker to the next."""

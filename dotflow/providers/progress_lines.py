@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 from unicodedata import category, east_asian_width
 
-from dotflow.core.types.execution import TypeExecution
+from dotflow.core.types import TypeExecution
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

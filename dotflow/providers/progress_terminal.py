@@ -9,13 +9,13 @@ import atexit
 import logging
 import os
 import sys
+from contextlib import suppress
 from threading import Event, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from dotflow.abc.progress import Progress
 from dotflow.core.locks import fork_safe_lock
-from dotflow.core.once import once
 from dotflow.providers.progress_lines import RunCounts, Style, lines_of
 from dotflow.providers.terminal_rows import BottomRows, can_have_rows
 
@@ -58,13 +58,13 @@ class ProgressTerminal(Progress):
         """Begin to count."""
         if can_have_rows(sys.stderr):
             counts = self._runs[run.id] = RunCounts(run)
-            _display().add(counts)
+            _display.add(counts)
 
     def run_finished(self, run: Run) -> None:
         """Show the run no longer."""
         counts = self._runs.pop(run.id, None)
         if counts is not None:
-            _display().remove(counts)
+            _display.remove(counts)
 
     def task_started(self, task: Task) -> None:
         """Count it as running."""
@@ -107,7 +107,7 @@ class ProgressTerminal(Progress):
 
     def workers_changed(self, workers: int, busy: int) -> None:
         """Note how many workers there are, of all runs."""
-        _display().workers = workers, busy
+        _display.workers = workers, busy
 
     def _counts_of(self, task: Task) -> RunCounts | None:
         return None if task.run is None else self._runs.get(task.run.id)
@@ -124,7 +124,10 @@ class _Display:
         self.workers = (0, 0)
         self._is_over = False
         self._lock = fork_safe_lock()
+        # Held while something is written, which takes long where the terminal is stopped.
+        self._draws = fork_safe_lock()
         self._rows: BottomRows | None = None
+        self._style = Style.of("ascii")
         self._begin()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._begin)
@@ -146,24 +149,28 @@ class _Display:
             self._runs.append(counts)
             if self._thread is None:
                 thread = Thread(target=self._work, name="dotflow-progress", daemon=True)
-                thread.start()
-                self._thread = thread
+                with suppress(RuntimeError):  # at the interpreter's exit there are no more
+                    thread.start()
+                    self._thread = thread
 
     def remove(self, counts: RunCounts) -> None:
         """Show a run no longer; the last one waits until the terminal is clear."""
         with self._lock:
-            self._runs.remove(counts)
+            if counts in self._runs:  # not where a forked child has gone on with it
+                self._runs.remove(counts)
             if self._runs or self._is_clear.is_set():
                 return
             self._change.set()
         self._is_clear.wait(_PATIENCE)
 
     def close(self) -> None:
-        """Clear the terminal for good, whatever goes on."""
+        """Clear the terminal for good, whatever goes on; not where it takes no more text."""
         self._is_over = True
-        rows = self._rows
-        if rows is not None:
-            rows.close()
+        if self._draws.acquire(timeout=_PATIENCE):
+            try:
+                self._clear()
+            finally:
+                self._draws.release()
 
     def _work(self) -> None:
         try:
@@ -172,12 +179,12 @@ class _Display:
                 self._change.wait(_EVERY)
                 self._change.clear()
                 runs = self._due()
-                if runs:
-                    idle_since = None
-                    self._show(runs)
-                else:
-                    idle_since = monotonic() if idle_since is None else idle_since
-                    self._clear()
+                idle_since = None if runs else idle_since or monotonic()
+                with self._draws:
+                    if runs and not self._is_over:
+                        self._show(runs)
+                    else:
+                        self._clear()
         except Exception:
             self._clear()
             _logger.exception("the progress cannot be shown; the runs go on")
@@ -191,27 +198,30 @@ class _Display:
 
     def _due(self) -> list[RunCounts]:
         with self._lock:
-            runs = [] if self._is_over else list(self._runs)
+            runs = list(self._runs)
             if runs and monotonic() - runs[0].began >= _FIRST:
                 self._is_clear.clear()
                 return runs
         return []
 
     def _show(self, runs: list[RunCounts]) -> None:
+        rows = self._opened()
+        if rows is None:
+            return
         try:
-            rows = self._opened()
             size = rows.size()
             limit = min(size.lines // _PART, _MOST_ROWS)
             if limit:
                 rows.show(lines_of(runs, self.workers, size.columns - 1, limit, self._style), size)
         except OSError:
-            self._clear()  # the terminal is gone, or not ours now
+            self._clear()  # the terminal is gone
 
-    def _opened(self) -> BottomRows:
-        if self._rows is None:
+    def _opened(self) -> BottomRows | None:
+        if self._rows is None and can_have_rows(sys.stderr):
             encoding = getattr(sys.stderr, "encoding", None) or "ascii"
-            self._rows = BottomRows(sys.stderr.fileno(), encoding)
-            self._style = Style.of(encoding)
+            with suppress(OSError):  # asked again before the next picture
+                self._rows = BottomRows(sys.stderr.fileno(), encoding)
+                self._style = Style.of(encoding)
         return self._rows
 
     def _clear(self) -> None:
@@ -222,9 +232,9 @@ class _Display:
 
 
 # One for all, for they share the terminal.
-_display = once(_Display)
+_display: Final = _Display()
 
 
 def clear_terminal() -> None:
     """Erase what is shown, for a process that is about to end without its exit hooks."""
-    _display().close()
+    _display.close()

@@ -17,7 +17,6 @@ import termios
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dotflow.core.locks import fork_safe_lock
 from dotflow.workers.descriptors import apart, pipe
 
 if TYPE_CHECKING:
@@ -37,9 +36,6 @@ _GUARD: Final = """\
 while read -r row; do last=$row; done
 if [ "${last:-0}" -gt 0 ]; then printf '\\0337\\033[r\\033[%s;1H\\033[J\\0338' "$last"; fi
 """
-
-# Seconds that whoever erases the rows waits for whoever writes them.
-_PATIENCE: Final = 1.0
 
 
 class Size(NamedTuple):
@@ -76,15 +72,13 @@ class BottomRows:
 
     def __init__(self, descriptor: int, encoding: str) -> None:
         self._encoding = encoding
-        self._lock = fork_safe_lock()
         self._count = 0
         self._size = Size(0, 0)
         self._guard: _Guard | None = None
         # Opened again, for the lock to be this process's own: children share the streams.
-        path = os.ttyname(descriptor)
-        self._terminal = apart(os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC))
+        self._terminal = _opened(descriptor)
         try:
-            self._check_foreground(path)
+            self._check_foreground()
             fcntl.flock(self._terminal, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BaseException:
             os.close(self._terminal)
@@ -108,35 +102,27 @@ class BottomRows:
         Raises:
             OSError: The terminal is gone.
         """
-        with self._lock:
-            if self._terminal < 0:
-                return
-            if self._belongs_to_another():
-                self._leave()
-                return
-            if self._guard is None:
-                self._guard = _Guard(self._terminal)
-            room = self._room_for(len(lines), size)
-            top = size.lines - self._count
-            self._guard.note(top + 1)
-            shown = [*lines, *[""] * (self._count - len(lines))]
-            rows = "".join(
-                f"\x1b[{top + number};1H{line}{_PLAIN}{_ERASE_REST}"
-                for number, line in enumerate(shown, 1)
-            )
-            # The margins each time: other programs set them back.
-            self._write(f"{room}{_SAVE}\x1b[1;{top}r{_PLAIN}{rows}{_RESTORE}")
+        if self._belongs_to_another():
+            self._leave()
+            return
+        if self._guard is None:
+            self._guard = _Guard(self._terminal)
+        room = self._room_for(len(lines), size)
+        top = size.lines - self._count
+        self._guard.note(top + 1)
+        shown = [*lines, *[""] * (self._count - len(lines))]
+        rows = "".join(
+            f"\x1b[{top + number};1H{line}{_PLAIN}{_ERASE_REST}"
+            for number, line in enumerate(shown, 1)
+        )
+        # The margins each time: other programs set them back.
+        self._write(f"{room}{_SAVE}\x1b[1;{top}r{_PLAIN}{rows}{_RESTORE}")
 
     def close(self) -> None:
-        """Erase the rows, and let others have some; not where the terminal takes no more text."""
-        if not self._lock.acquire(timeout=_PATIENCE):
-            return
-        try:
-            with suppress(OSError):
-                self._leave()
-            self.forget()
-        finally:
-            self._lock.release()
+        """Erase the rows, and let others have some."""
+        with suppress(OSError):
+            self._leave()
+        self.forget()
 
     def forget(self) -> None:
         """Close what is open without writing, as in a forked child."""
@@ -177,9 +163,9 @@ class BottomRows:
     def _belongs_to_another(self) -> bool:
         return not self._is_in_foreground() or self._reads_keys()
 
-    def _check_foreground(self, path: str) -> None:
+    def _check_foreground(self) -> None:
         if not self._is_in_foreground():
-            raise OSError(errno.ENOTTY, "the process is not in the foreground of", path)
+            raise OSError(errno.ENOTTY, "the process is not in the foreground of the terminal")
 
     def _is_in_foreground(self) -> bool:
         # Of a terminal that does not control this process nobody can tell.
@@ -202,6 +188,15 @@ class BottomRows:
                 data = data[os.write(self._terminal, data) :]
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _opened(descriptor: int) -> int:
+    flags = os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        return apart(os.open(os.ttyname(descriptor), flags))
+    except OSError:
+        # Its name is another user's, after `su`, or not known in this container.
+        return apart(os.open("/dev/tty", flags))
 
 
 class _Guard:

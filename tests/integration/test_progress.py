@@ -395,6 +395,46 @@ def test_stderr_that_is_closed(folder: Path) -> None:
         assert (terminal.is_clean, terminal.text) == (True, [])
 
 
+def test_terminal_that_is_stopped(folder: Path) -> None:
+    """Where the terminal takes no more text (Ctrl-S), runs and programs end all the same."""
+    code = (
+        "for _ in range(2): flow(waits).start()\n"
+        "Path('ended').touch()\nuntil('exit')\n"
+        "import atexit; atexit._run_exitfuncs(); Path('exited').touch(); until('end')"
+    )
+    with library(folder, code) as terminal:
+        terminal.wait_for(lambda: shown(terminal))
+        terminal.type("\x13")
+        for _ in range(5):
+            terminal.read(0.1)  # what was on its way
+        (folder / "go").touch()
+        wait_for((folder / "ended").exists, 20)
+        (folder / "exit").touch()
+        wait_for((folder / "exited").exists, 20)
+        terminal.type("\x11")
+        terminal.wait_for(lambda: terminal.is_clean)
+        (folder / "end").touch()
+        assert terminal.finish() == 0
+        assert (terminal.is_clean, terminal.text) == (True, [])
+
+
+def test_forked_child_that_goes_on(folder: Path) -> None:
+    """A child that a step leaves behind goes on with the run, and shows nothing of it."""
+    code = (
+        "@action\n"
+        "def splits():\n"
+        "    Path(str(os.getpid())).touch()\n"
+        "    if os.fork() == 0: until('go'); return\n"
+        "    until('go'); os.wait()\n"
+        "flow(splits).start()"
+    )
+    with library(folder, code) as terminal:
+        terminal.wait_for(lambda: shown(terminal))
+        (folder / "go").touch()
+        assert terminal.finish() == 0
+        assert (terminal.is_clean, terminal.text) == (True, [])
+
+
 def test_error_of_ours(folder: Path) -> None:
     """An error while it is shown is logged once; the terminal is clean, and the run goes on."""
     code = (

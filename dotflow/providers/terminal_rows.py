@@ -122,6 +122,9 @@ class BottomRows:
         """Erase the rows, and let others have some."""
         with suppress(OSError):
             self._leave()
+        with suppress(OSError, ValueError):  # it was closed before
+            # Also as far as the guard has it, which takes a moment to end.
+            fcntl.flock(self._terminal, fcntl.LOCK_UN)
         self.forget()
 
     def forget(self) -> None:

@@ -1,4 +1,4 @@
-"""What progress costs a run in workers, in us a task: `shown_parallel.py COUNT WORKERS ROUNDS`.
+"""What progress costs a run in workers, in us a task: `progress_parallel.py COUNT WORKERS ROUNDS`.
 
 `run` is with it in a terminal of this process's own, `without` with none, in turn. The fork that
 has the terminal measures; the other end of it is read by this one, as an emulator would. It

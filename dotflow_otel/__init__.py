@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
     from dotflow_otel.history.reader import History as History
+    from dotflow_otel.history.recording import record_history as record_history
     from dotflow_otel.log_context import TraceContextFilter as TraceContextFilter
     from dotflow_otel.log_context import add_run_context as add_run_context
     from dotflow_otel.logs.log import LogStructlog as LogStructlog
@@ -65,6 +66,7 @@ _PLACES: Final = {
     "metrics_app": "metrics.app",
     "observe": "observing",
     "push_metrics": "metrics.push",
+    "record_history": "history.recording",
     "record_telemetry": "testing",
     "serve_metrics": "metrics.serve",
     "setup": "sdk.setting_up",

@@ -44,10 +44,13 @@ MARKED: Final = {
     ),
     "slow": (
         "benchmarks",
+        "contract/test_nested_runs_between.py",
         "faults",
         "integration/test_examples.py",
+        "integration/test_history_commands.py",
         "integration/test_ledger.py",
         "integration/test_pages.py",
+        "integration/test_progress.py",
         "integration/test_telemetry_setup.py",
         "wire",
     ),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, get_type_hints
 
 import typer
 
@@ -17,9 +20,10 @@ from dotflow.core.exception import (
     DotflowError,
     InvalidOption,
     InvalidWorkflowFactory,
+    ModuleNotFound,
     WorkflowFlagConflict,
 )
-from dotflow.core.modes import MODES
+from dotflow.core.modes import MODES, check_run_options
 from dotflow.core.module import import_object, place_of
 from dotflow.core.types import TypeStorage
 from dotflow.core.user_objects import text_of
@@ -27,16 +31,19 @@ from dotflow.providers.storage_default import StorageDefault
 from dotflow.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from dotflow.abc.progress import Progress
     from dotflow.abc.storage import Storage
     from dotflow.core.config import Config
+    from dotflow.core.options import RunOptions
     from dotflow.core.task import Task
 
 _STORAGES: Final = (TypeStorage.DEFAULT, TypeStorage.FILE)
 _LATER: Final = (TypeStorage.S3, TypeStorage.GCS)
 _LONGEST: Final = 200
 _CONFIGURATIONS: Final = "dotflow.configurations"
+_HISTORY: Final = "DOTFLOW_HISTORY"
 
 
 def _begins_with(allowed: tuple[str, ...]) -> Any:
@@ -129,24 +136,62 @@ Observe = Annotated[
         "the same.",
     ),
 ]
+History = Annotated[
+    bool | None,
+    typer.Option(
+        "--history/--no-history",
+        show_default=False,
+        help="Record the run in .dotflow/history.db (default with dotflow[otel]), or not; "
+        "DOTFLOW_HISTORY names another file, and 0 records none.",
+    ),
+]
+ShowProgress = Annotated[
+    bool,
+    typer.Option(
+        "--progress/--no-progress",
+        show_default=False,
+        help="Show what runs while it runs (default), or not; nothing where stderr is no terminal.",
+    ),
+]
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error of dotflow's own.")
 ]
 
 
 class Chosen(NamedTuple):
-    """What the command line says about the workflow."""
+    """What the command line says about the workflow and its runs: an option for each field."""
 
-    steps: list[str] | None
-    workflow: str | None
-    callback: str | None
-    initial_context: str | None
-    storage: str | None
-    path: str | None
-    resume: bool
-    workflow_id: str | None
-    name: str | None
-    observe: bool
+    step: Steps = None
+    workflow: Workflow = None
+    callback: Callback = None
+    initial_context: InitialContext = None
+    storage: StorageName = None
+    path: PathName = None
+    mode: Mode = "sequential"
+    resume: Resume = False
+    workflow_id: WorkflowId = None
+    name: Name = None
+    keep_going: KeepGoing = False
+    as_json: AsJson = False
+    observe: Observe = False
+    history: History = None
+    progress: ShowProgress = True
+    debug: Debug = False
+
+    def run_options(self) -> RunOptions:
+        """Return the options of each run.
+
+        Raises:
+            ExecutionModeNotExist: There is no such mode.
+        """
+        mode: Any = self.mode  # checked next
+        options: RunOptions = {
+            "mode": mode,
+            "resume": self.resume,
+            "keep_going": self.keep_going,
+        }
+        check_run_options(options)
+        return options
 
     @contextmanager
     def flow(self) -> Iterator[DotFlow]:
@@ -157,7 +202,11 @@ class Chosen(NamedTuple):
         """
         self._check()
         storage = self._storage()
-        with default_providers(storage=storage, log=_Retries()):
+        no_history = "0" if self.history is False else None
+        with (
+            default_providers(storage=storage, log=_Retries(), progress=self._progress()),
+            _environment(_HISTORY, no_history),
+        ):
             observed = _observed() if self.observe else None
             with default_providers(
                 tracer=observed and observed.tracer,
@@ -166,10 +215,34 @@ class Chosen(NamedTuple):
             ):
                 flow = self._of_steps() if self.workflow is None else self._of_factory(storage)
                 self._check_resume(flow)
+                self._record(flow.config)
                 yield flow
 
+    def _progress(self) -> Progress | None:
+        # Asked here, so that what draws is loaded only where it can.
+        if not self.progress or not sys.stderr.isatty():
+            return None
+        from dotflow.providers.progress_terminal import ProgressTerminal  # noqa: PLC0415
+
+        return ProgressTerminal()
+
+    def _record(self, config: Config) -> None:
+        """Have the runs of a configuration recorded, where there is what records them."""
+        if self.history is False:
+            return
+        is_on = bool(self.history) or not os.environ.get(_HISTORY, "").strip()
+        try:
+            _configuration("history", "--history")(config, history=True if is_on else None)
+        except _NotInstalled:
+            if self.history:
+                raise
+        except Exception as error:
+            if self.history or isinstance(error, InvalidOption):
+                raise
+            print_note(f"no history is recorded: {type(error).__name__}: {text_of(error)}")
+
     def _check(self) -> None:
-        if (self.workflow is None) == (not self.steps):
+        if (self.workflow is None) == (not self.step):
             both = self.workflow is not None
             given = "--step and --workflow are both given" if both else "nothing says what to run"
             raise WrongUse(
@@ -206,7 +279,7 @@ class Chosen(NamedTuple):
         flow = DotFlow(workflow_id=self.workflow_id, name=self.name)
         more: dict[str, Any] = {} if self.callback is None else {"callback": self.callback}
         value = None if self.initial_context is None else _value(self.initial_context)
-        flow.task.add(list(self.steps or ()), initial_context=value, **more)
+        flow.task.add(list(self.step or ()), initial_context=value, **more)
         return flow
 
     def _of_factory(self, storage: Storage | None) -> DotFlow:
@@ -234,8 +307,40 @@ class Chosen(NamedTuple):
             )
 
 
+def takes_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Return a command that takes the options of `Chosen` besides its own.
+
+    Args:
+        command: Its first argument is what was chosen.
+    """
+    _, *own = signature(command, eval_str=True).parameters.values()
+    hints = get_type_hints(Chosen, include_extras=True)
+    shared = [
+        Parameter(
+            name,
+            Parameter.KEYWORD_ONLY,
+            default=Chosen._field_defaults[name],
+            annotation=hints[name],
+        )
+        for name in Chosen._fields
+    ]
+
+    @wraps(command)
+    def taking(**given: Any) -> int:
+        chosen = Chosen(**{name: given.pop(name) for name in Chosen._fields})
+        return command(chosen, **given)
+
+    own = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in own]
+    taking.__signature__ = Signature([*own, *shared])  # type: ignore[attr-defined] # for typer
+    return taking
+
+
 class WrongUse(DotflowError):
     """The command line asks for something that cannot be."""
+
+
+# Telemetry, as such or by one of its libraries.
+_NotInstalled: Final = (WrongUse, ModuleNotFound)
 
 
 class _Retries(Log):
@@ -301,9 +406,14 @@ def _environment(name: str, value: str | None) -> Iterator[None]:
 
 
 def _observed() -> Config:
-    from importlib.metadata import entry_points  # noqa: PLC0415 - only where it is asked for
+    made: Config = _configuration("observe", "--observe")()
+    return made
 
-    for entry in entry_points(group=_CONFIGURATIONS, name="observe"):
-        made: Config = entry.load()()
-        return made
-    raise WrongUse("--observe needs telemetry, and none is installed: pip install 'dotflow[otel]'.")
+
+def _configuration(name: str, flag: str) -> Callable[..., Any]:
+    from importlib.metadata import entry_points  # noqa: PLC0415 - only where something runs
+
+    for entry in entry_points(group=_CONFIGURATIONS, name=name):
+        found: Callable[..., Any] = entry.load()
+        return found
+    raise WrongUse(f"{flag} needs telemetry, and none is installed: pip install 'dotflow[otel]'.")

@@ -10,27 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from dotflow.cli.flow import (
-    AsJson,
-    Callback,
-    Chosen,
-    Debug,
-    InitialContext,
-    KeepGoing,
-    Mode,
-    Name,
-    Observe,
-    PathName,
-    Resume,
-    Steps,
-    StorageName,
-    Workflow,
-    WorkflowId,
-)
+from dotflow.cli.flow import Chosen, takes_options
 from dotflow.cli.output import COMPLETED, INTERRUPTED, TERMINATED, Terminated, print_note
 from dotflow.cli.report import Output
 from dotflow.cli.start import leave_at_once, terminable
-from dotflow.core.modes import check_run_options
 from dotflow.core.types import TypeOverlap
 from dotflow.providers.scheduler_cron import SchedulerCron
 
@@ -49,7 +32,9 @@ _CODES: Final[dict[int | None, int]] = {
 }
 
 
+@takes_options
 def schedule(
+    chosen: Chosen,
     cron: Annotated[
         str,
         typer.Option(
@@ -77,20 +62,6 @@ def schedule(
             help="The time zone of --cron, such as Europe/Berlin; local time unless given.",
         ),
     ] = None,
-    step: Steps = None,
-    workflow: Workflow = None,
-    callback: Callback = None,
-    initial_context: InitialContext = None,
-    storage: StorageName = None,
-    path: PathName = None,
-    mode: Mode = "sequential",
-    resume: Resume = False,
-    workflow_id: WorkflowId = None,
-    name: Name = None,
-    keep_going: KeepGoing = False,
-    as_json: AsJson = False,
-    observe: Observe = False,
-    _debug: Debug = False,
 ) -> int:
     """Run steps, or a workflow, at the times of a cron expression.
 
@@ -100,12 +71,8 @@ def schedule(
     Exit codes: 130 interrupted, 143 terminated, 2 wrong use, 0 where no further time comes.
     """
     scheduler = SchedulerCron(cron, overlap, timezone)
-    chosen = Chosen(
-        step, workflow, callback, initial_context, storage, path, resume, workflow_id, name, observe
-    )
-    options: RunOptions = {"mode": mode, "resume": resume, "keep_going": keep_going}  # type: ignore[typeddict-item] # checked next
-    check_run_options(options)
-    output = Output(as_json=as_json)
+    options = chosen.run_options()
+    output = Output(as_json=chosen.as_json)
     with chosen.flow() as flow:
         flow.config.scheduler = scheduler
         return _Ticks(flow, scheduler, output).run(options)

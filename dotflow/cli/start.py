@@ -10,23 +10,7 @@ from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, NoReturn
 
-from dotflow.cli.flow import (
-    AsJson,
-    Callback,
-    Chosen,
-    Debug,
-    InitialContext,
-    KeepGoing,
-    Mode,
-    Name,
-    Observe,
-    PathName,
-    Resume,
-    Steps,
-    StorageName,
-    Workflow,
-    WorkflowId,
-)
+from dotflow.cli.flow import Chosen, takes_options
 from dotflow.cli.output import (
     COMPLETED,
     FAILED,
@@ -37,7 +21,6 @@ from dotflow.cli.output import (
     print_note,
 )
 from dotflow.cli.report import Output
-from dotflow.core.modes import check_run_options
 from dotflow.core.types import TypeExecution
 
 if TYPE_CHECKING:
@@ -47,22 +30,8 @@ if TYPE_CHECKING:
     from dotflow.core.options import RunOptions
 
 
-def start(
-    step: Steps = None,
-    workflow: Workflow = None,
-    callback: Callback = None,
-    initial_context: InitialContext = None,
-    storage: StorageName = None,
-    path: PathName = None,
-    mode: Mode = "sequential",
-    resume: Resume = False,
-    workflow_id: WorkflowId = None,
-    name: Name = None,
-    keep_going: KeepGoing = False,
-    as_json: AsJson = False,
-    observe: Observe = False,
-    _debug: Debug = False,
-) -> int:
+@takes_options
+def start(chosen: Chosen) -> int:
     """Run steps, or a workflow, once.
 
     Give either --step, once or more, or --workflow. Modules of the working directory are found.
@@ -70,13 +39,9 @@ def start(
     Exit codes: 0 all tasks completed, 1 a task failed, 2 wrong use, 130 interrupted,
     143 terminated.
     """
-    chosen = Chosen(
-        step, workflow, callback, initial_context, storage, path, resume, workflow_id, name, observe
-    )
-    options: RunOptions = {"mode": mode, "resume": resume, "keep_going": keep_going}  # type: ignore[typeddict-item] # checked next
-    check_run_options(options)
+    options = chosen.run_options()
     # First, for modules and factories may print as well.
-    output = Output(as_json=as_json)
+    output = Output(as_json=chosen.as_json)
     with chosen.flow() as flow:
         return _run(flow, options, output)
 
@@ -128,11 +93,18 @@ def _end_background(ended: threading.Event, interruption: BaseException) -> None
 
 def leave_at_once(code: int) -> NoReturn:
     """End the process, whatever its threads do."""
+    _clear_terminal()
     # A signal's handler may have come while something was written.
     with suppress(RuntimeError):
         print_error("Aborted: what was running is left as it is.")
         sys.stdout.flush()
     os._exit(code)
+
+
+def _clear_terminal() -> None:
+    progress = sys.modules.get("dotflow.providers.progress_terminal")
+    if progress is not None:
+        progress.clear_terminal()
 
 
 @contextmanager
@@ -158,6 +130,7 @@ def terminable() -> Iterator[None]:
 
     def end(number: int, _frame: object) -> None:
         signal.signal(number, signal.SIG_DFL)
+        _clear_terminal()  # a second one leaves no time for that
         raise Terminated
 
     before = signal.signal(signal.SIGTERM, end)

@@ -9,6 +9,7 @@ from dotflow.abc.executor import Executor
 from dotflow.abc.log import Log
 from dotflow.abc.metrics import Metrics
 from dotflow.abc.notify import Notify
+from dotflow.abc.progress import Progress
 from dotflow.abc.scheduler import Scheduler
 from dotflow.abc.server import Server
 from dotflow.abc.storage import Storage
@@ -45,6 +46,7 @@ _INTERFACES: Final[Mapping[str, type]] = {
     "tracer": Tracer,
     "metrics": Metrics,
     "executor": Executor,
+    "progress": Progress,
 }
 
 # Providers by slot, in place of the default ones; see `default_providers`.
@@ -74,6 +76,8 @@ class Config:
         executor: Runs the steps of the mode `parallel`. Worker processes of this machine,
             shared by all configurations, unless given; `ExecutorLocal` has processes of its
             own, `ExecutorDask` a Dask cluster, and any `concurrent.futures.Executor` will do.
+        progress: Shows runs while they go on: `ProgressTerminal` at the bottom of a terminal.
+            Nothing does unless given.
 
     Attributes:
         reported: The (provider, hook) pairs whose first error was logged.
@@ -93,6 +97,7 @@ class Config:
         tracer: Tracer | None = None,
         metrics: Metrics | None = None,
         executor: Executor | futures.Executor | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.storage: Storage = _slot("storage", storage, StorageDefault)
         self.notify: Notify = _slot("notify", notify, NotifyDefault)
@@ -102,6 +107,7 @@ class Config:
         self.tracer: Tracer = _slot("tracer", tracer, TracerDefault)
         self.metrics: Metrics = _slot("metrics", metrics, MetricsDefault)
         self.executor: Executor = _slot("executor", _adapted(executor), shared_executor)
+        self.progress: Progress = _slot("progress", progress, Progress)
         self.reported: set[tuple[str, str]] = set()
 
 

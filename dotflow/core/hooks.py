@@ -39,21 +39,24 @@ _TASK_MOMENTS: Final = {
         ("metrics", "task_started"),
         ("notify", "hook_status_task"),
         ("log", "info"),
+        ("progress", "task_started"),
     ),
     "timed_out": (("metrics", "task_timed_out"),),
     "worker_lost": (("metrics", "worker_lost"),),
     "retried": (
         ("notify", "hook_status_task"),
         ("log", "warning"),
+        ("progress", "attempt_failed"),
     ),
     # When the wait is over: a run that is interrupted in it has not tried again.
-    "tried_again": (("metrics", "task_retried"),),
+    "tried_again": (("metrics", "task_retried"), ("progress", "task_retried")),
     "completed": (
         ("notify", "hook_status_task"),
         ("log", "info"),
         ("metrics", "task_completed"),
         ("tracer", "end_task"),
         ("server", "update_task"),
+        ("progress", "task_completed"),
     ),
     "failed": (
         ("notify", "hook_status_task"),
@@ -61,12 +64,14 @@ _TASK_MOMENTS: Final = {
         ("metrics", "task_failed"),
         ("tracer", "end_task"),
         ("server", "update_task"),
+        ("progress", "task_failed"),
     ),
     "restored": (
         ("notify", "hook_status_task"),
         ("log", "task_restored"),
         ("tracer", "task_restored"),
         ("metrics", "task_restored"),
+        ("progress", "task_restored"),
     ),
     "skipped": (("metrics", "task_skipped"), ("log", "task_skipped")),
 }
@@ -157,10 +162,16 @@ class RunHooks:
         self._config = config
         # The slots to be notified of the end of the run.
         self._to_notify = ["server"]
+        # Those to be notified of workers, which change as often as tasks end.
+        self._count_workers = [
+            slot
+            for slot in ("metrics", "progress")
+            if config is not None and not is_noop(getattr(config, slot).workers_changed)
+        ]
 
     def run_started(self, run: Run) -> None:
         """Tell that a run begins."""
-        for slot in ("tracer", "metrics", "log"):
+        for slot in ("tracer", "metrics", "log", "progress"):
             # Noted before: one that is interrupted here is notified of the end as well.
             self._to_notify.insert(-1, slot)
             self._call(slot, "run_started", run)
@@ -203,7 +214,8 @@ class RunHooks:
 
     def workers_changed(self, workers: int, busy: int) -> None:
         """Tell how many workers live and how many of them are busy."""
-        self._call("metrics", "workers_changed", workers, busy)
+        for slot in self._count_workers:
+            self._call(slot, "workers_changed", workers, busy)
 
     def _call(self, slot: str, hook: str, *args: Any, **kwargs: Any) -> Any:
         if self._config is None:

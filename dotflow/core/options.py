@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dotflow.abc.log import Log
     from dotflow.abc.metrics import Metrics
     from dotflow.abc.notify import Notify
+    from dotflow.abc.progress import Progress
     from dotflow.abc.scheduler import Scheduler
     from dotflow.abc.server import Server
     from dotflow.abc.storage import Storage
@@ -92,3 +93,4 @@ class Slots(TypedDict, total=False):
     tracer: Tracer | None
     metrics: Metrics | None
     executor: Executor | futures.Executor | None
+    progress: Progress | None

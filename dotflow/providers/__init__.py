@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dotflow.providers.log_default import LogDefault as LogDefault
     from dotflow.providers.metrics_default import MetricsDefault as MetricsDefault
     from dotflow.providers.notify_default import NotifyDefault as NotifyDefault
+    from dotflow.providers.progress_terminal import ProgressTerminal as ProgressTerminal
     from dotflow.providers.scheduler_cron import SchedulerCron as SchedulerCron
     from dotflow.providers.scheduler_default import SchedulerDefault as SchedulerDefault
     from dotflow.providers.server_default import ServerDefault as ServerDefault
@@ -35,6 +36,7 @@ _BUILT_IN: Final = {
     "LogDefault": "log_default",
     "MetricsDefault": "metrics_default",
     "NotifyDefault": "notify_default",
+    "ProgressTerminal": "progress_terminal",
     "SchedulerCron": "scheduler_cron",
     "SchedulerDefault": "scheduler_default",
     "ServerDefault": "server_default",

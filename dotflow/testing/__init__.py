@@ -8,6 +8,7 @@ from dotflow.testing.recorders import (
     RecordingLog,
     RecordingMetrics,
     RecordingNotify,
+    RecordingProgress,
     RecordingServer,
     RecordingTracer,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "RecordingLog",
     "RecordingMetrics",
     "RecordingNotify",
+    "RecordingProgress",
     "RecordingServer",
     "RecordingTracer",
     "StorageContract",

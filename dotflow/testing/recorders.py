@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dotflow.abc.log import Log
 from dotflow.abc.metrics import Metrics
 from dotflow.abc.notify import Notify
+from dotflow.abc.progress import Progress
 from dotflow.abc.server import Server
 from dotflow.abc.tracer import Tracer
 from dotflow.core.checks import check_instance, check_text
@@ -27,7 +28,7 @@ class Call(NamedTuple):
     """One call of a hook, with what was so at that moment.
 
     Attributes:
-        provider: The slot: `tracer`, `metrics`, `log`, `notify` or `server`.
+        provider: The slot: `tracer`, `metrics`, `log`, `notify`, `server` or `progress`.
         hook: The name of the method.
         facts: The arguments; of a task its name, ids, group, status, duration, retry count,
             number of errors, kind of failure and value.
@@ -258,6 +259,48 @@ class RecordingServer(Recorder, Server):
     def update_task(self, task: Task) -> None:
         """Record it."""
         self._note("update_task", task)
+
+
+class RecordingProgress(Recorder, Progress):
+    """Records what would be shown."""
+
+    slot = "progress"
+
+    def run_started(self, run: Run) -> None:
+        """Record it."""
+        self._note("run_started", run=run)
+
+    def run_finished(self, run: Run) -> None:
+        """Record it."""
+        self._note("run_finished", run=run)
+
+    def task_started(self, task: Task) -> None:
+        """Record it."""
+        self._note("task_started", task)
+
+    def attempt_failed(self, task: Task) -> None:
+        """Record it."""
+        self._note("attempt_failed", task)
+
+    def task_retried(self, task: Task) -> None:
+        """Record it."""
+        self._note("task_retried", task)
+
+    def task_completed(self, task: Task) -> None:
+        """Record it."""
+        self._note("task_completed", task)
+
+    def task_failed(self, task: Task) -> None:
+        """Record it."""
+        self._note("task_failed", task)
+
+    def task_restored(self, task: Task) -> None:
+        """Record it."""
+        self._note("task_restored", task)
+
+    def workers_changed(self, workers: int, busy: int) -> None:
+        """Record it."""
+        self._note("workers_changed", workers=workers, busy=busy)
 
 
 class Recording:

@@ -8,10 +8,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from dotflow.core.config import check_config
 from dotflow.core.locks import fork_safe_lock
+from dotflow.core.signatures import strict_arguments
+from dotflow.providers.tracer_default import TracerDefault
 from dotflow_otel import conventions as names
 from dotflow_otel.each import for_each
 from dotflow_otel.history.deliveries import Deliveries
+from dotflow_otel.history.place import history_path
 from dotflow_otel.history.recorder import RecordedLogs, Recorder
 from dotflow_otel.history.recovery import Outlets, Recovery
 from dotflow_otel.history.store import HistoryUnusable, Limits
@@ -19,10 +23,12 @@ from dotflow_otel.logs import events
 from dotflow_otel.logs.log import LogStructlog
 from dotflow_otel.metrics.ledger import LedgerMetrics
 from dotflow_otel.sdk.root_handler import add_to_root
+from dotflow_otel.sdk.setting_up import ensure_provider
 from dotflow_otel.span_ids import SpanIds
 from dotflow_otel.traces.tracer import TracerOpenTelemetry
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
@@ -46,6 +52,41 @@ _recoveries: Final[list[Recovery]] = []
 _is_at_root = False
 
 _WORKER: Final = "dotflow.workers.child"
+
+
+@strict_arguments
+def record_history(
+    config: Config, history: bool | str | os.PathLike[str] | None = None
+) -> Recorder | None:
+    """Record the runs of a configuration in a local file, and export nothing.
+
+    A configuration without a tracer gets a `TracerOpenTelemetry`. Where no tracer provider is
+    set, one without an exporter is, so that spans of steps are recorded too. A configuration
+    whose runs are recorded already, as by `observe(history=True)`, is left as it is.
+
+    Args:
+        config: The configuration.
+        history: The file, as in `observe`.
+
+    Returns:
+        What records; None where nothing does.
+
+    Raises:
+        InvalidOption: `config` is no `Config`, or `history` no path where a file can be.
+        ModuleNotFound: A library of `dotflow[otel]` is not installed.
+    """
+    check_config(config)
+    path = history_path(history)
+    if path is None:
+        return None
+    for known in tuple(_recorders.values()):
+        if config.tracer in known.tracers:
+            return known
+    telemetry = ensure_provider(None)
+    if type(config.tracer) is TracerDefault:
+        config.tracer = TracerOpenTelemetry()
+    # What a killed process could not send is left to a process that sends anything.
+    return record(config, path, telemetry, recovers=not telemetry.is_silent)
 
 
 def record(

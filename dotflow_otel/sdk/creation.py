@@ -75,7 +75,7 @@ def _try(add: Callable[..., None], *arguments: object) -> None:
         _logger.warning("OpenTelemetry could not be set up in full", exc_info=True)
 
 
-def create_silent(service_name: str) -> Telemetry:
+def create_silent(service_name: str | None) -> Telemetry:
     """Create and set a provider of tracers without an exporter."""
     telemetry = Telemetry(TIMEOUT)
     if _has_no_tracer_provider():

@@ -99,7 +99,7 @@ def check_set_up(
     check_buckets(buckets)
 
 
-def ensure_provider(service_name: str) -> Telemetry:
+def ensure_provider(service_name: str | None) -> Telemetry:
     """Set a tracer provider without an exporter, where the application has set none."""
     with _lock:
         if _is_disabled():

@@ -54,6 +54,13 @@ def pebble(peers: Peers, pairs: int) -> Iterator[Row]:
     yield Row("2 tasks of 1 s of CPU on 2 cores", "s", run, _PEBBLE, 1.15, is_ratio=True)
 
 
+def progress(peers: Peers, pairs: int) -> Iterator[Row]:
+    """What progress in a terminal costs; the workload fails unless it was shown."""
+    script = partial(workload, peers.here, "progress_parallel.py", 10_000, _WORKERS, 9)
+    told = "`parallel`, 10,000 tasks, with progress"
+    yield Row(told, "us/task", within(pairs, script), "without", 1.05)
+
+
 def large(peers: Peers, pairs: int) -> Iterator[Row]:
     """A result of 100 MB from a worker, beside the same over a pipe."""
     figures = in_turn(

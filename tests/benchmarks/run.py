@@ -33,6 +33,7 @@ _GROUPS: dict[str, tuple[Callable[[Peers, int], Iterator[Row]], int]] = {
     "memory": (rows.memory, 3),
     "parallel": (rows_workers.parallel, 5),
     "pebble": (rows_workers.pebble, 7),
+    "progress": (rows_workers.progress, 3),
     "large": (rows_workers.large, 5),
     "many": (rows_workers.many, 3),
     "dask": (rows_workers.dask, 3),

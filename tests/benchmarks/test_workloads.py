@@ -38,6 +38,7 @@ HERE = Path(__file__).resolve().parent
         (["many.py", "sequential", "100", "1"], {"run", "workers", "growth"}),
         (["observed_parallel.py", "10", "1", "1"], {"run", "without", "sdk"}),
         (["observed_parallel.py", "10", "1", "1", "0.1"], {"run", "without", "sdk"}),
+        (["progress_parallel.py", "9000", "1", "1"], {"run", "without", "pictures"}),
         (["recorded.py", "sequential", "10", "1"], {"run", "without", "bytes", "growth"}),
         (["recorded.py", "parallel", "10", "1"], {"run", "without", "bytes", "growth"}),
         (["shown.py", "10", "10", "1"], {"runs", "trace"}),

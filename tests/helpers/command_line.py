@@ -138,6 +138,7 @@ def in_process(
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delenv("DOTFLOW_OBSERVE", raising=False)
     monkeypatch.delenv("WORKFLOW_ID", raising=False)
+    monkeypatch.setenv("DOTFLOW_HISTORY", "0")  # it would stay in this process
     before = set(sys.modules)
 
     def command(*args: str) -> Done:

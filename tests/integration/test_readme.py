@@ -21,9 +21,7 @@ _SNIPPET = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTAL
 SNIPPETS = _SNIPPET.findall(README)
 
 # Blocks of a shell whose first command is ours, in the order in which a reader runs them.
-_COMMANDS = re.compile(
-    r"```sh\n((?:DOTFLOW_HISTORY=1 )?dotflow .*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL
-)
+_COMMANDS = re.compile(r"```sh\n(dotflow .*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
 COMMANDS = _COMMANDS.findall(README)
 _TIME = re.compile(r" +[\d.]+ m?s\b")
 

@@ -9,12 +9,19 @@ from dotflow import Config, Context, DotFlow, Task, action
 from dotflow.core.task import TaskBuilder
 from dotflow.core.types import TypeExecution, TypeInputChange
 from dotflow.core.workflow import Manager
-from dotflow.providers import ExecutorLocal, LogDefault, SchedulerCron, StorageFile
+from dotflow.providers import (
+    ExecutorLocal,
+    LogDefault,
+    ProgressTerminal,
+    SchedulerCron,
+    StorageFile,
+)
 from dotflow_otel import (
     LogStructlog,
     MetricsPrometheus,
     TracerOpenTelemetry,
     observe,
+    record_history,
     record_telemetry,
 )
 
@@ -99,6 +106,7 @@ config = Config(
     tracer=TracerOpenTelemetry(),
     metrics=MetricsPrometheus(),
     executor=ThreadPoolExecutor(2),
+    progress=ProgressTerminal(),
 )
 flow = DotFlow(config=config, workflow_id="nightly", name="billing")
 flow.task.add([read, average]).add((notify, "package.module:step"), initial_context=3)
@@ -123,6 +131,7 @@ observed: Config = observe(
     log=LogStructlog("INFO"),
     executor=ExecutorLocal(workers=2),
 )
+record_history(Config(), history=True)
 with record_telemetry() as telemetry:
     DotFlow(telemetry.config).start()
     duration: float | None = telemetry.span("task read").duration

@@ -64,6 +64,7 @@ Config(storage="x")  # error
 Config(storage=StorageDefault)  # error
 Config(tracr=None)  # error
 Config(executor=3)  # error
+Config(progress=True)  # error
 Config(tracer=MetricsPrometheus())  # error
 StorageFile(pth="data")  # error
 StorageFile(path=3)  # error

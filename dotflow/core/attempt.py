@@ -6,6 +6,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dotflow.core.action import methods_of
 from dotflow.core.copies import own_context
 from dotflow.core.failure import Failure
 from dotflow.core.limit import Limit
@@ -120,7 +121,7 @@ def _run(attempt: Attempt) -> Any:
     from dotflow.core.steps import actions_of, run_methods  # noqa: PLC0415 - few values need it
     from dotflow.core.unfinished import finished  # noqa: PLC0415 - likewise
 
-    value = finished(value)
+    value = finished(value, methods_of)
     actions = actions_of(value)
     if not actions:
         return value

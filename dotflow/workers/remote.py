@@ -20,7 +20,14 @@ from dotflow.workers.performing import (
     scopes_prepared,
     scopes_read,
 )
-from dotflow.workers.pickling import dump, dump_or_none, load, load_or_none, load_step
+from dotflow.workers.pickling import (
+    dump,
+    dump_contexts,
+    dump_or_none,
+    load,
+    load_or_none,
+    load_step,
+)
 from dotflow.workers.step_store import StepStore
 
 
@@ -63,7 +70,8 @@ class Packer:
         step, seeds = self._steps.seeded(attempt)
         contexts = attempt.initial, attempt.previous
         what = f"the input of step {attempt.name}"
-        given = dump(contexts, what, self._steps.modules, by_name=self._steps.by_name)
+        modules, by_name = self._steps.modules, self._steps.by_name
+        given = b"".join(dump_contexts(contexts, what, modules, by_name=by_name))
         remote = dump_or_none(dict(attempt.remote)) if attempt.remote else None
         about = attempt.name, attempt.task_id, attempt.timeout, attempt.number, seeds, step.by_name
         return dump((step.data, given, remote, about), f"step {attempt.name}")

@@ -13,6 +13,7 @@ import sys
 import threading
 from functools import partial
 from time import monotonic
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core import nesting
@@ -20,6 +21,7 @@ from dotflow.core.attempt import Attempt, Outcome
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import Failure
 from dotflow.core.limit import is_abandoned
+from dotflow.core.user_objects import attribute_of, is_a
 from dotflow.workers import main_module
 from dotflow.workers.allowance import become_worker
 from dotflow.workers.kits import unpack
@@ -177,7 +179,7 @@ class _Child:
         try:
             return read()
         except PicklingFailed as error:
-            if not (self._modules and isinstance(error.__cause__, (ImportError, AttributeError))):
+            if _lacking(error.__cause__) not in self._modules:
                 raise
         # Modules that import each other may be importable from one end alone.
         refused = import_in_order(self._modules)
@@ -240,6 +242,18 @@ class _Child:
         if self._watchdog.rest():
             self._page.end(number, monotonic())
         send(self._connection, pickle.dumps(head), body or b"")
+
+
+def _lacking(error: BaseException | None) -> str | None:
+    """Return the name of the module that lacks something, where that is the error."""
+    if is_a(error, ImportError):
+        name = attribute_of(error, "name")
+    elif is_a(error, AttributeError):
+        found = attribute_of(error, "obj")
+        name = found.__name__ if type(found) is ModuleType else None
+    else:
+        return None
+    return name if type(name) is str else None
 
 
 def _sendable(recorded: dict[str, object]) -> dict[str, object] | bytes | None:

@@ -160,7 +160,7 @@ class Action(Generic[Params, Returned_co]):
         self.is_step = self.unmet is None
         self.wants_initial = INITIAL in self.params
         self.wants_previous = PREVIOUS in self.params
-        methods = _methods_of(func) if isinstance(func, type) else ()
+        methods = methods_of(func) if isinstance(func, type) else ()
         self.sends_initial = self.wants_initial or any(each.wants_initial for each in methods)
         self.sends_previous = self.wants_previous or any(each.wants_previous for each in methods)
         for name in WRAPPER_ASSIGNMENTS:
@@ -243,7 +243,7 @@ class Action(Generic[Params, Returned_co]):
             return value
         from dotflow.core.unfinished import finished  # noqa: PLC0415 - few values need it
 
-        return finished(value)
+        return finished(value, methods_of)
 
     def call(self, initial: object, previous: object) -> Any:
         """Call the function; return what it returned, be that still to be run."""
@@ -351,7 +351,7 @@ def check_callback(callback: object, keywords: Iterable[str], given: str) -> Non
         raise NotCallableObject(given, f"{takes_them} and runs at its call: no generator, no async")
 
 
-def _methods_of(kind: type) -> list[Action]:
+def methods_of(kind: type) -> list[Action]:
     """Return the steps among a class's methods; when it is decorated all of them are known."""
     found = (value for owner in mro_of(kind) for value in namespace_of(owner).values())
     bare = (each.__func__ if type(each) in (staticmethod, classmethod) else each for each in found)

@@ -6,7 +6,8 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dotflow.core.copies import own_context
+from dotflow.core.action import methods_of
+from dotflow.core.copies import own_containers, own_context
 from dotflow.core.failure import Failure
 from dotflow.core.limit import Limit
 from dotflow.core.scopes import within
@@ -120,10 +121,12 @@ def _run(attempt: Attempt) -> Any:
     from dotflow.core.steps import actions_of, run_methods  # noqa: PLC0415 - few values need it
     from dotflow.core.unfinished import finished  # noqa: PLC0415 - likewise
 
-    value = finished(value)
+    value = finished(value, methods_of)
     actions = actions_of(value)
     if not actions:
         return value
     if attempt.copies:
         initial, previous = own_context(attempt.initial), own_context(attempt.previous)
+    elif not step.wants_initial:
+        initial = own_containers(initial)  # which it has where the step itself takes it
     return run_methods(actions, initial, previous, attempt.scopes)

@@ -1,22 +1,35 @@
-"""Copies of what an attempt is given, so that what a step changes in it is the step's own."""
+"""Copies of what an attempt is given, so that what a step changes in it is the step's own.
+
+A step that may be repeated gets deep copies. Any other one gets its own containers of the
+initial context: what else holds that would be needed again, were the workflow started again.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections import Counter, OrderedDict, defaultdict, deque
 from functools import partial
+from itertools import count
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.context import Context
-from dotflow.core.user_objects import guarded
+from dotflow.core.once import once
+from dotflow.core.user_objects import defined_by, guarded, is_a
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 # Nothing can be changed in these; a bare `object()` is known by its identity.
 _IMMUTABLE: Final = frozenset({type(None), bool, int, float, complex, str, bytes, object})
 
-# In these, in dictionaries and in contexts, what can be copied is copied although something
-# beside it cannot.
-_CONTAINERS: Final = frozenset({list, tuple, set, frozenset})
+# Containers, in which what can be copied is copied although something beside it cannot.
+_SEQUENCES: Final = frozenset({list, tuple, set, frozenset, deque})
+_MAPPINGS: Final = frozenset({dict, defaultdict, OrderedDict, Counter})
+_OPEN: Final = _SEQUENCES | _MAPPINGS | {bytearray, Context, SimpleNamespace}
+
+# And so it is in objects of classes that say of themselves that they are records.
+_MARKS_OF_RECORDS: Final = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__")
 
 
 def own_context(context: Context | None) -> Context | None:
@@ -25,8 +38,22 @@ def own_context(context: Context | None) -> Context | None:
         copied: Context | None = copy_of(context)
         return copied
     own, value = Context(context), context.storage
-    if type(value) not in _IMMUTABLE:
+    if not _is_plain(type(value)):
         own.storage = copy_of(value)
+    return own
+
+
+def own_containers(given: Any) -> Context:
+    """Return a context of a value, or like a context, in which containers are copies.
+
+    See `opened_copy_of`. A context of a class of its own is itself.
+    """
+    if type(given) is not Context and is_a(given, Context):
+        return given
+    own = Context(given)
+    value = own.storage
+    if not _is_plain(type(value)):
+        own.storage = opened_copy_of(value)
     return own
 
 
@@ -34,31 +61,141 @@ def copy_of(value: Any) -> Any:
     """Return a deep copy of a value, and for what cannot be copied the object itself.
 
     It is made by pickling, as for a worker, which takes a fifth of the time of
-    `copy.deepcopy`; by that where something in it does not pickle (a lambda, an instance of a
-    local class). In plain lists, tuples, sets, dictionaries and contexts only what cannot be
-    copied either way (a generator, a lock, a connection) stays the object itself.
+    `copy.deepcopy`; by that where a class in it says how it is copied (`__deepcopy__`), or
+    something in it does not pickle. In containers, records and contexts only what cannot be
+    copied either way (a generator, a lock, a connection) stays the object itself. An object of
+    any other class is copied whole or not at all: what it holds belongs together, as do a pool
+    and its lock, or a socket and what has been read from it.
+
+    A generator of random numbers is itself: those who share it draw different numbers.
     """
     if is_immutable(value):
         return value
-    import pickle  # noqa: PLC0415 - only where an attempt may be repeated
-
-    protocol = pickle.HIGHEST_PROTOCOL
     # Copying runs the value's own code, and may import modules.
-    copied, error = guarded(lambda: pickle.loads(pickle.dumps(value, protocol)))  # noqa: S301 - our own
-    return copied if error is None else _copied_in_part(value)
+    copied, error = guarded(lambda: _pickled(value, _kept_in_copies))
+    return copied if error is None else _deep_copied(value)
+
+
+def opened_copy_of(value: Any) -> Any:
+    """Return a copy of a container or record, with all else in it the object itself."""
+    copied, error = guarded(lambda: _opened(value))
+    return copied if error is None else value  # nested too deep, say
 
 
 def is_immutable(value: Any) -> bool:
     """Return whether a value is a plain one that nobody can change, or a tuple of such."""
     kind = type(value)
     if kind is tuple:
-        return all(type(each) in _IMMUTABLE for each in value)
-    return kind in _IMMUTABLE
+        return all(_is_plain(type(each)) for each in value)
+    return _is_plain(kind)
 
 
-def _copied_in_part(value: Any) -> Any:
+def _is_plain(kind: type) -> bool:
+    # A class's own metaclass may have any idea of being in a set.
+    return type(kind) is type and kind in _IMMUTABLE
+
+
+# --- by pickling ----------------------------------------------------------------------
+
+
+def _opened(value: Any) -> Any:
+    kind = type(value)
+    if not _is_open(kind):
+        return value
+    # Flat ones, as most are, need no pickle.
+    if kind is list and not any(map(_is_open, set(map(type, value)))):
+        return value.copy()
+    if kind is dict and not any(map(_is_open, set(map(type, value.values())))):
+        return value.copy()
+    return _pickled(value, _kept_in_containers)
+
+
+def _kept_in_copies(kind: type) -> bool:
+    if issubclass(kind, (type, FunctionType, ModuleType)):
+        return True
+    random = sys.modules.get("random")  # whoever has made one has imported it
+    if random is not None and issubclass(kind, random.Random):
+        return True
+    if _says_how_it_is_copied(kind):
+        raise _OwnWay
+    return False
+
+
+def _kept_in_containers(kind: type) -> bool:
+    return not _is_open(kind)
+
+
+class _OwnWay(Exception):
+    """A class in the value has a `__deepcopy__`."""
+
+
+def _says_how_it_is_copied(kind: type) -> bool:
+    function = defined_by(kind, "__deepcopy__")
+    # Those of the standard library, as of `Fraction`, do what pickling does.
+    return type(function) is FunctionType and (
+        str(function.__module__).partition(".")[0] not in sys.stdlib_module_names
+    )
+
+
+# What is pickled by its place here: by a number for each pickle, and one in it.
+_kept: Final[dict[int, list[Any]]] = {}
+_numbers: Final = count()
+
+
+def _pickled(value: Any, keeps: Callable[[type], bool]) -> Any:
+    from io import BytesIO  # noqa: PLC0415 - only where something is copied
+    from pickle import loads  # noqa: PLC0415 - likewise
+
+    file, number = BytesIO(), next(_numbers)
+    kept = _kept[number] = []
+    try:
+        _copier()(file, number, kept, keeps).dump(value)
+        return loads(file.getbuffer())  # noqa: S301 - our own
+    finally:
+        del _kept[number]
+
+
+def _itself(number: int, index: int) -> Any:
+    return _kept[number][index]
+
+
+@once
+def _copier() -> Any:
+    from pickle import HIGHEST_PROTOCOL, Pickler  # noqa: PLC0415 - only where something is copied
+
+    class Copier(Pickler):
+        def __init__(
+            self, file: Any, number: int, kept: list[Any], keeps: Callable[[type], bool]
+        ) -> None:
+            super().__init__(file, HIGHEST_PROTOCOL)
+            self._number = number
+            self._objects = kept
+            self._keeps = keeps
+            self._known: dict[type, bool] = {}
+
+        def reducer_override(self, value: Any) -> Any:
+            # Not called for what is of the types that pickling knows by itself.
+            kind = type(value)
+            keeps = self._known.get(kind)
+            if keeps is None:
+                keeps = self._known[kind] = self._keeps(kind)
+            if not keeps or value is _itself:
+                return NotImplemented
+            self._objects.append(value)
+            return _itself, (self._number, len(self._objects) - 1)
+
+    return Copier
+
+
+# --- by deepcopy ----------------------------------------------------------------------
+
+
+def _deep_copied(value: Any) -> Any:
     from copy import deepcopy  # noqa: PLC0415 - rarely needed
 
+    copied, error = guarded(lambda: deepcopy(value))
+    if error is None:
+        return copied
     # `deepcopy` takes what is in its memo as copied already.
     memo: dict[int, Any] = {}
     for leaf in _leaves(value):
@@ -69,7 +206,7 @@ def _copied_in_part(value: Any) -> Any:
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    """Yield what is in plain containers, however deep, and is none itself; each object once."""
+    """Yield what is in containers and records, however deep, and is none itself; each once."""
     seen: set[int] = set()
     waiting = [value]
     while waiting:
@@ -77,12 +214,34 @@ def _leaves(value: Any) -> Iterator[Any]:
         if id(each) in seen or is_immutable(each):
             continue
         seen.add(id(each))
-        if type(each) is Context:
-            waiting.append(each.storage)
-        elif type(each) is dict:
-            waiting += each.keys()
-            waiting += each.values()
-        elif type(each) in _CONTAINERS:
-            waiting += each
+        if _is_open(type(each)):
+            waiting += _inside(each)
         else:
             yield each
+
+
+def _is_open(kind: type) -> bool:
+    """Return whether a type is of containers or records."""
+    if type(kind) is type:
+        if kind in _OPEN:
+            return True
+        if kind in _IMMUTABLE:
+            return False
+    if issubclass(kind, tuple):
+        return defined_by(kind, "_fields") is not None
+    return any(defined_by(kind, mark) is not None for mark in _MARKS_OF_RECORDS)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    kind = type(value)
+    if kind is Context:
+        return (value.storage,)
+    if kind in _MAPPINGS:
+        return (*value.keys(), *value.values(), getattr(value, "default_factory", None))
+    if kind in _SEQUENCES or issubclass(kind, tuple):
+        return tuple(value)
+    if kind is bytearray:
+        return ()
+    state = object.__getstate__(value)
+    parts = state if type(state) is tuple else (state,)
+    return tuple(each for part in parts if part for each in part.values())

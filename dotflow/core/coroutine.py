@@ -13,7 +13,7 @@ from dotflow.core.user_objects import is_a
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import AsyncIterable, Awaitable, Coroutine
+    from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -127,10 +127,16 @@ async def _clean_up() -> None:
                 task.exception()  # read, so that the loop logs no error that nobody has read
 
 
-def run_awaitable(value: Awaitable[Any]) -> Any:
-    """Run a coroutine, or what can be awaited like one, to its end and return its value."""
+def run_awaitable(value: Awaitable[Any], yields: Callable[[type], bool] | None = None) -> Any:
+    """Run a coroutine, or what can be awaited like one, to its end and return its value.
+
+    Args:
+        value: What is awaited.
+        yields: Returns whether its value, by its type, is an asynchronous iterator that is to be
+            run as well, in the same event loop; the list of what it yielded is the value then.
+    """
     ended: list[tuple[Any, BaseException | None]] = []
-    run_coroutine(_noted(value, ended))
+    run_coroutine(_noted(value, ended, yields))
     result, error = ended.pop()
     if error is None:
         return result
@@ -140,13 +146,17 @@ def run_awaitable(value: Awaitable[Any]) -> Any:
         del error  # which holds this frame
 
 
-def run_async_generator(generator: AsyncIterable[Any]) -> list[Any]:
-    """Run an asynchronous generator to its end and return the list of what it yielded."""
-    items: list[Any] = run_awaitable(_listed(generator))
+def run_async_iterator(iterator: AsyncIterable[Any]) -> list[Any]:
+    """Run an asynchronous iterator to its end and return the list of what it yielded."""
+    items: list[Any] = run_awaitable(_listed(iterator))
     return items
 
 
-async def _noted(value: Awaitable[Any], ended: list[tuple[Any, BaseException | None]]) -> None:
+async def _noted(
+    value: Awaitable[Any],
+    ended: list[tuple[Any, BaseException | None]],
+    yields: Callable[[type], bool] | None,
+) -> None:
     # Not by way of the loop's task, of which asyncio shows the result with `repr`, and asks the
     # error for its `__class__`; where that raises it waits for ever.
     try:
@@ -154,6 +164,8 @@ async def _noted(value: Awaitable[Any], ended: list[tuple[Any, BaseException | N
         # What it has started in this loop and returns, as `asyncio.gather(...)`, ends with it.
         while is_a(result, asyncio.Future) and result.get_loop() is asyncio.get_running_loop():
             result = await result
+        if yields is not None and yields(type(result)):
+            result = await _listed(result)
         ended.append((result, None))
     except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
         raise
@@ -161,5 +173,5 @@ async def _noted(value: Awaitable[Any], ended: list[tuple[Any, BaseException | N
         ended.append((None, error))
 
 
-async def _listed(generator: AsyncIterable[Any]) -> list[Any]:
-    return [item async for item in generator]
+async def _listed(iterator: AsyncIterable[Any]) -> list[Any]:
+    return [item async for item in iterator]

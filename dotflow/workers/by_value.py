@@ -7,22 +7,29 @@ where they arrive, with an empty cache.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
+import struct
 import sys
-from contextlib import contextmanager
-from enum import EnumType
-from typing import TYPE_CHECKING, Any, Final, NewType
+import threading
+import typing
+import weakref
+from contextvars import Context, ContextVar
+from enum import EnumType, member
+from typing import TYPE_CHECKING, Any, Final, NewType, ParamSpec, TypeVarTuple
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import cloudpickle
 
 from dotflow.core.action import travels_by_value
+from dotflow.workers.classes import reduced_class
 from dotflow.workers.generators import Generators
 from dotflow.workers.main_module import is_defined_in_main, note_sent, settle
 from dotflow.workers.pieces import PROTOCOL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from dotflow.workers.pieces import PickleFile
 
@@ -32,7 +39,7 @@ _LruCache: Final[type] = type(functools.lru_cache(lambda: None))
 
 # The class that has what is common to those of `contextmanager`, of `asynccontextmanager` and of
 # decorators like them in other libraries, such as a tracer's.
-_Managers: Final[type] = type(contextmanager(lambda: iter(()))()).__mro__[1]
+_Managers: Final[type] = type(contextlib.contextmanager(lambda: iter(()))()).__mro__[1]
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
@@ -54,15 +61,19 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         reduce = _REDUCERS.get(type(value))
         if reduce is not None:
             return reduce(value)
-        if issubclass(type(value), _Managers):
-            return _reduced_manager(value)
+        if issubclass(type(value), _BASES):
+            return next(make(value) for base, make in _OF_BASES if isinstance(value, base))
         generator = self.generators.reduced(value)
         if generator is not None:
             return generator
         reduced = super().reducer_override(value)
-        if type(reduced) is tuple and len(reduced) == _PARTS:
-            return _settled(value, *reduced)
-        return reduced
+        if type(reduced) is not tuple or len(reduced) != _PARTS:
+            return reduced
+        if isinstance(value, EnumType):
+            reduced = _reduced_enum(value, *reduced)
+        elif isinstance(value, type):
+            reduced = reduced_class(value, reduced, _is_importable)
+        return _settled(value, *reduced)
 
 
 # What functions and classes are reduced to. The last part sets the state.
@@ -73,10 +84,6 @@ def _settled(
     value: Any, make: Any, given: Any, state: Any, items: Any, pairs: Any, set_state: Any
 ) -> Reduced:
     is_of_main = is_defined_in_main(value)
-    if isinstance(value, EnumType):
-        found: Mapping[str, Any] = value.__members__
-        members = {name: dict(vars(member)) for name, member in found.items()}
-        state, set_state = (set_state, state, members), _set_enum_state
     if isinstance(value, type):
         note_sent(value)
     elif not is_of_main:
@@ -129,7 +136,22 @@ def _reduced_cached_property(value: Any) -> Reduced:
     return functools.cached_property, (value.func,), state
 
 
-# --- weak references, as of `singledispatch` ------------------------------------------
+# --- weak references, as those of `singledispatch` ------------------------------------
+
+
+def _reduced_ref(value: Any) -> Reduced:
+    callback = value.__callback__
+    return _ref, (type(value), value(), *(() if callback is None else (callback,)))
+
+
+def _ref(kind: Any, referent: Any, *callback: Any) -> Any:
+    # Of what is gone a reference is dead, too.
+    return kind(_Gone().method if referent is None else referent, *callback)
+
+
+class _Gone:
+    def method(self) -> None:
+        """Do nothing."""
 
 
 def _reduced_weak(value: Any) -> Reduced:
@@ -167,24 +189,25 @@ def _method_called(instance: Any, name: str, args: Any, keywords: Any) -> Any:
     return getattr(instance, name)(*args, **keywords)
 
 
-# Type checkers know it by calls with a literal name only.
-_make_new_type: Final[Any] = NewType
-
-
-def _reduced_new_type(value: Any) -> Any:
-    # Python refers to one by its name, which a worker's main module may not have yet.
-    if value.__module__ != "__main__":
-        return NotImplemented
-    return _new_type, (value.__name__, value.__supertype__)
-
-
-def _new_type(name: str, supertype: Any) -> Any:
-    made = _make_new_type(name, supertype)
-    made.__module__ = "__main__"
-    return made
-
-
 # --- enumerations ---------------------------------------------------------------------
+
+
+def _reduced_enum(value: Any, make: Any, given: Any, state: Any, *rest: Any) -> Reduced:
+    members: Mapping[str, Any] = value.__members__
+    attributes = {name: dict(vars(member)) for name, member in members.items()}
+    values = {name: _as_member(each) for name, each in given[_MEMBERS].items()}
+    given = *given[:_MEMBERS], values, *given[_MEMBERS + 1 :]
+    return make, given, (rest[-1], state, attributes), *rest[:-1], _set_enum_state
+
+
+# Where the values of the members are in what an enumeration is made of.
+_MEMBERS: Final = 3
+
+
+def _as_member(value: Any) -> Any:
+    # A function in the body of an enumeration is a method, unless this is said.
+    is_descriptor = any(hasattr(type(value), name) for name in ("__get__", "__set__", "__delete__"))
+    return member(value) if is_descriptor else value
 
 
 def _set_enum_state(kind: Any, state: Any) -> None:
@@ -196,10 +219,113 @@ def _set_enum_state(kind: Any, state: Any) -> None:
         vars(kind[name]).update(attributes)
 
 
+# --- what typing makes ----------------------------------------------------------------
+
+# Python refers to these by their names, which a worker's main module may not have yet.
+
+
+def _by_arguments(*names: str) -> Callable[[Any], Any]:
+    def reduced(value: Any) -> Any:
+        if value.__module__ != "__main__":
+            return NotImplemented
+        marked = ((name, f"__{name}__") for name in names)
+        keywords = {name: getattr(value, mark) for name, mark in marked if hasattr(value, mark)}
+        return _of_typing, (type(value), value.__name__, keywords)
+
+    return reduced
+
+
+def _of_typing(kind: Any, name: str, keywords: dict[str, Any]) -> Any:
+    made = kind(name, **keywords)
+    with contextlib.suppress(AttributeError):  # it depends on Python's version
+        made.__module__ = "__main__"
+    return made
+
+
+# Type checkers know it by calls with a literal name only.
+_make_new_type: Final[Any] = NewType
+
+
+def _reduced_new_type(value: Any) -> Any:
+    if value.__module__ != "__main__":
+        return NotImplemented
+    return _of_typing, (_make_new_type, value.__name__, {"tp": value.__supertype__})
+
+
+def _part_of_parameters(name: str) -> Callable[[Any], Any]:
+    return lambda value: (getattr, (value.__origin__, name))
+
+
+# --- variables of contexts and threads ------------------------------------------------
+
+# Those that have travelled, by what they are known by here and there. They live as long as the
+# contexts that they are set in: the program's are made once, and here they are made once too.
+_variables: Final[dict[tuple[int, int, str], tuple[ContextVar[Any], bool]]] = {}
+
+
+def _reduced_variable(value: ContextVar[Any]) -> Reduced:
+    key = next((key for key, (known, _) in _variables.items() if known is value), None)
+    if key is None:
+        key = os.getpid(), id(value), value.name
+        _variables[key] = value, True
+    default, found = Context().run(_value_of, value), _value_of(value)
+    is_set = found != () and (default == () or found[0] is not default[0])
+    given = key, default, is_set
+    return _variable, given, found if is_set else None, None, None, _set_variable
+
+
+def _value_of(variable: ContextVar[Any]) -> tuple[Any, ...]:
+    try:
+        return (variable.get(),)
+    except LookupError:
+        return ()
+
+
+def _variable(key: tuple[int, int, str], default: tuple[Any, ...], is_set: bool) -> Any:
+    variable, was_set = _variables.get(key, (None, False))
+    if key[0] != os.getpid() and (variable is None or (was_set and not is_set)):
+        # One that was set in this thread cannot be made unset.
+        name = key[-1]
+        variable = ContextVar(name, default=default[0]) if default else ContextVar(name)
+        _variables[key] = variable, is_set
+    return variable
+
+
+def _set_variable(variable: ContextVar[Any], found: tuple[Any]) -> None:
+    variable.set(found[0])
+
+
+def _reduced_local(value: Any) -> Reduced:
+    # As this thread has it. An own class's `__init__` has run for it.
+    return _local, (type(value),), dict(vars(value)), None, None, _set_attributes
+
+
+def _local(kind: type) -> Any:
+    return threading.local.__new__(kind)
+
+
+# --- the tables -----------------------------------------------------------------------
+
+# By the very type, and by a base of it.
 _REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
     _LruCache: _reduced_cache,
     functools.cached_property: _reduced_cached_property,
+    weakref.ref: _reduced_ref,
+    weakref.WeakMethod: _reduced_ref,
     WeakKeyDictionary: _reduced_weak,
     WeakValueDictionary: _reduced_weak,
     NewType: _reduced_new_type,
+    ParamSpec: _by_arguments("bound", "covariant", "contravariant", "infer_variance", "default"),
+    TypeVarTuple: _by_arguments("default"),
+    # From Python 3.12 on.
+    getattr(typing, "TypeAliasType", ParamSpec): _by_arguments("value", "type_params"),
+    typing.ParamSpecArgs: _part_of_parameters("args"),
+    typing.ParamSpecKwargs: _part_of_parameters("kwargs"),
+    ContextVar: _reduced_variable,
+    struct.Struct: lambda value: (struct.Struct, (value.format,)),
 }
+_OF_BASES: Final[Sequence[tuple[type, Callable[[Any], Any]]]] = (
+    (_Managers, _reduced_manager),
+    (threading.local, _reduced_local),
+)
+_BASES: Final = tuple(base for base, _ in _OF_BASES)

@@ -11,25 +11,29 @@ import signal
 import socket
 import sys
 import threading
+from functools import partial
 from time import monotonic
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from dotflow.core import nesting
 from dotflow.core.attempt import Attempt, Outcome
+from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import Failure
 from dotflow.core.limit import is_abandoned
-from dotflow.core.nesting import note_reading
+from dotflow.core.user_objects import attribute_of, is_a
 from dotflow.workers import main_module
 from dotflow.workers.allowance import become_worker
 from dotflow.workers.kits import unpack
 from dotflow.workers.page import Page
 from dotflow.workers.performing import NO_SCOPES, dumped_value, perform_apart, scopes_prepared
 from dotflow.workers.pickling import dump_or_none, load, load_or_none, load_step
-from dotflow.workers.surroundings import Baseline, Surroundings
+from dotflow.workers.surroundings import Baseline, Surroundings, import_in_order
 from dotflow.workers.watchdog import Watchdog
 from dotflow.workers.wire import Closed, FrameReader, send
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from dotflow.core.action import Action
     from dotflow.core.scopes import GuardedScopes
@@ -60,7 +64,7 @@ def main(connection: int, page: int, lifeline: int) -> None:
     _leave_terminal()
     become_worker()
     main_module.become_stand_in()
-    note_reading(True)
+    nesting.become_worker()
     with (
         socket.socket(fileno=connection) as stream,
         contextlib.suppress(Closed, KeyboardInterrupt, BrokenPipeError),
@@ -103,6 +107,7 @@ class _Child:
         self._by_name = True
         self._kept: dict[tuple[str, int], Action] = {}
         self._kits: dict[int, Any] = {}
+        self._modules: Sequence[str] = ()
         self._baseline: Baseline | None = None
         # What this process has of the main module came from the owner's.
         self._has_main = main_module.is_stand_in()
@@ -133,6 +138,7 @@ class _Child:
         self._kept.clear()
         self._kits.clear()
         self._by_name = True
+        self._modules = surroundings.modules
         main_module.renew(*surroundings.main)
         self._baseline = Baseline(surroundings)
 
@@ -150,9 +156,10 @@ class _Child:
         self._page.receive(number, began)
         scopes: GuardedScopes | None = None
         try:
-            (initial, previous), timeout, sent = load(body, f"the input of step {name}")
+            what = f"the input of step {name}"
+            (initial, previous), timeout, sent = self._read(partial(load, body, what))
             scopes = scopes_prepared(unpack(sent, self._kits)) if sent else NO_SCOPES
-            step = self._step(step_key, task_id, attempt, name, seeds)
+            step = self._read(partial(self._step, step_key, task_id, attempt, name, seeds))
         except BaseException as error:  # noqa: BLE001 - reading may import what exits; owner is told
             recorded = {} if scopes is None else scopes.collect()
             self._send(number, Outcome.failed(Failure.of(error), began), name, recorded)
@@ -167,6 +174,22 @@ class _Child:
         outcome = perform_apart(call, scopes)
         self._keep_for_retry(call, step_key, outcome)
         self._send(number, outcome, name, scopes.collect())
+
+    def _read(self, read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except PicklingFailed as error:
+            if _lacking(error.__cause__) not in self._modules:
+                raise
+        # Modules that import each other may be importable from one end alone.
+        refused = import_in_order(self._modules)
+        self._modules = ()
+        try:
+            return read()
+        except PicklingFailed:
+            if refused is not None:
+                raise refused from None
+            raise
 
     def _begin(self, number: int, timeout: float) -> None:
         now = monotonic()
@@ -219,6 +242,18 @@ class _Child:
         if self._watchdog.rest():
             self._page.end(number, monotonic())
         send(self._connection, pickle.dumps(head), body or b"")
+
+
+def _lacking(error: BaseException | None) -> str | None:
+    """Return the name of the module that lacks something, where that is the error."""
+    if is_a(error, ImportError):
+        name = attribute_of(error, "name")
+    elif is_a(error, AttributeError):
+        found = attribute_of(error, "obj")
+        name = found.__name__ if type(found) is ModuleType else None
+    else:
+        return None
+    return name if type(name) is str else None
 
 
 def _sendable(recorded: dict[str, object]) -> dict[str, object] | bytes | None:

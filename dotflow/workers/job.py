@@ -7,12 +7,13 @@ import pickle
 from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from dotflow.core.copies import is_immutable
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import TIMEOUT, Failure
 from dotflow.core.limit import LimitError
 from dotflow.workers.child import RUN
 from dotflow.workers.kits import Kits
-from dotflow.workers.pickling import dump_in_pieces, dump_small, is_small
+from dotflow.workers.pickling import dump_contexts, dump_in_pieces, dump_small, is_small
 from dotflow.workers.step_store import StepStore
 
 if TYPE_CHECKING:
@@ -122,15 +123,22 @@ class Jobs:
             if small is not None:
                 return (small,)
         what = f"the input of step {attempt.name}"
+        # No generator of random numbers is in a text.
+        is_plain = _is_plain(attempt.initial) and _is_plain(attempt.previous)
+        dump = dump_in_pieces if is_plain else dump_contexts
         if scopes:
             # What telemetry sends along cannot fail a step.
             try:
-                return dump_in_pieces((*given, scopes), what, modules, by_name=by_name)
+                return dump((*given, scopes), what, modules, by_name=by_name)
             except PicklingFailed:
-                body = dump_in_pieces((*given, ()), what, modules, by_name=by_name)
+                body = dump((*given, ()), what, modules, by_name=by_name)
             self._kits.warn()
             return body
-        return dump_in_pieces((*given, ()), what, modules, by_name=by_name)
+        return dump((*given, ()), what, modules, by_name=by_name)
+
+
+def _is_plain(context: Context | None) -> bool:
+    return context is None or is_immutable(context.storage)
 
 
 def _is_small(context: Context | None) -> bool:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from dotflow.workers.generators import Generators
+    from dotflow.workers.pieces import Reduce
 
 _MAIN: Final = b"__main__"
-_RANDOM: Final = b"Random"
 _SMALL: Final = frozenset({int, float, bool, type(None)})
 
 # cloudpickle keeps which modules travel by value in a global of its own.
@@ -45,15 +45,18 @@ def dump_step(
     Returns:
         Its pickled form, and the generators of random numbers in it, which have moved on.
     """
-    # A generator is found where it travels by value, so what may hold one does.
-    pieces = _dump_by_reference(step, by_value, (_MAIN, _RANDOM)) if by_name else None
-    if pieces is not None:
-        return b"".join(pieces), ()
-    try:
-        pieces, generators = _dump_by_value(step, by_value)
-    except Exception as error:
-        raise _failed(step, what, by_value, error) from error
-    return b"".join(pieces), generators.moved_on()
+    pieces, generators = _dump_with_generators(step, what, by_value, by_name=by_name)
+    return b"".join(pieces), generators
+
+
+def dump_contexts(
+    contexts: Any, what: str, by_value: Sequence[ModuleType] = (), *, by_name: bool = True
+) -> Sequence[bytes]:
+    """Pickle what holds contexts; otherwise as `dump_in_pieces`.
+
+    The generators of random numbers in it move on: each attempt that one is sent with draws others.
+    """
+    return _dump_with_generators(contexts, what, by_value, by_name=by_name)[0]
 
 
 def dump_small(value: Any, by_value: Sequence[ModuleType] = ()) -> bytes | None:
@@ -132,12 +135,33 @@ def _dumped(
     return _dump_by_value(value, by_value)[0] if pieces is None else pieces
 
 
+def _dump_with_generators(
+    value: Any, what: str, by_value: Sequence[ModuleType], *, by_name: bool
+) -> tuple[Sequence[bytes], Sequence[Any]]:
+    from dotflow.workers.generators import Generators  # noqa: PLC0415 - a worker needs it rarely
+
+    def dumped() -> tuple[Sequence[bytes], Generators]:
+        generators = Generators()
+        reduced = generators.reduced
+        pieces = _dump_by_reference(value, by_value, (_MAIN,), reduced) if by_name else None
+        return _dump_by_value(value, by_value) if pieces is None else (pieces, generators)
+
+    found, error = guarded(dumped)
+    if found is None:
+        raise _failed(value, what, by_value, error) from error
+    pieces, generators = found
+    return pieces, generators.moved_on()
+
+
 def _travels(value: Any, by_value: Sequence[ModuleType]) -> bool:
     return guarded(lambda: _dump_by_value(value, by_value))[1] is None
 
 
 def _dump_by_reference(
-    value: Any, by_value: Sequence[ModuleType], others: Sequence[bytes]
+    value: Any,
+    by_value: Sequence[ModuleType],
+    others: Sequence[bytes],
+    reduced: Reduce | None = None,
 ) -> Sequence[bytes] | None:
     # The plain pickler is many times as fast, but it refers to `__main__`, which the other
     # process may not have. Such a reference holds the module's name, so looking for the
@@ -145,7 +169,7 @@ def _dump_by_reference(
     # only costs time.
     names = (*others, *(module.__name__.encode() for module in by_value))
     try:
-        return pickled(value, names)
+        return pickled(value, names, reduced)
     except Exception:  # noqa: BLE001 - then by value, which tells the better error
         return None
 

@@ -6,7 +6,9 @@ import pickle
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    Reduce = Callable[[Any], tuple[Any, ...] | None]
 
 PROTOCOL: Final = pickle.HIGHEST_PROTOCOL
 
@@ -59,17 +61,32 @@ def _is_content(large: bytes) -> bool:
     return _TELLS_FRAMES and large[0] not in _FRAME
 
 
-def pickled(value: Any, names: Sequence[bytes] = ()) -> Sequence[bytes]:
+class _Pickler(pickle.Pickler):
+    def __init__(self, file: PickleFile, reduced: Reduce) -> None:
+        super().__init__(file, PROTOCOL)
+        self._reduced = reduced
+
+    def reducer_override(self, value: Any) -> Any:
+        reduced = self._reduced(value)
+        return NotImplemented if reduced is None else reduced
+
+
+def pickled(
+    value: Any, names: Sequence[bytes] = (), reduced: Reduce | None = None
+) -> Sequence[bytes]:
     """Pickle a value.
 
     Args:
         value: The value.
         names: As of `PickleFile`.
+        reduced: Returns how an object is reduced, None where it is as it says itself; it is not
+            asked of what is of Python's basic types.
 
     Raises:
         Foreign: It refers to one of the modules.
         Exception: Whatever a value raises that cannot be pickled.
     """
     file = PickleFile(names)
-    pickle.Pickler(file, PROTOCOL).dump(value)
+    pickler = pickle.Pickler(file, PROTOCOL) if reduced is None else _Pickler(file, reduced)
+    pickler.dump(value)
     return file.pieces

@@ -36,6 +36,11 @@ class CodeVersion:
         self._loaded: Sequence[tuple[str, Any, Any]] = ()
         self._count = -1
 
+    @property
+    def modules(self) -> list[str]:
+        """The names of those modules, in the order in which they were begun to be imported."""
+        return [name for name, _, _ in self._loaded]
+
     def renew(self) -> int:
         """Look for modules that were loaded again; return the count."""
         with _lock:

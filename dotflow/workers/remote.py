@@ -8,6 +8,7 @@ from time import monotonic, monotonic_ns, time_ns
 from typing import Any, NamedTuple
 
 from dotflow.core.attempt import Attempt, Outcome
+from dotflow.core.copies import own_containers
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import Failure
 from dotflow.core.nesting import note_reading
@@ -19,7 +20,14 @@ from dotflow.workers.performing import (
     scopes_prepared,
     scopes_read,
 )
-from dotflow.workers.pickling import dump, dump_or_none, load, load_or_none, load_step
+from dotflow.workers.pickling import (
+    dump,
+    dump_contexts,
+    dump_or_none,
+    load,
+    load_or_none,
+    load_step,
+)
 from dotflow.workers.step_store import StepStore
 
 
@@ -62,7 +70,8 @@ class Packer:
         step, seeds = self._steps.seeded(attempt)
         contexts = attempt.initial, attempt.previous
         what = f"the input of step {attempt.name}"
-        given = dump(contexts, what, self._steps.modules, by_name=self._steps.by_name)
+        modules, by_name = self._steps.modules, self._steps.by_name
+        given = b"".join(dump_contexts(contexts, what, modules, by_name=by_name))
         remote = dump_or_none(dict(attempt.remote)) if attempt.remote else None
         about = attempt.name, attempt.task_id, attempt.timeout, attempt.number, seeds, step.by_name
         return dump((step.data, given, remote, about), f"step {attempt.name}")
@@ -96,6 +105,8 @@ def _performed(payload: bytes) -> Parcel:
 def perform_shared(attempt: Attempt) -> Outcome:
     """Perform an attempt in a thread of the owner's process, with its objects as they are."""
     scopes = scopes_prepared(attempt.remote)
+    if not attempt.copies:
+        attempt = attempt._replace(initial=own_containers(attempt.initial))
     outcome = perform_apart(attempt, scopes)
     failure = None if outcome.failure is None else not_interrupted(outcome.failure)
     return outcome._replace(failure=failure, recorded=scopes.collect())

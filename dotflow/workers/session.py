@@ -63,8 +63,8 @@ class LocalSession(Session):
         self._done: list[tuple[int, Outcome]] = []
         self._made = Jobs()
         self._last_worker: dict[str, Worker] = {}
-        self._surroundings = Surroundings.here()
         code_version.renew()
+        self._surroundings = Surroundings.here()
         self._host = socket.gethostname()
         self._user = everywhere.join(self._jobs)
 

@@ -13,9 +13,17 @@ import signal
 import sys
 import time
 import warnings
-from typing import Any, NamedTuple
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dotflow.core.exception import RunWhileReading
+from dotflow.core.user_objects import guarded
 from dotflow.workers.allowance import VARIABLE, nested_workers
+from dotflow.workers.reloads import code_version
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # A filter of warnings as it travels: with its category's module and name. To import that module
 # for the filter alone would take time, and run whatever it does when it is imported.
@@ -35,6 +43,7 @@ class Surroundings(NamedTuple):
         filters: What becomes of warnings.
         main: The file of the main module, and the name by which it was found, if any.
         umask: The bits that new files do not get.
+        modules: The program's own modules, in the order of their imports; see `import_in_order`.
     """
 
     folder: str
@@ -46,6 +55,7 @@ class Surroundings(NamedTuple):
     filters: list[Filter]
     main: tuple[str | None, str | None]
     umask: int
+    modules: list[str]
 
     @classmethod
     def here(cls) -> Surroundings:
@@ -60,6 +70,7 @@ class Surroundings(NamedTuple):
             _packed_filters(),
             _main(),
             _umask(),
+            code_version.modules,
         )
 
 
@@ -135,6 +146,23 @@ class Baseline:
         ]
         warnings.resetwarnings()  # tells the interpreter as well that they are others
         warnings.filters[:] = self._filters  # type: ignore[index] # it is a list
+
+
+def import_in_order(modules: Sequence[str]) -> RunWhileReading | None:
+    """Import modules in the order in which the run's process has.
+
+    Those that import each other may be importable from one end alone.
+
+    Returns:
+        That one of them starts a run, where one does; what else they raise is left to those who
+        need them.
+    """
+    refused = None
+    for name in modules:
+        if name not in sys.modules:
+            error = guarded(partial(import_module, name))[1]
+            refused = error if type(error) is RunWhileReading else refused
+    return refused
 
 
 def _folder() -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import random
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -201,12 +203,16 @@ def test_the_input_of_a_resumed_run_is_unchanged(
     assert flow.result_storage() == [ROWS]
 
 
-def test_one_try_that_cannot_be_resumed_gets_the_object(
+def test_one_try_that_cannot_be_resumed_gets_the_objects(
     in_process_mode: str, quiet: Config, run: Run
 ) -> None:
-    """A step that is tried once, in a workflow without an id, gets the very object: no copy."""
-    value = [1]
-    seen = []
+    """A step that is tried once, in a workflow without an id, gets the very result before it.
+
+    Of its initial context it has the containers for its own, for the workflow may be started
+    again; all else in them is the object itself.
+    """
+    value, client = [1], Client()
+    seen: list[Any] = []
 
     @action
     def give() -> list[int]:
@@ -214,12 +220,172 @@ def test_one_try_that_cannot_be_resumed_gets_the_object(
 
     @action
     def take(previous_context: Context, initial_context: Context) -> None:
-        seen.extend([previous_context.storage, initial_context.storage])
+        seen.extend([previous_context.storage, *initial_context.storage])
+        initial_context.storage["rows"].clear()
+        initial_context.storage = None
 
     flow = DotFlow(config=quiet)
-    flow.task.add([give, take], initial_context=value)
+    given = {"rows": [1], "client": client, "job": Job(client, [2])}
+    flow.task.add([give, take], initial_context=given)
+    flow.task.add(lambda_step(seen), initial_context=client)
     run(flow, in_process_mode)
-    assert [each is value for each in seen] == [True, True]
+    assert seen[0] is value
+    assert seen[1:4] == ["rows", "client", "job"]
+    assert seen[4] is client
+    assert given == {"rows": [1], "client": client, "job": Job(client, [2])}
+    assert [task.initial_context.storage for task in flow.result_task()[:2]] == [given, given]
+
+
+def lambda_step(seen: list[Any]) -> Any:
+    """Return a step that notes its initial context."""
+    return action(lambda initial_context: seen.append(initial_context.storage))
+
+
+class Client:
+    """An object whose state is its own, as of a connection."""
+
+
+@dataclasses.dataclass
+class Job:
+    """A record."""
+
+    client: Any
+    rows: list[int]
+
+
+@pytest.mark.parametrize("kind", ["list", "record", "nested"])
+@pytest.mark.parametrize("ends_by", [ConnectionError, KeyboardInterrupt])
+def test_a_workflow_that_is_started_again(
+    ends_by: type[BaseException],
+    kind: str,
+    config_and_mode: tuple[Config, str],
+    run: Run,
+    tmp_path: Path,
+) -> None:
+    """One without an id, whose step failed half-way or was interrupted, has its whole input."""
+    config, mode = config_and_mode
+    failed = tmp_path / "failed"
+
+    def rows_of(value: Any) -> list[int]:
+        found: list[int] = value if kind == "list" else value.rows if kind == "record" else value[0]
+        return found
+
+    @action
+    def work(initial_context: Context) -> list[int]:
+        left, done = rows_of(initial_context.storage), []
+        while left:
+            done.append(left.pop(0))
+            if len(done) == 2 and not failed.exists():
+                failed.touch()
+                raise ends_by("half-way")
+        initial_context.storage = None
+        return done
+
+    given = {
+        "list": list(ROWS),
+        "record": Job(threading.Lock(), list(ROWS)),
+        "nested": ([1, 2, 3],),
+    }
+    if mode == "parallel" and config.executor.__class__.__name__ == "ExecutorLocal":
+        given["record"] = Job(None, list(ROWS))
+    flow = DotFlow(config=config)
+    flow.task.add(work, initial_context=given[kind])
+    try:
+        run(flow, mode)
+    except KeyboardInterrupt:
+        assert ends_by is KeyboardInterrupt
+    assert failed.exists()
+    assert rows_of(given[kind]) == ROWS
+    flow.task.add(rows)
+    run(flow, mode)
+    assert flow.result_storage() == [ROWS, ROWS]
+
+
+def test_methods_have_containers_of_their_own(
+    config_and_mode: tuple[Config, str], run: Run
+) -> None:
+    """Also where the function that returned their instance does not take the context."""
+    config, mode = config_and_mode
+
+    class Pipe:
+        @action
+        def take(self, initial_context: Context) -> list[int]:
+            return [initial_context.storage.pop(), len(initial_context.storage)]
+
+    @action
+    def build() -> Pipe:
+        return Pipe()
+
+    flow = DotFlow(config=config)
+    flow.task.add(build if mode != "parallel" else action(Pipe), initial_context=ROWS)
+    run(flow, mode)
+    [[inner]] = flow.result_storage()
+    assert inner.storage == [3, 2]
+    assert len(ROWS) == 3
+
+
+class Limits:
+    """Tells how it is copied, and how it is pickled, which is another thing."""
+
+    def __init__(self) -> None:
+        self.rows = list(ROWS)
+
+    def __deepcopy__(self, memo: Any) -> Limits:
+        copied = Limits()
+        copied.rows = list(self.rows)
+        return copied
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+@pytest.mark.parametrize(
+    "make", [Limits, lambda: Job(threading.Lock(), list(ROWS))], ids=["own copy", "record"]
+)
+def test_what_a_record_holds_is_as_it_was(
+    make: Callable[[], Any], in_process_mode: str, quiet: Config, run: Run
+) -> None:
+    """A class copies itself as it says; a record is copied although it holds a lock."""
+    tried: list[int] = []
+
+    @action(retry=2, retry_delay=0)
+    def work(initial_context: Context) -> list[int]:
+        taken = [initial_context.storage.rows.pop(0) for _ in ROWS]
+        tried.append(1)
+        if len(tried) == 1:
+            raise ConnectionError("busy")
+        return taken
+
+    flow = DotFlow(config=quiet)
+    flow.task.add(work, initial_context=make())
+    run(flow, in_process_mode)
+    assert flow.result_storage() == [ROWS]
+
+
+@pytest.mark.parametrize("config_and_mode", SHARED, indirect=True)
+@pytest.mark.parametrize("options", [{}, {"retry": 3, "retry_delay": 0}], ids=["once", "again"])
+def test_a_generator_of_random_numbers_is_shared(
+    options: Any, config_and_mode: tuple[Config, str], run: Run
+) -> None:
+    """Steps and attempts that have one in common draw different numbers."""
+    config, mode = config_and_mode
+    drawn: list[float] = []
+    one_at_a_time = threading.Lock()
+
+    @action(**options)
+    def draw(initial_context: Context) -> None:
+        with one_at_a_time:
+            drawn.append(initial_context.storage["random"].random())
+            place = len(drawn)
+        if options and place <= 2:
+            raise ConnectionError("busy")
+
+    flow = DotFlow(config=config)
+    generator = random.Random(5)  # noqa: S311 - to tell numbers apart
+    flow.task.add([draw, draw], initial_context={"random": generator, "rows": []})
+    run(flow, mode)
+    expected = random.Random(5)  # noqa: S311 - likewise
+    assert sorted(drawn) == sorted(expected.random() for _ in range(4 if options else 2))
 
 
 @pytest.mark.parametrize(

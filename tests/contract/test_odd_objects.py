@@ -118,7 +118,10 @@ def test_errors(step: Action, run: Any, telemetry: RecordedTelemetry) -> None:
 
 @pytest.mark.parametrize("step", [return_it, return_it_late])
 def test_results(step: Action, run: Any, telemetry: RecordedTelemetry) -> None:
-    """Each completes its task, unlooked at, or cannot travel; what is beside and after it runs."""
+    """Each completes its task, unlooked at, or cannot travel; what is beside and after it runs.
+
+    One that is an iterator is run, and what that raises fails its own task.
+    """
 
     def add(flow: DotFlow) -> None:
         for name in RESULTS:
@@ -131,7 +134,8 @@ def test_results(step: Action, run: Any, telemetry: RecordedTelemetry) -> None:
     assert evaluated == [] or away
     told = {name: task.failure.name if task.failure else "" for name, task in tasks.items()}
     assert told == {
-        name: "PicklingFailed" if away and not odd.travels else "" for name, odd in RESULTS.items()
+        name: "PicklingFailed" if away and not odd.travels else odd.raises
+        for name, odd in RESULTS.items()
     }
     for name, task in tasks.items():
         if not told[name]:

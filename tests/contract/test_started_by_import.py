@@ -186,6 +186,120 @@ def test_a_worker_that_has_to_import_it(mode: str, program: Program, tmp_path: P
     assert imports(tmp_path) <= 4
 
 
+def test_a_thread_that_starts_a_run_when_its_module_is_imported(
+    program: Program, tmp_path: Path
+) -> None:
+    """In the program it runs; one of a worker that imports the module is refused, whenever.
+
+    What a thread of a step starts is not.
+    """
+    job = f"""{COUNTED}{PREAMBLE}
+import threading
+
+def begin(name, go=None):
+    if go is not None:
+        go.wait(30)
+    try:
+        flow = flow_of(one)
+        flow.start(mode="parallel")
+        ended = told(flow)[0]
+    except Exception as error:
+        ended = type(error).__name__
+    with open("ended", "a") as file:
+        file.write(f"{{name}} {{ended}}\\n")
+
+@action
+def one():
+    return 1
+
+@action
+def waits():
+    go.set()
+    later.join(30)
+    mine = threading.Thread(target=begin, args=("step",))
+    mine.start()
+    mine.join(30)
+
+go = threading.Event()
+now, later = (
+    threading.Thread(target=begin, args=arguments) for arguments in (("now",), ("later", go))
+)
+now.start()
+later.start()
+"""
+    main = """
+        import job
+        if __name__ == "__main__":
+            job.go.set()
+            job.now.join(30)
+            job.later.join(30)
+            with open("ended", "a") as file:
+                file.write("--\\n")
+            flow = job.flow_of(job.waits, workers=1)
+            flow.start(mode="parallel")
+            print(job.told(flow))
+    """
+    done = program({"job.py": job, "main.py": main}, "main.py")
+    assert done.stdout == "['Completed']\n", done.stderr
+    here, there = (tmp_path / "ended").read_text().split("--\n")
+    in_program = ["later Completed", "now Completed"]
+    assert [line for line in sorted(here.splitlines()) if "Completed" in line] == in_program
+    ended = [*here.splitlines(), *there.splitlines()]
+    refused = [line for line in ended if line.endswith("RunWhileReading")]
+    assert sorted(set(refused)) == ["later RunWhileReading", "now RunWhileReading"]
+    assert "step Completed" in there.splitlines()
+    assert not [line for line in ended if "TooMany" in line]
+
+
+CYCLE = {
+    "first.py": "def base(): return 1\nfrom second import step\n",
+    "second.py": f"{PREAMBLE}from first import base\n\n@action\ndef step(): return base()\n",
+}
+
+
+@pytest.mark.parametrize("mode", ["sequential", "parallel"])
+def test_modules_that_import_each_other(mode: str, program: Program) -> None:
+    """Such a cycle may be importable from one end alone: workers begin at that of the program."""
+    main = f"import first\nfrom second import *\nflow = flow_of(step)\nflow.start(mode={mode!r})\n"
+    main += "print(told(flow), flow.result_storage())\n"
+    done = program({**CYCLE, "main.py": main}, "main.py")
+    assert done.stdout.splitlines()[-1] == "['Completed'] [1]", done.stderr
+
+
+def test_a_run_that_begins_within_a_cycle_of_imports(program: Program) -> None:
+    """Its steps run, or the error tells of the start; not of what a half-read module lacks."""
+    outer = f"{PREAMBLE}import inner\n\ndef one(): return 1\ninner.begin()\n"
+    inner = f"""{PREAMBLE}
+import outer
+
+@action
+def step():
+    return outer.one()
+
+def begin():
+    flow = flow_of(step)
+    flow.start(mode="parallel")
+    print([task.errors[-1].message if task.errors else 1 for task in flow.result_task()])
+"""
+    done = program({"outer.py": outer, "inner.py": inner}, "-c", "import outer")
+    [told] = done.stdout.splitlines()
+    assert told == "[1]" or "a module that the step needs starts a workflow" in told, done.stderr
+    assert "partially initialized" not in told
+
+
+def test_a_module_that_workers_lack(program: Program) -> None:
+    """The error of a step that cannot be imported there is that of its own import."""
+    job = f"{PREAMBLE}import late\n\n@action\ndef one(): return 1\n"
+    late = "import os\nif os.environ.get('ONLY') != str(os.getpid()): raise ImportError('not here')"
+    main = "import os\nos.environ['ONLY'] = str(os.getpid())\nfrom job import *\n"
+    main += "flow = flow_of(one)\nflow.start(mode='parallel')\n"
+    main += "print(told(flow), flow.result_task()[0].errors[-1].message)"
+    done = program({"job.py": job, "late.py": late, "main.py": main}, "main.py")
+    line = done.stdout.splitlines()[-1]
+    assert line.startswith("['PicklingFailed'] step one cannot be read back"), done.stderr
+    assert "ImportError: not here. It must be importable there too" in line
+
+
 def test_workflows_in_steps_without_end(program: Program, tmp_path: Path) -> None:
     """A step may run a workflow, and a step of that as well; at some depth it is an error."""
     job = f"""{COUNTED}{PREAMBLE}

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import functools
+import io
+import itertools
+import os
+import re
+import sqlite3
 import threading
 import types
 from collections.abc import AsyncGenerator, Coroutine, Generator
@@ -92,6 +98,54 @@ class _OtherAsyncGenerator(AsyncGenerator[Any, Any]):
         return await self.inner.athrow(*details)
 
 
+class _Iterator:
+    """An iterator of a class, as of a program of its own."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self.inner)
+
+
+class _AsyncIterator:
+    def __init__(self, last: int) -> None:
+        self.numbers, self.last = 0, last
+
+    def __aiter__(self) -> Any:
+        return self
+
+    async def __anext__(self) -> int:
+        await asyncio.sleep(0)
+        if self.numbers == self.last:
+            raise StopAsyncIteration
+        self.numbers += 1
+        return self.numbers
+
+
+async def _async_iterator_of_its_loop() -> Any:
+    queue: asyncio.Queue[int] = asyncio.Queue()
+    waiting = asyncio.ensure_future(queue.get())  # bound to this loop
+    await queue.put(1)
+
+    async def numbers() -> AsyncIterator[int]:
+        yield await waiting
+        yield 2
+
+    return numbers()
+
+
+def _double(number: int) -> int:
+    return 2 * number
+
+
+def _number() -> Iterator[int]:
+    return iter([1, 2])
+
+
 class _Called:
     def __call__(self) -> Iterator[int]:
         yield 1
@@ -160,6 +214,25 @@ STEPS: dict[str, tuple[Any, Any]] = {
     "other async generator": (_OtherAsyncGenerator, [1, 2]),
     "generator expression": (lambda: (each for each in (1, 2)), [1, 2]),
     "async generator of another": (_of_another, [1, 2]),
+    "map": (lambda: map(_double, [1, 2]), [2, 4]),
+    "map without an end, cut": (
+        lambda: zip(itertools.count(), "ab", strict=False),
+        [(0, "a"), (1, "b")],
+    ),
+    "filter": (lambda: filter(None, [0, 1]), [1]),
+    "enumerate": (lambda: enumerate("a"), [(0, "a")]),
+    "reversed": (lambda: reversed([1, 2]), [2, 1]),
+    "iterator of a list": (_number, [1, 2]),
+    "iterator of calls": (lambda: iter(iter([1, 2]).__next__, 2), [1]),
+    "matches": (lambda: (each[0] for each in re.finditer("a|b", "ab")), ["a", "b"]),
+    "starmap": (lambda: itertools.starmap(pow, [(2, 3)]), [8]),
+    "chain": (lambda: itertools.chain([1], [2]), [1, 2]),
+    "groupby": (lambda: itertools.groupby("aab"), [("a", ["a", "a"]), ("b", ["b"])]),
+    "rows of a table": (lambda: csv.reader(["a,b"]), [["a", "b"]]),
+    "iterator of a class": (lambda: _Iterator(_two()), [1, 2]),
+    "async iterator of a class": (lambda: _AsyncIterator(2), [1, 2]),
+    "async iterator of a coroutine": (_async_iterator_of_its_loop, [1, 2]),
+    "context of a generator": (lambda: Context(_two()), [1, 2]),
     "partial": (functools.partial(_two), [1, 2]),
     "partial coroutine": (functools.partial(_fetch), "fetched"),
     "bound method": (_Called().method, [1, 2]),
@@ -203,9 +276,59 @@ class _Future:
         """Do nothing."""
 
 
-@pytest.mark.parametrize("value", [_Future(), iter([1]), map(str, [1]), range(3), zip([1])])
-def test_what_needs_no_run_is_the_result_unchanged(value: Any, quiet: Config) -> None:
-    """Futures run elsewhere, and iterators are values like others."""
+class _Stream:
+    """An iterator that is more than that: files, cursors, the streams of clients."""
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> int:
+        raise AssertionError("read")
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class _AsyncStream:
+    def __aiter__(self) -> Any:
+        return self
+
+    async def __anext__(self) -> int:
+        raise AssertionError("read")
+
+    async def __aexit__(self, *details: object) -> None:
+        """Do nothing."""
+
+
+class _Sized(_Iterator):
+    def __len__(self) -> int:
+        return 2
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        _Future,
+        _Stream,
+        _AsyncStream,
+        lambda: _Sized(_number()),
+        io.StringIO,
+        lambda: sqlite3.connect(":memory:").execute("select 1"),
+        lambda: os.scandir("."),
+        itertools.count,
+        lambda: itertools.cycle([1]),
+        lambda: itertools.repeat(1),
+        lambda: range(3),
+        {"a": 1}.keys,
+    ],
+    ids=[
+        *("future", "stream", "async stream", "sized", "file", "cursor", "folder"),
+        *("count", "cycle", "repeat", "range", "keys"),
+    ],
+)
+def test_what_needs_no_run_is_the_result_unchanged(make: Any, quiet: Config) -> None:
+    """Futures run elsewhere; what can be read, closed or counted is read by whom it is for."""
+    value = make()
 
     @action
     def step() -> Any:
@@ -214,8 +337,29 @@ def test_what_needs_no_run_is_the_result_unchanged(value: Any, quiet: Config) ->
     flow = DotFlow(config=quiet)
     flow.task.add(step)
     flow.start()
-    assert flow.result_storage() == [value]
+    assert flow.result_task()[0].status == "Completed"
     assert flow.result_storage()[0] is value
+    for each in (value, getattr(value, "connection", None)):
+        if hasattr(each, "close"):
+            each.close()
+
+
+class _Rows(_Iterator):
+    """A class step that can be iterated as well."""
+
+    @action
+    def count(self) -> int:
+        """Return a number."""
+        return 5
+
+
+def test_a_class_step_that_is_an_iterator(mode: str, quiet: Config, run: Run) -> None:
+    """It is run by its actions, like any class step."""
+    flow = DotFlow(config=quiet)
+    flow.task.add(action(lambda: _Rows(_two())))
+    run(flow, mode)
+    [[inner]] = flow.result_storage()
+    assert inner.storage == 5
 
 
 def test_an_error_of_a_generator_fails_its_task(mode: str, quiet: Config, run: Run) -> None:

@@ -445,10 +445,12 @@ class OddResult(NamedTuple):
     Attributes:
         make: Makes it.
         travels: Whether it comes back from another process.
+        raises: The name of what it raises where it is run, because it is an iterator.
     """
 
     make: Callable[[], Any]
     travels: bool
+    raises: str = ""
 
 
 RESULTS = {
@@ -473,7 +475,7 @@ RESULTS = {
     "reduce": OddResult(lambda: odd(__reduce_ex__=raising(SystemExit)), travels=False),
     "reduce halt": OddResult(lambda: odd(__reduce_ex__=raising(KeyboardInterrupt)), travels=False),
     "setattr": OddResult(lambda: odd(__setattr__=raising(Halt)), travels=True),
-    "iter": OddResult(lambda: odd(__iter__=raising(Halt), __next__=raising(Halt)), travels=True),
+    "iter": OddResult(lambda: odd(__iter__=raising(Halt), __next__=raising(Halt)), True, "Halt"),
     "read exits": OddResult(ReadExits, travels=False),
     "read halts": OddResult(ReadHalts, travels=False),
     "read interrupts": OddResult(ReadInterrupts, travels=False),

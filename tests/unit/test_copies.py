@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import random
 import sqlite3
 import threading
-from collections import defaultdict
+from collections import Counter, OrderedDict, defaultdict, deque
+from copy import deepcopy
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from dotflow.core.context import Context
-from dotflow.core.copies import copy_of, is_immutable, own_context
+from dotflow.core.copies import copy_of, is_immutable, opened_copy_of, own_containers, own_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,6 +115,173 @@ def test_an_object_is_copied_whole_or_not_at_all() -> None:
     copied = copy_of([pool, [1]])
     assert copied[0] is pool
     assert copied[1] == [1]
+
+
+class Named(NamedTuple):
+    """A record, as a tuple."""
+
+    lock: Any
+    rows: list[int]
+
+
+@dataclasses.dataclass
+class Record:
+    """A record."""
+
+    lock: Any
+    rows: list[int]
+
+
+@dataclasses.dataclass(slots=True, frozen=True)
+class Slotted:
+    """A record without a dictionary."""
+
+    lock: Any
+    rows: list[int]
+
+
+class Model:
+    """A record, as a library makes one."""
+
+    __pydantic_fields__ = ("lock", "rows")
+
+    def __init__(self, lock: Any, rows: list[int]) -> None:
+        self.lock, self.rows = lock, rows
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        return Model(**deepcopy(vars(self), memo))
+
+
+RECORDS = [Named, Record, Slotted, Model, SimpleNamespace]
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+@pytest.mark.parametrize("copy", [copy_of, opened_copy_of])
+def test_records_are_copied_around_what_cannot_be(copy: Any, kind: Any) -> None:
+    """What says of itself that it is a record is copied as a container is."""
+    lock = threading.Lock()
+    value = [kind(lock=lock, rows=[1])]
+    [copied] = copy(value)
+    assert type(copied) is kind
+    assert copied is not value[0]
+    assert copied.lock is lock
+    assert copied.rows == [1]
+    assert copied.rows is not value[0].rows
+
+
+@pytest.mark.parametrize(
+    "make",
+    [list, deque, OrderedDict, Counter, lambda each: defaultdict(lambda: 0, each)],
+    ids=["list", "deque", "OrderedDict", "Counter", "defaultdict"],
+)
+@pytest.mark.parametrize("copy", [copy_of, opened_copy_of])
+def test_containers_are_copied_around_what_cannot_be(copy: Any, make: Any) -> None:
+    """Those of the standard library are containers as lists are."""
+    lock, inner = threading.Lock(), bytearray(b"a")
+    value = {"in": make({lock: 1}), "inner": inner}
+    copied = copy(value)
+    assert type(copied["in"]) is type(value["in"])
+    assert next(iter(copied["in"])) is lock
+    assert copied["in"] is not value["in"]
+    assert copied["inner"] == inner
+    assert copied["inner"] is not inner
+
+
+class OwnWay:
+    """Copies itself with what it does not pickle."""
+
+    def __init__(self, rows: list[int]) -> None:
+        self.rows = rows
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OwnWay:
+        return OwnWay(deepcopy(self.rows, memo))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def test_a_class_that_tells_how_it_is_copied() -> None:
+    """It is copied that way, beside what it shares with others too."""
+    rows = [1]
+    value = {"own": OwnWay(rows), "rows": rows}
+    copied = copy_of(value)
+    assert copied["own"].rows == [1]
+    assert copied["own"].rows is copied["rows"] is not rows
+
+
+@pytest.mark.parametrize("copy", [copy_of, opened_copy_of])
+def test_classes_functions_and_generators_of_numbers_are_themselves(copy: Any) -> None:
+    """Those of functions too, which pickling does not find."""
+
+    class Own(random.Random):
+        pass
+
+    class Local:
+        pass
+
+    plain = random.Random(1)  # noqa: S311 - to be told from others
+    value = [plain, Own(1), Local, lambda: 0, threading, [1]]
+    copied = copy(value)
+    same = [each is other for each, other in zip(copied, value, strict=True)]
+    assert same == [True, True, True, True, True, False]
+
+
+class Session:
+    """An object that could be copied, and is shared."""
+
+
+def test_other_objects_are_themselves_in_opened_copies() -> None:
+    """Only containers and records are copied; the rest of a value is what it was."""
+    session, text = Session(), "x" * 100_000
+    for value in (
+        [session, text],
+        {"a": session, "b": text},
+        [[session, text]],
+        {"a": {"b": session}},
+        ([session], {session}),
+        {"a": Context([session])},
+    ):
+        copied = opened_copy_of(value)
+        assert repr(copied) == repr(value)
+        assert copied is not value
+    assert opened_copy_of(session) is session
+    nested = opened_copy_of({"a": [session]})
+    assert nested["a"][0] is session
+    shared = [1]
+    both = opened_copy_of([shared, {"a": shared}])
+    assert both[0] is both[1]["a"] is not shared
+
+
+def test_own_containers() -> None:
+    """A context has its own, and so it has another value."""
+    session = Session()
+    context = Context([session], "task")
+    own = own_containers(context)
+    assert own is not context
+    assert (own.storage, own.task_id, own.time) == ([session], "task", context.time)
+    assert own.storage is not context.storage
+    assert own_containers(None).storage is None
+    rows = [1]
+    assert own_containers(rows).storage == rows
+    assert own_containers(rows).storage is not rows
+    special = Special(rows)
+    assert own_containers(special) is special
+
+
+def test_a_metaclass_with_ideas_of_its_own() -> None:
+    """What its class is equal to is not asked."""
+
+    class Meta(type):
+        def __hash__(cls) -> int:
+            raise OSError("not this one")
+
+    class Odd(metaclass=Meta):
+        pass
+
+    value = Odd()
+    assert copy_of(value) is value
+    assert opened_copy_of([value])[0] is value
+    assert own_containers(Context(value)).storage is value
 
 
 def test_too_deep_a_value_is_handed_on() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dotflow import Config, DotFlow, action
+from dotflow.core import nesting
 from dotflow.core.exception import RunWhileReading
 from dotflow.core.nesting import note_reading
 from dotflow.workers.pickling import load, load_or_none
@@ -71,6 +73,49 @@ def test_other_threads_may_begin_one() -> None:
     thread.start()
     thread.join()
     assert flow.result_storage() == [1]
+
+
+def test_a_thread_that_an_import_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a worker it begins none, neither while that reads nor later; one of a step does."""
+    imports = nesting._Imports()
+    monkeypatch.setattr(nesting, "_imports", imports)
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    begun: dict[str, str] = {}
+    go = threading.Event()
+
+    def begin(name: str, go: threading.Event | None) -> None:
+        if go is not None:
+            go.wait(30)
+        try:
+            flow_of_one().start()
+        except RunWhileReading:
+            begun[name] = "refused"
+        else:
+            begun[name] = "begun"
+
+    def started(name: str, go: threading.Event | None = None) -> threading.Thread:
+        thread = threading.Thread(target=begin, args=(name, go))
+        thread.start()
+        return thread
+
+    threads = [started("of an earlier step", go)]
+    imports.install()
+    imports.note_reading(True)
+    with pytest.raises(ModuleNotFoundError):
+        __import__("a_module_that_is_not_there")
+    threads.append(started("of an import, later", go))
+    started("of an import").join()
+    imports.note_reading(False)
+    threads.append(started("of a step"))
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert begun == {
+        "of an import": "refused",
+        "of an import, later": "refused",
+        "of a step": "begun",
+        "of an earlier step": "begun",
+    }
 
 
 class Starts:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dotflow import Context, action
+from dotflow.core import nesting
 from dotflow.workers import child, main_module
 from dotflow.workers.child import RUN, STEP, SURROUNDINGS, _Child
 from dotflow.workers.page import Page, make_page
@@ -296,7 +297,7 @@ def test_serves_until_its_owner_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     dies = threading.Event()
     monkeypatch.setattr(child, "_leave_terminal", lambda: prepared.append("terminal"))
     monkeypatch.setattr(child, "become_worker", lambda: prepared.append("worker"))
-    monkeypatch.setattr(child, "note_reading", prepared.append)
+    monkeypatch.setattr(nesting, "become_worker", lambda: prepared.append(True))
     monkeypatch.setattr(child, "_die_with_owner", lambda lifeline: dies.set())
     monkeypatch.setattr(main_module, "become_stand_in", lambda: prepared.append("main"))
     ours, theirs = socket.socketpair()

@@ -52,6 +52,7 @@ def there(folder: Path, **changes: Any) -> Surroundings:
         filters=[("ignore", None, ("builtins", "UserWarning"), None, 0)],
         main=MAIN,
         umask=0o027,
+        modules=[],
     )
     return here._replace(**changes)
 

@@ -29,7 +29,7 @@ from dotflow.workers.page import Page
 from dotflow.workers.performing import NO_SCOPES, dumped_value, perform_apart, scopes_prepared
 from dotflow.workers.pickling import dump_or_none, load, load_or_none, load_step
 from dotflow.workers.surroundings import Baseline, Surroundings, import_in_order
-from dotflow.workers.watchdog import Watchdog
+from dotflow.workers.watchdog import Watchdog, leave_signals
 from dotflow.workers.wire import Closed, FrameReader, send
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def main(connection: int, page: int, lifeline: int) -> None:
 
 
 def _die_with_owner(lifeline: int) -> None:
+    leave_signals()
     os.read(lifeline, 1)
     os.killpg(0, signal.SIGKILL)
 

@@ -4,6 +4,10 @@
 that program, or nothing. To start that as a worker would start the program again, in which the
 same would happen. So nothing is started that is not called like an interpreter, and what is not
 plainly this one is asked first whether it is of the same version.
+
+It is started with the variables with which this process was: those that an interpreter, or the
+system's loader, reads then. A program may have set others for what it starts, such as a home of
+another Python, with which a worker would not begin.
 """
 
 from __future__ import annotations
@@ -13,10 +17,12 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.exception import InterpreterNotFound
+from dotflow.workers.surroundings import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +48,9 @@ _FLAGS: Final = {
 }
 _OF_ISOLATED: Final = ("ignore_environment", "no_user_site", "safe_path")
 
+# What is read when an interpreter starts, by itself or by the system's loader.
+_READ_AT_START: Final = ("PYTHON", "LD_", "DYLD_")
+
 # By `sys.executable`, which an application may set; None: there is none.
 _found: dict[object, str | None] = {}
 
@@ -59,6 +68,45 @@ def interpreter() -> list[str]:
     if found is None:
         raise InterpreterNotFound(executable)
     return [found, *flags()]
+
+
+def variables(now: dict[str, str]) -> dict[str, str]:
+    """Return the variables to start an interpreter with.
+
+    Args:
+        now: Those of this process.
+    """
+    began = _at_start()
+    if began is None:
+        return dict(now)
+    kept = {name: value for name, value in now.items() if not name.startswith(_READ_AT_START)}
+    return {**kept, **began}
+
+
+def hint(now: dict[str, str]) -> str:
+    """Return what to say of a worker that does not begin: which variables may be the reason.
+
+    Args:
+        now: Those of this process.
+    """
+    read = sorted(name for name in now if name.startswith(_READ_AT_START))
+    if not read or _at_start() is not None:
+        return ""
+    return f" (its interpreter reads {', '.join(read)} when it starts: are they right?)"
+
+
+@cache
+def _at_start() -> dict[str, str] | None:
+    # None where the system does not tell, or the process has written over it to change its title.
+    try:
+        told = Path("/proc/self/environ").read_bytes()
+    except OSError:
+        return None
+    pairs = [entry.partition(b"=") for entry in told.removesuffix(b"\0").split(b"\0") if told]
+    if not all(name and equals for name, equals, _ in pairs):
+        return None
+    found = {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+    return {name: value for name, value in found.items() if name.startswith(_READ_AT_START)}
 
 
 def flags() -> list[str]:
@@ -93,16 +141,21 @@ def _warn_options() -> list[str]:
 
 
 def _find(executable: Any) -> str | None:
-    is_frozen = getattr(sys, "frozen", False)
-    if not is_frozen and _is_named_so(executable) and _runs_here(executable):
+    if _is_named_so(executable) and _runs_here(executable) and not _is_application(executable):
         return str(executable)
     if _ASKED not in os.environ:
         for candidate in dict.fromkeys(_candidates(executable)):
-            if is_frozen and (candidate == executable or _runs_here(candidate)):
+            is_own = candidate == executable or _runs_here(candidate)
+            if is_own and _is_application(candidate):
                 continue
             if _is_named_so(candidate) and _is_alike(candidate):
                 return str(candidate)
     return None
+
+
+def _is_application(own: Any) -> bool:
+    # A launcher may say that it is frozen as well, where Python runs as it was installed.
+    return bool(getattr(sys, "frozen", False)) and not _is_installed(own)
 
 
 def _candidates(executable: Any) -> Iterator[Any]:
@@ -127,6 +180,15 @@ def _is_named_so(path: Any) -> bool:
     return any(_NAMES.fullmatch(name) for name in names)
 
 
+def _is_installed(path: Any) -> bool:
+    # The standard library is in files, where such a program finds it if it is Python.
+    try:
+        libraries = Path(os.path.realpath(path)).parent.parent / sys.platlibdir
+        return Path(os.__file__).is_file() and Path(os.__file__).parents[1].samefile(libraries)
+    except (OSError, TypeError, ValueError):
+        return False
+
+
 def _runs_here(path: Any) -> bool:
     # Where the system tells which program this process runs, that one needs not be asked.
     try:
@@ -142,7 +204,7 @@ def _is_alike(candidate: str) -> bool:
             [candidate, "-I", "-S", "-c", _ABOUT],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            env={**os.environ, _ASKED: "1"},
+            env={**variables(environment()), _ASKED: "1"},
             start_new_session=True,
             timeout=_SECONDS,
             check=True,

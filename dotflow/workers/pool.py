@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 from dotflow.core.locks import fork_safe_lock
 from dotflow.workers.allowance import check_one_more, pool_size, share_of_each
 from dotflow.workers.descriptors import pipe
+from dotflow.workers.imports import code_version
 from dotflow.workers.occupancy import everywhere
 from dotflow.workers.pools import enrol, live_workers, publish_elsewhere
 from dotflow.workers.process import Worker
-from dotflow.workers.reloads import code_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

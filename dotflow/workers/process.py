@@ -8,16 +8,17 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.workers.allowance import VARIABLE
 from dotflow.workers.descriptors import socket_pair
-from dotflow.workers.interpreter import interpreter
+from dotflow.workers.imports import import_path
+from dotflow.workers.interpreter import interpreter, variables
 from dotflow.workers.page import Page, make_page
 from dotflow.workers.step_store import KnownSteps
-from dotflow.workers.surroundings import environment
+from dotflow.workers.surroundings import environment, working_folder
 from dotflow.workers.wire import Closed, FrameReader, packed
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ sys.path[:] = sys.argv[4].split("\\n")
 __import__("dotflow.workers.child", fromlist=["main"]).main(*map(int, sys.argv[1:4]))
 """
 
+_HOME: Final = str(Path(__file__).parents[2])
 _SOCKET_BUFFER: Final = 1 << 20
 _HAS_WAITID: Final = hasattr(os, "waitid")
 
@@ -215,11 +217,14 @@ def _signal_name(number: int) -> str:
 
 
 def _spawn(command: list[str], nested: int, *descriptors: int) -> subprocess.Popen[Any]:
-    path = "\n".join(entry for entry in sys.path if isinstance(entry, str))
+    # This package is found also where the path leads to it no more.
+    path = "\n".join([*import_path(), _HOME])
     return subprocess.Popen(  # noqa: S603 - an interpreter like this one
         [*command, "-c", _BOOT, *map(str, descriptors), path],
         stdin=subprocess.DEVNULL,
         pass_fds=descriptors,
-        env={**environment(), VARIABLE: str(nested)},
+        env={**variables(environment()), VARIABLE: str(nested)},
         process_group=0,
+        # In one that was removed Python 3.13.0 cannot import its own library.
+        cwd=None if working_folder() else "/",
     )

@@ -15,12 +15,13 @@ from dotflow.core.exception import DotflowError, PicklingFailed, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
 from dotflow.workers.child import KIT, STEP, SURROUNDINGS
 from dotflow.workers.crew import LOOK_IN_LINE, Crew
+from dotflow.workers.imports import code_version
+from dotflow.workers.interpreter import hint
 from dotflow.workers.job import Jobs
 from dotflow.workers.occupancy import everywhere
 from dotflow.workers.performing import failure_read
 from dotflow.workers.pickling import load, load_or_none
 from dotflow.workers.pools import live_workers
-from dotflow.workers.reloads import code_version
 from dotflow.workers.surroundings import Surroundings
 from dotflow.workers.wire import Closed
 
@@ -278,6 +279,8 @@ class LocalSession(Session):
             return
         when = "before it began" if started is None else "while it ran"
         what = f"{how or ended} {when} {job.attempt.name}"
+        if started is None:
+            what += hint(self._surroundings.environment)
         error = WorkerLost(f"the worker process {worker.pid} {what}")
         failure = job.timeout() if was_late else Failure.of(error, WORKER_LOST)
         self._give_up(job, failure, monotonic() if started is None else started, worker.pid)

@@ -7,23 +7,53 @@ of cores.
 
 from __future__ import annotations
 
+import _locale
+import _signal  # type: ignore[import-not-found] # it is private, and has no types
 import contextlib
 import os
 import signal
+import socket
 import sys
 import time
 import warnings
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow.core.exception import RunWhileReading
 from dotflow.core.user_objects import guarded
 from dotflow.workers.allowance import VARIABLE, nested_workers
-from dotflow.workers.reloads import code_version
+from dotflow.workers.imports import FinderByPlace, code_version, import_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from dotflow.workers.imports import Place
+
+# Of this process, where that is a worker.
+_finder: Final = FinderByPlace()
+
+# The public functions make enumerations of what they return, and take several times as long.
+_handler: Final = _signal.getsignal
+_mask: Final = _signal.pthread_sigmask
+_ADD: Final = int(signal.SIG_BLOCK)
+
+# Those that programs handle. Left out are errors of the process itself, which have handlers that
+# Python does not know of, as of `faulthandler`, those of a terminal, and real-time ones: to ask for
+# each takes time.
+_SIGNALS: Final = tuple(
+    int(getattr(signal, f"SIG{name}"))
+    for name in (
+        *("HUP", "INT", "QUIT", "USR1", "USR2", "PIPE", "ALRM", "TERM", "CHLD"),
+        *("XCPU", "VTALRM", "PROF", "WINCH", "IO"),
+    )
+)
+
+# How a thread's decimal context is at first: its numbers, and the names of what it traps.
+_DECIMAL: Final = (
+    (28, "ROUND_HALF_EVEN", -999999, 999999, 1, 0),
+    ("DivisionByZero", "InvalidOperation", "Overflow"),
+)
 
 # A filter of warnings as it travels: with its category's module and name. To import that module
 # for the filter alone would take time, and run whatever it does when it is imported.
@@ -44,6 +74,13 @@ class Surroundings(NamedTuple):
         main: The file of the main module, and the name by which it was found, if any.
         umask: The bits that new files do not get.
         modules: The program's own modules, in the order of their imports; see `import_in_order`.
+        locale: That of the C library.
+        socket_timeout: How long sockets wait that are told nothing else, in seconds.
+        ignored: For each signal that is ignored (1) or has its default action (0), which of both.
+            Functions that handle others belong to the program.
+        blocked: The signals that the thread of the run blocks.
+        decimal: The thread's context of decimal numbers, as `_DECIMAL`.
+        places: Where modules are to which `path` does not lead, by their names.
     """
 
     folder: str
@@ -56,14 +93,22 @@ class Surroundings(NamedTuple):
     main: tuple[str | None, str | None]
     umask: int
     modules: list[str]
+    locale: str
+    socket_timeout: float | None
+    ignored: dict[int, int]
+    blocked: set[int]
+    decimal: tuple[tuple[Any, ...], tuple[str, ...]]
+    places: dict[str, Place]
 
     @classmethod
     def here(cls) -> Surroundings:
         """Return those of this process."""
+        folder = working_folder() or "/"  # the folder was removed
+        path = import_path()
         return cls(
-            _folder() or "/",  # the folder was removed
+            folder,
             environment(),
-            list(sys.path),
+            path,
             list(getattr(sys, "argv", ())),  # a program that embeds Python need not set them
             sys.getrecursionlimit(),
             sys.get_int_max_str_digits(),
@@ -71,6 +116,12 @@ class Surroundings(NamedTuple):
             _main(),
             _umask(),
             code_version.modules,
+            _locale.setlocale(_locale.LC_ALL, None),
+            socket.getdefaulttimeout(),
+            _ignored(),
+            set(_mask(signal.SIG_BLOCK, ())),
+            _decimal(),
+            code_version.out_of([entry.rstrip("/") or folder for entry in path]),
         )
 
 
@@ -90,15 +141,29 @@ class Baseline:
         nested = nested_workers()
         if nested is not None:
             self._environment[VARIABLE] = str(nested)
+        # What a step may replace in whole.
+        self._stdin, self._stdout, self._stderr = sys.stdin, sys.stdout, sys.stderr
+        self._environ, self._arguments = os.environ, sys.argv
+        self._filter_list: Any = warnings.filters
         # Here alone: what a step has imported may rely on what it has added, as on its globals.
         sys.path[:] = surroundings.path
+        _finder.places = surroundings.places
+        if _finder.places and _finder not in sys.meta_path:
+            sys.meta_path.insert(0, _finder)
         self._set_environment()
         # The name is private; to compare the variables in public takes ten times as long.
         self._variables: Any = getattr(os.environ, "_data", os.environ)
         self._expected = dict(self._variables)
         _change_to(surroundings.folder)
-        self._folder = _folder()
+        self._folder = working_folder()
         self._umask = surroundings.umask
+        self._locale = _change_locale(surroundings.locale)
+        self._socket_timeout = surroundings.socket_timeout
+        self._handlers = [surroundings.ignored.get(each, _handler(each)) for each in _SIGNALS]
+        self._set_handlers()
+        self._handlers = [_handler(each) for each in _SIGNALS]
+        self._blocked = surroundings.blocked
+        self._decimal = _decimal_context(surroundings.decimal)
         self._unknown: list[Filter] = []
         self._filters: list[Any] = []
         self._set_filters()
@@ -106,9 +171,10 @@ class Baseline:
 
     def restore(self) -> None:
         """Undo what a step has changed; it costs little where that is nothing."""
+        if not self._has_its_objects():
+            self._set_objects()
+        self._restore_signals()
         os.umask(self._umask)
-        # A timer that a step left would end the next one.
-        signal.setitimer(signal.ITIMER_REAL, 0)
         if self._variables != self._expected:
             self._set_environment()
         try:
@@ -119,21 +185,72 @@ class Baseline:
             _change_to(self._given.folder)
         if sys.argv != self._argv:
             sys.argv[:] = self._argv
+        if warnings.filters != self._filters:
+            self._set_filters()
+        self._restore_settings()
+
+    def _restore_signals(self) -> None:
+        if [*map(_handler, _SIGNALS)] != self._handlers:
+            self._set_handlers()
+        # A timer that a step left would end the next one; that of `setitimer` is the same one.
+        signal.alarm(0)
+        if _mask(_ADD, ()) != self._blocked:
+            _mask(signal.SIG_SETMASK, self._blocked)
+
+    def _restore_settings(self) -> None:
         if sys.getrecursionlimit() != self._recursion_limit:
             with contextlib.suppress(RecursionError):  # this process is deeper than that already
                 sys.setrecursionlimit(self._recursion_limit)
         if sys.get_int_max_str_digits() != self._int_digits:
             sys.set_int_max_str_digits(self._int_digits)
-        if warnings.filters != self._filters:
-            self._set_filters()
+        if socket.getdefaulttimeout() != self._socket_timeout:
+            socket.setdefaulttimeout(self._socket_timeout)
+        # To ask takes time, and a step changes it by that module.
+        if "locale" in sys.modules and _locale.setlocale(_locale.LC_ALL, None) != self._locale:
+            _change_locale(self._locale)
+        if self._decimal is not None:
+            # A copy: what an attempt changes of it is its own.
+            set_context, context = self._decimal
+            set_context(context.copy())
 
     def note_modules(self) -> None:
         """Take over filters of categories whose modules have been imported by now."""
         if self._unknown and any(_category(each) for each in self._unknown):
             self._set_filters()
 
+    def _has_its_objects(self) -> bool:
+        try:
+            return (
+                sys.stdout is self._stdout
+                and sys.stderr is self._stderr
+                and sys.stdin is self._stdin
+                and os.environ is self._environ
+                and sys.argv is self._arguments
+                and warnings.filters is self._filter_list
+            )
+        except AttributeError:
+            return False  # one was removed
+
+    def _set_objects(self) -> None:
+        sys.stdin, sys.stdout, sys.stderr = self._stdin, self._stdout, self._stderr
+        os.environ, sys.argv = self._environ, self._arguments
+        warnings.filters = self._filter_list
+        for stream in (self._stdout, self._stderr):
+            with contextlib.suppress(Exception):  # there is none, or it was closed
+                stream.flush()  # of what the step wrote before it replaced it
+
+    def _set_handlers(self) -> None:
+        for number, handler in zip(_SIGNALS, self._handlers, strict=True):
+            if handler is not None and _handler(number) is not handler:
+                with contextlib.suppress(OSError):  # of a signal that the system keeps to itself
+                    signal.signal(number, handler)
+        # What comes with handlers: timers that send those signals, and where they are told of.
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.set_wakeup_fd(-1)
+
     def _set_environment(self) -> None:
-        if dict(os.environ) != self._environment:
+        if environment() != self._environment:
             os.environ.clear()
             os.environ.update(self._environment)
             time.tzset()
@@ -165,7 +282,8 @@ def import_in_order(modules: Sequence[str]) -> RunWhileReading | None:
     return refused
 
 
-def _folder() -> str | None:
+def working_folder() -> str | None:
+    """Return the working directory; None: it was removed."""
     try:
         return os.getcwd()  # noqa: PTH109 - a worker does without pathlib, which is slow to import
     except OSError:
@@ -188,11 +306,65 @@ def _change_to(folder: str) -> None:
         os.chdir(folder)
 
 
+def _change_locale(wanted: str) -> str:
+    with contextlib.suppress(Exception):  # it is not there any more
+        return _locale.setlocale(_locale.LC_ALL, wanted)
+    return _locale.setlocale(_locale.LC_ALL, None)
+
+
+def _ignored() -> dict[int, int]:
+    found = ((number, _handler(number)) for number in _SIGNALS)
+    return {number: handler for number, handler in found if type(handler) is int}
+
+
+def _decimal() -> tuple[tuple[Any, ...], tuple[str, ...]]:
+    module: Any = sys.modules.get("decimal")
+    with contextlib.suppress(Exception):  # it is none, or another one of that name
+        found = module.getcontext()
+        numbers = found.prec, found.rounding, found.Emin, found.Emax, found.capitals, found.clamp
+        return numbers, tuple(sorted(each.__name__ for each, on in found.traps.items() if on))
+    return _DECIMAL
+
+
+def _decimal_context(packed: tuple[tuple[Any, ...], tuple[str, ...]]) -> Any:
+    # The module takes time to import, so only where there is something to change.
+    if packed == _DECIMAL and "decimal" not in sys.modules:
+        return None
+    import decimal  # noqa: PLC0415 - as above
+
+    (precision, rounding, lowest, highest, capitals, clamp), traps = packed
+    return decimal.setcontext, decimal.Context(
+        precision,
+        rounding,
+        Emin=lowest,
+        Emax=highest,
+        capitals=capitals,
+        clamp=clamp,
+        flags=[],
+        traps=[getattr(decimal, name) for name in traps],
+    )
+
+
 def environment() -> dict[str, str]:
-    """Return the variables of this process."""
-    # Another thread may take a variable away while they are read.
-    found = ((name, os.environ.get(name)) for name in list(os.environ))
-    return {name: value for name, value in found if value is not None}
+    """Return the variables of this process, which are not to be changed there."""
+    # The name is private; variables seldom change, and to read them takes longer than all else.
+    data = getattr(os.environ, "_data", None)
+    before, found = _Read.last
+    if type(data) is dict and data == before:
+        return found
+    # Another thread may take a variable away while they are read; what a program has put in place
+    # of `os.environ` may hold anything.
+    before = dict(data) if type(data) is dict else None
+    read = ((name, os.environ.get(name)) for name in list(os.environ))
+    found = {name: text for name, text in read if type(name) is str and type(text) is str}
+    _Read.last = (before if data == before else None), found
+    return found
+
+
+class _Read:
+    """The variables that were read last: as `os.environ` keeps them, and as texts."""
+
+    last: tuple[dict[Any, Any] | None, dict[str, str]] = (None, {})
 
 
 def _packed_filters() -> list[Filter]:

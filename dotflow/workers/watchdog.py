@@ -15,6 +15,11 @@ _LOOK: Final = 0.1
 _LATE: Final = 0.6
 
 
+def leave_signals() -> None:
+    """Have this thread get no signal: one that a step blocks, to wait for it, is the step's."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+
+
 class Watchdog:
     """Kills this process and its children when an attempt is late.
 
@@ -43,6 +48,7 @@ class Watchdog:
         return had is not None
 
     def _run(self) -> None:
+        leave_signals()
         while not self._is_late():
             time.sleep(_LOOK)
         os.killpg(0, signal.SIGKILL)

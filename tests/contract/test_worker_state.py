@@ -81,8 +81,20 @@ def state():
         [warned("one", Mine), warned("hush", UserWarning), warned("two", UserWarning)],
         len(warnings.filters),
         __debug__,
+        [locale.setlocale(locale.LC_ALL), socket.getdefaulttimeout()],
+        [str(decimal.getcontext()), sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ()))],
+        [signal.getsignal(each).name for each in (signal.SIGPIPE, signal.SIGHUP, signal.SIGTERM)],
     ]
 
+import decimal, locale, signal, socket
+locale.setlocale(locale.LC_TIME, "C.UTF-8")
+socket.setdefaulttimeout(30)
+decimal.getcontext().prec = 50
+decimal.getcontext().rounding = decimal.ROUND_DOWN
+decimal.getcontext().traps[decimal.Inexact] = True
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
 os.umask(0o22)
 sys.setrecursionlimit(4321)
 sys.set_int_max_str_digits(9876)
@@ -113,6 +125,43 @@ def test_variables_of_the_interpreter(program: Program) -> None:
     """So with those that an interpreter reads when it starts."""
     variables = {"PYTHONSAFEPATH": "1", "PYTHONHASHSEED": "7", "PYTHONWARNINGS": "ignore,once"}
     assert program(TAKEN_OVER, **variables) is True
+
+
+BREAKING = {
+    "PYTHONHOME": "/nowhere",
+    "PYTHONHASHSEED": "none",
+    "PYTHONUTF8": "perhaps",
+    "PYTHONMALLOC": "unknown",
+    "PYTHONIOENCODING": "unknown",
+    "LD_LIBRARY_PATH": "/nowhere",
+}
+BREAKS = f"""
+os.environ.update({BREAKING})
+
+@action
+def found():
+    return [os.environ.get(name) for name in {[*BREAKING]}] + [sys.flags.hash_randomization]
+
+print(json.dumps([told(found, mode=mode) for mode in ("sequential", "parallel")]))
+"""
+
+
+def test_variables_with_which_no_interpreter_starts(program: Program) -> None:
+    """A worker starts as the program was; its steps find what the program has set since."""
+    assert program(BREAKS, PYTHONHASHSEED="random") == [[[*BREAKING.values(), 1]]] * 2
+    assert program(BREAKS, PYTHONHASHSEED="0") == [[[*BREAKING.values(), 0]]] * 2
+
+
+def test_variables_where_nothing_is_known_of_the_start(program: Program) -> None:
+    """The error names those which an interpreter reads."""
+    unknown = "import dotflow.workers.interpreter as it\nit._at_start = lambda: None"
+    _, (failed,) = program(unknown + BREAKS)
+    read = ("PYTHON", "LD_", "DYLD_")
+    names = sorted({*BREAKING, *(name for name in os.environ if name.startswith(read))})
+    assert failed.endswith(
+        "exited with code 1 before it began found (its interpreter reads "
+        f"{', '.join(names)} when it starts: are they right?)"
+    )
 
 
 def test_a_kept_worker_finds_what_has_changed(program: Program) -> None:
@@ -160,13 +209,25 @@ print(json.dumps(told(without, with_it)))
 def test_what_a_step_changes_is_undone(program: Program) -> None:
     """Each attempt begins in the same state, whatever ran before in its worker."""
     found, left, again, retried = program("""
+import decimal, io, locale, signal, socket
+
 @action
 def leaves():
+    sys.stdout = sys.stdin = io.StringIO()
+    sys.stderr = None
+    locale.setlocale(locale.LC_ALL, "C")
+    socket.setdefaulttimeout(0.001)
+    decimal.getcontext().prec = 3
+    signal.signal(signal.SIGTERM, print)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    signal.signal(signal.SIGVTALRM, signal.SIG_IGN)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 60)
     os.chdir("/")
     os.umask(0o777)
     os.environ.update({"LEFT": "1", "TZ": "Asia/Tokyo"})
     del os.environ["GIVEN"]
     time.tzset()
+    os.environ = {"LEFT": "2"}
     sys.setrecursionlimit(3333)
     sys.set_int_max_str_digits(9999)
     sys.argv.append("left")
@@ -177,7 +238,15 @@ def found():
     mask = os.umask(0o22)
     environment = {name: os.environ.get(name) for name in ("LEFT", "TZ", "GIVEN")}
     limits = sys.getrecursionlimit(), sys.get_int_max_str_digits(), len(warnings.filters)
-    return [os.getcwd(), oct(mask), environment, time.tzname, limits, sys.argv]
+    handlers = [signal.getsignal(each).name for each in (signal.SIGTERM, signal.SIGVTALRM)]
+    blocked = sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+    streams = [str(getattr(each, "name", None)) for each in (sys.stdin, sys.stdout, sys.stderr)]
+    settings = locale.setlocale(locale.LC_ALL), socket.getdefaulttimeout()
+    return [
+        os.getcwd(), oct(mask), environment, time.tzname, limits, sys.argv,
+        handlers, blocked, signal.getitimer(signal.ITIMER_VIRTUAL), streams, settings,
+        str(decimal.getcontext()), str(decimal.Decimal(1) / 3),
+    ]
 
 @action(retry=2, retry_delay=0)
 def retried():
@@ -194,6 +263,60 @@ print(json.dumps(told(found, leaves, found, retried)))
     assert left is None
     assert found == again == retried
     assert found[1:3] == ["0o22", {"LEFT": None, "TZ": None, "GIVEN": "yes"}]
+    assert found[6:10] == [
+        ["SIG_DFL", "SIG_DFL"],
+        [],
+        [0, 0],
+        ["<stdin>", "<stdout>", "<stderr>"],
+    ]
+    assert found[-1] == "0." + "3" * 28
+
+
+def test_numbers_with_the_precision_of_the_program(program: Program) -> None:
+    """A kept worker follows it from run to run, and no attempt's change of it stays."""
+    assert program("""
+import decimal
+
+@action
+def third():
+    found = str(decimal.Decimal(1) / 3)
+    decimal.getcontext().prec = 2
+    return found
+
+first = told(third, third)
+decimal.getcontext().prec = 40
+second = told(third, third)
+decimal.getcontext().prec = 28
+print(json.dumps([[len(each) for each in run] for run in (first, second, told(third, third))]))
+""") == [[30, 30], [42, 42], [30, 30]]
+
+
+def test_a_step_waits_for_a_signal_that_it_blocks(program: Program) -> None:
+    """No thread of a worker's own takes it, with its default action, in place of the step."""
+    source = """
+import signal
+
+@action(timeout=30)
+def waits():
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    os.kill(os.getpid(), signal.SIGUSR1)
+    return signal.sigwait({signal.SIGUSR1}).name
+
+print(json.dumps(told(waits, waits)))
+"""
+    assert program(source) == ["SIGUSR1", "SIGUSR1"]
+
+
+def test_a_step_puts_something_else_in_the_place_of_variables(program: Program) -> None:
+    """So may the program itself, with what are no variables: workers get those that are."""
+    assert program("""
+@action
+def variables():
+    return os.environ.get("MINE"), os.environ.get("NUMBER")
+
+os.environ = {"MINE": "1", "NUMBER": 2, 3: "three", "PATH": os.environ["PATH"]}
+print(json.dumps(told(variables)))
+""") == [["1", None]]
 
 
 def test_a_removed_folder_is_no_hindrance(program: Program) -> None:
@@ -214,11 +337,14 @@ print(json.dumps(told(removes, where)))
 """) == [None, True]
 
 
-def test_a_module_that_was_loaded_again(program: Program, tmp_path: Path) -> None:
-    """Kept workers have its new code, be it the step's or one that the step uses."""
+@pytest.mark.parametrize("folder", [".", "lib/site-packages"])
+def test_a_module_that_was_loaded_again(folder: str, program: Program, tmp_path: Path) -> None:
+    """Kept workers have its new code, be it the step's or one that the step uses, or installed."""
     source = "from dotflow import action\n@action\ndef step():\n    return 'one'\n"
-    (tmp_path / "helpers.py").write_text(source)
-    assert program("""
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    (tmp_path / folder / "helpers.py").write_text(source)
+    change_path = f"sys.path.append({folder!r})"
+    source = """
 import helpers, importlib
 
 @action
@@ -226,7 +352,7 @@ def uses():
     return helpers.step.func(), os.getpid()
 
 def change(old, new):
-    path = Path("helpers.py")
+    path = Path(helpers.__file__)
     path.write_text(path.read_text().replace(old, new))
 
 first = told(helpers.step, uses)
@@ -243,7 +369,9 @@ print(json.dumps([
     [[each[0], each[1][0]] for each in (first, same, reloaded, imported)],
     pids[0] == pids[1], len(set(pids)),
 ]))
-""") == [[["one", "one"], ["one", "one"], ["second"] * 2, ["the third"] * 2], True, 3]
+"""
+    expected = [[["one", "one"], ["one", "one"], ["second"] * 2, ["the third"] * 2], True, 3]
+    assert program(change_path + source) == expected
 
 
 def test_a_step_runs_a_workflow(program: Program) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from dotflow.workers.surroundings import Surroundings
+from dotflow.workers.surroundings import Surroundings, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,3 +31,19 @@ def test_a_variable_vanishes_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert environment == expected
     assert environment["KEPT"] == "kept"
+
+
+def test_variables_that_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are read again when one has changed, has gone, or all are others."""
+    monkeypatch.setenv("ONE", "1")
+    assert (environment()["ONE"], environment() is environment()) == ("1", True)
+    monkeypatch.setenv("ONE", "2")
+    assert environment()["ONE"] == "2"
+    monkeypatch.delenv("ONE")
+    assert "ONE" not in environment()
+    with monkeypatch.context() as changed:
+        changed.setattr(os, "environ", {"TWO": "2", "THREE": 3})
+        assert environment() == {"TWO": "2"}
+        os.environ["TWO"] = "two"
+        assert environment() == {"TWO": "two"}
+    assert environment() == dict(os.environ)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from dotflow.workers import interpreter as module
 from dotflow.workers.interpreter import interpreter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     MakeProgram = Callable[..., Path]
 
@@ -171,8 +172,74 @@ def test_who_is_asked_does_not_ask_in_turn(
 
 
 def test_a_frozen_application(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its program is no interpreter, whatever it is called."""
+    """Its program is no interpreter, whatever it is called, nor where its library is."""
     only(sys.executable, monkeypatch)
     monkeypatch.setattr(sys, "frozen", True, raising=False)
-    with pytest.raises(InterpreterNotFound):
-        interpreter()
+    for place in ("/application/lib.zip/os.pyc", "/nowhere/lib/python3/os.py"):
+        with monkeypatch.context() as changed:
+            changed.setattr(os, "__file__", place)
+            with pytest.raises(InterpreterNotFound):
+                interpreter()
+
+
+def test_a_launcher_that_says_it_is_frozen(
+    make_program: MakeProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python as it was installed is an interpreter all the same; the launcher is not started."""
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert interpreter()[0] == sys.executable
+    monkeypatch.setattr(sys, "executable", str(make_program("python-launcher")))
+    found = Path(interpreter()[0])
+    assert found.parent == Path(sys.prefix, "bin")
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.fixture
+def at_start(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes | None], None]:
+    """Return a function that has the system tell other variables of the process's start."""
+
+    def tell(told: bytes | None) -> None:
+        def read(_: Path) -> bytes:
+            if told is None:
+                raise FileNotFoundError
+            return told
+
+        module._at_start.cache_clear()
+        monkeypatch.setattr(Path, "read_bytes", read)
+
+    return tell
+
+
+@pytest.fixture(autouse=True)
+def forget_start() -> Iterator[None]:
+    """End with nothing known of the start."""
+    yield
+    module._at_start.cache_clear()
+
+
+NOW = {"PYTHONHOME": "/other", "LD_PRELOAD": "lib.so", "PATH": "/bin", "MINE": "1"}
+
+
+def test_variables_are_those_of_the_start(at_start: Callable[[bytes | None], None]) -> None:
+    """Those that an interpreter or the loader reads; others are those of now."""
+    at_start(b"PYTHONHASHSEED=7\0PYTHONPATH=/a=b\0PATH=/old\0")
+    expected = {"PYTHONHASHSEED": "7", "PYTHONPATH": "/a=b", "PATH": "/bin", "MINE": "1"}
+    assert module.variables(NOW) == expected
+    assert module.hint(NOW) == ""
+    at_start(b"")
+    assert module.variables(NOW) == {"PATH": "/bin", "MINE": "1"}
+
+
+@pytest.mark.parametrize(
+    "told", [None, b"\0\0\0", b"my title\0", b"\0A=1\0"], ids=["none", "zeros", "title", "part"]
+)
+def test_a_start_that_is_not_known(
+    told: bytes | None, at_start: Callable[[bytes | None], None]
+) -> None:
+    """Then variables are those of now, and an error names those that may be its reason."""
+    at_start(told)
+    assert module.variables(NOW) == NOW
+    assert module.hint(NOW) == (
+        " (its interpreter reads LD_PRELOAD, PYTHONHOME when it starts: are they right?)"
+    )
+    assert module.hint({"PATH": "/bin"}) == ""

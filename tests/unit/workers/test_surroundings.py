@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import decimal
+import io
+import locale
 import os
+import signal
+import socket
 import sys
 import time
 import warnings
@@ -12,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dotflow.workers import allowance
+from dotflow.workers import allowance, surroundings
 from dotflow.workers.surroundings import Baseline, Surroundings
 
 if TYPE_CHECKING:
@@ -27,9 +32,18 @@ def unchanged(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     folder, environment, umask = Path.cwd(), dict(os.environ), os.umask(0o022)
     path, argv = list(sys.path), list(sys.argv)
     limits = sys.getrecursionlimit(), sys.get_int_max_str_digits()
-    with warnings.catch_warnings():
+    numbers = signal.SIGHUP, signal.SIGPIPE, signal.SIGUSR1
+    handlers = [(number, signal.getsignal(number)) for number in numbers]
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    of_system, of_sockets = locale.setlocale(locale.LC_ALL), socket.getdefaulttimeout()
+    with warnings.catch_warnings(), decimal.localcontext():
         yield
     monkeypatch.undo()
+    for number, handler in handlers:
+        signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    locale.setlocale(locale.LC_ALL, of_system)
+    socket.setdefaulttimeout(of_sockets)
     os.chdir(folder)
     os.umask(umask)
     os.environ.clear()
@@ -53,6 +67,12 @@ def there(folder: Path, **changes: Any) -> Surroundings:
         main=MAIN,
         umask=0o027,
         modules=[],
+        locale="C",
+        socket_timeout=7.5,
+        ignored={signal.SIGHUP: 1, signal.SIGPIPE: 0},
+        blocked={signal.SIGUSR2},
+        decimal=((50, "ROUND_UP", -99, 99, 0, 1), ("Inexact",)),
+        places={},
     )
     return here._replace(**changes)
 
@@ -74,6 +94,26 @@ def state() -> list[object]:
         sys.getrecursionlimit(),
         sys.get_int_max_str_digits(),
         list(warnings.filters),
+        locale.setlocale(locale.LC_ALL),
+        socket.getdefaulttimeout(),
+        [signal.getsignal(each) for each in (signal.SIGHUP, signal.SIGPIPE)],
+        signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+        decimal_context(),
+    ]
+
+
+def decimal_context() -> list[object]:
+    """Return the context of decimal numbers of this thread."""
+    found = decimal.getcontext()
+    trapped = [each for each, is_on in found.traps.items() if is_on]
+    return [
+        found.prec,
+        found.rounding,
+        found.Emin,
+        found.Emax,
+        found.capitals,
+        found.clamp,
+        trapped,
     ]
 
 
@@ -89,6 +129,11 @@ def test_is_taken_over(tmp_path: Path) -> None:
         limit,
         5000,
         [("ignore", None, UserWarning, None, 0)],
+        "C",
+        7.5,
+        [signal.SIG_IGN, signal.SIG_DFL],
+        {signal.SIGUSR2},
+        [50, "ROUND_UP", -99, 99, 0, 1, [decimal.Inexact]],
     ]
 
 
@@ -106,11 +151,86 @@ def test_what_a_step_changes_is_undone(tmp_path: Path) -> None:
     sys.set_int_max_str_digits(0)
     warnings.simplefilter("error", DeprecationWarning)
     sys.path.append("/of/the/step")
+    locale.setlocale(locale.LC_ALL, "C.UTF-8")
+    socket.setdefaulttimeout(1)
+    signal.signal(signal.SIGHUP, print)
+    signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGTERM})
+    decimal.getcontext().prec = 3
     baseline.restore()
 
     assert sys.path.pop() == "/of/the/step"
     assert state() == before
     assert umask() == 0o027
+
+
+def test_what_a_step_replaces_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a step has put in place of whole objects, or removed, is as it was."""
+    places = [(sys, "stdin"), (sys, "stdout"), (sys, "stderr"), (sys, "argv")]
+    places += [(os, "environ"), (warnings, "filters")]
+    for place, name in places:
+        monkeypatch.setattr(place, name, getattr(place, name))  # and so it is after this test
+    written = io.TextIOWrapper(io.BytesIO())
+    sys.stdout = written
+    before = [getattr(*each) for each in places]
+    baseline = Baseline(there(tmp_path))
+    expected = state()
+
+    print("before", end="")
+    sys.stdout, sys.stderr, sys.stdin = io.StringIO(), io.StringIO(), io.StringIO()
+    os.environ = {}  # noqa: B003 - as a step may do
+    sys.argv = ()
+    warnings.filters = []
+    baseline.restore()
+    assert all(getattr(*each) is found for each, found in zip(places, before, strict=True))
+    assert state() == expected
+    assert written.buffer.getvalue() == b"before"
+
+    del sys.stdout, os.environ
+    baseline.restore()
+    assert sys.stdout is written
+    assert state() == expected
+
+
+def test_timers_that_a_step_leaves(tmp_path: Path) -> None:
+    """No timer ends a later step, nor is any told of its signals."""
+    baseline = Baseline(there(tmp_path))
+    timers = signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF
+    told, tells = socket.socketpair()
+    with told, tells:
+        tells.setblocking(False)
+        for number in (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF):
+            signal.signal(number, print)
+        for timer in timers:
+            signal.setitimer(timer, 100)
+        signal.set_wakeup_fd(tells.fileno())
+        baseline.restore()
+        assert [signal.getitimer(each) for each in timers] == [(0, 0)] * 3
+        assert signal.set_wakeup_fd(-1) == -1
+    for number in (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF):
+        assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_a_locale_that_is_not_there(tmp_path: Path) -> None:
+    """A worker keeps its own."""
+    before = locale.setlocale(locale.LC_ALL)
+    Baseline(there(tmp_path, locale="xx_XX.none"))
+    assert locale.setlocale(locale.LC_ALL) == before
+
+
+def test_the_decimal_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the run's thread's; one that never was imported, or is none, is as Python has it."""
+    with decimal.localcontext(decimal.Context(prec=7, traps=[decimal.Rounded])):
+        packed = Surroundings.here().decimal
+    assert packed == ((7, "ROUND_HALF_EVEN", -999999, 999999, 1, 0), ("Rounded",))
+    monkeypatch.setitem(sys.modules, "decimal", ModuleType("decimal"))
+    default = Surroundings.here().decimal
+    monkeypatch.delitem(sys.modules, "decimal")
+    assert Surroundings.here().decimal == default
+    assert surroundings._decimal_context(default) is None
+    assert "decimal" not in sys.modules
+    monkeypatch.undo()
+    with decimal.localcontext(decimal.Context()):
+        assert Surroundings.here().decimal == default
 
 
 def test_the_time_zone_is_that_of_the_variables(tmp_path: Path) -> None:

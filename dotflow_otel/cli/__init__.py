@@ -1,4 +1,4 @@
-"""The commands that show what the history has of runs, for the program `dotflow`."""
+"""The commands of telemetry, for the program `dotflow`."""
 
 from __future__ import annotations
 
@@ -12,4 +12,6 @@ COMMANDS: Final = {
     "logs": ("dotflow_otel.cli.logs:logs", "Print the log lines of a run."),
     "report": ("dotflow_otel.cli.report:report", "Write a page of a run, as one file."),
     "ui": ("dotflow_otel.cli.ui:ui", "Serve pages of all runs on this machine."),
+    "recover": ("dotflow_otel.cli.recover:recover", "Send the traces of runs that were killed."),
+    "grafana": ("dotflow_otel.cli.grafana:grafana", "Write the dashboards and alert rules."),
 }

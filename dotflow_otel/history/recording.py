@@ -151,7 +151,13 @@ def record(
 def recover(config: Config, path: Path, telemetry: Telemetry | None = None) -> list[RunInfo]:
     """Send now what processes that were killed could not send; return the runs that were lost.
 
-    `record` does it by itself, in a thread.
+    `record` does it by itself, in a thread. Otherwise as `recovery_of`.
+    """
+    return recovery_of(config, path, telemetry).recover()
+
+
+def recovery_of(config: Config, path: Path, telemetry: Telemetry | None = None) -> Recovery:
+    """Return what sends, when it is called, what processes that were killed could not send.
 
     Args:
         config: Its metrics and log are notified of each run that is found to be lost.
@@ -165,7 +171,7 @@ def recover(config: Config, path: Path, telemetry: Telemetry | None = None) -> l
     recorder = record(config, path, telemetry, recovers=False) if is_there else None
     if recorder is None:
         raise HistoryUnusable(path, "is not there, or cannot be recovered from here.")
-    return _recovery(recorder, config, telemetry).recover()
+    return _recovery(recorder, config, telemetry)
 
 
 def finish_recovery(seconds: float) -> bool:

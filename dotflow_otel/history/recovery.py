@@ -75,15 +75,33 @@ class Outlets(NamedTuple):
     lost: Callable[[RunInfo, Sequence[Span]], None] = lambda _run, _spans: None
 
 
+class Sending(NamedTuple):
+    """What was sent of a run whose process was killed.
+
+    Attributes:
+        run: The run, which had ended or is lost.
+        spans: How many spans were sent; where there are several backends, to the one that got most.
+        is_delivered: Whether these are all that were missing, at every backend.
+    """
+
+    run: RunInfo
+    spans: int
+    is_delivered: bool
+
+
 class Recovery:
     """Looks for runs that are lost, in a thread of its own, and sends what is missing of them.
 
     Args:
         recorder: Records the runs of this process in the same history.
         outlets: Where what is recovered goes.
+
+    Attributes:
+        sendings: What was sent, in the order of the runs' starts.
     """
 
     def __init__(self, recorder: Recorder, outlets: Outlets) -> None:
+        self.sendings: list[Sending] = []
         self._recorder = recorder
         self._path = recorder.path
         self._outlets = outlets
@@ -175,12 +193,20 @@ class Recovery:
         if not outlets.pipelines:
             if outlets.replay is not None:
                 for run in lost:
-                    outlets.replay(list(gone.missing(run, history.spans(run), None)))
+                    spans = list(gone.missing(run, history.spans(run), None))
+                    outlets.replay(spans)
+                    self.sendings.append(Sending(run, len(spans), is_delivered=True))
             return True
         sent = [
             self._send_by(pipeline, gone, history, ended, lost) for pipeline in outlets.pipelines
         ]
-        return all(sent)
+        for run in (*ended, *lost):
+            counts = [each[run.key] for each in sent if run.key in each]
+            most = max((count or 0 for count in counts), default=0)
+            is_delivered = None not in counts
+            if most or not is_delivered:
+                self.sendings.append(Sending(run, most, is_delivered))
+        return all(None not in each.values() for each in sent)
 
     def _send_by(
         self,
@@ -189,18 +215,32 @@ class Recovery:
         history: History,
         ended: Sequence[RunInfo],
         lost: Sequence[RunInfo],
-    ) -> bool:
+    ) -> dict[int, int | None]:
+        """Return how many spans of each run were sent, by the runs' keys; None: not all."""
         # Of runs that ended, what was not sent is known only where that was noted.
         of_ended = ended if pipeline.name in gone.exporters else ()
+        sent: dict[int, int | None] = {}
+        is_taken = True
         for run in (*of_ended, *lost):
+            if self._is_late():
+                sent[run.key] = None
+                continue
             spans = list(gone.missing(run, history.spans(run), pipeline.name))
-            if self._outlets.deliveries is not None:
-                self._outlets.deliveries.recovering.add(int(run.trace_id, 16))
-            for start in range(0, len(spans), _MOST_AT_ONCE):
-                if self._until is not None and monotonic() > self._until:
-                    return False
-                if not pipeline.export_now(spans[start : start + _MOST_AT_ONCE]):
-                    return False
+            is_taken = is_taken and self._send_run(pipeline, run, spans)
+            sent[run.key] = len(spans) if is_taken or not spans else None
+        return sent
+
+    def _is_late(self) -> bool:
+        return self._until is not None and monotonic() > self._until
+
+    def _send_run(
+        self, pipeline: SpanPipeline, run: RunInfo, spans: Sequence[ReadableSpan]
+    ) -> bool:
+        if self._outlets.deliveries is not None:
+            self._outlets.deliveries.recovering.add(int(run.trace_id, 16))
+        for start in range(0, len(spans), _MOST_AT_ONCE):
+            if self._is_late() or not pipeline.export_now(spans[start : start + _MOST_AT_ONCE]):
+                return False
         return True
 
 

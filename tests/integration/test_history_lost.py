@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from lost_runs import ROOT, lose
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import StatusCode
 from recorded import RecordedRuns
@@ -27,66 +26,12 @@ from dotflow_otel.testing import RecordedTelemetry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from dotflow_otel.history.reader import RunInfo
 
-ROOT = Path(__file__).resolve().parents[2]
 MODES = ("sequential", "sequential_group", "background", "parallel")
-
-PROGRAM = """
-import sys, time
-from dotflow import Config, DotFlow, action
-from dotflow.providers import ExecutorLocal, StorageFile
-from dotflow_otel import observe
-
-@action
-def read(): return 1
-@action(retry=3, retry_delay=0)
-def bad(): raise LookupError("no such table")
-@action(retry=2)
-def waits(): time.sleep(100)
-
-def main(history, mode, folder):
-    config = observe("shop", history=history, level="CRITICAL", storage=StorageFile(path=folder))
-    done = DotFlow(config=config, name="done")
-    done.task.add(read)
-    done.start()
-    flow = DotFlow(config=config, name="nightly", workflow_id="nightly")
-    flow.task.add([read, bad, waits])
-    manager = flow.start(mode=mode, keep_going=True, resume=True)
-    if mode == "background":
-        manager.thread.join()
-main(*sys.argv[1:])
-"""
-
-
-def lose(path: Path, mode: str = "sequential", **variables: str) -> RunInfo:
-    """Have a run killed while its last task waits; return the run as it is seen then."""
-    program = [sys.executable, "-c", PROGRAM, str(path), mode, str(path.parent)]
-    more = {"PYTHONPATH": str(ROOT), "OTEL_TRACES_EXPORTER": "none", **variables}
-    with subprocess.Popen(program, env={**os.environ, **more}, stderr=subprocess.PIPE) as process:
-        try:
-            wait_for(lambda: is_waiting(path))
-        finally:
-            process.send_signal(signal.SIGKILL)
-    with History(path) as history:
-        return history.run("latest:nightly")
-
-
-def is_waiting(path: Path) -> bool:
-    """Return whether the history has that the last task waits, and how the others ended."""
-    try:
-        history = History(path)
-    except HistoryUnusable:
-        return False
-    with history:
-        runs = history.runs(workflow="nightly")
-        spans = history.spans(runs[0]) if runs else ()
-        opened = [span.name for span in spans if span.ended is None]
-        tasks = [span for span in spans if span.name.startswith("task") and span.ended]
-        return opened == ["workflow nightly", "task waits", "attempt"] and len(tasks) == 2
 
 
 @pytest.fixture

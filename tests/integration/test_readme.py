@@ -60,7 +60,7 @@ def test_commands(tmp_path: Path) -> None:
     """The commands run, one block after another in one shell, and print the text below them."""
     endless = ("dotflow schedule", "dotflow ui")
     blocks = [(code, output) for code, output in COMMANDS if not code.startswith(endless)]
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     script = "".join(f"{code}printf '\\0'\n" for code, _ in blocks)
     done = subprocess.run(
         ["/bin/sh", "-eu", "-c", script],

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from dotflow.core.texts import printable
 from dotflow.core.user_objects import exactly_text, guarded, name_of
+
+__all__ = ["plain", "printable"]
 
 _PLAIN: Final = frozenset({str, int, float, bool, bytes, type(None)})
 _KINDS: Final[dict[type, Any]] = {str: str.__str__, int: int, float: float, bytes: bytes}
@@ -44,14 +47,3 @@ def _items(value: Any, depth: int) -> Any:
 def _text(value: Any) -> str:
     text, _ = guarded(lambda: str(value))
     return f"<{name_of(type(value))} without a text>" if text is None else exactly_text(text)
-
-
-def printable(text: str) -> str:
-    """Give a text that can be encoded: itself, or one in which what cannot is escaped.
-
-    Names of files that are no UTF-8 have lone surrogates, for which backends refuse all
-    that is sent along with them.
-    """
-    if text.isascii():
-        return text
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -6,10 +6,12 @@ from logging import ERROR, INFO, WARNING
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from structlog.contextvars import bound_contextvars, get_contextvars
 
 from dotflow.abc.log import LEVELS, Log, level_of
 from dotflow.core.failure import Failure
 from dotflow.core.signatures import strict_arguments
+from dotflow.core.texts import is_json, to_json
 from dotflow.core.types import TypeStatus
 from dotflow_otel.conventions import LOGGER, SPAN_ID, TRACE_ID
 from dotflow_otel.drops import LOGS, tally
@@ -236,7 +238,7 @@ class LogStructlog(Log):
 
     def _emit_line(self, level: int, event: str, fields: dict[str, Any]) -> None:
         if is_configured():
-            getattr(structlog.get_logger(LOGGER), _LEVEL_NAMES[level])(event, **fields)
+            _log_as_configured(_LEVEL_NAMES[level], event, fields)
         else:
             self._output.write(_LEVEL_NAMES[level], event, fields)
 
@@ -279,6 +281,19 @@ def _task_fields(task: Task, workflow_id: str) -> dict[str, Any]:
         "group": task.group_name,
     }
     return _with_ids(fields, ids_of_task(task))
+
+
+def _log_as_configured(level: str, event: str, fields: dict[str, Any]) -> None:
+    method = getattr(structlog.get_logger(LOGGER), level)
+    try:
+        method(event, **fields)
+    except Exception:
+        # What the application has bound may be what its own processors cannot write.
+        odd = {name: value for name, value in get_contextvars().items() if not is_json(value)}
+        if not odd:
+            raise
+        with bound_contextvars(**{name: to_json(value) for name, value in odd.items()}):
+            method(event, **fields)
 
 
 def _with_ids(fields: dict[str, Any], ids: SpanIds | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import threading
@@ -11,6 +10,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from dotflow.core.exits import call_at_exit
 from dotflow.core.locks import fork_safe_lock
 
 if TYPE_CHECKING:
@@ -163,6 +163,6 @@ def _forget_after_fork() -> None:
         delivery._forget()  # noqa: SLF001 - this module's own
 
 
-atexit.register(_flush_at_exit)
+call_at_exit(_flush_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_after_fork)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
+from dotflow.core.clock import monotonic
 from dotflow.core.exits import call_at_exit
 
 if TYPE_CHECKING:

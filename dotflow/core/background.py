@@ -10,9 +10,9 @@ import signal
 import sys
 import threading
 from contextvars import copy_context
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
+from dotflow.core.clock import monotonic
 from dotflow.core.exits import call_at_childs_end
 from dotflow.core.failure import drop_tracebacks
 from dotflow.core.limit import CLEAN_UP, Limit, interruption_of

@@ -13,12 +13,12 @@ import stat
 import sys
 import threading
 from functools import partial
-from time import monotonic
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core import nesting
 from dotflow.core.attempt import Attempt, Outcome
+from dotflow.core.clock import monotonic
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import Failure
 from dotflow.core.limit import is_abandoned

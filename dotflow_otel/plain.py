@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from dotflow.core.texts import printable
 from dotflow.core.user_objects import exactly_text, guarded, name_of
 
-__all__ = ["plain", "printable"]
+__all__ = ["plain", "printable", "shown_address"]
 
 _PLAIN: Final = frozenset({str, int, float, bool, bytes, type(None)})
 _KINDS: Final[dict[type, Any]] = {str: str.__str__, int: int, float: float, bytes: bytes}
+
+_SCHEME: Final = re.compile(r"^[A-Za-z][\w+.-]*://")
+_AFTER_HOST: Final = re.compile(r"[/?#]")
+
+# What is so short, of an address that is none, tells no secret.
+_HARMLESS: Final = 8
 
 # Deeper, and after so many, a value is told by its text: it may have no end.
 _DEPTH: Final = 8
@@ -47,3 +54,21 @@ def _items(value: Any, depth: int) -> Any:
 def _text(value: Any) -> str:
     text, _ = guarded(lambda: str(value))
     return f"<{name_of(type(value))} without a text>" if text is None else exactly_text(text)
+
+
+def shown_address(address: str) -> str:
+    """Return as much of an address as a message may show: its scheme, host and port.
+
+    Wherever the rest is cut, it may be a secret: a password, a token in the path or the query.
+    """
+    address = address.strip()
+    found = _SCHEME.match(address)
+    scheme = "" if found is None else found.group()
+    user, at, place = address[len(scheme) :].rpartition("@")
+    if at and ("?" in user or "#" in user):
+        place = ""  # nobody knows whether that "@" ends a password or is in a query
+    host = _AFTER_HOST.split(place)[0]
+    path = place[len(host) :]
+    if not scheme and len(path) <= _HARMLESS and not _AFTER_HOST.search(path[1:]):
+        host = place  # as "http:/x", where it is the mistake
+    return f"{scheme}{'...@' if at else ''}{host}"

@@ -30,7 +30,7 @@ from dotflow_otel.history.writer import (
     Writer,
 )
 from dotflow_otel.log_context import run_context
-from dotflow_otel.plain import plain, printable
+from dotflow_otel.plain import bounded, plain, printable
 from dotflow_otel.sdk.root_handler import RootHandler
 from dotflow_otel.spans.clock import SpanClock
 from dotflow_otel.spans.sdk_access import plain_row
@@ -254,7 +254,7 @@ class Recorder(SpanProcessor):
         }
         if failure is not None:
             attributes[names.ERROR_TYPE] = failure.error_type
-            attributes[names.EXCEPTION_MESSAGE] = printable(failure.message)
+            attributes[names.EXCEPTION_MESSAGE] = bounded(failure.message)
         if began is None:
             began = self._begun(run, task, span, {})
         self._given_ids.pop(task, None)
@@ -336,12 +336,12 @@ class Recorder(SpanProcessor):
         span_id = getattr(record, names.SPAN_ID, "") or bound.get(names.SPAN_ID, "")
         fields: dict[str, Any] = {"logger": record.name}
         if record.exc_info and record.exc_info[1] is not None:
-            fields["exception"] = traceback_of(record.exc_info[1]).rstrip("\n")
+            fields["exception"] = bounded(traceback_of(record.exc_info[1]).rstrip("\n"))
         elif record.exc_text:
-            fields["exception"] = record.exc_text
+            fields["exception"] = bounded(record.exc_text)
         time = int(record.created * 1e9)
-        line = LINE, None, trace_id, span_id, time, record.levelno, record.getMessage(), fields
-        self._put(line)
+        text = bounded(record.getMessage())
+        self._put((LINE, None, trace_id, span_id, time, record.levelno, text, fields))
 
 
 class RecordedLogs(RootHandler):

@@ -20,6 +20,7 @@ from dotflow_otel.log_context import BoundIds, TraceContextFilter, add_run_conte
 from dotflow_otel.logs import events
 from dotflow_otel.logs.lines import completed_line, head_of, started_line
 from dotflow_otel.logs.output import LogOutput
+from dotflow_otel.plain import bounded
 from dotflow_otel.relay.log_relay import is_configured, levels_here
 from dotflow_otel.relay.process import this_process
 from dotflow_otel.relay.remote_log import RemoteLogs
@@ -130,7 +131,7 @@ class LogStructlog(Log):
         if failure is None and run.error is not None:
             failure = Failure.of(run.error)
         if run.failed and failure:
-            fields["error_type"], fields["error"] = failure.error_type, failure.message
+            fields["error_type"], fields["error"] = failure.error_type, bounded(failure.message)
         event = "workflow.failed" if run.failed else "workflow.completed"
         self._emit_of(run, level, event, fields, ids_of_run(run))
 
@@ -305,5 +306,5 @@ def _with_ids(fields: dict[str, Any], ids: SpanIds | None) -> dict[str, Any]:
 def _add_error(fields: dict[str, Any], task: Task) -> None:
     failure = task.failure
     if failure is not None:
-        fields["error_type"], fields["error"] = failure.error_type, failure.message
-        fields["exception"] = failure.traceback
+        fields["error_type"], fields["error"] = failure.error_type, bounded(failure.message)
+        fields["exception"] = bounded(failure.traceback)

@@ -18,7 +18,7 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.trace import TraceFlags, get_current_span
 
 from dotflow_otel.drops import LOGS
-from dotflow_otel.plain import printable
+from dotflow_otel.plain import bounded
 from dotflow_otel.sdk.account import Account
 from dotflow_otel.sdk.batching import Batching
 from dotflow_otel.sdk.exporting import exporting
@@ -104,7 +104,7 @@ class LogWriter:
             "observed_timestamp": time_ns,
             "severity_number": number,
             "severity_text": text,
-            "body": printable(body),
+            "body": bounded(body),
             "attributes": {name: _printable(value) for name, value in attributes.items()},
         }
         if "resource" in _TAKES:
@@ -124,7 +124,7 @@ class LogWriter:
 
 
 def _printable(value: str | bool | float) -> str | bool | int | float:
-    return printable(value) if isinstance(value, str) else value
+    return bounded(value) if isinstance(value, str) else value
 
 
 def severity_of(level: int) -> tuple[SeverityNumber, str]:

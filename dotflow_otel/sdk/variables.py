@@ -145,7 +145,7 @@ _RULES: Final = {
 
 
 @contextmanager
-def valid_variables() -> Iterator[None]:
+def valid_variables(*, warns: bool = True) -> Iterator[None]:
     """Have the SDK not see the variables whose values are wrong, each with a warning.
 
     For one of them the SDK cannot be imported, for another no provider or exporter be made; for
@@ -153,8 +153,11 @@ def valid_variables() -> Iterator[None]:
     SDK's modules look a variable up by a constant with its name, and that has another name
     meanwhile. In a module that is first imported meanwhile as well, for which the constants are
     made first, and set back last.
+
+    Args:
+        warns: Whether each is warned of, which once is enough for.
     """
-    wrong = _wrong()
+    wrong = _wrong(warns=warns)
     if not wrong:
         yield
         return
@@ -186,12 +189,14 @@ def _named(name: str) -> tuple[str, str]:
     return name, f"_{name}"
 
 
-def _wrong() -> list[str]:
+def _wrong(*, warns: bool) -> list[str]:
     wrong = []
     for name, rule in _RULES.items():
         text = os.environ.get(name, "").strip()
         if text and not _holds(rule, text):
             wrong.append(name)
+            if not warns:
+                continue
             _logger.warning(
                 "%s=%r is not valid, so its default counts: give %s",
                 name,

@@ -72,11 +72,21 @@ class LogWriter:
         resource: What it was made with.
     """
 
-    def __init__(self, provider: LoggerProvider, resource: Resource) -> None:
-        self._provider = provider
+    def __init__(self, provider: Any, resource: Resource) -> None:
+        self.provider = provider
         self._resource = resource
         # Kept, because a look-up takes a lock that a signal handler's look-up would wait for.
         self._loggers: dict[str, Any] = {}
+
+    @classmethod
+    def of_application(cls, resource: Resource) -> LogWriter:
+        """Return one for the provider that the application has set.
+
+        Args:
+            resource: What counts where that provider has none.
+        """
+        provider = api.get_logger_provider()
+        return cls(provider, getattr(provider, "resource", resource))
 
     def write(
         self,
@@ -119,7 +129,7 @@ class LogWriter:
     def _logger(self, name: str) -> Any:
         found = self._loggers.get(name)
         if found is None:
-            found = self._loggers[name] = self._provider.get_logger(name)
+            found = self._loggers[name] = self.provider.get_logger(name)
         return found
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 from contextlib import suppress
-from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
+
+from dotflow.core.clock import monotonic
+from dotflow.core.exits import call_at_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,7 @@ class Endings:
         """Have something ended at exit."""
         if not self._is_known:
             self._is_known = True
-            atexit.register(self.end)
+            call_at_exit(self.end)
         self._endings.append(ending)
 
     def remove(self, ending: Ending) -> None:

@@ -21,6 +21,7 @@ from dotflow_otel.metrics.checks import check_registry
 from dotflow_otel.metrics.prometheus import MetricsPrometheus
 from dotflow_otel.sdk.exporters import METRICS, metric_exporter_names
 from dotflow_otel.sdk.setting_up import check_set_up, setup
+from dotflow_otel.sdk.variables import valid_variables
 from dotflow_otel.traces.tracer import TracerOpenTelemetry
 
 if TYPE_CHECKING:
@@ -121,4 +122,6 @@ def _has_meters() -> bool:
     # Here, because most programs do without that half of the SDK.
     from dotflow_otel.sdk.meter import is_unset  # noqa: PLC0415
 
-    return not is_unset()
+    # Where a variable names a provider that is not there, to look for one raises.
+    with valid_variables(warns=False):
+        return not is_unset()

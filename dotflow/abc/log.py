@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from abc import ABC
 from datetime import UTC, datetime
-from functools import cache
 from logging import DEBUG, ERROR, INFO, WARNING
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow.abc.noop import noop
 from dotflow.core.exception import InvalidOption
+from dotflow.core.texts import strict_json
 from dotflow.core.user_objects import text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from logging import Logger, LoggerAdapter
 
     from dotflow.abc.scope import RemoteScope, Scope
@@ -59,7 +59,7 @@ class LogRecordError(NamedTuple):
 
     def model_dump_json(self, *, exclude_none: bool = False) -> str:
         """Give the fields as JSON text, without those that are None if told so."""
-        return _json(self.model_dump(exclude_none=exclude_none))
+        return strict_json(self.model_dump(exclude_none=exclude_none))
 
 
 class LogRecord(NamedTuple):
@@ -98,7 +98,7 @@ class LogRecord(NamedTuple):
 
     def model_dump_json(self, *, exclude_none: bool = False) -> str:
         """Give the fields as JSON text, without those that are None if told so."""
-        return _json(self.model_dump(exclude_none=exclude_none))
+        return strict_json(self.model_dump(exclude_none=exclude_none))
 
 
 class Log(ABC):
@@ -206,7 +206,7 @@ def _json_line(level: int, facts: Mapping[str, Any]) -> str:
     timestamp = datetime.now(UTC).isoformat()
     task = facts.get("task")
     if task is None:
-        return _json({**facts, "timestamp": timestamp, "level": _NAMES[level]})
+        return strict_json({**facts, "timestamp": timestamp, "level": _NAMES[level]})
     run = getattr(task, "run", None)
     record = LogRecord(
         timestamp=timestamp,
@@ -234,15 +234,3 @@ def _dumped(fields: dict[str, Any], *, exclude_none: bool) -> dict[str, Any]:
     if not exclude_none:
         return fields
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def _json(fields: Mapping[str, Any]) -> str:
-    return _encode()(fields)
-
-
-@cache
-def _encode() -> Callable[[object], str]:
-    # Here, because `import dotflow` does without it; once, because making one takes long.
-    from json import JSONEncoder  # noqa: PLC0415
-
-    return JSONEncoder(default=text_of).encode

@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager, suppress
-from time import monotonic
 from typing import TYPE_CHECKING, NoReturn
 
 from dotflow.cli.flow import Chosen, takes_options
@@ -21,6 +20,7 @@ from dotflow.cli.output import (
     print_note,
 )
 from dotflow.cli.report import Output
+from dotflow.core.clock import monotonic
 from dotflow.core.types import TypeExecution
 
 if TYPE_CHECKING:

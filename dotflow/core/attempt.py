@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dotflow.core.action import methods_of
+from dotflow.core.clock import monotonic
 from dotflow.core.copies import own_containers, own_context
 from dotflow.core.failure import Failure
 from dotflow.core.limit import Limit

@@ -10,9 +10,10 @@ import signal
 import sys
 import threading
 from contextvars import copy_context
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
+from dotflow.core.clock import monotonic
+from dotflow.core.exits import call_at_childs_end
 from dotflow.core.failure import drop_tracebacks
 from dotflow.core.limit import CLEAN_UP, Limit, interruption_of
 from dotflow.core.user_objects import exc_info_of
@@ -197,6 +198,7 @@ def _wait_at_exit() -> None:
     # The interpreter waits for plain threads as well, but by then the pools of
     # `concurrent.futures` (and so `asyncio.to_thread`) refuse new work: they stop in a hook
     # of `threading` that runs first. Ours is registered after theirs, so it runs before.
+    # A child of multiprocessing ends its telemetry before it comes to either.
     global _registered  # noqa: PLW0603 - once for a process
     register = getattr(threading, "_register_atexit", None)
     if _registered or register is None:
@@ -205,6 +207,7 @@ def _wait_at_exit() -> None:
         import concurrent.futures.thread  # noqa: F401, PLC0415 - registers its hook at import
 
         register(_join_pending)
+        call_at_childs_end(_join_pending)
     _registered = True
 
 

@@ -9,10 +9,10 @@ from collections import deque
 from contextlib import suppress
 from heapq import heappop, heappush
 from itertools import count
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from dotflow.abc.executor import sessions_around
+from dotflow.core.clock import monotonic
 from dotflow.core.modes import hands_on
 from dotflow.core.types import TypeStatus
 

@@ -6,13 +6,14 @@ import sys
 from datetime import datetime
 from functools import partial
 from threading import Thread, get_ident
-from time import monotonic, sleep
+from time import sleep
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from dotflow.core.action import check_callback
 from dotflow.core.attempt import perform
 from dotflow.core.checks import check_flag, check_text
+from dotflow.core.clock import monotonic
 from dotflow.core.config import check_config, default_config
 from dotflow.core.engine import Engine
 from dotflow.core.exception import InvalidOption, RunInProgress

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dotflow.core.clock import monotonic
 from dotflow.core.context import Context, result_context, uuid_or_none
 from dotflow.core.exception import TaskError
 from dotflow.core.failure import INTERRUPTED, Failure

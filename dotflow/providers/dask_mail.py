@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from concurrent import futures
 from contextlib import suppress
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from dotflow.core.attempt import Outcome
+from dotflow.core.clock import monotonic
 from dotflow.core.exception import WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
 from dotflow.providers.dask_environment import without_dotflow

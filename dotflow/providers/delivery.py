@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import threading
-import time
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from dotflow.core.clock import monotonic
+from dotflow.core.exits import call_at_exit
 from dotflow.core.locks import fork_safe_lock
 
 if TYPE_CHECKING:
@@ -150,9 +150,9 @@ def _known() -> list[Delivery]:
 
 def _flush_at_exit() -> None:
     # All of them share one span of time: each goes on sending while another is waited for.
-    begun = time.monotonic()
+    begun = monotonic()
     for delivery in _known():
-        left = begun + delivery.flush_timeout - time.monotonic()
+        left = begun + delivery.flush_timeout - monotonic()
         if not delivery.flush(max(left, 0.0)):
             _logger.warning("%d requests were not delivered to the server", delivery.pending)
 
@@ -163,6 +163,6 @@ def _forget_after_fork() -> None:
         delivery._forget()  # noqa: SLF001 - this module's own
 
 
-atexit.register(_flush_at_exit)
+call_at_exit(_flush_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_after_fork)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from dotflow.abc.log import Log, level_of
 from dotflow.core.checks import check_choice, check_file
 from dotflow.core.signatures import strict_arguments
+from dotflow.core.texts import write_text
 from dotflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class _ConsoleHandler(logging.Handler):
         if stream is None:
             return
         try:
-            stream.write(self.format(record) + "\n")
+            write_text(stream, self.format(record) + "\n")
             stream.flush()
         except Exception:  # noqa: BLE001 - logging reports it in its own way
             self.handleError(record)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow.core.checks import check_choice
+from dotflow.core.clock import monotonic
 from dotflow.core.types import TypeOverlap
 
 if TYPE_CHECKING:
@@ -75,11 +75,11 @@ class Jobs:
 
     def join(self, timeout: float | None) -> None:
         """Wait for the runs that are going, at most `timeout` seconds in all if given."""
-        end = None if timeout is None else time.monotonic() + timeout
+        end = None if timeout is None else monotonic() + timeout
         with self._lock:
             others = self._threads - {threading.current_thread()}
         for thread in others:
-            thread.join(None if end is None else max(end - time.monotonic(), 0.0))
+            thread.join(None if end is None else max(end - monotonic(), 0.0))
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._work, name="dotflow-schedule")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from heapq import nsmallest
-from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 from unicodedata import category, east_asian_width
 
+from dotflow.core.clock import monotonic
 from dotflow.core.types import TypeExecution
 
 if TYPE_CHECKING:

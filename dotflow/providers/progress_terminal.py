@@ -11,10 +11,10 @@ import os
 import sys
 from contextlib import suppress
 from threading import Event, Thread
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from dotflow.abc.progress import Progress
+from dotflow.core.clock import monotonic
 from dotflow.core.locks import fork_safe_lock
 from dotflow.providers.progress_lines import RunCounts, Style, lines_of
 from dotflow.providers.terminal_rows import BottomRows, can_have_rows

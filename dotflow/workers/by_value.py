@@ -15,9 +15,11 @@ import sys
 import threading
 import typing
 import weakref
+from collections import ChainMap
 from contextvars import Context, ContextVar
 from enum import EnumType, member
-from typing import TYPE_CHECKING, Any, Final, NewType, ParamSpec, TypeVarTuple
+from types import CodeType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NewType, ParamSpec, TypeVarTuple
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import cloudpickle
@@ -42,6 +44,18 @@ _LruCache: Final[type] = type(functools.lru_cache(lambda: None))
 _Managers: Final[type] = type(contextlib.contextmanager(lambda: iter(()))()).__mro__[1]
 
 
+_of_cloudpickle: Final = cloudpickle.Pickler.dispatch_table
+
+# What cloudpickle from 3.1.3 on has in the place of a file's name.
+_NO_FILE: Final = "<dynamic-code>"
+
+
+def _reduced_code(code: CodeType) -> Reduced:
+    # Without it no stack trace of a worker names a file, nor has the lines of one.
+    make, given = _of_cloudpickle[CodeType](code)
+    return make, tuple(code.co_filename if part == _NO_FILE else part for part in given)
+
+
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
     """Pickles one value.
 
@@ -51,6 +65,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
     Attributes:
         generators: The generators of random numbers in it.
     """
+
+    dispatch_table: ClassVar[Any] = ChainMap({CodeType: _reduced_code}, _of_cloudpickle)
 
     def __init__(self, file: PickleFile) -> None:
         super().__init__(file, PROTOCOL)

@@ -9,15 +9,16 @@ import os
 import pickle
 import signal
 import socket
+import stat
 import sys
 import threading
 from functools import partial
-from time import monotonic
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core import nesting
 from dotflow.core.attempt import Attempt, Outcome
+from dotflow.core.clock import monotonic
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import Failure
 from dotflow.core.limit import is_abandoned
@@ -62,6 +63,7 @@ def main(connection: int, page: int, lifeline: int) -> None:
         os.set_inheritable(descriptor, False)
     threading.Thread(target=_die_with_owner, args=(lifeline,), daemon=True).start()
     _leave_terminal()
+    _write_blocking()
     become_worker()
     main_module.become_stand_in()
     nesting.become_worker()
@@ -69,6 +71,8 @@ def main(connection: int, page: int, lifeline: int) -> None:
         socket.socket(fileno=connection) as stream,
         contextlib.suppress(Closed, KeyboardInterrupt, BrokenPipeError),
     ):
+        # Whether it blocks is the socket's, not the process's: gevent makes ones that do not.
+        stream.setblocking(True)
         worker = _Child(stream, Page(page))
         while True:
             worker.serve_one()
@@ -93,6 +97,17 @@ def _leave_terminal() -> None:
     with contextlib.suppress(OSError):
         fcntl.ioctl(terminal, termios.TIOCNOTTY)
     os.close(terminal)
+
+
+def _write_blocking() -> None:
+    # What the owner has made non-blocking, as gevent or Node.js do, fails who writes much to it.
+    # To change that here would change it there as well, so this process opens it once more.
+    for output in (1, 2):
+        with contextlib.suppress(OSError):
+            if not os.get_blocking(output) and not stat.S_ISREG(os.fstat(output).st_mode):
+                again = os.open(f"/dev/fd/{output}", os.O_WRONLY | os.O_NOCTTY)
+                os.dup2(again, output)
+                os.close(again)
 
 
 class _Child:

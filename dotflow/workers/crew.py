@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import selectors
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from dotflow.core.clock import monotonic
 from dotflow.workers.bell import Bell
 
 if TYPE_CHECKING:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.action import Action
+from dotflow.core.clock import monotonic
 from dotflow.core.context import Context
 from dotflow.core.user_objects import attribute_of, guarded, qualified_name_of, repr_of
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import pickle
-from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from dotflow.core.clock import monotonic
 from dotflow.core.copies import is_immutable
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import TIMEOUT, Failure

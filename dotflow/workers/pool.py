@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from dotflow.core.clock import monotonic
 from dotflow.core.locks import fork_safe_lock
 from dotflow.workers.allowance import check_one_more, pool_size, share_of_each
 from dotflow.workers.descriptors import pipe

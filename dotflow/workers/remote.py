@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-from time import monotonic, monotonic_ns, time_ns
+from time import time_ns
 from typing import Any, NamedTuple
 
 from dotflow.core.attempt import Attempt, Outcome
+from dotflow.core.clock import monotonic, monotonic_ns
 from dotflow.core.copies import own_containers
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import Failure

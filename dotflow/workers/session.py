@@ -6,11 +6,11 @@ import pickle
 import selectors
 import socket
 from collections import deque
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.executor import Session, sessions_around
 from dotflow.core.attempt import Outcome
+from dotflow.core.clock import monotonic
 from dotflow.core.exception import DotflowError, PicklingFailed, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
 from dotflow.workers.child import KIT, STEP, SURROUNDINGS

@@ -8,6 +8,8 @@ import time
 from threading import Thread
 from typing import Final
 
+from dotflow.core.clock import monotonic
+
 # How often it looks, in seconds.
 _LOOK: Final = 0.1
 
@@ -55,4 +57,4 @@ class Watchdog:
 
     def _is_late(self) -> bool:
         due = self._due
-        return due is not None and time.monotonic() >= due
+        return due is not None and monotonic() >= due

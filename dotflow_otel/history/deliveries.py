@@ -6,9 +6,9 @@ import logging
 import sqlite3
 from array import array
 from threading import Lock
-from time import time_ns
 from typing import TYPE_CHECKING, Final
 
+from dotflow.core.clock import system_time_ns
 from dotflow_otel.forks import call_in_forked_child
 from dotflow_otel.history.store import HistoryUnusable, in_use, open_to_write
 
@@ -73,7 +73,7 @@ class Deliveries:
             return None
         return self._execute(
             "INSERT INTO sends (process, exporter, sent, spans) VALUES (?, ?, ?, ?)",
-            (self._recorder.process, exporter, time_ns(), ids.tobytes()),
+            (self._recorder.process, exporter, system_time_ns(), ids.tobytes()),
         )
 
     def sent(self, key: int, *, delivered: bool) -> None:

@@ -6,8 +6,9 @@ import os
 import socket
 from contextlib import suppress
 from pathlib import Path
-from time import time_ns
 from typing import Final, NamedTuple
+
+from dotflow.core.clock import system_time_ns
 
 # Of a process that cannot be looked at, such as one on another machine: how long after its last
 # heartbeat it counts as gone. The clocks of two machines are not the same.
@@ -44,7 +45,7 @@ class ProcessMark(NamedTuple):
             beat: Its last heartbeat, in nanoseconds since the epoch.
         """
         if (self.host, self.boot, self.namespace) != (socket.gethostname(), _boot(), _namespace()):
-            return time_ns() - beat > _SILENCE
+            return system_time_ns() - beat > _SILENCE
         if not self.born:
             return not _is_there(self.pid)
         return _born(self.pid) != self.born

@@ -402,7 +402,7 @@ class _Merged:
             above = self._spans.get(span.parent_id)
             if span.ended is None and above is not None and above.ended is not None:
                 # Its end was not recorded: it has none of its own, or that was dropped.
-                span = span._replace(ended=above.ended)  # noqa: PLW2901
+                span = span._replace(ended=max(above.ended, span.started))  # noqa: PLW2901
             found.append(span)
         found[1:] = sorted(found[1:], key=lambda span: span.started)
         return found

@@ -30,8 +30,9 @@ from dotflow_otel.history.writer import (
     Writer,
 )
 from dotflow_otel.log_context import run_context
-from dotflow_otel.plain import plain, printable
+from dotflow_otel.plain import bounded, plain, printable
 from dotflow_otel.sdk.root_handler import RootHandler
+from dotflow_otel.spans.clock import SpanClock
 from dotflow_otel.spans.sdk_access import plain_row
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class Recorder(SpanProcessor):
         self._open: dict[Any, tuple[str, Any]] = {}
         self._filled = Event()
         self._given_ids: dict[Task, int] = {}
+        self._clocks: dict[str, SpanClock] = {}
         self._waits = True
         self.process = 0
         self._thread: Thread | None = None
@@ -197,6 +199,7 @@ class Recorder(SpanProcessor):
         context = span.get_span_context()
         trace_id = context.trace_id or getrandbits(128)
         self.traces[trace_id] = run.id
+        self._clocks[run.id] = SpanClock()
         written = Event()
         recorded = span if self.receives_spans and span.is_recording() else None
         ids = trace_id, context.span_id or getrandbits(64), context.trace_flags.sampled
@@ -209,17 +212,24 @@ class Recorder(SpanProcessor):
 
     def run_finished(self, run: Run, error: tuple[str, str] | None) -> None:
         """Record that a run has ended, and why it failed: the type and the text."""
-        self._put(RunEnded(run, time_ns(), error), matters=True)
+        # Not the clock's time of day, which may have been set back meanwhile.
+        ended = int((run.started_at + (run.duration or 0.0)) * 1e9)
+        self._clocks.pop(run.id, None)
+        self._put(RunEnded(run, ended, error), matters=True)
 
     def task_started(self, run: Run, task: Task, span: Span) -> None:
         """Note that a task begins whose span does not cover it: it is recorded if it goes on.
 
         Of others the tracer knows what goes on.
         """
-        self._open[task] = run.id, self._begun(task, span, {})
+        self._open[task] = run.id, self._begun(run, task, span, {})
         self._filled.set()
 
-    def _begun(self, task: Task, span: Span, more: dict[str, Any]) -> OpenSpan:
+    def _now(self, run: Run) -> int:
+        clock = self._clocks.get(run.id)
+        return time_ns() if clock is None else clock.now()
+
+    def _begun(self, run: Run, task: Task, span: Span, more: dict[str, Any]) -> OpenSpan:
         span_id = span.get_span_context().span_id
         if not span_id:
             span_id = self._given_ids[task] = getrandbits(64)
@@ -230,7 +240,7 @@ class Recorder(SpanProcessor):
             names.TASK_INDEX: task.index,
             **more,
         }
-        started = time_ns() if task.ready_at is None else int(task.ready_at * 1e9)
+        started = self._now(run) if task.ready_at is None else int(task.ready_at * 1e9)
         return OpenSpan(
             names.TASK_SPAN.format(attributes[names.TASK_NAME]), span_id, 0, started, 0, attributes
         )
@@ -244,15 +254,16 @@ class Recorder(SpanProcessor):
         }
         if failure is not None:
             attributes[names.ERROR_TYPE] = failure.error_type
-            attributes[names.EXCEPTION_MESSAGE] = printable(failure.message)
+            attributes[names.EXCEPTION_MESSAGE] = bounded(failure.message)
         if began is None:
-            began = self._begun(task, span, {})
+            began = self._begun(run, task, span, {})
         self._given_ids.pop(task, None)
-        self._put(TaskEnded(run.id, began, time_ns(), attributes))
+        ended = max(began.started, self._now(run))
+        self._put(TaskEnded(run.id, began, ended, attributes))
 
     def task_restored(self, run: Run, task: Task, span: Span) -> None:
         """Record that a task was restored, whose span does not cover it."""
-        began = self._begun(task, span, {names.TASK_RESTORED: True})
+        began = self._begun(run, task, span, {names.TASK_RESTORED: True})
         self._given_ids.pop(task, None)
         attributes = {names.TASK_STATUS: names.COMPLETED, names.TASK_ATTEMPTS: 0}
         self._put(TaskEnded(run.id, began, began.started, attributes))
@@ -271,7 +282,8 @@ class Recorder(SpanProcessor):
         """Note that an attempt begins which has a span of its own."""
         flags = SAMPLED if sampled else 0
         attributes = {names.ATTEMPT_NUMBER: number}
-        began = OpenSpan(names.ATTEMPT_SPAN, span_id, parent_id, time_ns(), flags, attributes)
+        started = self._now(run)
+        began = OpenSpan(names.ATTEMPT_SPAN, span_id, parent_id, started, flags, attributes)
         self._open[span_id] = run.id, began
         self._filled.set()
 
@@ -324,12 +336,12 @@ class Recorder(SpanProcessor):
         span_id = getattr(record, names.SPAN_ID, "") or bound.get(names.SPAN_ID, "")
         fields: dict[str, Any] = {"logger": record.name}
         if record.exc_info and record.exc_info[1] is not None:
-            fields["exception"] = traceback_of(record.exc_info[1]).rstrip("\n")
+            fields["exception"] = bounded(traceback_of(record.exc_info[1]).rstrip("\n"))
         elif record.exc_text:
-            fields["exception"] = record.exc_text
+            fields["exception"] = bounded(record.exc_text)
         time = int(record.created * 1e9)
-        line = LINE, None, trace_id, span_id, time, record.levelno, record.getMessage(), fields
-        self._put(line)
+        text = bounded(record.getMessage())
+        self._put((LINE, None, trace_id, span_id, time, record.levelno, text, fields))
 
 
 class RecordedLogs(RootHandler):

@@ -6,7 +6,6 @@ import json
 import logging
 from contextlib import closing
 from threading import Thread
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry.sdk.resources import Resource
@@ -23,6 +22,7 @@ from opentelemetry.trace import (
 )
 
 from dotflow import __version__
+from dotflow.core.clock import monotonic
 from dotflow_otel import conventions as names
 from dotflow_otel.endings import at_exit
 from dotflow_otel.history.deliveries import read_ids

@@ -8,9 +8,10 @@ import sqlite3
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from time import sleep, time_ns
+from time import sleep
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from dotflow.core.clock import system_time_ns
 from dotflow.core.exception import DotflowError
 from dotflow.core.locks import fork_safe_lock
 from dotflow_otel.history.place import FOLDER
@@ -367,7 +368,7 @@ _OLDEST_ENDED: Final = (
 
 
 def _surplus(connection: sqlite3.Connection, limits: Limits) -> Iterator[list[int]]:
-    oldest = time_ns() - int(limits.days * 86_400e9)
+    oldest = system_time_ns() - int(limits.days * 86_400e9)
     while True:
         too_many = _number(connection, "SELECT count(*) FROM runs") - limits.runs
         too_large = used_bytes(connection) - limits.size
@@ -392,7 +393,7 @@ def _delete_the_rest(connection: sqlite3.Connection) -> None:
         connection.execute(
             "DELETE FROM sends WHERE sent < (SELECT coalesce(min(started), ?) FROM runs "
             "WHERE process IN (SELECT key FROM processes WHERE NOT closed))",
-            (time_ns(),),
+            (system_time_ns(),),
         )
 
 

@@ -9,9 +9,9 @@ from collections import OrderedDict
 from contextlib import suppress
 from secrets import randbits
 from threading import Event
-from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from dotflow.core.clock import monotonic, system_time_ns
 from dotflow_otel import conventions as names
 from dotflow_otel.drops import HISTORY, tally
 from dotflow_otel.history.liveness import ProcessMark
@@ -233,7 +233,7 @@ class Writer:
         self._limits = limits
         self._mark = ProcessMark.of_this()
         self.key = randbits(62)
-        self._opened_at = time_ns()
+        self._opened_at = system_time_ns()
         self._connection: sqlite3.Connection | None = None
         self._runs: OrderedDict[str, _LiveRun] = OrderedDict()
         # The same by the ids of their spans: runs may share a trace, and then one has the spans.
@@ -507,7 +507,7 @@ class Writer:
 
     def _commit(self) -> None:
         connection = self._connected()
-        now = time_ns()
+        now = system_time_ns()
         with transaction(connection):
             for statement, rows in self._pending:
                 connection.executemany(statement, rows)
@@ -527,7 +527,7 @@ class Writer:
             connection = open_to_write(self._path)
             resource, exporters = self._about()
             columns = json.dumps(resource, default=str), json.dumps(list(exporters))
-            row = (self.key, *self._mark, *columns, self._opened_at, time_ns())
+            row = (self.key, *self._mark, *columns, self._opened_at, system_time_ns())
             try:
                 with transaction(connection):
                     connection.execute(_INSERT_PROCESS, row)
@@ -597,7 +597,7 @@ class Writer:
         if self._connection is not None:
             # Runs that go on, in a thread that the exit does not wait for, are lost with it.
             with in_use, suppress(sqlite3.Error):
-                self._connection.execute(_CLOSE, (time_ns(), not self._rows, self.key))
+                self._connection.execute(_CLOSE, (system_time_ns(), not self._rows, self.key))
         self._disconnect()
 
 

@@ -6,15 +6,26 @@ names are written here, and the ids of a span need no encoding.
 
 from __future__ import annotations
 
+from json import JSONEncoder
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from dotflow.core.texts import to_json
+from dotflow.core.user_objects import text_of
 from dotflow_otel.conventions import SPAN_ID, TRACE_ID
-from dotflow_otel.logs.output import encode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dotflow.core.task import Task
     from dotflow_otel.span_ids import SpanIds
+
+_encode: Final = JSONEncoder(default=text_of).encode
+
+
+def encode(value: object) -> str:
+    """Return a value of a field as strict JSON."""
+    return _encode(to_json(value))
 
 
 def head_of(workflow_id: str, workflow: str) -> str:
@@ -39,13 +50,19 @@ def completed_line(now: str, head: str, task: Task, ids: SpanIds | None) -> str:
 
 
 def _fields(task: Task, ids: SpanIds | None) -> str:
-    fields = (
-        f'"task_id": {encode(task.task_id)}, "task": {encode(task.name)}, '
-        f'"group": {encode(task.group_name)}'
-    )
+    fields = _names(task, _encode)
+    if "\\ud" in fields:
+        fields = _names(task, encode)
     if ids is None:
         return fields
     return f'{fields}, "{TRACE_ID}": "{ids.trace_id}", "{SPAN_ID}": "{ids.span_id}"'
+
+
+def _names(task: Task, encode: Callable[[object], str]) -> str:
+    return (
+        f'"task_id": {encode(task.task_id)}, "task": {encode(task.name)}, '
+        f'"group": {encode(task.group_name)}'
+    )
 
 
 def _number(value: float | None) -> str:

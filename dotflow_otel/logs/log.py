@@ -6,10 +6,12 @@ from logging import ERROR, INFO, WARNING
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from structlog.contextvars import bound_contextvars, get_contextvars
 
 from dotflow.abc.log import LEVELS, Log, level_of
 from dotflow.core.failure import Failure
 from dotflow.core.signatures import strict_arguments
+from dotflow.core.texts import is_json, to_json
 from dotflow.core.types import TypeStatus
 from dotflow_otel.conventions import LOGGER, SPAN_ID, TRACE_ID
 from dotflow_otel.drops import LOGS, tally
@@ -18,6 +20,7 @@ from dotflow_otel.log_context import BoundIds, TraceContextFilter, add_run_conte
 from dotflow_otel.logs import events
 from dotflow_otel.logs.lines import completed_line, head_of, started_line
 from dotflow_otel.logs.output import LogOutput
+from dotflow_otel.plain import bounded
 from dotflow_otel.relay.log_relay import is_configured, levels_here
 from dotflow_otel.relay.process import this_process
 from dotflow_otel.relay.remote_log import RemoteLogs
@@ -128,7 +131,7 @@ class LogStructlog(Log):
         if failure is None and run.error is not None:
             failure = Failure.of(run.error)
         if run.failed and failure:
-            fields["error_type"], fields["error"] = failure.error_type, failure.message
+            fields["error_type"], fields["error"] = failure.error_type, bounded(failure.message)
         event = "workflow.failed" if run.failed else "workflow.completed"
         self._emit_of(run, level, event, fields, ids_of_run(run))
 
@@ -236,7 +239,7 @@ class LogStructlog(Log):
 
     def _emit_line(self, level: int, event: str, fields: dict[str, Any]) -> None:
         if is_configured():
-            getattr(structlog.get_logger(LOGGER), _LEVEL_NAMES[level])(event, **fields)
+            _log_as_configured(_LEVEL_NAMES[level], event, fields)
         else:
             self._output.write(_LEVEL_NAMES[level], event, fields)
 
@@ -281,6 +284,19 @@ def _task_fields(task: Task, workflow_id: str) -> dict[str, Any]:
     return _with_ids(fields, ids_of_task(task))
 
 
+def _log_as_configured(level: str, event: str, fields: dict[str, Any]) -> None:
+    method = getattr(structlog.get_logger(LOGGER), level)
+    try:
+        method(event, **fields)
+    except Exception:
+        # What the application has bound may be what its own processors cannot write.
+        odd = {name: value for name, value in get_contextvars().items() if not is_json(value)}
+        if not odd:
+            raise
+        with bound_contextvars(**{name: to_json(value) for name, value in odd.items()}):
+            method(event, **fields)
+
+
 def _with_ids(fields: dict[str, Any], ids: SpanIds | None) -> dict[str, Any]:
     if ids is not None:
         fields[TRACE_ID], fields[SPAN_ID] = ids.trace_id, ids.span_id
@@ -290,5 +306,5 @@ def _with_ids(fields: dict[str, Any], ids: SpanIds | None) -> dict[str, Any]:
 def _add_error(fields: dict[str, Any], task: Task) -> None:
     failure = task.failure
     if failure is not None:
-        fields["error_type"], fields["error"] = failure.error_type, failure.message
-        fields["exception"] = failure.traceback
+        fields["error_type"], fields["error"] = failure.error_type, bounded(failure.message)
+        fields["exception"] = bounded(failure.traceback)

@@ -6,7 +6,6 @@ import sys
 import weakref
 from datetime import UTC, datetime
 from io import BufferedIOBase, RawIOBase, TextIOWrapper
-from json import JSONEncoder
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any, Final
@@ -17,10 +16,10 @@ from structlog.dev import ConsoleRenderer, plain_traceback
 from dotflow.core.checks import check_choice, check_file, check_method
 from dotflow.core.exception import InvalidOption
 from dotflow.core.locks import fork_safe_lock
-from dotflow.core.user_objects import text_of
+from dotflow.core.texts import printable, strict_json, write_text
+from dotflow.core.user_objects import guarded, whole_repr_of
 from dotflow.settings import Settings
 from dotflow_otel.conventions import BOUND
-from dotflow_otel.plain import printable
 
 if TYPE_CHECKING:
     import os
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
 
 _OUTPUTS: Final = ("console", "file", "both")
 _FORMATS: Final = ("json", "simple")
-
-# Events are flat, so they need no search for circles.
-encode: Final = JSONEncoder(default=text_of, check_circular=False).encode
 
 
 class LogOutput:
@@ -128,14 +124,25 @@ class LogOutput:
         # Tests and notebooks replace it; a program without a console has none.
         stream: TextIO | None = sys.stderr if self._stream is None else self._stream
         if stream is not None:
-            stream.write(line)
+            write_text(stream, line)
             stream.flush()
 
     def _line(self, facts: dict[str, Any], chosen: str, *, colours: bool) -> str:
         if chosen == "json":
-            return encode(facts) + "\n"
+            return strict_json(facts) + "\n"
+        render = self._renderers[colours]
         # The renderer takes apart what it is given.
-        return printable(f"{self._renderers[colours](None, '', dict(facts))}\n")
+        text, error = guarded(lambda: render(None, "", dict(facts)))
+        if error is not None:
+            text, error = guarded(lambda: render(None, "", _as_texts(facts)))
+        return printable(f"{text if error is None else strict_json(facts)}\n")
+
+
+def _as_texts(facts: dict[str, Any]) -> dict[str, Any]:
+    # For what the application has bound, and whose `repr` raises.
+    return {
+        name: value if type(value) is str else whole_repr_of(value) for name, value in facts.items()
+    }
 
 
 class _LogFile:

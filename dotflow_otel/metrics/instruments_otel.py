@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from inspect import signature
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
@@ -42,7 +43,8 @@ class OtelInstruments:
     """The instruments of one meter, made from the table.
 
     What is added up over processes is an up-down counter, so that a backend can sum it; other
-    gauges are gauges.
+    gauges are observed at each export: up to 1.44 the SDK exports one that is set in the interval
+    in which it was, and then no more.
 
     Args:
         meter: Makes them.
@@ -53,7 +55,6 @@ class OtelInstruments:
     def __init__(self, meter: api.Meter, buckets: Sequence[float], *, anew: bool = False) -> None:
         self._counters: dict[Metric, api.Counter] = {}
         self._sums: dict[Metric, api.UpDownCounter] = {}
-        self._gauges: dict[Metric, Any] = {}
         self._histograms: dict[Metric, api.Histogram] = {}
         self._anew = anew
         self._lock = Lock()
@@ -70,7 +71,8 @@ class OtelInstruments:
             elif metric.across == "livesum":
                 self._sums[metric] = meter.create_up_down_counter(*about)
             else:
-                self._gauges[metric] = meter.create_gauge(*about)
+                observed = [partial(self._observed, metric)]
+                meter.create_observable_gauge(metric.otel_name, observed, *about[1:])
             if metric.kind == names.GAUGE and not metric.labels:
                 self.gauge(metric)
         call_in_forked_child(self._begin_in_child)
@@ -96,11 +98,19 @@ class OtelInstruments:
 
     def _new_level(self, metric: Metric, values: tuple[str, ...]) -> _Level:
         attributes = _attributes(metric, values)
-        if metric in self._gauges:
-            return _Level(_Measured(self._gauges[metric].set, attributes), adds=False)
-        level = _Level(_Measured(self._sums[metric].add, attributes), adds=True)
+        if metric not in self._sums:
+            return _Level(None)
+        level = _Level(_Measured(self._sums[metric].add, attributes))
         level.set(0)
         return level
+
+    def _observed(self, metric: Metric, _options: api.CallbackOptions) -> list[api.Observation]:
+        # The copy is made in one step, while other threads look series up.
+        return [
+            api.Observation(level.value, _attributes(metric, values))
+            for (of, values), level in self._levels.copy().items()
+            if of is metric and level.is_set
+        ]
 
     def histogram(self, metric: Metric, *values: str) -> Observe:
         """Give a series of a histogram."""
@@ -129,23 +139,23 @@ class _Measured:
 
 class _Level:
     # A series that goes up and down. An up-down counter is told the change alone, so this
-    # remembers what it has come to.
-    __slots__ = ("_adds", "_lock", "_measure", "_value")
+    # remembers what it has come to; without one it is asked.
+    __slots__ = ("_lock", "_measure", "is_set", "value")
 
-    def __init__(self, measure: _Measured, *, adds: bool) -> None:
+    def __init__(self, measure: _Measured | None) -> None:
         self._measure = measure
-        self._adds = adds
         self._lock = Lock()
-        self._value = 0.0
+        self.value = 0.0
+        self.is_set = False
 
     def begin_in_child(self, *, anew: bool) -> None:
         self._lock = Lock()
         if anew:
-            self._value = 0.0
+            self.value, self.is_set = 0.0, False
 
     def inc(self, amount: float = 1, /) -> None:
         with self._lock:
-            self._move_to(self._value + amount)
+            self._move_to(self.value + amount)
 
     def dec(self, amount: float = 1, /) -> None:
         self.inc(-amount)
@@ -155,8 +165,9 @@ class _Level:
             self._move_to(value)
 
     def _move_to(self, value: float) -> None:
-        self._measure(value - self._value if self._adds else value)
-        self._value = value
+        if self._measure is not None:
+            self._measure(value - self.value)
+        self.value, self.is_set = value, True
 
 
 def _context_of(exemplar: Mapping[str, str]) -> Context:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
-from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
 from dotflow.core.checks import check_instance
 from dotflow.core.signatures import strict_arguments
 from dotflow_otel import conventions as names
 from dotflow_otel.bounded import TIMEOUT, BoundedCall
 from dotflow_otel.endings import at_exit
+from dotflow_otel.instance import service_resource
 from dotflow_otel.metrics.anew import begin_anew_in_children
 from dotflow_otel.metrics.checks import check_buckets
 from dotflow_otel.metrics.instruments_otel import ADVISES_BUCKETS
@@ -50,11 +50,10 @@ class OwnMeterProvider:
     ) -> None:
         hint = "give a metric reader of the OpenTelemetry SDK"
         check_instance("reader", reader, MetricReader, hint)
-        named = {} if service_name is None else {SERVICE_NAME: service_name}
         # Its own handler at exit would wait for a backend that does not answer.
         self.provider: Final = MeterProvider(
             [reader],
-            Resource.create(named),
+            service_resource(service_name),
             shutdown_on_exit=False,
             views=histogram_views(buckets),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -109,13 +109,14 @@ class _PrometheusInstruments:
         for metric in names.METRICS:
             about = metric.name, metric.help, metric.labels
             if metric.kind == names.COUNTER:
-                self._counters[metric] = Counter(*about, registry=registry)
+                self._counters[metric] = _registered(Counter, *about, registry=registry)
             elif metric.kind == names.GAUGE:
-                gauge = Gauge(*about, registry=registry, multiprocess_mode=metric.across)
-                self._gauges[metric] = gauge
+                across: dict[str, Any] = {"multiprocess_mode": metric.across}
+                self._gauges[metric] = _registered(Gauge, *about, registry=registry, **across)
             else:
-                histogram = Histogram(*about, registry=registry, buckets=buckets)
-                self._histograms[metric] = histogram
+                bounds: dict[str, Any] = {"buckets": buckets}
+                made = _registered(Histogram, *about, registry=registry, **bounds)
+                self._histograms[metric] = made
 
     def counter(self, metric: Metric, *values: str) -> Add:
         return _child(self._counters[metric], values).inc
@@ -127,11 +128,35 @@ class _PrometheusInstruments:
         return _child(self._histograms[metric], values).observe
 
 
+def _registered(
+    kind: type[_Collector],
+    name: str,
+    about: str,
+    labels: Sequence[str],
+    *,
+    registry: CollectorRegistry,
+    **options: Any,
+) -> _Collector:
+    try:
+        return kind(name, about, labels, registry=registry, **options)
+    except ValueError:
+        # Made by a copy of this module, before that was imported again, or by way of another
+        # object that stands for the same registry.
+        known: dict[str, Any] = getattr(registry, "_names_to_collectors", {})
+        found = known.get(name)
+        if type(found) is kind and found._labelnames == tuple(labels):  # noqa: SLF001
+            return found
+        raise
+
+
 def _child(collector: _Collector, values: tuple[str, ...]) -> _Collector:
     return collector.labels(*values) if values else collector
 
 
-_books: WeakKeyDictionary[CollectorRegistry, SeriesBook] = WeakKeyDictionary()
+# Those of before, where the module is loaded again.
+_books: WeakKeyDictionary[CollectorRegistry, SeriesBook] = globals().get(
+    "_books", WeakKeyDictionary()
+)
 _lock: Final = fork_safe_lock()
 
 

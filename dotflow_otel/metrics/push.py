@@ -18,6 +18,7 @@ from dotflow.core.signatures import strict_arguments
 from dotflow_otel.bounded import TIMEOUT
 from dotflow_otel.metrics.errors import PushFailed
 from dotflow_otel.metrics.multiprocess import shown
+from dotflow_otel.plain import shown_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 _NO_KEY: Final[dict[str, str]] = {}
 _SCHEME: Final = re.compile(r"^[A-Za-z][\w+.-]*://")
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_AFTER_HOST: Final = re.compile(r"[/?#]")
 
 
 class PushGateway:
@@ -81,9 +81,11 @@ class PushGateway:
         """
         call = _Call(self._send, shown(registry))
         if not call.ended_within(self.timeout):
-            raise PushFailed(_shown(self.address), self.job, f"no answer within {self.timeout:g} s")
+            raise PushFailed(
+                shown_address(self.address), self.job, f"no answer within {self.timeout:g} s"
+            )
         if call.error is not None:
-            raise PushFailed(_shown(self.address), self.job, call.error) from call.error
+            raise PushFailed(shown_address(self.address), self.job, call.error) from call.error
 
     def _send(self, registry: CollectorRegistry) -> None:
         pushadd_to_gateway(
@@ -93,15 +95,16 @@ class PushGateway:
 
 def _check_address(address: str) -> None:
     check_text("gateway", address, "give 'host:9091' or a URL")
+    told = shown_address(address)
     # Nor could any of it be sent so.
     if "@" in address:
-        raise InvalidOption("gateway", _shown(address), "leave user and password to a handler")
-    if "?" in address or "#" in address:
-        raise InvalidOption("gateway", _shown(address), "leave out what follows '?' or '#'")
-    if not _is_url(address.strip()):
         raise InvalidOption(
-            "gateway", _shown(address), "give 'host:9091' or a URL of http or https"
+            "gateway", shown_address(address), "leave user and password to a handler"
         )
+    if "?" in address or "#" in address:
+        raise InvalidOption("gateway", told, "leave out what follows '?' or '#'")
+    if not _is_url(address.strip()):
+        raise InvalidOption("gateway", told, "give 'host:9091' or a URL of http or https")
 
 
 def _is_url(address: str) -> bool:
@@ -123,17 +126,6 @@ def _check_grouping_key(key: Mapping[str, str]) -> None:
         # A number is sent as its text; of nothing else would anybody mean that.
         if not isinstance(value, (str, int, float)):
             raise InvalidOption("grouping_key", key, f"give a text for {name!r}")
-
-
-def _shown(address: str) -> str:
-    address = address.strip()
-    # As in messages: the scheme, host and port. Wherever the rest is cut, it may be a secret.
-    found = _SCHEME.match(address)
-    scheme = "" if found is None else found.group()
-    user, at, place = address[len(scheme) :].rpartition("@")
-    if at and ("?" in user or "#" in user):
-        place = ""  # nobody knows whether that "@" ends a password or is in a query
-    return f"{scheme}{'...@' if at else ''}{_AFTER_HOST.split(place)[0]}"
 
 
 class _Call:

@@ -6,8 +6,10 @@ same time, and keeps its order and durations.
 
 from __future__ import annotations
 
-from time import monotonic_ns, time_ns
+from time import time_ns
 from typing import TYPE_CHECKING
+
+from dotflow.core.clock import monotonic_ns
 
 if TYPE_CHECKING:
     from dotflow.core.attempt import Outcome

@@ -221,7 +221,7 @@ class RemoteAttempt:
     def _times(self, outcome: Outcome | None) -> tuple[int, int]:
         # Nothing came back: the run tells what it knows.
         if outcome is None:
-            return self._began, time_ns()
+            return self._began, max(self._began, time_ns())
         return on_the_wall(outcome)
 
     def _made(self, started: int, ended: int) -> SpanRecord:

@@ -33,6 +33,7 @@ from dotflow_otel.relay.returned import Returned
 from dotflow_otel.relay.span_boxes import SpanBox
 from dotflow_otel.relay.span_relay import relay_here, worker_limits
 from dotflow_otel.relay.their_tracer import their_tracer
+from dotflow_otel.spans.clock import SpanClock
 from dotflow_otel.spans.failures import mark_failed
 from dotflow_otel.spans.given import GivenSpan
 from dotflow_otel.spans.method_scope import MethodScope
@@ -121,6 +122,7 @@ class RemoteSpan:
         self.kit = kit
         self.own = parent_id, span_id, attributes
         self._span: SdkSpan | None = None
+        self._clock: SpanClock | None = None
         self._methods: list[ReadableSpan] = []
         self._box: SpanBox | None = None
         self._theirs: TheirTracer | None = None
@@ -150,6 +152,7 @@ class RemoteSpan:
             parent = kit.ids(parent_id, is_remote=True)
             start = _started if self._theirs is None else self._theirs.started
             span = self._span = start(names.ATTEMPT_SPAN, ids, parent, dict(attributes))
+            self._clock = SpanClock()
         else:
             span = NonRecordingSpan(ids)
         current = get_current()
@@ -166,14 +169,14 @@ class RemoteSpan:
         if self._token is not None:
             detach(self._token)
         span = self._span
-        if span is None:
+        if span is None or self._clock is None:
             return
         if self._theirs is not None and error is not None:
-            mark_failed(span, Failure.of(error))
+            mark_failed(span, Failure.of(error), self._clock.now())
         if type(span) is FastSpan:
-            span.end_quietly()
+            span.end_quietly(self._clock.now())
         else:
-            span.end()
+            span.end(self._clock.now())
 
     def method_scope(self, action: Action, attempt: int | None) -> MethodScope | None:
         """Give what makes a span of a method of a class step, or of a try of it."""
@@ -259,4 +262,4 @@ def _makers() -> tuple[Tracer, FastMaker | None]:
     tracer = provider.get_tracer(names.SCOPE)
     if not isinstance(tracer, Tracer):
         raise TypeError(f"the SDK gave a {type(tracer).__name__} where it should give a Tracer")
-    return tracer, fast_maker(tracer, tracer.start_span(names.ATTEMPT_SPAN))
+    return tracer, fast_maker(tracer, tracer.start_span(names.ATTEMPT_SPAN), SpanClock())

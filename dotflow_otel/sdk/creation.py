@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Final
-from uuid import uuid4
 
 from opentelemetry import trace
-from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 from dotflow_otel.bounded import TIMEOUT
+from dotflow_otel.instance import service_resource
 from dotflow_otel.sdk.exporters import (
     LOGS,
     METRICS,
@@ -24,6 +23,8 @@ from dotflow_otel.sdk.telemetry import Telemetry
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from opentelemetry.sdk.resources import Resource
+
 _logger: Final = logging.getLogger("dotflow_otel")
 
 
@@ -35,7 +36,7 @@ def create(
     The arguments are those of `setup`.
     """
     telemetry = Telemetry(timeout)
-    resource = telemetry.resource = _resource(service_name)
+    resource = telemetry.resource = service_resource(service_name)
     _try(_add_traces, telemetry, resource)
     _add_others(telemetry, resource, logs, buckets)
     return telemetry
@@ -79,19 +80,10 @@ def create_silent(service_name: str | None) -> Telemetry:
     """Create and set a provider of tracers without an exporter."""
     telemetry = Telemetry(TIMEOUT)
     if _has_no_tracer_provider():
-        telemetry.resource = _resource(service_name)
+        telemetry.resource = service_resource(service_name)
         telemetry.is_silent = True
         _set_tracer_provider(telemetry, telemetry.resource)
     return telemetry
-
-
-def _resource(service_name: str | None) -> Resource:
-    resource = Resource.create({} if service_name is None else {SERVICE_NAME: service_name})
-    if SERVICE_INSTANCE_ID in resource.attributes:
-        return resource
-    # Newer SDKs give one. Without it, what two processes of a service have counted is one
-    # series to whoever receives it, which goes back and forth between the two.
-    return resource.merge(Resource({SERVICE_INSTANCE_ID: str(uuid4())}))
 
 
 def _has_no_tracer_provider() -> bool:
@@ -127,9 +119,11 @@ def _add_logs(telemetry: Telemetry, resource: Resource, wanted: bool | None) -> 
         return
     # Here, as metrics below: most programs do without.
     from dotflow_otel.sdk import log_pipeline  # noqa: PLC0415
-    from dotflow_otel.sdk.log_export import export_records  # noqa: PLC0415
+    from dotflow_otel.sdk.log_export import export_events, export_records  # noqa: PLC0415
 
     if not log_pipeline.is_unset():
+        # The application's: its own handlers give it the records, and only we our events.
+        export_events(log_pipeline.LogWriter.of_application(resource))
         return
     provider, pipelines = log_pipeline.set_provider(resource, LOGS.exporters(names))
     if provider is not None:

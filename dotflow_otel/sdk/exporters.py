@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_PROTOCOL
 
 from dotflow_otel import drops
+from dotflow_otel.sdk.variables import variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +49,7 @@ class Signal(NamedTuple):
 
     def named(self) -> list[str]:
         """Give the exporters that the variable names, `none` and `prometheus` among them."""
-        names = (name.strip().lower() for name in os.environ.get(self.variable, "").split(","))
+        names = (name.strip().lower() for name in variable(self.variable).split(","))
         return [name for name in names if name]
 
     def exporters(self, names: list[str]) -> Iterator[Any]:
@@ -75,10 +76,10 @@ class Signal(NamedTuple):
 
     def _otlp_name(self) -> str:
         protocol = (
-            os.environ.get(f"OTEL_EXPORTER_OTLP_{self.name.upper()}_PROTOCOL")
-            or os.environ.get(OTEL_EXPORTER_OTLP_PROTOCOL)
+            variable(f"OTEL_EXPORTER_OTLP_{self.name.upper()}_PROTOCOL")
+            or variable(OTEL_EXPORTER_OTLP_PROTOCOL)
             or _DEFAULT_PROTOCOL
-        ).strip()
+        )
         if protocol not in _BY_PROTOCOL:
             raise LookupError(
                 f"OTLP over {protocol!r} is not available: use one of {', '.join(_BY_PROTOCOL)}"
@@ -129,9 +130,7 @@ def metric_exporter_names() -> list[str]:
 def _otlp_is_configured() -> bool:
     others = tuple(f"OTEL_EXPORTER_OTLP_{each.name.upper()}_" for each in (METRICS, LOGS))
     return any(
-        name.startswith("OTEL_EXPORTER_OTLP_")
-        and not name.startswith(others)
-        and os.environ.get(name)
+        name.startswith("OTEL_EXPORTER_OTLP_") and not name.startswith(others) and variable(name)
         for name in os.environ
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from dotflow.core.user_objects import name_of, text_of, traceback_of
 from dotflow_otel import conventions as names
@@ -36,6 +37,16 @@ def export_records(writer: LogWriter) -> None:
     """
     add_to_root(RecordExporter(writer))
     events.sinks.append(EventExporter(writer).export)
+
+
+def export_events(writer: LogWriter) -> None:
+    """Export the events of `LogStructlog` to a provider of the application's, once."""
+    if writer.provider not in _has_events:
+        _has_events.add(writer.provider)
+        events.sinks.append(EventExporter(writer).export)
+
+
+_has_events: Final[WeakSet[Any]] = WeakSet()
 
 
 class RecordExporter(RootHandler):

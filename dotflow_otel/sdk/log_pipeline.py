@@ -18,7 +18,7 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.trace import TraceFlags, get_current_span
 
 from dotflow_otel.drops import LOGS
-from dotflow_otel.plain import printable
+from dotflow_otel.plain import bounded
 from dotflow_otel.sdk.account import Account
 from dotflow_otel.sdk.batching import Batching
 from dotflow_otel.sdk.exporting import exporting
@@ -72,11 +72,21 @@ class LogWriter:
         resource: What it was made with.
     """
 
-    def __init__(self, provider: LoggerProvider, resource: Resource) -> None:
-        self._provider = provider
+    def __init__(self, provider: Any, resource: Resource) -> None:
+        self.provider = provider
         self._resource = resource
         # Kept, because a look-up takes a lock that a signal handler's look-up would wait for.
         self._loggers: dict[str, Any] = {}
+
+    @classmethod
+    def of_application(cls, resource: Resource) -> LogWriter:
+        """Return one for the provider that the application has set.
+
+        Args:
+            resource: What counts where that provider has none.
+        """
+        provider = api.get_logger_provider()
+        return cls(provider, getattr(provider, "resource", resource))
 
     def write(
         self,
@@ -104,7 +114,7 @@ class LogWriter:
             "observed_timestamp": time_ns,
             "severity_number": number,
             "severity_text": text,
-            "body": printable(body),
+            "body": bounded(body),
             "attributes": {name: _printable(value) for name, value in attributes.items()},
         }
         if "resource" in _TAKES:
@@ -119,12 +129,12 @@ class LogWriter:
     def _logger(self, name: str) -> Any:
         found = self._loggers.get(name)
         if found is None:
-            found = self._loggers[name] = self._provider.get_logger(name)
+            found = self._loggers[name] = self.provider.get_logger(name)
         return found
 
 
 def _printable(value: str | bool | float) -> str | bool | int | float:
-    return printable(value) if isinstance(value, str) else value
+    return bounded(value) if isinstance(value, str) else value
 
 
 def severity_of(level: int) -> tuple[SeverityNumber, str]:

@@ -55,15 +55,23 @@ def add_to_root(handler: logging.Handler) -> None:
 
     `logging.basicConfig` does nothing where there is a handler, and `dictConfig` and
     `fileConfig` take all of them away. So while one of these works, ours is away, and
-    afterwards it is back. They are wrapped for that, in their modules.
+    afterwards it is back. They are wrapped for that, in their modules, and so is what they call
+    in turn: a program may have imported them by name before.
     """
     logging.root.addHandler(handler)
-    for module, name in (
-        (logging, "basicConfig"),
-        (logging.config, "dictConfig"),
-        (logging.config, "fileConfig"),
-    ):
-        setattr(module, name, _without(handler, getattr(module, name)))
+    for owner, name in _CONFIGURING:
+        configure = getattr(owner, name, None)
+        if configure is not None:
+            setattr(owner, name, _without(handler, configure))
+
+
+_CONFIGURING: Final[tuple[tuple[Any, str], ...]] = (
+    (logging, "basicConfig"),
+    (logging.config, "dictConfig"),
+    (logging.config, "fileConfig"),
+    (logging.config.DictConfigurator, "configure"),
+    (logging.config, "_install_loggers"),
+)
 
 
 def _without(handler: logging.Handler, configure: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from dotflow.core.checks import check_seconds
+from dotflow.core.clock import monotonic
 from dotflow.core.signatures import strict_arguments
 from dotflow_otel.bounded import TIMEOUT, BoundedCall
 from dotflow_otel.drops import tally

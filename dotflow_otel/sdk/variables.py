@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
+import sys
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
+
+from dotflow.core.locks import fork_safe_lock
+from dotflow_otel.plain import shown_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _logger: Final = logging.getLogger("dotflow_otel")
+
+# Where the SDK's modules take the constants from.
+_NAMES: Final = ("opentelemetry.environment_variables", "opentelemetry.sdk.environment_variables")
+_NOT_VALID: Final = "__NOT_VALID"
+_looking_up: Final = fork_safe_lock()
+
+# Those that count as not set at this moment.
+_unseen: Final[set[str]] = set()
+
+# What more than that is no thread can wait for, nor a queue hold.
+_MOST: Final = 2**31 - 1
 
 
 class _Rule(NamedTuple):
@@ -29,26 +44,17 @@ class _Rule(NamedTuple):
 
 
 def _is_whole(text: str, least: int) -> bool:
-    try:
-        return int(text) >= least
-    except ValueError:
-        return False
+    return least <= int(text) <= _MOST
 
 
 def _is_duration(text: str) -> bool:
-    try:
-        return 0 < float(text) < math.inf
-    except ValueError:
-        return False
+    return 0 < float(text) <= _MOST
 
 
 def _is_ratio_where_asked(text: str) -> bool:
     if "ratio" not in os.environ.get("OTEL_TRACES_SAMPLER", ""):
         return True
-    try:
-        return 0 <= float(text) <= 1
-    except ValueError:
-        return False
+    return 0 <= float(text) <= 1
 
 
 def _are_installed(group: str, text: str) -> bool:
@@ -88,11 +94,26 @@ def _endpoint(signal: str) -> _Rule:
         if "grpc" in [os.environ.get(name, "").strip() for name in names]:
             return True  # which takes a host and port as well
         url = urlsplit(text)
-        return url.scheme in ("http", "https") and bool(url.netloc)
+        # To ask for the port raises where it is none.
+        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
 
     return _Rule(holds, "a URL, such as http://localhost:4318")
 
 
+def _one_of(*allowed: str) -> _Rule:
+    return _Rule(lambda text: text.lower() in allowed, f"one of {', '.join(allowed)}")
+
+
+def _provider(kind: str) -> _Rule:
+    return _Rule(
+        lambda text: any(entry_points(group=f"opentelemetry_{kind}_provider", name=text)),
+        f"a provider of {kind}s that is installed",
+    )
+
+
+_FILTER: Final = _one_of("trace_based", "always_on", "always_off")
+_COMPRESSION: Final = _one_of("gzip", "deflate", "none")
+_PROVIDERS: Final = ("tracer", "meter", "logger")
 _BATCHING: Final = ("SCHEDULE_DELAY", "MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE", "EXPORT_TIMEOUT")
 
 _RULES: Final = {
@@ -117,35 +138,86 @@ _RULES: Final = {
     "OTEL_TRACES_SAMPLER": _SAMPLER,
     "OTEL_TRACES_SAMPLER_ARG": _RATIO,
     "OTEL_PROPAGATORS": _PROPAGATORS,
+    "OTEL_METRICS_EXEMPLAR_FILTER": _FILTER,
+    **{f"OTEL_EXPORTER_OTLP_{signal}COMPRESSION": _COMPRESSION for signal in _SIGNALS},
+    **{f"OTEL_PYTHON_{kind.upper()}_PROVIDER": _provider(kind) for kind in _PROVIDERS},
 }
 
 
 @contextmanager
-def valid_variables() -> Iterator[None]:
-    """Hide the variables whose values are wrong, each with a warning, and show them again.
+def valid_variables(*, warns: bool = True) -> Iterator[None]:
+    """Have the SDK not see the variables whose values are wrong, each with a warning.
 
-    For one of them the SDK cannot be imported, for another no provider or exporter be made;
-    for want of it the default counts.
+    For one of them the SDK cannot be imported, for another no provider or exporter be made; for
+    want of it the default counts. `os.environ` is the whole process's, and stays as it is: the
+    SDK's modules look a variable up by a constant with its name, and that has another name
+    meanwhile. In a module that is first imported meanwhile as well, for which the constants are
+    made first, and set back last.
+
+    Args:
+        warns: Whether each is warned of, which once is enough for.
     """
-    hidden = {name: os.environ.pop(name) for name in _wrong()}
-    try:
+    wrong = _wrong(warns=warns)
+    if not wrong:
         yield
-    finally:
-        os.environ.update(hidden)
+        return
+    for name in _NAMES:
+        import_module(name)
+    with _looking_up:
+        _unseen.update(wrong)
+        for name in wrong:
+            _rename(name, f"{name}{_NOT_VALID}")
+        try:
+            yield
+        finally:
+            _unseen.difference_update(wrong)
+            for name in wrong:
+                _rename(f"{name}{_NOT_VALID}", name)
 
 
-def _wrong() -> list[str]:
+def _rename(name: str, other: str) -> None:
+    # Modules may be imported by other threads meanwhile.
+    for module_name, module in list(sys.modules.items()):
+        if module_name.startswith("opentelemetry"):
+            constants = vars(module)
+            for constant in [key for key in _named(name) if constants.get(key) == name]:
+                constants[constant] = other
+
+
+def _named(name: str) -> tuple[str, str]:
+    name = name.removesuffix(_NOT_VALID)
+    return name, f"_{name}"
+
+
+def _wrong(*, warns: bool) -> list[str]:
     wrong = []
     for name, rule in _RULES.items():
         text = os.environ.get(name, "").strip()
-        if text and not rule.holds(text):
+        if text and not _holds(rule, text):
             wrong.append(name)
+            if not warns:
+                continue
             _logger.warning(
-                "%s=%r is not valid, so its default counts: give %s", name, text, rule.hint
+                "%s=%r is not valid, so its default counts: give %s",
+                name,
+                shown_address(text) if name.endswith("ENDPOINT") else text,
+                rule.hint,
             )
     return wrong
 
 
+def _holds(rule: _Rule, text: str) -> bool:
+    try:
+        return rule.holds(text)
+    except Exception:  # noqa: BLE001 - whatever cannot be read is wrong
+        return False
+
+
+def variable(name: str) -> str:
+    """Return what a variable holds; nothing while `valid_variables` has it not seen."""
+    return "" if name in _unseen else os.environ.get(name, "").strip()
+
+
 def setting(name: str, default: int) -> int:
-    """Give the whole number that a variable holds, or the default."""
-    return int(os.environ.get(name, "").strip() or default)
+    """Return the whole number that a variable holds, or the default."""
+    return int(variable(name) or default)

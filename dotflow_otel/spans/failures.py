@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.trace import StatusCode
 
 from dotflow_otel import conventions as names
-from dotflow_otel.plain import printable
+from dotflow_otel.plain import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,12 +36,12 @@ def exception_attributes(failure: Failure) -> Mapping[str, str]:
     """Give the attributes of the event that tells of an exception."""
     return {
         names.EXCEPTION_TYPE: failure.exception_type,
-        names.EXCEPTION_MESSAGE: printable(failure.message),
-        names.EXCEPTION_STACKTRACE: printable(failure.traceback),
+        names.EXCEPTION_MESSAGE: bounded(failure.message),
+        names.EXCEPTION_STACKTRACE: bounded(failure.traceback),
     }
 
 
 def description_of(failure: Failure) -> str:
     """Give the description of the status of a span that failed."""
     text = f"{failure.name}: {failure.message}" if failure.message else failure.name
-    return printable(text)
+    return bounded(text)

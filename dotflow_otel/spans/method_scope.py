@@ -9,6 +9,7 @@ from opentelemetry.trace import set_span_in_context
 
 from dotflow.core.failure import Failure
 from dotflow_otel import conventions as names
+from dotflow_otel.spans.clock import SpanClock
 from dotflow_otel.spans.code import code_attributes
 from dotflow_otel.spans.failures import mark_failed
 
@@ -40,17 +41,19 @@ class MethodScope:
         attempt: The number of the try; None: the method as a whole.
     """
 
-    __slots__ = ("_action", "_attempt", "_span", "_start", "_token")
+    __slots__ = ("_action", "_attempt", "_clock", "_span", "_start", "_token")
 
     def __init__(self, start: StartSpan, action: Action, attempt: int | None) -> None:
         self._start = start
         self._action = action
         self._attempt = attempt
         self._span: Span | None = None
+        self._clock: SpanClock | None = None
         self._token: Token[Context] | None = None
 
     def __enter__(self) -> None:
         self._span = span = self._start(*self._told())
+        self._clock = SpanClock()
         self._token = attach(set_span_in_context(span))
 
     def _told(self) -> tuple[str, Mapping[str, Any]]:
@@ -65,9 +68,9 @@ class MethodScope:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._span is None or self._token is None:
+        if self._span is None or self._token is None or self._clock is None:
             return
         detach(self._token)
         if error is not None:
-            mark_failed(self._span, Failure.of(error))
-        self._span.end()
+            mark_failed(self._span, Failure.of(error), self._clock.now())
+        self._span.end(self._clock.now())

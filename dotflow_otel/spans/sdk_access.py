@@ -11,7 +11,6 @@ releases from 1.27 on, and leaves to `start_span` whatever is not exactly as it 
 from __future__ import annotations
 
 from threading import Lock
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk.trace import (
@@ -26,6 +25,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor as Simple
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, ParentBased
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
+from dotflow.core.clock import monotonic_ns
 from dotflow_otel.spans.maker import SpanMaker
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
 
+    from dotflow_otel.spans.clock import SpanClock
     from dotflow_otel.spans.record import PlainSpan
 
 # What a span has in every release, and what it has in some. One with more of them may keep
@@ -89,11 +90,11 @@ class FastSpan(SdkSpan):
         # Processors may have the span itself: it has ended, and takes no more changes.
         return self
 
-    def end_quietly(self) -> None:
+    def end_quietly(self, end_time: int) -> None:
         """End a span that no processor waits for, unless it has ended."""
         with self._lock:
             if self._end_time is None:
-                self._end_time = time_ns()
+                self._end_time = end_time
 
     def says_only(self, name: str, attributes: Mapping[str, Any]) -> bool:
         """Tell whether it has this name, these attributes, and nothing else."""
@@ -114,10 +115,12 @@ class FastMaker(SpanMaker):
     Args:
         tracer: What made that span.
         span: The run's span: recording, sampled, and begun in this process.
+        clock: Tells when the spans begin and end.
     """
 
-    def __init__(self, tracer: SdkTracer, span: SdkSpan) -> None:
-        super().__init__(tracer)
+    def __init__(self, tracer: SdkTracer, span: SdkSpan, clock: SpanClock) -> None:
+        super().__init__(tracer, clock)
+        self._to_wall = self.clock.to_wall
         like: Any = span  # not all of its insides have types
         self._new_id = tracer.id_generator.generate_span_id
         self._processor = tracer.span_processor
@@ -153,7 +156,7 @@ class FastMaker(SpanMaker):
         own = SpanContext(
             above.trace_id, self._new_id(), False, above.trace_flags, above.trace_state
         )
-        begun = time_ns() if start_time is None else start_time
+        begun = self._to_wall + monotonic_ns() if start_time is None else start_time
         return self._made(name, own, above, context, attributes, begun)
 
     def given(
@@ -247,14 +250,14 @@ class FastMaker(SpanMaker):
             if fits:
                 kept._dict.update(attributes)
                 if quiet:
-                    span._end_time = time_ns()
+                    span._end_time = self._to_wall + monotonic_ns()
                     kept._immutable = True  # as the SDK leaves it
         if not fits:
             span.set_attributes(attributes)
         if fits and quiet:
             self._processor.on_end(span)
         else:
-            span.end()
+            span.end(self.clock.now())
 
     def _takes(self, attributes: Mapping[str, Any]) -> bool:
         few = self._room is None or len(attributes) <= self._room
@@ -293,7 +296,7 @@ def plain_row(span: Any) -> tuple[str, int, int, int, int, int, int, dict[str, A
     )
 
 
-def fast_maker(tracer: Tracer, span: Span) -> FastMaker | None:
+def fast_maker(tracer: Tracer, span: Span, clock: SpanClock) -> FastMaker | None:
     """Give a maker of spans below one that a tracer of the SDK made.
 
     None where anything is unlike what is known here, or a sampler has a say in each span.
@@ -302,7 +305,7 @@ def fast_maker(tracer: Tracer, span: Span) -> FastMaker | None:
         return None
     try:
         known = not _is_patched(tracer) and _has_known_fields(span) and _is_of(tracer, span)
-        return FastMaker(tracer, span) if known and _is_sampled(tracer, span) else None
+        return FastMaker(tracer, span, clock) if known and _is_sampled(tracer, span) else None
     except (AttributeError, TypeError):
         return None
 

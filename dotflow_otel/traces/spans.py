@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from dotflow.core.task import Task
     from dotflow_otel.relay.handover import Handover
     from dotflow_otel.relay.remote_attempt import RemoteAttempt, RemoteAttempts
+    from dotflow_otel.spans.clock import SpanClock
 
 
 class RunWatcher(Protocol):
@@ -94,6 +95,7 @@ class RunSpan:
         context: The caller's context, baggage and all, with the span as the current one.
         shared: The attributes that tasks have from their run.
         ids: The ids of the span.
+        clock: Tells when the spans of the run begin and end.
 
     Attributes:
         maker: Makes the spans below at less cost.
@@ -108,9 +110,10 @@ class RunSpan:
         context: Context,
         shared: Mapping[str, str],
         ids: SpanIds | None,
+        clock: SpanClock,
     ) -> None:
         self.tracer = tracer
-        self.maker = maker_of(tracer, span)
+        self.maker = maker_of(tracer, span, clock)
         self.span = span
         self.context = context
         self._shared = shared
@@ -256,13 +259,14 @@ class TaskSpan:
         span = self._attempt
         if span is None:
             return
+        now = self.run.maker.clock.now()
         if failure is not None:
-            mark_failed(span, failure)
+            mark_failed(span, failure, now)
         self._attempt = None
         span_ids.end_attempt(self._task)
         if self.run.watcher is not None:
             self.run.watcher.attempt_ended(span.get_span_context().span_id)
-        span.end()
+        span.end(now)
 
     def begin_remote(self, number: int) -> RemoteScope | None:
         """Begin the span of an attempt in a worker; None where there is no trace."""

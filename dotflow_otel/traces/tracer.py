@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
@@ -19,6 +18,7 @@ from dotflow_otel.drops import tally
 from dotflow_otel.each import for_each
 from dotflow_otel.parent import parent_context
 from dotflow_otel.plain import printable
+from dotflow_otel.spans.clock import SpanClock
 from dotflow_otel.spans.failures import description_of, mark_failed
 from dotflow_otel.told import ToldRuns
 from dotflow_otel.traces.spans import AttemptScope, RunSpan, TaskSpan, link_to, traceparent
@@ -115,17 +115,19 @@ class TracerOpenTelemetry(Tracer):
         tracer = self._tracer()
         name = printable(run.name)
         shared = {names.WORKFLOW_ID: printable(str(run.workflow_id)), names.WORKFLOW_NAME: name}
+        clock = SpanClock()
         span = tracer.start_span(
             names.WORKFLOW_SPAN.format(name),
             parent,
             SpanKind.INTERNAL,
             {**shared, names.WORKFLOW_MODE: run.mode, names.WORKFLOW_TASK_COUNT: run.task_count},
             link_to(run.resumed_from),
+            clock.now(),
         )
         ids = span_ids.SpanIds.of(span.get_span_context())
         if ids is not None:
             span_ids.put_run(run.id, ids)
-        state = RunSpan(tracer, span, set_span_in_context(span, parent), shared, ids)
+        state = RunSpan(tracer, span, set_span_in_context(span, parent), shared, ids, clock)
         self._runs[run.id] = state
         if self._watcher is not None:
             state.watch(self._watcher)
@@ -150,7 +152,7 @@ class TracerOpenTelemetry(Tracer):
             span.set_attribute(names.WORKFLOW_TASK_COUNT, run.task_count)
             if run.failed:
                 _tell_why(state, run)
-            span.end()
+            span.end(state.maker.clock.now())
         finally:
             self._runs.pop(run.id, None)
             span_ids.end_run(run.id)
@@ -175,7 +177,7 @@ class TracerOpenTelemetry(Tracer):
         """Begin the task's span at the time when the task was ready."""
         run = self._run_of(task)
         span = self._begin(
-            task, run, None if task.ready_at is None else _nanoseconds(task.ready_at)
+            task, run, None if task.ready_at is None else _nanoseconds(task.ready_at, run)
         )
         self._tasks[task] = TaskSpan(task, run, span)
         ids = run.ids_of(span)
@@ -209,7 +211,7 @@ class TracerOpenTelemetry(Tracer):
         state.end_attempt(failure)
         state.end_remote(None, failure, None)
         if failure is not None:
-            mark_failed(state.span, failure)
+            mark_failed(state.span, failure, state.run.maker.clock.now())
             state.run.note(task.name, failure)
         status = _STATUSES.get(task.status, names.FAILED)
         last = {names.TASK_STATUS: status, names.TASK_ATTEMPTS: task.attempt}
@@ -248,7 +250,8 @@ class TracerOpenTelemetry(Tracer):
         shared = {names.WORKFLOW_ID: str(task.workflow_id)}
         if task.run is not None:
             shared[names.WORKFLOW_NAME] = printable(task.run.name)
-        return RunSpan(self._tracer(), trace.get_current_span(parent), parent, shared, None)
+        above = trace.get_current_span(parent)
+        return RunSpan(self._tracer(), above, parent, shared, None, SpanClock())
 
     def _begin(self, task: Task, run: RunSpan, start_time: int | None) -> trace.Span:
         like = run.likeness_of(task)
@@ -287,9 +290,9 @@ class TracerOpenTelemetry(Tracer):
             state.end_remote(outcome, outcome.failure, recorded)
 
 
-def _nanoseconds(seconds: float) -> int:
+def _nanoseconds(seconds: float, run: RunSpan) -> int:
     # The clock that told it is not the span's: it must not lie ahead of that.
-    return min(int(seconds * 1e9), time_ns())
+    return min(int(seconds * 1e9), run.maker.clock.now())
 
 
 def _why(state: RunSpan, run: Run) -> tuple[str, str] | None:
@@ -303,4 +306,4 @@ def _tell_why(state: RunSpan, run: Run) -> None:
     if state.failures or run.error is None:
         state.mark_failed()
     else:
-        mark_failed(state.span, Failure.of(run.error))
+        mark_failed(state.span, Failure.of(run.error), state.maker.clock.now())

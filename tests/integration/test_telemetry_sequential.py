@@ -734,7 +734,7 @@ def test_texts_that_cannot_be_encoded(observed: Observed, mode: str) -> None:
     for each in observed.spans:
         each.to_json().encode()
     assert encode_spans(observed.spans).SerializeToString()
-    assert observed.line("task.failed")["error"] == "cannot read caf\udce9.csv"
+    assert observed.line("task.failed")["error"] == "cannot read caf\\udce9.csv"
 
 
 # --- interruptions ----------------------------------------------------------------------

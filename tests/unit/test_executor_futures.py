@@ -103,8 +103,14 @@ def test_how_far_its_wall_clock_is_off(clock: Clock, started: float, ahead: int)
 
 def test_this_machine_is_believed(clock: Clock) -> None:
     """On this machine the times are those that were taken."""
-    found = outcome(clock, socket.gethostname(), 101.0, 103.0, 1)
+    found = outcome(clock, socket.gethostname(), 101.0, 103.0, 1000 * 10**9 + 1)
     assert (found.started, found.ended, found.shift) == (101.0, 103.0, 0)
+
+
+def test_this_machine_with_another_time_of_day(clock: Clock) -> None:
+    """A process of this machine may have been told another time of day, as by a test."""
+    found = outcome(clock, socket.gethostname(), 101.0, 103.0, 4600 * 10**9)
+    assert (found.started, found.ended, found.shift) == (101.0, 103.0, -_HOUR * 10**9)
 
 
 @pytest.mark.parametrize(("started", "ended"), [(99.0, 103.0), (101.0, 111.0), (105.0, 104.0)])

@@ -40,10 +40,14 @@ print(json.dumps(exporter.bodies))
 """
 
 
+# As a program has it that imports the functions by name, before it sets telemetry up.
+_EARLY = "from logging.config import dictConfig, fileConfig\n"
+
+
 def exported(program: str) -> tuple[list[str], str]:
     """Run a program with log export on; give the bodies that were exported, and its stderr."""
     done = subprocess.run(
-        [sys.executable, "-c", _SET_UP + program + _TELL],
+        [sys.executable, "-c", _EARLY + _SET_UP + program + _TELL],
         capture_output=True,
         text=True,
         check=True,
@@ -77,7 +81,20 @@ logging.getLogger("urllib3.connectionpool").debug("of the application itself")
             "handlers": {"app": {"class": "logging.StreamHandler", "formatter": "app"}},
             "root": {"level": "INFO", "handlers": ["app"]},
         })""",
+        """dictConfig({
+            "version": 1,
+            "formatters": {"app": {"format": "app: %(message)s"}},
+            "handlers": {"app": {"class": "logging.StreamHandler", "formatter": "app"}},
+            "root": {"level": "INFO", "handlers": ["app"]},
+        })""",
+        """import io; fileConfig(io.StringIO(chr(10).join((
+            "[loggers]", "keys=root", "[handlers]", "keys=app", "[formatters]", "keys=app",
+            "[logger_root]", "level=INFO", "handlers=app",
+            "[handler_app]", "class=StreamHandler", "formatter=app", "args=(sys.stderr,)",
+            "[formatter_app]", "format=app: %(message)s",
+        ))))""",
     ],
+    ids=["basic", "forced", "dict", "dict by name", "file by name"],
 )
 def test_logging_that_is_configured_later(configure: str) -> None:
     """An application that configures logging after the set-up gets it, and exports go on."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
+import subprocess
+import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -215,3 +218,51 @@ def test_a_gateway_that_is_none() -> None:
     """The address of a Pushgateway alone says neither which job nor how; it is refused at once."""
     with pytest.raises(InvalidOption, match=r"^push_to='localhost:9091' is not valid: give a Push"):
         MetricsPrometheus(CollectorRegistry(), push_to="localhost:9091")  # type: ignore[arg-type]
+
+
+AGAIN = """
+import importlib, sys
+from prometheus_client import REGISTRY, CollectorRegistry
+from dotflow_otel import MetricsPrometheus
+
+first = MetricsPrometheus()
+way = sys.argv[1]
+if way == "imported again":
+    for name in [name for name in sys.modules if name.startswith("dotflow")]:
+        del sys.modules[name]
+elif way == "loaded again":
+    importlib.reload(sys.modules["dotflow_otel.metrics.prometheus"])
+
+class Registry:
+    def __getattr__(self, name):
+        return getattr(REGISTRY, name)
+
+from dotflow import Config, DotFlow, action
+from dotflow.providers import LogDefault
+from dotflow_otel.metrics.prometheus import MetricsPrometheus
+
+@action
+def step():
+    pass
+
+registry = {"a stand-in": Registry, "another one": CollectorRegistry}.get(way, lambda: REGISTRY)()
+config = Config(metrics=MetricsPrometheus(registry), log=LogDefault("ERROR"))
+flow = DotFlow(config=config, name="w")
+flow.task.add([step, step])
+flow.start()
+print(registry.get_sample_value("dotflow_task_completed_total", {"workflow": "w", "task": "step"}))
+"""
+
+
+@pytest.mark.parametrize("way", ["imported again", "loaded again", "a stand-in", "another one"])
+def test_metrics_that_are_there(way: str) -> None:
+    """A module that comes twice, or a registry by another object, goes on with what is there."""
+    done = subprocess.run(
+        [sys.executable, "-c", AGAIN, way],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("2.0\n", "")

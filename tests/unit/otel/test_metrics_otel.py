@@ -512,3 +512,41 @@ def test_a_provider_of_the_application_is_left_alone() -> None:
     assert backend.names == set()
     provider.shutdown()
     assert "dotflow.workflow.started" in backend.names
+
+
+def test_gauges_are_in_every_export() -> None:
+    """Also in those of an interval in which nothing set them, as alerts need it."""
+    reader = InMemoryMetricReader()
+    metrics = MetricsOpenTelemetry(reader)
+    started: list[dict[str, float]] = []
+
+    def gauges() -> dict[str, float]:
+        data = reader.get_metrics_data()
+        return {
+            metric.name: point.value
+            for of_resource in (data.resource_metrics if data else ())
+            for scope in of_resource.scope_metrics
+            for metric in scope.metrics
+            for point in metric.data.data_points
+            if metric.name.endswith("_timestamp")
+        }
+
+    @action
+    def step() -> None:
+        started.extend(gauges() for _ in range(3))
+
+    flow = DotFlow(
+        config=Config(metrics=metrics, log=dotflow.providers.LogDefault("ERROR")), name="w"
+    )
+    flow.task.add(step)
+    flow.start()
+    ended = [gauges() for _ in range(3)]
+    metrics.shutdown()
+    oldest, last = (
+        "dotflow.workflow.oldest_start_timestamp",
+        "dotflow.workflow.last_success_timestamp",
+    )
+    assert [each[oldest] > 1e9 for each in started] == [True] * 3
+    assert [last in each for each in started] == [False] * 3
+    assert [each[oldest] for each in ended] == [0] * 3
+    assert [each[last] > 1e9 for each in ended] == [True] * 3

@@ -34,6 +34,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from dotflow_otel.spans.clock import SpanClock
 from dotflow_otel.spans.maker import SpanMaker, maker_of
 from dotflow_otel.spans.record import PlainSpan
 from dotflow_otel.spans.sdk_access import FastMaker, FastSpan
@@ -97,7 +98,7 @@ class Traced:
         parent = set_span_in_context(NonRecordingSpan(ELSEWHERE)) if remote_parent else None
         self.run = self.tracer.start_span("workflow w", parent, links=None)
         self.context = set_span_in_context(self.run)
-        self.maker = maker_of(self.tracer, self.run)
+        self.maker = maker_of(self.tracer, self.run, SpanClock())
 
     def ended(self) -> ReadableSpan:
         """Give the only span that has ended, and forget it."""
@@ -401,7 +402,7 @@ def test_anything_unknown_is_left_to_the_sdk(
     """Where anything is not as it is known, the tracer itself makes the spans."""
     traced = Traced(**options)
     change(traced)
-    assert type(maker_of(traced.tracer, traced.run)) is SpanMaker
+    assert type(maker_of(traced.tracer, traced.run, SpanClock())) is SpanMaker
 
 
 def test_odd_values_are_left_to_the_sdk() -> None:

@@ -231,17 +231,16 @@ def _on_a_terminal(folder: Path, **variables: str) -> bytes:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("dotflow trace RUN", {"RUN00001", "RUN00003"}),
-        ("dotflow why la", {"latest", "latest:billing"}),
-        ("dotflow logs fai", {"failed"}),
-        ("dotflow runs --workflow b", {"billing"}),
-        ("dotflow runs --status r", {"running"}),
-        ("dotflow trace --format o", {"otlp-json"}),
-        ("dotflow runs --l", {"--limit", "--lost"}),
+        ("dotflow trace RUN", ["RUN00001", "RUN00003"]),
+        ("dotflow why la", ["latest", "latest:billing"]),
+        ("dotflow logs fai", ["failed"]),
+        ("dotflow runs --workflow b", ["billing"]),
+        ("dotflow runs --status r", ["running"]),
+        ("dotflow trace --format o", ["otlp-json"]),
+        ("dotflow runs --l", ["--limit", "--lost"]),
     ],
-    ids=str,
 )
-def test_completion(tmp_path: Path, words: str, offered: set[str]) -> None:
+def test_completion(tmp_path: Path, words: str, offered: list[str]) -> None:
     """A shell completes runs, workflows and words."""
     with MadeHistory(tmp_path / ".dotflow" / "history.db") as history:
         process = history.process()

@@ -199,10 +199,13 @@ def test_entry_points_name_the_telemetry_providers(project: dict[str, Any]) -> N
 
 
 def test_entry_points_of_the_command_line(project: dict[str, Any]) -> None:
-    """The program is `dotflow.main:main`; telemetry is what `--observe` finds."""
+    """The program is `dotflow.main:main`; telemetry is what `--observe` and `--history` find."""
     table = project["project"]
     assert table["scripts"] == {"dotflow": "dotflow.main:main"}
-    assert table["entry-points"]["dotflow.configurations"] == {"observe": "dotflow_otel:observe"}
+    assert table["entry-points"]["dotflow.configurations"] == {
+        "observe": "dotflow_otel:observe",
+        "history": "dotflow_otel:record_history",
+    }
 
 
 @pytest.mark.parametrize("reason", UNWANTED)

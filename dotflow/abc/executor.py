@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from dotflow.abc.noop import noop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from dotflow.core.attempt import Attempt, Outcome
 
@@ -48,6 +48,15 @@ class Session(ABC):
         Args:
             tell: Called with the two numbers when they have changed, in any thread. What it
                 is told last is what is so when the use has ended and all is quiet.
+        """
+
+    @noop
+    def watch_recorded(self, notify: Callable[[int, Mapping[str, object]], object]) -> None:
+        """Register what is notified of what attempts record while they run, where that comes.
+
+        Args:
+            notify: Called in the thread of the run, within `wait`, with the ticket of the attempt
+                and what the `drain` of its remote scopes returned, by slot.
         """
 
     @abstractmethod

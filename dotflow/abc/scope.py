@@ -48,6 +48,13 @@ class RemoteScope(Scope, Protocol):
     It may have a method `prepare`, without arguments, which is called there before the step
     is read. Its `collect` is called then also where the step could not be read, and the scope
     was not entered. It may have attributes `kit` and `own`, as `RemoteKit` tells.
+
+    It may have a method `drain`, without arguments, which returns what was recorded since it was
+    last called, bounded, or None where that is nothing. In our own workers it is called in another
+    thread while the step runs, soon after `on_recorded` was: an attribute that is set on the scope
+    before `prepare`, a function to be called with how many items wait whenever one was recorded.
+    What `drain` returned comes to the provider's `attempt_recorded`, before the attempt has
+    ended, and also where the worker is killed.
     """
 
     def collect(self) -> object:

@@ -75,6 +75,16 @@ class Tracer(ABC):
         return None
 
     @noop
+    def attempt_recorded(self, task: Task, attempt: int, recorded: object) -> None:
+        """An attempt goes on, and its remote scope has recorded something.
+
+        Args:
+            task: The task.
+            attempt: The number of the attempt, from 1.
+            recorded: What the remote scope's `drain` returned.
+        """
+
+    @noop
     def attempt_finished(
         self, task: Task, attempt: int, outcome: Outcome, recorded: object
     ) -> None:

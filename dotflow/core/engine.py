@@ -11,7 +11,7 @@ from dotflow.core.failure import INTERRUPTED, TIMEOUT, WORKER_LOST, Failure
 from dotflow.core.types import UNFINISHED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from dotflow.core.attempt import Outcome
     from dotflow.core.context import Context
@@ -146,6 +146,10 @@ class Engine:
             remote=self._writer.providers(task).hooks.remote_scopes(task, task.attempt),
             copies=self._repeatable or step.policy.attempts > 1,
         )
+
+    def note_recorded(self, task: Task, recorded: Mapping[str, object]) -> None:
+        """Take in what an attempt that goes on elsewhere has recorded, by slot."""
+        self._writer.providers(task).hooks.attempt_recorded(task, recorded)
 
     def settle(self, task: Task, outcome: Outcome) -> float | None:
         """Take in how an attempt ended.

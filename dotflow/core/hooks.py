@@ -96,6 +96,7 @@ class Hooks:
         self.skipped = self._at("skipped")
         self._scopes = self._calls((slot, "attempt_scope") for slot in _SCOPED)
         self._remote = self._calls((slot, "remote_scope") for slot in _SCOPED)
+        self._recorded = self._calls((slot, "attempt_recorded") for slot in _SCOPED)
         self._ended = self._calls((slot, "attempt_finished") for slot in _SCOPED)
         self.has_scopes = bool(self._scopes)
         self.watches_attempts = bool(self._ended)
@@ -133,6 +134,16 @@ class Hooks:
     def remote_scopes(self, task: Task, attempt: int) -> dict[str, Any]:
         """Give what is sent along with an attempt, by the slot that it comes from."""
         return dict(self._made(self._remote, task, attempt)) if self._remote else {}
+
+    def attempt_recorded(self, task: Task, recorded: Mapping[str, object]) -> None:
+        """Tell what an attempt that goes on has recorded, by slot."""
+        for function, slot, hook in self._recorded:
+            if slot not in recorded:
+                continue
+            try:
+                function(task, task.attempt, recorded[slot])
+            except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
+                report(self._config, slot, hook, error)
 
     def attempt_finished(self, task: Task, outcome: Outcome) -> None:
         """Tell how an attempt ended, with what its remote scopes recorded."""

@@ -17,7 +17,7 @@ from dotflow.core.modes import hands_on
 from dotflow.core.types import TypeStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from dotflow.abc.executor import Executor, Session
     from dotflow.core.attempt import Outcome
@@ -51,6 +51,7 @@ def run_chains_in_workers(
     around = sessions_around.set((*sessions_around.get(), session))
     try:
         session.watch_workers(tell_workers)
+        session.watch_recorded(driver.note_recorded)
         driver.drive()
         session.close()
     except BaseException as error:
@@ -136,6 +137,10 @@ class _Driver:
                     self._fill()
                 self._take_in(place, outcome)
             self._fill()
+
+    def note_recorded(self, ticket: int, recorded: Mapping[str, object]) -> None:
+        """Take in what an attempt that goes on has recorded, by slot."""
+        self._engine.note_recorded(self._running[ticket].task, recorded)
 
     def abort(self, error: BaseException) -> None:
         """Fail every task that has begun and not ended."""

@@ -34,9 +34,16 @@ class GuardedScopes:
     def __bool__(self) -> bool:
         return bool(self._scopes)
 
-    def prepare(self) -> None:
-        """Have the remote ones among the scopes set up what the step may look for."""
+    def prepare(self, on_recorded: Callable[[int], object] | None = None) -> None:
+        """Have the remote ones among the scopes set up what the step may look for.
+
+        Args:
+            on_recorded: Called by those that can be drained when something waits there, with how
+                much; None: nobody drains them.
+        """
         for slot, scope in self._scopes:
+            if on_recorded is not None and hasattr(scope, "drain"):
+                scope.on_recorded = on_recorded  # type: ignore[attr-defined] # it asks for it
             prepare = getattr(scope, "prepare", None)
             if prepare is None:
                 continue
@@ -90,6 +97,24 @@ class GuardedScopes:
             if below is not None:
                 found.append((slot, below))
         return GuardedScopes(found, self._report) if found else None
+
+    def drain(self) -> dict[str, object]:
+        """Return what the remote ones among the scopes have recorded by now, by slot.
+
+        Called in another thread than the step's, while that runs.
+        """
+        drained = {}
+        for slot, scope in self._scopes:
+            if not hasattr(scope, "drain"):
+                continue
+            try:
+                recorded = scope.drain()
+            except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
+                self._report(slot, "drain", error)
+                continue
+            if recorded is not None:
+                drained[slot] = recorded
+        return drained
 
     def collect(self) -> dict[str, object]:
         """Give what the remote ones among the scopes recorded, by slot."""

@@ -25,13 +25,14 @@ from dotflow.core.limit import is_abandoned
 from dotflow.core.user_objects import attribute_of, is_a
 from dotflow.workers import main_module
 from dotflow.workers.allowance import become_worker
+from dotflow.workers.answers import Answers
 from dotflow.workers.kits import unpack
 from dotflow.workers.page import Page
-from dotflow.workers.performing import NO_SCOPES, dumped_value, perform_apart, scopes_prepared
+from dotflow.workers.performing import NO_SCOPES, dumped_value, guarded_scopes, perform_apart
 from dotflow.workers.pickling import dump_or_none, load, load_or_none, load_step
 from dotflow.workers.surroundings import Baseline, Surroundings, import_in_order
 from dotflow.workers.watchdog import Watchdog, leave_signals
-from dotflow.workers.wire import Closed, FrameReader, send
+from dotflow.workers.wire import Closed, FrameReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -112,7 +113,7 @@ def _write_blocking() -> None:
 
 class _Child:
     def __init__(self, connection: socket.socket, page: Page) -> None:
-        self._connection = connection
+        self._answers = Answers(connection)
         self._reader = FrameReader(connection)
         self._page = page
         self._watchdog = Watchdog()
@@ -174,7 +175,11 @@ class _Child:
         try:
             what = f"the input of step {name}"
             (initial, previous), timeout, sent = self._read(partial(load, body, what))
-            scopes = scopes_prepared(unpack(sent, self._kits)) if sent else NO_SCOPES
+            scopes = NO_SCOPES
+            if sent:
+                scopes = guarded_scopes(unpack(sent, self._kits))
+                self._answers.begin(number, scopes)
+                scopes.prepare(self._answers.note)
             step = self._read(partial(self._step, step_key, task_id, attempt, name, seeds))
         except BaseException as error:  # noqa: BLE001 - reading may import what exits; owner is told
             recorded = {} if scopes is None else scopes.collect()
@@ -257,7 +262,7 @@ class _Child:
         )
         if self._watchdog.rest():
             self._page.end(number, monotonic())
-        send(self._connection, pickle.dumps(head), body or b"")
+        self._answers.send(pickle.dumps(head), body or b"")
 
 
 def _lacking(error: BaseException | None) -> str | None:

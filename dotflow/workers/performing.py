@@ -41,9 +41,14 @@ def scopes_read(remote: bytes | None) -> GuardedScopes:
 
 def scopes_prepared(scopes: Mapping[str, RemoteScope]) -> GuardedScopes:
     """Have scopes set up what the step may look for: before that is read, with its modules."""
-    guarded = GuardedScopes(list(scopes.items()), _report)
+    guarded = guarded_scopes(scopes)
     guarded.prepare()
     return guarded
+
+
+def guarded_scopes(scopes: Mapping[str, RemoteScope]) -> GuardedScopes:
+    """Return the scopes of an attempt as one, whose errors are logged here."""
+    return GuardedScopes(list(scopes.items()), _report)
 
 
 def perform_apart(attempt: Attempt, scopes: GuardedScopes) -> Outcome:

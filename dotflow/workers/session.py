@@ -6,6 +6,7 @@ import pickle
 import selectors
 import socket
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.executor import Session, sessions_around
@@ -13,6 +14,7 @@ from dotflow.core.attempt import Outcome
 from dotflow.core.clock import monotonic
 from dotflow.core.exception import DotflowError, PicklingFailed, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
+from dotflow.workers.answers import RECORDED
 from dotflow.workers.child import KIT, STEP, SURROUNDINGS
 from dotflow.workers.crew import LOOK_IN_LINE, Crew
 from dotflow.workers.imports import code_version
@@ -26,7 +28,7 @@ from dotflow.workers.surroundings import Surroundings
 from dotflow.workers.wire import Closed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from dotflow.core.attempt import Attempt
     from dotflow.workers.job import Job
@@ -68,6 +70,7 @@ class LocalSession(Session):
         self._surroundings = Surroundings.here()
         self._host = socket.gethostname()
         self._user = everywhere.join(self._jobs)
+        self._notify_recorded: Callable[[int, Mapping[str, object]], object] | None = None
 
     def has_room(self) -> bool:
         """Tell whether one more attempt may be submitted now."""
@@ -76,6 +79,10 @@ class LocalSession(Session):
     def watch_workers(self, tell: Callable[[int, int], object]) -> None:
         """Have `tell` told how many workers live, and how many run an attempt of any run."""
         self._user.tell = tell
+
+    def watch_recorded(self, notify: Callable[[int, Mapping[str, object]], object]) -> None:
+        """Register what is notified of what attempts record while they run."""
+        self._notify_recorded = notify
 
     def submit(self, ticket: int, attempt: Attempt) -> None:
         """Begin an attempt."""
@@ -188,25 +195,41 @@ class LocalSession(Session):
                 worker.send_more()
                 if not worker.wants_to_send:
                     self._crew.watch_sending(worker)
-            frame = worker.read()
+            has_sent = self._receive(worker)
         except Closed:
             self._disconnected(worker)
             return
-        if frame is not None:
-            self._take_in(worker, frame)
-        elif not worker.is_alive():
+        if not has_sent and not worker.is_alive():
             self._lost(worker)
+
+    def _receive(self, worker: Worker) -> bool:
+        """Take in what has arrived of a worker; return whether that was anything.
+
+        Raises:
+            Closed: The worker is gone.
+        """
+        frame = worker.read()
+        if frame is None:
+            return False
+        # What arrived with one message is not told of again: all are read, the outcome is the last.
+        while frame is not None and not self._take_in(worker, frame):
+            frame = worker.read()
+        return True
 
     def _look_after_workers(self) -> None:
         for worker in list(self._jobs):
             if worker in self._jobs and not worker.is_alive():
                 self._on_event(worker, selectors.EVENT_READ)
 
-    def _take_in(self, worker: Worker, frame: Frame) -> None:
+    def _take_in(self, worker: Worker, frame: Frame) -> bool:
+        """Take in a message; return whether it was an outcome."""
+        head: tuple[Any, ...] = pickle.loads(frame.head)  # noqa: S301 - from our own child
+        if head[0] == RECORDED:
+            self._take_in_recorded(worker, frame.body)
+            return False
+        worker.has_attempt = False
         job = self._jobs.pop(worker)
         self._due.pop(worker, None)
-        worker.has_attempt = False
-        head: tuple[Any, ...] = pickle.loads(frame.head)  # noqa: S301 - from our own child
         *ended, is_spent = head
         outcome = self._outcome(worker, job, ended, frame.body)
         if outcome.failure is None:
@@ -217,6 +240,12 @@ class LocalSession(Session):
         else:
             self._crew.keep(worker)
         self._dispatch()
+        return True
+
+    def _take_in_recorded(self, worker: Worker, body: memoryview) -> None:
+        recorded, job = load_or_none(body), self._jobs.get(worker)
+        if recorded is not None and job is not None and self._notify_recorded is not None:
+            self._notify_recorded(job.ticket, recorded)
 
     def _outcome(
         self, worker: Worker, job: Job, ended_as: Sequence[Any], body: memoryview
@@ -257,6 +286,10 @@ class LocalSession(Session):
 
     def _time_out(self, worker: Worker, started: float) -> None:
         job = self._jobs[worker]
+        with suppress(Closed):
+            self._receive(worker)  # what it has sent is kept
+        if worker not in self._jobs:
+            return  # its outcome was there
         self._drop(worker)
         self._give_up(job, job.timeout(), started, worker.pid)
 

@@ -163,6 +163,10 @@ class LogStructlog(Log):
         """Give what binds the ids in a worker, and keeps what the step logs there."""
         return self._note_of(task).remote.scope(ids_bound(task))
 
+    def attempt_recorded(self, task: Task, attempt: int, recorded: Any) -> None:  # noqa: ARG002
+        """Have what a step that goes on has logged in a worker handled as the application logs."""
+        _replay(recorded)
+
     def attempt_finished(
         self,
         task: Task,  # noqa: ARG002 - the signature of the interface
@@ -173,11 +177,10 @@ class LogStructlog(Log):
         """Have what the step logged in a worker handled as the application logs."""
         if recorded is None:
             return
-        entries = recorded.items
         if outcome.shift:
-            entries = [entry.shifted(outcome.shift) for entry in entries]
-        for_each(lambda entry: entry.replay(), entries)
-        tally.add(LOGS, recorded.dropped)
+            shifted = [entry.shifted(outcome.shift) for entry in recorded.items]
+            recorded = recorded._replace(items=shifted)
+        _replay(recorded)
 
     def _tell(self, level: int, event: str, task: Task) -> None:
         note = self._note_of(task)
@@ -271,6 +274,13 @@ class _RunNote:
             return fields
         fields["workflow"] = self._run.name
         return _with_ids(fields, ids_of_run(self._run))
+
+
+def _replay(recorded: Any) -> None:
+    try:
+        for_each(lambda entry: entry.replay(), recorded.items)
+    finally:
+        tally.add(LOGS, recorded.dropped)
 
 
 def _task_fields(task: Task, workflow_id: str) -> dict[str, Any]:

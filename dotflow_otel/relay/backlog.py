@@ -52,6 +52,9 @@ class Backlog(Generic[_Item]):
         self._bytes = 0
         self._dropped = 0
 
+    def __len__(self) -> int:
+        return len(self._items)
+
     def put(self, item: _Item) -> None:
         """Keep an item, or count it."""
         size = size_of(item)
@@ -69,6 +72,16 @@ class Backlog(Generic[_Item]):
         with self._lock:
             items, dropped = self._items, self._dropped
             self._begin()
+        return Taken(tuple(items), dropped)
+
+    def take_some(self, most: int) -> Taken[_Item]:
+        """Return the first items that came, at most so many, and forget these."""
+        with self._lock:
+            items, self._items = self._items[:most], self._items[most:]
+            dropped, self._dropped = self._dropped, 0
+        size = sum(map(size_of, items))
+        with self._lock:
+            self._bytes -= size
         return Taken(tuple(items), dropped)
 
 

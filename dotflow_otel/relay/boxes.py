@@ -14,7 +14,7 @@ from dotflow.core.locks import fork_safe_lock
 from dotflow_otel.relay.backlog import MOST, MOST_BYTES, Backlog, Taken
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from dotflow_otel.relay.process import Process
 
@@ -22,6 +22,9 @@ _Item = TypeVar("_Item")
 
 # Applications whose runs have ended will never ask for what is late.
 _OWNERS: Final = 64
+
+# How many items are fetched at a time while an attempt goes on.
+_SOME: Final = 1000
 
 
 class Box(Generic[_Item]):
@@ -34,13 +37,17 @@ class Box(Generic[_Item]):
     Attributes:
         is_open: Whether the attempt's outcome has yet to take it.
         kept: What is in it, if anything.
+        on_put: Called with how much is in it whenever that grows; None: nobody asks.
     """
 
-    __slots__ = ("is_open", "kept", "owner", "run")
+    __slots__ = ("is_open", "kept", "on_put", "owner", "run")
 
-    def __init__(self, owner: Process, run: int) -> None:
+    def __init__(
+        self, owner: Process, run: int, on_put: Callable[[int], object] | None = None
+    ) -> None:
         self.owner = owner
         self.run = run
+        self.on_put = on_put
         self.is_open = True
         self.kept: Backlog[_Item] | None = None
 
@@ -119,6 +126,8 @@ class Boxes(Generic[_Item]):
                 if box.kept is None:
                     box.kept = Backlog(*self._room)
                 box.kept.put(item)
+                if box.on_put is not None:
+                    box.on_put(len(box.kept))
                 return True
             owner = self.only_owner if box is None else box.owner
             if owner is None:
@@ -138,6 +147,14 @@ class Boxes(Generic[_Item]):
                 del self._late[next(iter(self._late))]
             kept = self._late[owner] = Backlog(*self._room)
         kept.put(late)
+
+    def take_some(self, box: Box[_Item]) -> Taken[_Item] | None:
+        """Return some of what is in an open box, if anything is."""
+        kept = box.kept
+        if kept is None:
+            return None
+        taken = kept.take_some(_SOME)
+        return taken if taken.items or taken.dropped else None
 
     def close(self, box: Box[_Item]) -> tuple[Taken[_Item], Taken[Late[_Item]]] | None:
         """End with a box: give what is in it and what its application has late, if anything, once.

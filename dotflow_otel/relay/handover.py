@@ -32,7 +32,14 @@ if TYPE_CHECKING:
 
 
 class Handover(Protocol):
-    """Takes finished spans in."""
+    """Takes finished spans in.
+
+    Attributes:
+        takes_parts: Whether it keeps the ids of the spans, so that some can be handed over before
+            those above them.
+    """
+
+    takes_parts: bool
 
     def hand_over(self, records: Iterable[SpanRecord], context: Context) -> None:
         """Give spans to the application's processors, each once.
@@ -61,6 +68,8 @@ class _ToProcessors:
         tracer: Whose processors, resource and limits are used.
         maker: Makes simple ones at less cost.
     """
+
+    takes_parts = True
 
     def __init__(self, tracer: SdkTracer, maker: FastMaker | None) -> None:
         self._tracer = tracer
@@ -134,6 +143,8 @@ class _ByReplay:
     Args:
         tracer: Makes them.
     """
+
+    takes_parts = False
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer

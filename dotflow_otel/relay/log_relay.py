@@ -27,7 +27,7 @@ from dotflow_otel.relay.levels import ROOT, LevelsHere
 from dotflow_otel.relay.log_entry import EventEntry, RecordEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from structlog.typing import EventDict, WrappedLogger
 
@@ -81,13 +81,16 @@ class LogBox(Box["Entry"]):
     Args:
         owner: Tells the process that owns the run.
         levels: The levels that the application has set.
+        on_put: As of `Box`.
     """
 
     __slots__ = ("levels",)
 
-    def __init__(self, owner: Process, levels: bytes) -> None:
+    def __init__(
+        self, owner: Process, levels: bytes, on_put: Callable[[int], object] | None = None
+    ) -> None:
         # Runs of one application are told apart where their records are handled.
-        super().__init__(owner, 0)
+        super().__init__(owner, 0, on_put)
         self.levels = levels
 
 
@@ -110,14 +113,17 @@ class LogRelay:
         self._only_levels: bytes | None = None
         self._lock = fork_safe_lock()
 
-    def begin(self, owner: Process, levels: bytes) -> LogBox:
+    def begin(
+        self, owner: Process, levels: bytes, on_put: Callable[[int], object] | None = None
+    ) -> LogBox:
         """Keep what an attempt logs from now on.
 
         Args:
             owner: Tells the process that owns the run.
             levels: The levels that the application has set.
+            on_put: As of `Box`.
         """
-        box = LogBox(owner, levels)
+        box = LogBox(owner, levels, on_put)
         self._boxes.open(box)
         # After that is open, so that who changes the levels knows of it, or this of the change.
         is_known = self._only_levels == levels
@@ -156,6 +162,10 @@ class LogRelay:
                 self._boxes.put_late(owner, entry)
                 return True
         return self._boxes.put(box, entry)
+
+    def take_some(self, box: LogBox) -> Taken[Entry] | None:
+        """Return some of what an attempt has logged that goes on, if anything."""
+        return self._boxes.take_some(box)
 
     def end(self, box: LogBox) -> Taken[Entry] | None:
         """Give what an attempt logged and what is late of its application, if anything, once."""

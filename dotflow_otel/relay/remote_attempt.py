@@ -133,7 +133,7 @@ class RemoteAttempt:
         attributes: What the span begins with.
     """
 
-    __slots__ = ("_attributes", "_began", "_kit", "_parent_id", "span_id")
+    __slots__ = ("_attributes", "_began", "_kit", "_parent_id", "_parts", "span_id")
 
     def __init__(
         self, kit: RemoteSpans, parent_id: int, span_id: int, attributes: dict[str, Any]
@@ -142,6 +142,7 @@ class RemoteAttempt:
         self._kit = kit
         self._parent_id = parent_id
         self._attributes = attributes
+        self._parts: list[SpanRecord] = []
         self.span_id = span_id
 
     @property
@@ -152,6 +153,21 @@ class RemoteAttempt:
     def scope(self) -> RemoteSpan:
         """Give what goes along to the worker."""
         return self._kit.scope(self._parent_id, self.span_id, self._attributes)
+
+    def take_in(self, recorded: bytes, handover: Handover, context: Context) -> None:
+        """Take in what a worker sent of the spans below, while the attempt goes on.
+
+        Args:
+            recorded: What it sent.
+            handover: Takes the spans.
+            context: The run's.
+        """
+        part = _read(recorded)
+        tally.add(TRACES, part.dropped)
+        if handover.takes_parts:
+            handover.hand_over(_by_end(part.below), context)
+        else:
+            self._parts += part.below
 
     def finish(
         self,
@@ -173,6 +189,8 @@ class RemoteAttempt:
             context: The run's.
         """
         returned = _NOTHING if recorded is None else _read(recorded)
+        if self._parts:
+            returned = returned._replace(below=[*self._parts, *returned.below])
         tally.add(TRACES, returned.dropped)
         if outcome is not None and outcome.shift:
             returned = on_our_clock(returned, outcome)
@@ -212,7 +230,7 @@ class RemoteAttempt:
         queued: float | None,
     ) -> Sequence[SpanRecord]:
         """Give all spans of the attempt, in the order of their ends; its own is the last."""
-        below = sorted(returned.below, key=lambda record: record.ended)
+        below = _by_end(returned.below)
         if returned.is_theirs or not self._kit.recording:
             return below
         own = returned.own or self._made(*(returned.times or self._times(outcome)))
@@ -245,6 +263,10 @@ class RemoteAttempt:
             facts[names.PROCESS_PID] = outcome.pid
             facts[names.HOST_NAME] = outcome.host or ""
         return facts
+
+
+def _by_end(records: Sequence[SpanRecord]) -> Sequence[SpanRecord]:
+    return sorted(records, key=lambda record: record.ended)
 
 
 def _read(recorded: bytes) -> Returned:

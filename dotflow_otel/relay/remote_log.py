@@ -10,7 +10,7 @@ from dotflow_otel.relay.log_relay import log_relay_here
 from dotflow_otel.relay.process import this_process
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -49,7 +49,12 @@ class RemoteLog:
     Args:
         kit: What it has in common with the run's other attempts.
         ids: What is bound besides.
+
+    Attributes:
+        on_recorded: Called with how many entries wait, where they are drained.
     """
+
+    on_recorded: Callable[[int], object] | None = None
 
     def __init__(self, kit: RemoteLogs, ids: Mapping[str, str]) -> None:
         self.kit = kit
@@ -64,7 +69,7 @@ class RemoteLog:
         """Have what the step logs kept here, where logging is not configured."""
         kit = self.kit
         if kit.owner != this_process():
-            self._box = log_relay_here().begin(kit.owner, kit.levels)
+            self._box = log_relay_here().begin(kit.owner, kit.levels, self.on_recorded)
 
     def __enter__(self) -> None:
         self._bound = bound_contextvars(**self.kit.ids, **self.own[0])
@@ -79,6 +84,10 @@ class RemoteLog:
         if self._bound is not None:
             # Without the error, of which it would set attributes.
             self._bound.__exit__(None, None, None)
+
+    def drain(self) -> Taken[Entry] | None:
+        """Return some of what was logged, called while the step runs."""
+        return None if self._box is None else log_relay_here().take_some(self._box)
 
     def collect(self) -> Taken[Entry] | None:
         """Give what was logged, called after the exit."""

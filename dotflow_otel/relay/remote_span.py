@@ -41,7 +41,7 @@ from dotflow_otel.spans.record import record_of
 from dotflow_otel.spans.sdk_access import FastMaker, FastSpan, fast_maker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from contextvars import Token
     from types import TracebackType
 
@@ -114,7 +114,12 @@ class RemoteSpan:
         parent_id: The id of the task's span.
         span_id: Its own id, which the run has chosen.
         attributes: What it begins with.
+
+    Attributes:
+        on_recorded: Called with how many spans wait, where they are drained.
     """
+
+    on_recorded: Callable[[int], object] | None = None
 
     def __init__(
         self, kit: RemoteSpans, parent_id: int, span_id: int, attributes: dict[str, Any]
@@ -137,7 +142,7 @@ class RemoteSpan:
         if not kit.is_away:
             return
         relay = relay_here()
-        box = SpanBox(kit.owner, kit.run, sampled=kit.flags.sampled)
+        box = SpanBox(kit.owner, kit.run, self.on_recorded, sampled=kit.flags.sampled)
         relay.begin(box, self.own[1])
         self._box = box
         if relay.theirs is not None:
@@ -199,6 +204,11 @@ class RemoteSpan:
         span = _started(name, own, parent, dict(attributes))
         self._methods.append(span)
         return span
+
+    def drain(self) -> bytes | None:
+        """Return some of what was recorded below the span, as `Returned` packs it."""
+        taken = None if self._box is None else relay_here().take_some(self._box)
+        return None if taken is None else Returned(None, None, *taken).packed()
 
     def collect(self) -> bytes | None:
         """Give what was recorded, as `Returned` packs it, called after the exit."""

@@ -11,6 +11,8 @@ from dotflow_otel.relay.boxes import Box
 from dotflow_otel.spans.record import SpanRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opentelemetry.sdk.trace import ReadableSpan
 
     from dotflow_otel.relay.process import Process
@@ -28,13 +30,21 @@ class SpanBox(Box[SpanRecord]):
     Args:
         owner: Tells the process that owns the run.
         run: Tells the run from others of that process.
+        on_put: As of `Box`.
         sampled: What the run's sampler decided; spans without a parent follow it.
     """
 
     __slots__ = ("sampled",)
 
-    def __init__(self, owner: Process, run: int, *, sampled: bool) -> None:
-        super().__init__(owner, run)
+    def __init__(
+        self,
+        owner: Process,
+        run: int,
+        on_put: Callable[[int], object] | None = None,
+        *,
+        sampled: bool,
+    ) -> None:
+        super().__init__(owner, run, on_put)
         self.sampled = sampled
 
 

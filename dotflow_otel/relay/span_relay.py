@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Link, SpanKind, TraceState
     from opentelemetry.util.types import Attributes
 
+    from dotflow_otel.relay.backlog import Taken
     from dotflow_otel.relay.process import Process
     from dotflow_otel.relay.span_boxes import SpanBox
     from dotflow_otel.spans.record import SpanRecord
@@ -132,6 +133,10 @@ class Relay:
         of_run = (each.item for each in late.items if each.run in (None, box.run))
         others = [(each.run, each.item) for each in late.items if each.run not in (None, box.run)]
         return Collected((*of_run, *own.items), own.dropped + late.dropped, others)
+
+    def take_some(self, box: SpanBox) -> Taken[SpanRecord] | None:
+        """Return some of what was recorded for an attempt that goes on, if anything."""
+        return self._boxes.take_some(box)
 
     def started_below(self, name: str, attributes: Mapping[str, Any]) -> trace.Span:
         """Begin a span of our own below the current one."""

@@ -281,6 +281,11 @@ class TaskSpan:
             span_ids.put_attempt(self._task, SpanIds(ids.trace_id, span_id, sampled=remote.sampled))
         return remote.scope()
 
+    def take_in_recorded(self, recorded: bytes) -> None:
+        """Hand on what was recorded in a worker below the span of an attempt that goes on."""
+        if self._remote is not None:
+            self._remote.take_in(recorded, self.run.handover, self.run.context)
+
     def end_remote(
         self, outcome: Outcome | None, failure: Failure | None, recorded: bytes | None
     ) -> None:

@@ -276,6 +276,12 @@ class TracerOpenTelemetry(Tracer):
         state = self._tasks.get(task)
         return None if state is None else state.begin_remote(attempt)
 
+    def attempt_recorded(self, task: Task, attempt: int, recorded: Any) -> None:  # noqa: ARG002
+        """Hand on what a worker recorded of an attempt that goes on."""
+        state = self._tasks.get(task)
+        if state is not None:
+            state.take_in_recorded(recorded)
+
     def attempt_finished(
         self,
         task: Task,

@@ -1,0 +1,120 @@
+"""What a worker sends to its owner: how attempts ended, and what steps record while they run."""
+
+from __future__ import annotations
+
+import pickle
+from _thread import start_new_thread
+from contextlib import suppress
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+from dotflow.workers.pickling import dump_or_none
+from dotflow.workers.wire import send
+
+if TYPE_CHECKING:
+    from socket import socket
+
+    from dotflow.core.scopes import GuardedScopes
+    from dotflow.workers.wire import Body
+
+# The kind of a message that brings what a running step has recorded; that of an outcome begins
+# with a number.
+RECORDED: Final = "recorded"
+
+# How long what is recorded waits to be sent, in seconds, and how many items wait no longer.
+_INTERVAL: Final = 0.25
+_MANY: Final = 512
+
+# The shortest time between two such messages, in seconds: a step that records without end must
+# not keep its run busy.
+_PAUSE: Final = 0.1
+
+
+class Answers:
+    """The sending side of a worker's connection.
+
+    A thread sends what a step records, from the first time that one records something: a worker
+    whose steps record nothing has none.
+
+    Args:
+        connection: The worker's end of the socket.
+    """
+
+    def __init__(self, connection: socket) -> None:
+        self._connection = connection
+        self._sending = Lock()
+        self._running: tuple[int, GuardedScopes] | None = None
+        # Locks that are released to wake the thread. Those of `threading` can deadlock where a
+        # finalizer that logs runs inside of them.
+        self._is_due = _taken_lock()
+        self._is_urgent = _taken_lock()
+        self._never = _taken_lock()
+        self._is_awake = False
+        self._has_thread = False
+
+    def begin(self, number: int, scopes: GuardedScopes) -> None:
+        """Note the attempt that runs from now on.
+
+        Args:
+            number: What the owner calls it.
+            scopes: What records.
+        """
+        self._running = number, scopes
+
+    def note(self, waiting: int) -> None:
+        """Note that something was recorded.
+
+        Args:
+            waiting: How many items wait by now.
+        """
+        if not self._is_awake:
+            self._is_awake = True
+            self._wake()
+        elif waiting == _MANY:
+            _release(self._is_urgent)
+
+    def _wake(self) -> None:
+        if self._has_thread:
+            _release(self._is_due)
+            return
+        self._has_thread = True
+        # Where there are no more threads, everything comes with the outcome.
+        with suppress(RuntimeError):
+            start_new_thread(self._send_recorded, ())
+
+    def _send_recorded(self) -> None:
+        with suppress(OSError):  # the owner has gone
+            while True:
+                self._is_urgent.acquire(timeout=_INTERVAL)
+                self._is_awake = False
+                while self._send_some():
+                    self._never.acquire(timeout=_PAUSE)
+                self._is_due.acquire()
+
+    def _send_some(self) -> bool:
+        with self._sending:
+            if self._running is None:
+                return False
+            number, scopes = self._running
+            recorded = scopes.drain()
+            if not recorded:
+                return False
+            send(self._connection, pickle.dumps((RECORDED, number)), dump_or_none(recorded) or b"")
+            return True
+
+    def send(self, head: bytes, body: Body) -> None:
+        """Send how the attempt ended that runs: the last of its messages."""
+        with self._sending:
+            self._running = None
+            send(self._connection, head, body)
+
+
+def _taken_lock() -> Lock:
+    lock = Lock()
+    lock.acquire()
+    return lock
+
+
+def _release(lock: Lock) -> None:
+    with suppress(RuntimeError):  # released already
+        lock.release()

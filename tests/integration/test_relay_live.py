@@ -1,0 +1,228 @@
+"""What a step records comes to the run's process while the step goes on, wherever that runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from kept_records import records_kept
+from opentelemetry import trace
+from opentelemetry.sdk.trace import SpanProcessor
+from waiting import wait_for
+
+from dotflow import action
+from dotflow.providers import ExecutorLocal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from observed import Observed
+    from opentelemetry.sdk.trace import ReadableSpan
+
+MODES = ("sequential", "sequential_group", "background", "parallel")
+
+
+class Marks(logging.Handler):
+    """Makes a file when a record or a span of a name arrives."""
+
+    def __init__(self, mark: Path, name: str) -> None:
+        super().__init__()
+        self.mark = mark
+        self.awaited = name
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage() == self.awaited:
+            self.mark.touch()
+
+
+class MarksSpans(SpanProcessor):
+    """Likewise, for spans."""
+
+    def __init__(self, mark: Path, name: str) -> None:
+        self.mark = mark
+        self.awaited = name
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if span.name == self.awaited:
+            self.mark.touch()
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Path:
+    """Give a file that a step waits for."""
+    return tmp_path / "arrived"
+
+
+@pytest.fixture
+def marks(mark: Path) -> Iterator[Marks]:
+    """Configure logging so that the file is made when the line `hello` is handled."""
+    handler, before = Marks(mark, "hello"), logging.root.level
+    logging.root.addHandler(handler)
+    logging.root.setLevel(logging.INFO)
+    yield handler
+    logging.root.removeHandler(handler)
+    logging.root.setLevel(before)
+
+
+@pytest.mark.usefixtures("marks")
+@pytest.mark.parametrize("mode", MODES)
+def test_a_line_arrives_while_its_step_goes_on(observed: Observed, mark: Path, mode: str) -> None:
+    """A step that waits until its line was handled goes on."""
+
+    @action
+    def step() -> bool:
+        logging.getLogger("app").info("hello")
+        wait_for(mark.exists, 10)
+        return True
+
+    manager = observed.run(step, mode=mode)
+    assert [task.current_context.storage for task in manager.tasks] == [True]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_span_arrives_while_its_step_goes_on(observed: Observed, mark: Path, mode: str) -> None:
+    """A step that waits until a span of its has ended for the application's processors goes on."""
+    observed.provider.add_span_processor(MarksSpans(mark, "hello"))
+    tracer = observed.provider.get_tracer("app")
+
+    @action
+    def step() -> bool:
+        with tracer.start_as_current_span("hello"):
+            pass
+        wait_for(mark.exists, 10)
+        return True
+
+    manager = observed.run(step, mode=mode)
+    assert [task.current_context.storage for task in manager.tasks] == [True]
+    attempts = [span for span in observed.spans if span.name == "attempt"]
+    above = attempts[0] if mode == "parallel" else observed.span("task step")
+    assert observed.below(above) == ["hello"]
+
+
+def _dies() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _hangs() -> None:
+    wait_for(lambda: False, 60)
+
+
+@pytest.mark.parametrize(
+    ("end", "timeout", "error_type"),
+    [(_dies, 0, "worker_lost"), (_hangs, 2, "timeout")],
+    ids=["killed", "late"],
+)
+def test_what_had_come_of_a_dead_worker_is_kept(
+    observed: Observed, mark: Path, marks: Marks, end: Any, timeout: float, error_type: str
+) -> None:
+    """Spans and lines that had come by the time a worker was killed are there, once."""
+    marks.awaited = "last"
+    tracer = trace.get_tracer("app")
+
+    @action(timeout=timeout)
+    def step() -> None:
+        with tracer.start_as_current_span("before"):
+            logging.getLogger("app").info("first")
+        logging.getLogger("app").info("last")
+        wait_for(mark.exists, 10)
+        end()
+
+    with records_kept(logging.INFO) as records:
+        observed.run(step, mode="parallel")
+    lines = [record.getMessage() for record in records if record.name == "app"]
+    assert lines == ["first", "last"]
+    attempt = observed.span("attempt")
+    assert dict(attempt.attributes or {})["error.type"] == error_type
+    assert observed.below(attempt) == ["before"]
+
+
+def test_many_come_once_and_in_order(observed: Observed) -> None:
+    """Of 5,000 lines and spans of a step in a worker none is missing, none comes twice."""
+    tracer = trace.get_tracer("app")
+
+    @action
+    def step() -> None:
+        for number in range(5000):
+            with tracer.start_as_current_span(f"span {number}"):
+                logging.getLogger("app").info("line %d", number)
+
+    with records_kept(logging.INFO) as records:
+        observed.run(step, mode="parallel")
+    lines = [record.getMessage() for record in records if record.name == "app"]
+    assert lines == [f"line {number}" for number in range(5000)]
+    assert observed.below(observed.span("attempt")) == [f"span {number}" for number in range(5000)]
+
+
+class Wrapping:
+    """A tracer provider that is not the SDK's: it wraps that, as those of vendors do."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def get_tracer(self, *args: Any, **kwargs: Any) -> Any:
+        """Give a tracer that is not the SDK's."""
+        return WrappingTracer(self.inner.get_tracer(*args, **kwargs))
+
+
+class WrappingTracer:
+    """Its tracer."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def start_span(self, *args: Any, **kwargs: Any) -> Any:
+        """Begin a span."""
+        return self.inner.start_span(*args, **kwargs)
+
+
+def test_what_is_not_the_sdks_gets_whole_trees(observed: Observed, marks: Marks) -> None:
+    """A provider that gives spans ids of its own gets a parent with what came before its end."""
+    observed.tracer._provider = Wrapping(observed.provider)  # type: ignore[assignment]
+    tracer, mark = trace.get_tracer("app"), marks.mark
+
+    @action
+    def step() -> None:
+        with tracer.start_as_current_span("outer"):
+            with tracer.start_as_current_span("inner"):
+                logging.getLogger("app").info("hello")
+            wait_for(mark.exists, 10)
+
+    observed.run(step, mode="parallel")
+    assert observed.below(observed.span("attempt")) == ["outer"]
+    assert observed.below(observed.span("outer")) == ["inner"]
+
+
+def threads_here() -> int:
+    """Count the threads of this process, those too that `threading` does not know."""
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="there is no /proc")
+def test_a_worker_that_records_nothing_has_no_thread_for_it(
+    observe: Callable[..., Observed],
+) -> None:
+    """The first thing that a step records starts the one thread that sends what is recorded."""
+
+    @action
+    def silent() -> int:
+        return threads_here()
+
+    @action
+    def speaks() -> int:
+        for _ in range(3):
+            logging.getLogger("app").warning("hello")
+        return threads_here()
+
+    observed = observe()
+    observed.config.executor = executor = ExecutorLocal(workers=1)
+    try:
+        with records_kept(logging.INFO):
+            manager = observed.run([silent, silent, speaks, speaks, silent], mode="parallel")
+    finally:
+        executor.close()
+    counts = [task.current_context.storage for task in manager.tasks]
+    assert [count - counts[0] for count in counts] == [0, 0, 1, 1, 1]

@@ -23,6 +23,7 @@ from dotflow_otel.logs.output import LogOutput
 from dotflow_otel.plain import bounded
 from dotflow_otel.relay.log_relay import is_configured, levels_here
 from dotflow_otel.relay.process import this_process
+from dotflow_otel.relay.relaying import relaying
 from dotflow_otel.relay.remote_log import RemoteLogs
 from dotflow_otel.span_ids import ids_of_run, ids_of_task
 
@@ -278,7 +279,8 @@ class _RunNote:
 
 def _replay(recorded: Any) -> None:
     try:
-        for_each(lambda entry: entry.replay(), recorded.items)
+        with relaying():
+            for_each(lambda entry: entry.replay(), recorded.items)
     finally:
         tally.add(LOGS, recorded.dropped)
 

@@ -17,6 +17,7 @@ from opentelemetry.trace import (
 )
 
 from dotflow_otel.each import for_each
+from dotflow_otel.relay.relaying import relaying
 from dotflow_otel.spans.given import GivenSpan
 from dotflow_otel.spans.sdk_access import FastMaker
 from dotflow_otel.spans.sdk_tracer import instrumentation_of, limits_of
@@ -82,7 +83,8 @@ class _ToProcessors:
         return self._maker is not None and self._maker.hand_over(span)
 
     def hand_over(self, records: Iterable[SpanRecord], context: Context) -> None:
-        for_each(lambda record: self._hand_over_one(record, context), records)
+        with relaying():
+            for_each(lambda record: self._hand_over_one(record, context), records)
 
     def _hand_over_one(self, record: SpanRecord, context: Context) -> None:
         parent = None if record.parent is None else record.parent.restored()

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 # So many items that matter more than others fit in where the queue is full.
 RESERVE: Final = 64
 
+# So many items of this project's own fit in where others have filled the queue.
+OWN: Final = 256
+
 
 class Account:
     """Follows the items of a batch processor from its queue to the exporter's answer.
@@ -39,34 +42,73 @@ class Account:
         # One that a signal handler or a finalizer that logs can take again.
         self._lock = RLock()
         self._queued = 0
+        # Of the queued ones those of this project's own, and those that wait beside the queue.
+        self._own = 0
+        self._kept = 0
         self._on_their_way = 0
         self._closed = False
         self._abandoned = False
 
-    def admit(self, *, matters: bool = False) -> bool:
+    def admit(self, *, matters: bool = False, own: bool = False) -> bool:
         """Queue one item; where there is no room for it, or no more, count it as dropped.
 
         Args:
             matters: Whether it may take the room that is kept for such.
+            own: Whether it is of this project's own: as many as these fit in anyway.
         """
+        admitted = self.try_to_admit(matters=matters, own=own)
+        if not admitted:
+            self._drops.add(self._signal, 1)
+        return admitted
+
+    def try_to_admit(self, *, matters: bool = False, own: bool = False) -> bool:
+        """Queue one item where there is room for it: see `admit`."""
         with self._lock:
             room = self._limit + (RESERVE if matters else 0) - self._queued
-            if room > 0 and not self._closed:
+            fits = room > 0 or (own and self._own < min(OWN, self._limit))
+            if fits and not self._closed:
                 self._queued += 1
+                self._own += own
+                return True
+        return False
+
+    def keep(self, most: int) -> bool:
+        """Keep one item beside the queue, if fewer than so many are; else count it as dropped."""
+        with self._lock:
+            if self._kept < most and not self._closed:
+                self._kept += 1
                 return True
         self._drops.add(self._signal, 1)
         return False
 
-    def send(self, count: int, *, queued: bool = True) -> None:
+    def admit_kept(self) -> bool:
+        """Queue one of the items that are kept, if there is room; a part of that stays free."""
+        with self._lock:
+            fits = self._queued < self._limit - min(OWN, self._limit // 4)
+            if fits and self._kept and not self._abandoned:
+                self._queued += 1
+                self._kept -= 1
+                return True
+        return False
+
+    def put_back(self) -> None:
+        """Keep again what `admit_kept` has queued."""
+        with self._lock:
+            self._queued -= 1
+            self._kept += 1
+
+    def send(self, count: int, *, queued: bool = True, own: int = 0) -> None:
         """Take in that items are given to the exporter.
 
         Args:
             count: How many.
             queued: Whether they were queued before.
+            own: How many of them are of this project's own.
         """
         with self._lock:
             if not self._abandoned:
                 self._queued -= count if queued else 0
+                self._own -= own
                 self._on_their_way += count
 
     def answered(self, count: int, *, delivered: bool) -> None:
@@ -88,5 +130,5 @@ class Account:
             if self._abandoned:
                 return
             self._abandoned = self._closed = True
-            left = self._queued + self._on_their_way
+            left = self._queued + self._kept + self._on_their_way
         self._drops.add(self._signal, left)

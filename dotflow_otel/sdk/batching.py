@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Final, NamedTuple
 
-from dotflow_otel.sdk.account import RESERVE
+from dotflow_otel.sdk.account import OWN, RESERVE
 from dotflow_otel.sdk.variables import setting
 
 _logger: Final = logging.getLogger("dotflow_otel")
@@ -52,9 +52,9 @@ class Batching(NamedTuple):
         )
 
     def arguments(self) -> dict[str, Any]:
-        """Give the arguments of the SDK's batch processors, with room for the reserve."""
+        """Give the arguments of the SDK's batch processors, with room for the reserves."""
         return {
-            "max_queue_size": self.queue + RESERVE,
+            "max_queue_size": self.queue + OWN + RESERVE,
             "schedule_delay_millis": self.delay,
             "max_export_batch_size": self.batch,
             "export_timeout_millis": self.timeout,

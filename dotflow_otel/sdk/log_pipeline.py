@@ -17,11 +17,13 @@ from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.trace import TraceFlags, get_current_span
 
+from dotflow_otel.conventions import LOGGER
 from dotflow_otel.drops import LOGS
 from dotflow_otel.plain import bounded
 from dotflow_otel.sdk.account import Account
 from dotflow_otel.sdk.batching import Batching
 from dotflow_otel.sdk.exporting import exporting
+from dotflow_otel.sdk.intake import Intake
 from dotflow_otel.span_ids import SpanIds
 
 if TYPE_CHECKING:
@@ -162,21 +164,21 @@ class LogPipeline(LogRecordProcessor):
         self.account = Account(LOGS, batching.queue)
         counting = _CountingLogExporter(exporter, self.account)
         batches: Any = BatchLogRecordProcessor(counting, **batching.arguments())  # type: ignore[arg-type]
-        self._take = getattr(batches, "on_emit", None) or batches.emit
+        put = getattr(batches, "on_emit", None) or batches.emit
+        self._intake = counting.intake = Intake(self.account, put)
         self._batches = batches
         self._lock = Lock()
         self._ended = False
 
     def on_emit(self, log_record: Any) -> None:
         """Queue a record."""
-        if self.account.admit():
-            self._take(log_record)
+        self._intake.take(log_record, own=_is_own(log_record))
 
     emit = on_emit
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Export what is queued."""
-        return self._ended or bool(self._batches.force_flush(timeout_millis))
+        return self._ended or self._intake.flush(self._batches.force_flush, timeout_millis)
 
     def shutdown(self) -> None:
         """Export what is queued, and end; at the first call."""
@@ -184,6 +186,8 @@ class LogPipeline(LogRecordProcessor):
             first, self._ended = not self._ended, True
         if first:
             self.account.close()
+            if self._intake.keeps:
+                self._intake.flush(self._batches.force_flush, 30_000)
             self._batches.shutdown()
 
 
@@ -192,9 +196,12 @@ class _CountingLogExporter:
     def __init__(self, exporter: Any, account: Account) -> None:
         self._exporter = exporter
         self._account = account
+        self.intake: Intake | None = None
 
     def export(self, batch: Sequence[Any]) -> Any:
-        self._account.send(len(batch))
+        self._account.send(len(batch), own=sum(map(_is_own, batch)))
+        if self.intake is not None:
+            self.intake.refill()
         result = None
         delivered = False
         try:
@@ -212,3 +219,8 @@ class _CountingLogExporter:
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         flush = getattr(self._exporter, "force_flush", None)
         return True if flush is None else bool(flush(timeout_millis))
+
+
+def _is_own(record: Any) -> bool:
+    scope = getattr(record, "instrumentation_scope", None)
+    return scope is not None and scope.name == LOGGER

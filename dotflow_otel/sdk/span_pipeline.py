@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from dotflow_otel.conventions import ATTEMPT_SPAN
+from dotflow_otel.conventions import ATTEMPT_SPAN, SCOPE
 from dotflow_otel.drops import TRACES
 from dotflow_otel.forks import call_in_forked_child
 from dotflow_otel.sdk.account import Account
 from dotflow_otel.sdk.batching import Batching
 from dotflow_otel.sdk.exporting import exporting
+from dotflow_otel.sdk.intake import Intake
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from opentelemetry.sdk.trace import ReadableSpan
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 class SpanPipeline(SpanProcessor):
     """The SDK's batch processor, with its variables, and an account of its spans.
 
-    A span that does not fit in the queue is dropped. The local root of a trace, which makes
-    the rest of it findable, still fits in where others do not.
+    A span that does not fit in the queue is dropped, but for those from workers, which wait beside
+    it for some time. The local root of a trace, which makes the rest of it findable, and spans of
+    this project's own still fit in where a step's do not.
 
     Args:
         exporter: Where the spans go.
@@ -40,6 +42,8 @@ class SpanPipeline(SpanProcessor):
         self.name: Final = type(exporter).__name__
         self._exporter = CountingSpanExporter(exporter, self.account)
         self._batches = BatchSpanProcessor(self._exporter, **batching.arguments())
+        self._intake = Intake(self.account, self._put)
+        self._exporter.on_taken = self._intake.refill
         self._lock = Lock()
         self._ended = False
         self._is_free = Event()
@@ -70,12 +74,17 @@ class SpanPipeline(SpanProcessor):
         parent = span.parent
         # An attempt's parent is remote to its worker, but not to this process.
         is_root = parent is None or (parent.is_remote and span.name != ATTEMPT_SPAN)
-        if self.account.admit(matters=is_root):
-            self._batches.on_end(span)
+        self._intake.take(span, own=_is_own(span), matters=is_root)
+
+    def _put(self, span: ReadableSpan) -> None:
+        self._batches.on_end(span)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Export what is queued."""
-        return self._ended or self._batches.force_flush(timeout_millis)
+        return self._ended or self._flush(timeout_millis)
+
+    def _flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._intake.flush(self._batches.force_flush, timeout_millis)
 
     def shutdown(self) -> None:
         """Export what is queued, and end; at the first call."""
@@ -85,8 +94,10 @@ class SpanPipeline(SpanProcessor):
             self.account.close()
             if not self._is_free.is_set():
                 # What is queued does not wait for what somebody else has to send.
-                self._batches.force_flush()
+                self._flush()
                 self._is_free.wait()
+            if self._intake.keeps:
+                self._flush()
             self._batches.shutdown()  # type: ignore[no-untyped-call]
 
 
@@ -109,16 +120,20 @@ class CountingSpanExporter(SpanExporter):
 
     Attributes:
         journal: Where it is noted as well, if anywhere.
+        on_taken: Called when spans were taken from the queue, before they are exported.
     """
 
     def __init__(self, exporter: SpanExporter, account: Account) -> None:
         self._exporter = exporter
         self._account = account
         self.journal: Journal | None = None
+        self.on_taken: Callable[[], object] | None = None
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Export spans; they are dropped where that fails or raises."""
-        self._account.send(len(spans))
+        self._account.send(len(spans), own=sum(map(_is_own, spans)))
+        if self.on_taken is not None:
+            self.on_taken()
         delivered = False
         try:
             result = self.export_now(spans)
@@ -147,3 +162,8 @@ class CountingSpanExporter(SpanExporter):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Flush the other one."""
         return self._exporter.force_flush(timeout_millis)
+
+
+def _is_own(span: ReadableSpan) -> bool:
+    scope = span.instrumentation_scope
+    return scope is not None and scope.name == SCOPE

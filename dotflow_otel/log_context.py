@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from structlog.contextvars import bind_contextvars, get_contextvars
 
 from dotflow.core.signatures import strict_arguments
+from dotflow.core.user_objects import traceback_of
 from dotflow_otel.conventions import BOUND, SPAN_ID, TRACE_ID
 from dotflow_otel.span_ids import current_ids, ids_of_step
 
@@ -121,3 +122,12 @@ def run_context() -> dict[str, str]:
     if ids is not None:
         found[TRACE_ID], found[SPAN_ID] = ids.trace_id, ids.span_id
     return found
+
+
+def stack_trace_of(record: logging.LogRecord) -> str | None:
+    """Return the stack trace of the exception that a record was given, if it was given one."""
+    _, error, traceback = record.exc_info or (None, None, None)
+    # Of what was raised in a worker the frames come as text.
+    if error is None or (record.exc_text and traceback is None):
+        return record.exc_text
+    return traceback_of(error)

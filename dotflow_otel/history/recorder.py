@@ -12,7 +12,6 @@ from weakref import WeakSet
 from opentelemetry.sdk.trace import SpanProcessor
 
 from dotflow.core.locks import fork_safe_lock
-from dotflow.core.user_objects import traceback_of
 from dotflow_otel import conventions as names
 from dotflow_otel.drops import HISTORY, tally
 from dotflow_otel.endings import at_exit
@@ -29,7 +28,7 @@ from dotflow_otel.history.writer import (
     TaskEnded,
     Writer,
 )
-from dotflow_otel.log_context import run_context
+from dotflow_otel.log_context import run_context, stack_trace_of
 from dotflow_otel.plain import bounded, plain, printable
 from dotflow_otel.sdk.root_handler import RootHandler
 from dotflow_otel.spans.clock import SpanClock
@@ -335,10 +334,9 @@ class Recorder(SpanProcessor):
             return
         span_id = getattr(record, names.SPAN_ID, "") or bound.get(names.SPAN_ID, "")
         fields: dict[str, Any] = {"logger": record.name}
-        if record.exc_info and record.exc_info[1] is not None:
-            fields["exception"] = bounded(traceback_of(record.exc_info[1]).rstrip("\n"))
-        elif record.exc_text:
-            fields["exception"] = bounded(record.exc_text)
+        stack = stack_trace_of(record)
+        if stack is not None:
+            fields["exception"] = bounded(stack.rstrip("\n"))
         time = int(record.created * 1e9)
         text = bounded(record.getMessage())
         self._put((LINE, None, trace_id, span_id, time, record.levelno, text, fields))

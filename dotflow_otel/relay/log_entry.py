@@ -10,17 +10,20 @@ from time import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
+from structlog.contextvars import bound_contextvars, get_contextvars
 
 from dotflow.core.user_objects import guarded, traceback_of
+from dotflow.workers.pickling import dump_or_none, load_or_none
 from dotflow_otel.conventions import LOGGED_AT
 from dotflow_otel.log_context import run_context
 from dotflow_otel.plain import plain
+from dotflow_otel.relay.arguments import Shown, is_simple, packed, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# What of a record is not sent: the text stands for these. structlog keeps the logger itself
-# in a record that it hands to the standard library.
+# What of a record is not sent as it is. structlog keeps the logger itself in a record that it hands
+# to the standard library.
 _NOT_SENT: Final = frozenset({"args", "exc_info", "msg", "message", "_logger"})
 _STRUCTLOGS: Final = "_logger"
 _format: Final = logging.Formatter().formatException
@@ -30,30 +33,48 @@ class RecordEntry(NamedTuple):
     """A record of the standard library.
 
     Attributes:
-        fields: Of the record; its text is made already.
+        fields: Of the record, its arguments among them.
+        text: Its text, where an argument of it may not travel as it is.
+        error: The exception that it was given, pickled, where that can travel.
         is_structlogs: Whether it holds an event of structlog.
         handled_by: The names of the loggers whose handlers had it in the worker.
+        bound: What was bound in structlog's context.
         span: The ids and flags of the span that was current, if any.
     """
 
     fields: dict[str, Any]
+    text: str | None
+    error: bytes | None
     is_structlogs: bool
     handled_by: Sequence[str]
+    bound: dict[str, Any]
     span: tuple[int, int, int] | None
 
     @classmethod
     def of(cls, record: logging.LogRecord) -> RecordEntry:
         """Make one of a record."""
         told = record.__dict__
-        fields = {name: plain(value) for name, value in told.items() if name not in _NOT_SENT}
+        fields = {name: packed(value) for name, value in told.items() if name not in _NOT_SENT}
         # An event of structlog is a dictionary that its formatter makes a text of.
         is_event = issubclass(type(record.msg), dict)
-        fields["msg"] = plain(record.msg) if is_event else record.getMessage()
+        fields["msg"] = plain(record.msg) if is_event else packed(record.msg)
+        fields["args"] = packed(record.args)
         for name, value in run_context().items():
             fields.setdefault(name, value)
-        if record.exc_info and not record.exc_text:
-            fields["exc_text"] = _exception_text(record.exc_info)
-        return cls(fields, _STRUCTLOGS in told, _handled_by(record.name), _current_span())
+        error = None
+        if record.exc_info:
+            error = dump_or_none(record.exc_info[1])
+            if not record.exc_text:
+                fields["exc_text"] = _exception_text(record.exc_info)
+        return cls(
+            fields,
+            guarded(record.getMessage)[0] if not is_event and _needs_text(record) else None,
+            error,
+            _STRUCTLOGS in told,
+            _handled_by(record.name),
+            _bound(),
+            _current_span(),
+        )
 
     def shifted(self, shift: int) -> RecordEntry:
         """Give the record as if it had been made so many nanoseconds later."""
@@ -63,14 +84,26 @@ class RecordEntry(NamedTuple):
 
     def replay(self) -> None:
         """Have the record handled as this process logs."""
-        record = logging.makeLogRecord(self.fields)
-        record.levelname = logging.getLevelName(record.levelno)
-        logger = logging.getLogger(record.name)
+        logger = logging.getLogger(self.fields["name"])
+        if logger.isEnabledFor(self.fields["levelno"]):
+            # What looks at the context, a record factory say, finds the step's.
+            with _within(self.span), bound_contextvars(**self.bound):
+                self._handle(logger, self._record(logger))
+
+    def _record(self, logger: logging.Logger) -> logging.LogRecord:
+        fields = {name: unpacked(value, Shown.text_of) for name, value in self.fields.items()}
+        fields["levelname"] = logging.getLevelName(fields["levelno"])
+        fields["msg"] = msg = unpacked(self.fields["msg"])
+        fields["args"] = args = unpacked(self.fields["args"])
+        error = load_or_none(self.error)
+        # Its frames come as text, which formatters use.
+        fields["exc_info"] = exc_info = None if error is None else (type(error), error, None)
+        record = _made(fields, msg, args, exc_info)
+        if self.text is not None and guarded(record.getMessage)[0] != self.text:
+            record.msg, record.args = self.text, ()
         if self.is_structlogs:
             record.__dict__[_STRUCTLOGS] = logger
-        if logger.isEnabledFor(record.levelno):
-            with _within(self.span):
-                self._handle(logger, record)
+        return record
 
     def _handle(self, logger: logging.Logger, record: logging.LogRecord) -> None:
         if not self.handled_by:
@@ -84,6 +117,31 @@ class RecordEntry(NamedTuple):
             for handler in handlers:
                 if record.levelno >= handler.level:
                     handler.handle(record)
+
+
+def _needs_text(record: logging.LogRecord) -> bool:
+    args = record.args or ()
+    values = args.values() if type(args) is dict else args
+    return type(record.msg) is not str or not all(map(is_simple, values))
+
+
+def _bound() -> dict[str, Any]:
+    bound = get_contextvars()
+    return {name: plain(value) for name, value in bound.items()} if bound else bound
+
+
+def _made(fields: dict[str, Any], msg: Any, args: Any, exc_info: Any) -> logging.LogRecord:
+    # By the application's factory, which finds what it is given where the record is made.
+    given = (
+        *(fields["name"], fields["levelno"], fields["pathname"], fields["lineno"], msg),
+        # A dictionary that is the only argument is what the arguments are.
+        (args,) if type(args) is dict else args,
+        *(exc_info, fields["funcName"], fields["stack_info"]),
+    )
+    made, _ = guarded(lambda: logging.getLogRecordFactory()(*given))
+    record = logging.makeLogRecord({}) if made is None else made
+    record.__dict__.update(fields)
+    return record
 
 
 class EventEntry(NamedTuple):

@@ -7,9 +7,9 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
-from dotflow.core.user_objects import name_of, text_of, traceback_of
+from dotflow.core.user_objects import name_of, text_of
 from dotflow_otel import conventions as names
-from dotflow_otel.log_context import run_context
+from dotflow_otel.log_context import run_context, stack_trace_of
 from dotflow_otel.logs import events
 from dotflow_otel.plain import plain
 from dotflow_otel.sdk.log_pipeline import current_span_ids
@@ -126,12 +126,10 @@ def _origin(record: logging.LogRecord) -> Attributes:
 
 
 def _exception(record: logging.LogRecord) -> Attributes:
-    if not record.exc_info or record.exc_info[1] is None:
-        # What was raised in a worker comes as text alone.
-        return {names.EXCEPTION_STACKTRACE: record.exc_text} if record.exc_text else {}
-    error = record.exc_info[1]
-    return {
-        names.EXCEPTION_TYPE: name_of(type(error)),
-        names.EXCEPTION_MESSAGE: text_of(error),
-        names.EXCEPTION_STACKTRACE: traceback_of(error),
-    }
+    stack = stack_trace_of(record)
+    told: Attributes = {} if stack is None else {names.EXCEPTION_STACKTRACE: stack}
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None:
+        told[names.EXCEPTION_TYPE] = name_of(type(error))
+        told[names.EXCEPTION_MESSAGE] = text_of(error)
+    return told

@@ -15,6 +15,7 @@ from dotflow_otel.relay.backlog import MOST, MOST_BYTES, Backlog, Taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from threading import RLock
 
     from dotflow_otel.relay.process import Process
 
@@ -80,6 +81,11 @@ class Boxes(Generic[_Item]):
         self._is_shared = False
         # One that its owner can take again: a finalizer that logs may run in between.
         self._lock = fork_safe_lock()
+
+    @property
+    def lock(self) -> RLock:
+        """Held while something is put or taken; for what must happen together with that."""
+        return self._lock
 
     def open(self, box: Box[_Item]) -> None:
         """Begin with a box: its attempt starts."""

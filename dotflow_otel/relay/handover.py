@@ -4,51 +4,60 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from opentelemetry.sdk.trace import Event
 from opentelemetry.sdk.trace import Tracer as SdkTracer
+from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import INVALID_SPAN_CONTEXT as INVALID
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
+    SpanContext,
     SpanKind,
     Status,
     StatusCode,
+    TraceFlags,
     set_span_in_context,
 )
 
-from dotflow_otel.each import for_each
-from dotflow_otel.relay.relaying import relaying
+from dotflow_otel.relay.live_spans import LiveSpans
 from dotflow_otel.spans.given import GivenSpan
 from dotflow_otel.spans.sdk_access import FastMaker
 from dotflow_otel.spans.sdk_tracer import instrumentation_of, limits_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from opentelemetry.context import Context
-    from opentelemetry.trace import Span, SpanContext, Tracer
+    from opentelemetry.sdk.trace.sampling import SamplingResult
+    from opentelemetry.trace import Span, Tracer
 
     from dotflow_otel.spans.maker import SpanMaker
     from dotflow_otel.spans.record import PlainSpan, ScopeRecord, SpanRecord
 
 
 class Handover(Protocol):
-    """Takes finished spans in.
+    """Makes spans that were recorded elsewhere begin and end for the application's processors."""
 
-    Attributes:
-        takes_parts: Whether it keeps the ids of the spans, so that some can be handed over before
-            those above them.
-    """
-
-    takes_parts: bool
-
-    def hand_over(self, records: Iterable[SpanRecord], context: Context) -> None:
-        """Give spans to the application's processors, each once.
+    def start(self, record: SpanRecord, above: Span | None, context: Context) -> Span:
+        """Begin a span, or what stands for one that the application's sampler leaves out.
 
         Args:
-            records: The spans, in the order of their ends.
-            context: The run's; processors are told it as the context of each span's start.
+            record: The span, as it began or as it ended.
+            above: Its parent, where that began in this process.
+            context: The run's; processors are told it, with the parent as the current span.
         """
+
+    def end(self, span: Span, record: SpanRecord, links: int) -> None:
+        """End a span that `start` has begun.
+
+        Args:
+            span: The span.
+            record: It, as it ended.
+            links: How many links it began with.
+        """
+
+    def hand_over(self, records: Sequence[SpanRecord], context: Context) -> None:
+        """Make spans begin and end that are above or below no others."""
 
     def hand_over_plain(self, span: PlainSpan) -> bool:
         """Give a span that says little, if that can be done at less cost; tell whether it was."""
@@ -62,15 +71,37 @@ def handover_of(maker: SpanMaker) -> Handover:
     return _ToProcessors(tracer, maker if isinstance(maker, FastMaker) else None)
 
 
-class _ToProcessors:
+class _Handover:
+    """What both kinds have in common."""
+
+    def hand_over(self, records: Sequence[SpanRecord], context: Context) -> None:
+        LiveSpans(self, context).take_in(records)  # type: ignore[arg-type] # one of the two kinds
+
+    def end(self, span: Span, record: SpanRecord, links: int) -> None:
+        if not span.is_recording():
+            return
+        if record.first is not None:
+            name, attributes = record.first
+            if name != record.name:
+                span.update_name(record.name)
+            for key, value in record.attributes.items():
+                if key not in attributes or attributes[key] != value:
+                    span.set_attribute(key, value)
+        for link in _links(record)[links:]:
+            span.add_link(link.context, link.attributes)
+        for event in record.events:
+            span.add_event(event.name, event.attributes, event.timestamp)
+        _set_status(span, record)
+        span.end(record.ended)
+
+
+class _ToProcessors(_Handover):
     """Makes spans of the SDK, whose processors see their start and their end.
 
     Args:
         tracer: Whose processors, resource and limits are used.
-        maker: Makes simple ones at less cost.
+        maker: Makes simple ones at less cost, where no sampler has a say.
     """
-
-    takes_parts = True
 
     def __init__(self, tracer: SdkTracer, maker: FastMaker | None) -> None:
         self._tracer = tracer
@@ -82,41 +113,33 @@ class _ToProcessors:
     def hand_over_plain(self, span: PlainSpan) -> bool:
         return self._maker is not None and self._maker.hand_over(span)
 
-    def hand_over(self, records: Iterable[SpanRecord], context: Context) -> None:
-        with relaying():
-            for_each(lambda record: self._hand_over_one(record, context), records)
-
-    def _hand_over_one(self, record: SpanRecord, context: Context) -> None:
-        parent = None if record.parent is None else record.parent.restored()
-        if parent is not None:
-            context = set_span_in_context(NonRecordingSpan(parent), context)
-        span = self._started_fast(record, parent, context) or self._started(record, parent, context)
-        _set_status(span, record)
-        span.end(record.ended)
-
-    def _started_fast(
-        self, record: SpanRecord, parent: SpanContext | None, context: Context
-    ) -> Span | None:
-        # That is all attempts that went well, and most spans come from these.
-        if self._maker is None or parent is None or not _is_simple(record):
-            return None
-        own = record.context.restored()
-        return self._maker.given(
-            record.name, own, parent, context, record.attributes, record.started
-        )
-
-    def _started(
-        self, record: SpanRecord, parent: SpanContext | None, context: Context
-    ) -> GivenSpan:
+    def start(self, record: SpanRecord, above: Span | None, context: Context) -> Span:
+        name, attributes = record.first or (record.name, record.attributes)
+        parent = _parent_of(record, above)
+        context = set_span_in_context(above or NonRecordingSpan(parent or INVALID), context)
+        own, links = record.context.restored(), _links(record)
+        # Of an attempt the sampler was asked when that was sent.
+        if self._maker is None and record.scope is not None:
+            result = self._tracer.sampler.should_sample(
+                context, own.trace_id, name, SpanKind(record.kind), attributes, links
+            )
+            own = _sampled_as(own, result)
+            if result.decision is Decision.DROP:
+                return NonRecordingSpan(own)
+            attributes = dict(result.attributes or {})
+        elif self._maker is not None and parent is not None and _is_simple(record):
+            # That is all attempts that went well, and most spans come from these.
+            fast = self._maker.given(name, own, parent, context, dict(attributes), record.started)
+            if fast is not None:
+                return fast
         span = GivenSpan(
-            record.name,
-            record.context.restored(),
+            name,
+            own,
             parent,
             self._tracer.sampler,
             resource=self._tracer.resource,
-            attributes=record.attributes,
-            events=[Event(each.name, each.attributes, each.timestamp) for each in record.events],
-            links=_links(record),
+            attributes=attributes,
+            links=links,
             kind=SpanKind(record.kind),
             span_processor=self._tracer.span_processor,
             limits=self._limits,
@@ -137,7 +160,7 @@ class _ToProcessors:
         return found
 
 
-class _ByReplay:
+class _ByReplay(_Handover):
     """Makes the spans anew through the API, where what makes them is not the SDK.
 
     They get ids of their own then, and keep names, times, order and parents.
@@ -146,46 +169,43 @@ class _ByReplay:
         tracer: Makes them.
     """
 
-    takes_parts = False
-
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
     def hand_over_plain(self, span: PlainSpan) -> bool:  # noqa: ARG002 - there is no such way
         return False
 
-    def hand_over(self, records: Iterable[SpanRecord], context: Context) -> None:
-        made: dict[int, Span] = {}
-        # Parents first: they began first.
-        ordered = sorted(records, key=lambda record: record.started)
-        for record in ordered:
-            made[record.context.span_id] = self._start(record, made, context)
-        for record in sorted(ordered, key=lambda record: record.ended):
-            span = made[record.context.span_id]
-            _set_status(span, record)
-            span.end(record.ended)
-
-    def _start(self, record: SpanRecord, made: dict[int, Span], context: Context) -> Span:
-        parent = record.parent
-        if parent is not None:
-            span = made.get(parent.span_id) or NonRecordingSpan(parent.restored())
-            context = set_span_in_context(span, context)
-        span = self._tracer.start_span(
-            record.name,
-            context,
+    def start(self, record: SpanRecord, above: Span | None, context: Context) -> Span:
+        name, attributes = record.first or (record.name, record.attributes)
+        parent = _parent_of(record, above)
+        return self._tracer.start_span(
+            name,
+            set_span_in_context(above or NonRecordingSpan(parent or INVALID), context),
             SpanKind(record.kind),
-            record.attributes,
+            attributes,
             _links(record),
             record.started,
         )
-        for event in record.events:
-            span.add_event(event.name, event.attributes, event.timestamp)
-        return span
+
+
+def _parent_of(record: SpanRecord, above: Span | None) -> SpanContext | None:
+    if record.parent is None:
+        return None
+    # What is above may have got other flags by the sampler, or other ids, than in the worker.
+    return record.parent.restored() if above is None else above.get_span_context()
+
+
+def _sampled_as(own: SpanContext, result: SamplingResult) -> SpanContext:
+    flags = int(own.trace_flags) & ~TraceFlags.SAMPLED
+    if result.decision is Decision.RECORD_AND_SAMPLE:
+        flags |= TraceFlags.SAMPLED
+    state = result.trace_state
+    return SpanContext(own.trace_id, own.span_id, False, TraceFlags(flags), state)
 
 
 def _is_simple(record: SpanRecord) -> bool:
     is_internal = record.kind == SpanKind.INTERNAL.value
-    return is_internal and record.scope is None and not (record.events or record.links)
+    return is_internal and record.scope is None and not record.links
 
 
 def _links(record: SpanRecord) -> list[Link]:

@@ -27,15 +27,15 @@ from dotflow_otel.spans.sdk_access import FastMaker
 from dotflow_otel.spans.sdk_tracer import is_switched_on
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, SpanContext
 
     from dotflow.core.attempt import Outcome
     from dotflow.core.failure import Failure
-    from dotflow_otel.relay.handover import Handover
     from dotflow_otel.relay.latecomers import HandOver
+    from dotflow_otel.relay.live_spans import LiveSpans
     from dotflow_otel.spans.maker import SpanMaker
 
 _logger: Final = logging.getLogger("dotflow_otel")
@@ -133,7 +133,7 @@ class RemoteAttempt:
         attributes: What the span begins with.
     """
 
-    __slots__ = ("_attributes", "_began", "_kit", "_parent_id", "_parts", "span_id")
+    __slots__ = ("_attributes", "_began", "_begun", "_is_live", "_kit", "_parent_id", "span_id")
 
     def __init__(
         self, kit: RemoteSpans, parent_id: int, span_id: int, attributes: dict[str, Any]
@@ -142,7 +142,8 @@ class RemoteAttempt:
         self._kit = kit
         self._parent_id = parent_id
         self._attributes = attributes
-        self._parts: list[SpanRecord] = []
+        self._is_live = False
+        self._begun: set[int] = set()
         self.span_id = span_id
 
     @property
@@ -154,20 +155,20 @@ class RemoteAttempt:
         """Give what goes along to the worker."""
         return self._kit.scope(self._parent_id, self.span_id, self._attributes)
 
-    def take_in(self, recorded: bytes, handover: Handover, context: Context) -> None:
+    def take_in(self, recorded: bytes, live: LiveSpans, task: Span) -> None:
         """Take in what a worker sent of the spans below, while the attempt goes on.
 
         Args:
             recorded: What it sent.
-            handover: Takes the spans.
-            context: The run's.
+            live: The run's spans in workers.
+            task: The task's span.
         """
         part = _read(recorded)
         tally.add(TRACES, part.dropped)
-        if handover.takes_parts:
-            handover.hand_over(_by_end(part.below), context)
-        else:
-            self._parts += part.below
+        started = part.times[0] if part.times else 0
+        self._begin(started or time_ns(), live, task, is_theirs=part.is_theirs)
+        self._begun.update(each.context.span_id for each in part.begun)
+        live.take_in(part.below, part.begun)
 
     def finish(
         self,
@@ -175,66 +176,72 @@ class RemoteAttempt:
         failure: Failure | None,
         recorded: bytes | None,
         queued: float | None,
-        handover: Handover,
-        context: Context,
+        live: LiveSpans,
+        task: Span,
     ) -> None:
-        """End the span: hand it over, after those below it.
+        """End the span, after those below it.
 
         Args:
             outcome: How it ended, and when; None: it was still running when the run ended.
             failure: How it failed, if it did.
             recorded: What the worker sent; None: it died, or could not send.
             queued: Seconds that the attempt waited for its worker.
-            handover: Takes the spans.
-            context: The run's.
+            live: The run's spans in workers.
+            task: The task's span.
         """
         returned = _NOTHING if recorded is None else _read(recorded)
-        if self._parts:
-            returned = returned._replace(below=[*self._parts, *returned.below])
         tally.add(TRACES, returned.dropped)
         if outcome is not None and outcome.shift:
             returned = on_our_clock(returned, outcome)
         try:
-            self._hand_over(outcome, failure, returned, queued, handover, context)
+            self._finish(outcome, failure, returned, queued, live, task)
         finally:
             if returned.others:
                 latecomers.hand_over(returned.others)
 
-    def _hand_over(
+    def _finish(
         self,
         outcome: Outcome | None,
         failure: Failure | None,
         returned: Returned,
         queued: float | None,
-        handover: Handover,
-        context: Context,
+        live: LiveSpans,
+        task: Span,
     ) -> None:
-        is_plain = failure is None and self._kit.recording and not returned.below
-        if is_plain and returned.times is not None:
+        facts = self._facts(outcome, queued)
+        if failure is None and returned.times is not None and self._is_plain(returned):
             own, above = self._ids()
-            attributes = {**self._attributes, **self._facts(outcome, queued)}
+            attributes = {**self._attributes, **facts}
             span = PlainSpan(names.ATTEMPT_SPAN, own, above, attributes, returned.times)
-            if handover.hand_over_plain(span):
+            if live.handover.hand_over_plain(span):
                 return
-        handover.hand_over(self._spans(outcome, failure, returned, queued), context)
+        record = returned.own or self._made(*(returned.times or self._times(outcome)))
+        self._begin(record.started, live, task, is_theirs=returned.is_theirs)
+        try:
+            live.take_in(returned.below)
+            if self._begun and failure is not None and returned is _NOTHING:
+                why = description_of(failure)
+                live.lose(self._begun, record.ended, failure.error_type, why)
+        finally:
+            told = _told(record, facts, failure)
+            first = names.ATTEMPT_SPAN, self._attributes
+            live.end(told._replace(first=first))
+
+    def _is_plain(self, returned: Returned) -> bool:
+        return self._kit.recording and not (self._is_live or returned.below)
+
+    def _begin(self, started: int, live: LiveSpans, task: Span, *, is_theirs: bool) -> None:
+        if self._is_live:
+            return
+        self._is_live = True
+        if is_theirs or not self._kit.recording:
+            live.add(self._ids()[0], None)
+        else:
+            live.begin(self._made(started, 0), task)
 
     def _ids(self) -> tuple[SpanContext, SpanContext]:
         kit = self._kit
         return kit.ids(self.span_id, is_remote=False), kit.ids(self._parent_id, is_remote=True)
-
-    def _spans(
-        self,
-        outcome: Outcome | None,
-        failure: Failure | None,
-        returned: Returned,
-        queued: float | None,
-    ) -> Sequence[SpanRecord]:
-        """Give all spans of the attempt, in the order of their ends; its own is the last."""
-        below = _by_end(returned.below)
-        if returned.is_theirs or not self._kit.recording:
-            return below
-        own = returned.own or self._made(*(returned.times or self._times(outcome)))
-        return [*below, _told(own, self._facts(outcome, queued), failure)]
 
     def _times(self, outcome: Outcome | None) -> tuple[int, int]:
         # Nothing came back: the run tells what it knows.
@@ -263,10 +270,6 @@ class RemoteAttempt:
             facts[names.PROCESS_PID] = outcome.pid
             facts[names.HOST_NAME] = outcome.host or ""
         return facts
-
-
-def _by_end(records: Sequence[SpanRecord]) -> Sequence[SpanRecord]:
-    return sorted(records, key=lambda record: record.ended)
 
 
 def _read(recorded: bytes) -> Returned:

@@ -207,8 +207,13 @@ class RemoteSpan:
 
     def drain(self) -> bytes | None:
         """Return some of what was recorded below the span, as `Returned` packs it."""
-        taken = None if self._box is None else relay_here().take_some(self._box)
-        return None if taken is None else Returned(None, None, *taken).packed()
+        found = None if self._box is None else relay_here().take_some(self._box)
+        if found is None:
+            return None
+        (ended, dropped), begun = found
+        started = 0 if self._span is None else self._span.start_time or 0
+        is_theirs = self._theirs is not None and self._span is not None
+        return Returned((started, 0), None, ended, dropped, (), is_theirs, begun).packed()
 
     def collect(self) -> bytes | None:
         """Give what was recorded, as `Returned` packs it, called after the exit."""

@@ -25,6 +25,8 @@ class Returned(NamedTuple):
         dropped: How many more there were than the worker had room for.
         others: Late spans of other runs of the same process, each with its run.
         is_theirs: Whether the attempt's span went to a provider that the worker's owner has set.
+        begun: Spans that have begun and not ended, of an attempt that goes on; the end of its own
+            is 0 then.
     """
 
     times: tuple[int, int] | None
@@ -33,10 +35,11 @@ class Returned(NamedTuple):
     dropped: int
     others: Sequence[tuple[int, SpanRecord]] = ()
     is_theirs: bool = False
+    begun: Sequence[SpanRecord] = ()
 
     def packed(self) -> bytes:
         """Give it as bytes, to be sent."""
-        if self.times is not None and not (self.below or self.dropped or self.others):
+        if self.times is not None and not (self.below or self.dropped or self.others or self.begun):
             return _TIMES.pack(*self.times)
         return pickle.dumps(tuple(self))
 

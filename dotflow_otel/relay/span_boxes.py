@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry.trace import get_current_span
 
 from dotflow_otel.relay.boxes import Box
-from dotflow_otel.spans.record import SpanRecord
+from dotflow_otel.spans.record import Begun, SpanRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ class SpanBox(Box[SpanRecord]):
         sampled: What the run's sampler decided; spans without a parent follow it.
     """
 
-    __slots__ = ("sampled",)
+    __slots__ = ("announced", "begun", "sampled")
 
     def __init__(
         self,
@@ -46,6 +46,16 @@ class SpanBox(Box[SpanRecord]):
     ) -> None:
         super().__init__(owner, run, on_put)
         self.sampled = sampled
+        # Spans that have begun and not ended, by their ids, and those of them that the run knows.
+        self.begun: dict[int, Begun] = {}
+        self.announced: set[int] = set()
+
+    def unannounced(self) -> list[SpanRecord]:
+        """Return the spans that have begun and that the run does not know; it does from now on."""
+        # The copy is made in one step, while other spans begin.
+        new = [each for each in list(self.begun.items()) if each[0] not in self.announced]
+        self.announced.update(span_id for span_id, _ in new)
+        return [begun.record() for _, begun in new]
 
 
 class SpanBoxes:
@@ -65,14 +75,15 @@ class SpanBoxes:
         """Have what runs in this context belong to no attempt."""
         _current.set(None)
 
-    def note(self, span: ReadableSpan) -> None:
-        """Note whose a span is that begins now."""
+    def note(self, span: ReadableSpan) -> SpanBox | None:
+        """Note whose a span is that begins now, and return its box."""
         above = None if span.parent is None else self._by_span.get(span.parent.span_id)
         if span.context is None:
-            return
+            return None
         if len(self._by_span) >= _REMEMBERED:
             self._forget_some()
-        self._by_span[span.context.span_id] = above or _current.get()
+        box = self._by_span[span.context.span_id] = above or _current.get()
+        return box
 
     def _forget_some(self) -> None:
         # Others may note spans meanwhile: the list is made in one go.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry import trace
@@ -21,10 +22,11 @@ from dotflow import __version__
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.once import once
 from dotflow_otel import conventions as names
+from dotflow_otel.relay.backlog import Taken
 from dotflow_otel.relay.boxes import Boxes
 from dotflow_otel.relay.process import is_forked_from
 from dotflow_otel.relay.span_boxes import SpanBoxes
-from dotflow_otel.spans.record import record_of, scope_of
+from dotflow_otel.spans.record import Begun, SpanRecord, plain_attributes, record_of, scope_of
 from dotflow_otel.spans.sdk_tracer import divert
 
 if TYPE_CHECKING:
@@ -36,10 +38,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Link, SpanKind, TraceState
     from opentelemetry.util.types import Attributes
 
-    from dotflow_otel.relay.backlog import Taken
     from dotflow_otel.relay.process import Process
     from dotflow_otel.relay.span_boxes import SpanBox
-    from dotflow_otel.spans.record import SpanRecord
 
 _MOST_IN_A_SPAN: Final = 10_000
 
@@ -59,6 +59,10 @@ class Collected(NamedTuple):
 
 
 _NOTHING: Final = Collected((), 0, ())
+_NONE_TAKEN: Final[Taken[SpanRecord]] = Taken((), 0)
+
+# Spans of an attempt that never end are bounded as well.
+_MOST_BEGUN: Final = 10_000
 
 
 class Relay:
@@ -134,9 +138,17 @@ class Relay:
         others = [(each.run, each.item) for each in late.items if each.run not in (None, box.run)]
         return Collected((*of_run, *own.items), own.dropped + late.dropped, others)
 
-    def take_some(self, box: SpanBox) -> Taken[SpanRecord] | None:
-        """Return some of what was recorded for an attempt that goes on, if anything."""
-        return self._boxes.take_some(box)
+    def take_some(self, box: SpanBox) -> tuple[Taken[SpanRecord], Sequence[SpanRecord]] | None:
+        """Return some of what was recorded for an attempt that goes on, if anything.
+
+        Returns:
+            Spans that have ended, and the others that have begun since this was last called.
+        """
+        # Together: the run knows of a span's beginning before it gets those below it.
+        with self._boxes.lock:
+            taken = self._boxes.take_some(box)
+            begun = box.unannounced()
+        return (taken or _NONE_TAKEN, begun) if taken or begun else None
 
     def started_below(self, name: str, attributes: Mapping[str, Any]) -> trace.Span:
         """Begin a span of our own below the current one."""
@@ -187,12 +199,30 @@ class _Recorder(SpanProcessor):
     def __init__(self, boxes: Boxes[SpanRecord], whose: SpanBoxes) -> None:
         self._boxes = boxes
         self._whose = whose
+        self._places = count(1)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
-        self._whose.note(span)
+        box = self._whose.note(span)
+        if box is None or span.context is None or len(box.begun) >= _MOST_BEGUN:
+            return
+        attributes = plain_attributes(span.attributes)
+        begun = Begun(next(self._places), span.name, attributes, span)
+        box.begun[span.context.span_id] = begun
+        if box.on_put is not None and box.is_open:
+            box.on_put(0)
 
     def on_end(self, span: ReadableSpan) -> None:
-        self._boxes.put(self._whose.box_of(span), record_of(span, scope_of(span)))
+        box = self._whose.box_of(span)
+        if box is None or span.context is None:
+            self._boxes.put(box, record_of(span, scope_of(span)))
+            return
+        span_id = span.context.span_id
+        begun, place = box.begun.get(span_id), next(self._places)
+        record = record_of(span, scope_of(span), begun, place)
+        with self._boxes.lock:
+            box.begun.pop(span_id, None)
+            box.announced.discard(span_id)
+            self._boxes.put(box, record)
 
 
 class _LikeTheRun(Sampler):

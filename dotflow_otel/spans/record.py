@@ -73,6 +73,8 @@ class SpanRecord(NamedTuple):
         kind: The value of its `SpanKind`.
         status: The value of its `StatusCode`, and the description.
         scope: None: this project's own.
+        order: Its places among the starts and ends in its process; 0 where it has none.
+        first: The name and attributes that it began with; None: those that it has.
     """
 
     name: str
@@ -86,6 +88,8 @@ class SpanRecord(NamedTuple):
     events: Sequence[EventRecord] = ()
     links: Sequence[LinkRecord] = ()
     scope: ScopeRecord | None = None
+    order: tuple[int, int] = (0, 0)
+    first: tuple[str, dict[str, Any]] | None = None
 
 
 class PlainSpan(NamedTuple):
@@ -106,8 +110,58 @@ class PlainSpan(NamedTuple):
     times: tuple[int, int]
 
 
-def record_of(span: ReadableSpan, scope: ScopeRecord | None) -> SpanRecord:
-    """Give what a finished span says."""
+class Begun(NamedTuple):
+    """A span that has begun, as it was then.
+
+    Attributes:
+        place: Its place among the starts and ends in its process.
+        name: Its name.
+        attributes: Its attributes, plain.
+        span: The span.
+    """
+
+    place: int
+    name: str
+    attributes: dict[str, Any]
+    span: ReadableSpan
+
+    def record(self) -> SpanRecord:
+        """Return what it says, without an end."""
+        span = self.span
+        return SpanRecord(
+            self.name,
+            span.kind.value,
+            PlainContext.of(_known(span.context)),
+            None if span.parent is None else PlainContext.of(span.parent),
+            span.start_time or 0,
+            0,
+            (0, None),
+            self.attributes,
+            (),
+            _links_of(span),
+            scope_of(span),
+            (self.place, 0),
+        )
+
+
+def record_of(
+    span: ReadableSpan,
+    scope: ScopeRecord | None,
+    begun: Begun | None = None,
+    place: int = 0,
+) -> SpanRecord:
+    """Return what a finished span says.
+
+    Args:
+        span: The span.
+        scope: Which instrumentation made it; None: this project's own.
+        begun: As it began, if that is known.
+        place: The place of its end among the starts and ends in its process.
+    """
+    attributes = plain_attributes(span.attributes)
+    first = None
+    if begun is not None and (begun.name, begun.attributes) != (span.name, attributes):
+        first = begun.name, begun.attributes
     return SpanRecord(
         span.name,
         span.kind.value,
@@ -116,14 +170,20 @@ def record_of(span: ReadableSpan, scope: ScopeRecord | None) -> SpanRecord:
         span.start_time or 0,
         span.end_time or 0,
         (span.status.status_code.value, span.status.description),
-        plain_attributes(span.attributes),
+        attributes,
         [EventRecord(e.name, e.timestamp, plain_attributes(e.attributes)) for e in span.events],
-        [
-            LinkRecord(PlainContext.of(link.context), plain_attributes(link.attributes))
-            for link in span.links
-        ],
+        _links_of(span),
         scope,
+        (0 if begun is None else begun.place, place),
+        first,
     )
+
+
+def _links_of(span: ReadableSpan) -> Sequence[LinkRecord]:
+    return [
+        LinkRecord(PlainContext.of(link.context), plain_attributes(link.attributes))
+        for link in span.links
+    ]
 
 
 def scope_of(span: ReadableSpan) -> ScopeRecord | None:

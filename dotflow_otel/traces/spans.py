@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from opentelemetry.context import attach, detach
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dotflow.core.failure import Failure
     from dotflow.core.run import Run
     from dotflow.core.task import Task
-    from dotflow_otel.relay.handover import Handover
+    from dotflow_otel.relay.live_spans import LiveSpans
     from dotflow_otel.relay.remote_attempt import RemoteAttempt, RemoteAttempts
     from dotflow_otel.spans.clock import SpanClock
 
@@ -137,11 +137,12 @@ class RunSpan:
         return None if self.watcher.receives_spans and span.is_recording() else self.watcher
 
     @cached_property
-    def handover(self) -> Handover:
-        """What gives spans that were recorded elsewhere to the application's processors."""
-        from dotflow_otel.relay.handover import handover_of  # noqa: PLC0415 - as above
+    def live(self) -> LiveSpans:
+        """The spans of workers, which begin and end for the application's processors."""
+        from dotflow_otel.relay.handover import handover_of  # noqa: PLC0415 - as below
+        from dotflow_otel.relay.live_spans import LiveSpans  # noqa: PLC0415 - as below
 
-        return handover_of(self.maker)
+        return LiveSpans(handover_of(self.maker), self.context)
 
     @cached_property
     def attempts(self) -> RemoteAttempts | None:
@@ -153,7 +154,7 @@ class RunSpan:
             return None
         let_tracers_travel()
         attempts = RemoteAttempts(self.maker, self.span, self.context)
-        attempts.expect(partial(self.handover.hand_over, context=self.context))
+        attempts.expect(self.live.take_in)
         return attempts
 
     def likeness_of(self, task: Task) -> Likeness:
@@ -284,7 +285,7 @@ class TaskSpan:
     def take_in_recorded(self, recorded: bytes) -> None:
         """Hand on what was recorded in a worker below the span of an attempt that goes on."""
         if self._remote is not None:
-            self._remote.take_in(recorded, self.run.handover, self.run.context)
+            self._remote.take_in(recorded, self.run.live, self.span)
 
     def end_remote(
         self, outcome: Outcome | None, failure: Failure | None, recorded: bytes | None
@@ -296,8 +297,8 @@ class TaskSpan:
         span_ids.end_attempt(self._task)
         if self.run.watcher is not None:
             self.run.watcher.attempt_ended(remote.span_id)
-        run, queued = self.run, self._task.queue_duration
-        remote.finish(outcome, failure, recorded, queued, run.handover, run.context)
+        queued = self._task.queue_duration
+        remote.finish(outcome, failure, recorded, queued, self.run.live, self.span)
 
     def method_scope(self, action: Action, attempt: int | None) -> MethodScope:
         """Give what makes a span of a method of a class step, or of a try of it."""

@@ -1,0 +1,259 @@
+"""The application's processors and sampler meet a step's spans as if they were made here."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from waiting import wait_for
+
+from dotflow import action
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from observed import Observed
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import ReadableSpan, Span
+
+MODES = ("sequential", "sequential_group", "background", "parallel")
+
+
+class Notes(SpanProcessor):
+    """Notes what happens, in order."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Any, ...]] = []
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        above: Any = trace.get_current_span(parent_context)
+        recording = above.is_recording()
+        self.seen.append(("start", span.name, above.name if recording else None))
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.seen.append(("end", span.name))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_order_and_parents(observed: Observed, mode: str) -> None:
+    """Each span begins after its parent, which records, and ends before it; siblings in turn."""
+    notes = Notes()
+    observed.provider.add_span_processor(notes)
+    tracer = observed.provider.get_tracer("app")
+
+    @action(retry=2, retry_delay=0)
+    def nested() -> None:
+        with tracer.start_as_current_span("outer"):
+            with tracer.start_as_current_span("first"):
+                pass
+            with tracer.start_as_current_span("second"), tracer.start_as_current_span("third"):
+                pass
+        tracer.start_span("last").end()
+
+    observed.run(nested, mode=mode)
+    assert notes.seen == [
+        ("start", "workflow billing", None),
+        ("start", "task nested", "workflow billing"),
+        ("start", "attempt", "task nested"),
+        ("start", "outer", "attempt"),
+        ("start", "first", "outer"),
+        ("end", "first"),
+        ("start", "second", "outer"),
+        ("start", "third", "second"),
+        ("end", "third"),
+        ("end", "second"),
+        ("end", "outer"),
+        ("start", "last", "attempt"),
+        ("end", "last"),
+        ("end", "attempt"),
+        ("end", "task nested"),
+        ("end", "workflow billing"),
+    ]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_order_while_the_step_goes_on(observed: Observed, tmp_path: Path, mode: str) -> None:
+    """A processor sees the parent of a span that has arrived, though that has not ended."""
+    mark, notes = tmp_path / "arrived", Notes()
+
+    class Marks(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            if span.name == "inner":
+                mark.touch()
+
+    observed.provider.add_span_processor(notes)
+    observed.provider.add_span_processor(Marks())
+    tracer = observed.provider.get_tracer("app")
+
+    @action(retry=2, retry_delay=0)
+    def step() -> None:
+        with tracer.start_as_current_span("outer"):
+            with tracer.start_as_current_span("inner"):
+                pass
+            wait_for(mark.exists, 10)
+            with tracer.start_as_current_span("late"):
+                pass
+
+    observed.run(step, mode=mode)
+    assert notes.seen[2:-3] == [
+        ("start", "attempt", "task step"),
+        ("start", "outer", "attempt"),
+        ("start", "inner", "outer"),
+        ("end", "inner"),
+        ("start", "late", "outer"),
+        ("end", "late"),
+        ("end", "outer"),
+    ]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("waits", [False, True], ids=["at once", "in parts"])
+def test_what_a_span_says_at_its_start(
+    observed: Observed, tmp_path: Path, mode: str, waits: bool
+) -> None:
+    """A processor sees the name and attributes that a span began with, and its own stay."""
+    mark = tmp_path / "arrived"
+
+    class Looks(SpanProcessor):
+        def __init__(self) -> None:
+            self.seen: list[tuple[str, dict[str, Any]]] = []
+
+        def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+            self.seen.append((span.name, dict(span.attributes or {})))
+            span.set_attribute("tenant", "acme")
+            if span.name == "read":
+                mark.touch()
+
+    looks = Looks()
+    observed.provider.add_span_processor(looks)
+    tracer = observed.provider.get_tracer("app")
+    other = trace.Link(trace.SpanContext(7, 8, is_remote=False), {"why": "batch"})
+
+    @action
+    def step() -> None:
+        with tracer.start_as_current_span("read", attributes={"table": "orders"}) as span:
+            if waits:
+                wait_for(mark.exists, 10)
+            span.update_name("read orders")
+            span.set_attribute("rows", 3)
+            span.set_attribute("table", "all")
+            span.add_event("sent", {"bytes": 12}, 17)
+            span.add_link(other.context, other.attributes)
+            span.set_status(trace.Status(trace.StatusCode.ERROR, "broken"))
+
+    observed.run(step, mode=mode)
+    assert ("read", {"table": "orders"}) in looks.seen
+    span = observed.span("read orders")
+    assert dict(span.attributes or {}) == {"table": "all", "tenant": "acme", "rows": 3}
+    events = [(each.name, dict(each.attributes or {}), each.timestamp) for each in span.events]
+    assert events == [("sent", {"bytes": 12}, 17)]
+    assert [(link.context, dict(link.attributes or {})) for link in span.links] == [
+        (other.context, {"why": "batch"})
+    ]
+    assert (span.status.status_code, span.status.description) == (trace.StatusCode.ERROR, "broken")
+
+
+def test_open_spans_of_a_dead_worker(observed: Observed, tmp_path: Path) -> None:
+    """A span that its killed worker had open ends with the attempt, and tells why."""
+    mark, notes = tmp_path / "arrived", Notes()
+
+    class Marks(SpanProcessor):
+        def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+            if span.name == "inner":
+                mark.touch()
+
+    observed.provider.add_span_processor(notes)
+    observed.provider.add_span_processor(Marks())
+    tracer = observed.provider.get_tracer("app")
+
+    @action
+    def step() -> None:
+        with tracer.start_as_current_span("outer"), tracer.start_as_current_span("inner"):
+            wait_for(mark.exists, 10)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    observed.run(step, mode="parallel")
+    assert notes.seen[2:-2] == [
+        ("start", "attempt", "task step"),
+        ("start", "outer", "attempt"),
+        ("start", "inner", "outer"),
+        ("end", "inner"),
+        ("end", "outer"),
+        ("end", "attempt"),
+    ]
+    for name in ("inner", "outer"):
+        span = observed.span(name)
+        assert dict(span.attributes or {}) == {"error.type": "worker_lost"}
+        assert span.status.status_code is trace.StatusCode.ERROR
+
+
+class Asked(Sampler):
+    """Notes what it is asked; drops pings, only records peeks, and marks what it keeps."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, Any], str | None, bool]] = []
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: Any = None,
+        attributes: Any = None,
+        links: Any = None,
+        trace_state: Any = None,
+    ) -> SamplingResult:
+        """Decide by the name."""
+        above: Any = trace.get_current_span(parent_context)
+        ids = above.get_span_context()
+        self.asked.append(
+            (name, dict(attributes or {}), getattr(above, "name", None), ids.trace_flags.sampled)
+        )
+        decision = Decision.RECORD_AND_SAMPLE
+        if name == "ping":
+            decision = Decision.DROP
+        elif name == "peek":
+            decision = Decision.RECORD_ONLY
+        return SamplingResult(decision, {**(attributes or {}), "kept.by": "us"})
+
+    def get_description(self) -> str:
+        """Tell who it is."""
+        return "asked"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_sampler_decides_on_each_span(observe: Callable[..., Observed], mode: str) -> None:
+    """It is asked by name, by the attributes at the start and with the parent; it is obeyed."""
+    sampler = Asked()
+    observed = observe(sampler=sampler)
+    tracer = observed.provider.get_tracer("app")
+
+    @action(retry=2, retry_delay=0)
+    def step() -> None:
+        with tracer.start_as_current_span("query", attributes={"table": "t"}) as span:
+            span.set_attribute("later", 1)
+            with tracer.start_as_current_span("ping"), tracer.start_as_current_span("below"):
+                pass
+            with tracer.start_as_current_span("peek"):
+                pass
+
+    observed.run(step, mode=mode)
+    asked = [each for each in sampler.asked if not each[0].startswith(("workflow", "task"))]
+    number = {"dotflow.attempt.number": 1}
+    assert asked == [
+        ("attempt", number, "task step", True),
+        ("query", {"table": "t"}, "attempt", True),
+        ("ping", {}, "query", True),
+        ("below", {}, None, False),
+        ("peek", {}, "query", True),
+    ]
+    names = {span.name for span in observed.spans}
+    assert names == {"workflow billing", "task step", "attempt", "query", "below"}
+    assert {dict(span.attributes or {}).get("kept.by") for span in observed.spans} == {"us"}
+    assert dict(observed.span("query").attributes or {})["later"] == 1

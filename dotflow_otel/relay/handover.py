@@ -22,7 +22,12 @@ from opentelemetry.trace import (
 from dotflow_otel.relay.live_spans import LiveSpans
 from dotflow_otel.spans.given import GivenSpan
 from dotflow_otel.spans.sdk_access import FastMaker
-from dotflow_otel.spans.sdk_tracer import instrumentation_of, limits_of
+from dotflow_otel.spans.sdk_tracer import (
+    ids_given,
+    instrumentation_of,
+    let_ids_be_given,
+    limits_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -163,7 +168,8 @@ class _ToProcessors(_Handover):
 class _ByReplay(_Handover):
     """Makes the spans anew through the API, where what makes them is not the SDK.
 
-    They get ids of their own then, and keep names, times, order and parents.
+    They keep names, times, order and parents; and their ids where it wraps the SDK, as the
+    providers of vendors do.
 
     Args:
         tracer: Makes them.
@@ -171,6 +177,7 @@ class _ByReplay(_Handover):
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
+        let_ids_be_given(tracer)
 
     def hand_over_plain(self, span: PlainSpan) -> bool:  # noqa: ARG002 - there is no such way
         return False
@@ -178,14 +185,15 @@ class _ByReplay(_Handover):
     def start(self, record: SpanRecord, above: Span | None, context: Context) -> Span:
         name, attributes = record.first or (record.name, record.attributes)
         parent = _parent_of(record, above)
-        return self._tracer.start_span(
-            name,
-            set_span_in_context(above or NonRecordingSpan(parent or INVALID), context),
-            SpanKind(record.kind),
-            attributes,
-            _links(record),
-            record.started,
-        )
+        with ids_given(record.context.trace_id, record.context.span_id):
+            return self._tracer.start_span(
+                name,
+                set_span_in_context(above or NonRecordingSpan(parent or INVALID), context),
+                SpanKind(record.kind),
+                attributes,
+                _links(record),
+                record.started,
+            )
 
 
 def _parent_of(record: SpanRecord, above: Span | None) -> SpanContext | None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk.trace import SpanLimits
+from opentelemetry.sdk.trace import Tracer as SdkTracer
+from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
     from opentelemetry.trace import Tracer
@@ -45,3 +51,69 @@ def divert(provider: TracerProvider, processor: SpanProcessor) -> bool:
 
 def _hidden(tracer: Tracer, name: str) -> Any:
     return getattr(tracer, name, None)
+
+
+# How deep a tracer of the SDK may be inside of what wraps it.
+_DEPTH: Final = 3
+
+# The ids of the next span that is begun, each until it is used.
+_given: Final[ContextVar[dict[str, int] | None]] = ContextVar("dotflow_given_ids", default=None)
+
+
+class _GivenIds(IdGenerator):
+    """Gives the ids that were chosen elsewhere, where there are any, else those of another.
+
+    Args:
+        others: The other generator.
+    """
+
+    def __init__(self, others: IdGenerator) -> None:
+        self._others = others
+
+    def generate_span_id(self) -> int:
+        """Return the id of a span."""
+        given = (_given.get() or {}).pop("span", None)
+        return self._others.generate_span_id() if given is None else given
+
+    def generate_trace_id(self) -> int:
+        """Return the id of a trace."""
+        given = (_given.get() or {}).pop("trace", None)
+        return self._others.generate_trace_id() if given is None else given
+
+    def is_trace_id_random(self) -> bool:
+        """Return what the other one does; older releases do not ask."""
+        asked = getattr(self._others, "is_trace_id_random", None)
+        return asked is not None and bool(asked())
+
+
+@contextmanager
+def ids_given(trace_id: int, span_id: int) -> Iterator[None]:
+    """Have the span that is begun inside get these ids, where `let_ids_be_given` was called."""
+    token = _given.set({"trace": trace_id, "span": span_id})
+    try:
+        yield
+    finally:
+        _given.reset(token)
+
+
+def let_ids_be_given(tracer: Tracer) -> None:
+    """Have a tracer that wraps one of the SDK take ids, as far as that can be found."""
+    for each in _wrapped_by(tracer, _DEPTH):
+        if type(each.id_generator) is not _GivenIds:
+            each.id_generator = _GivenIds(each.id_generator)
+
+
+def _wrapped_by(wrapper: object, depth: int) -> Iterator[SdkTracer]:
+    for value in _fields_of(wrapper):
+        if isinstance(value, SdkTracer):
+            yield value
+        elif depth > 1 and hasattr(type(value), "start_span"):
+            yield from _wrapped_by(value, depth - 1)
+
+
+def _fields_of(wrapper: object) -> Iterator[object]:
+    yield from list(getattr(wrapper, "__dict__", {}).values())
+    slots = getattr(type(wrapper), "__slots__", ())
+    for name in (slots,) if isinstance(slots, str) else slots:
+        yield getattr(wrapper, name, None)
+    yield getattr(wrapper, "__wrapped__", None)

@@ -179,21 +179,39 @@ class WrappingTracer:
         return self.inner.start_span(*args, **kwargs)
 
 
-def test_what_is_not_the_sdks_gets_whole_trees(observed: Observed, marks: Marks) -> None:
-    """A provider that gives spans ids of its own gets a parent with what came before its end."""
+@pytest.mark.parametrize("mode", MODES)
+def test_what_wraps_the_sdk_exports_the_ids_of_the_step(
+    observed: Observed, marks: Marks, mode: str
+) -> None:
+    """With a provider that wraps the SDK's, the ids that a step has sent on are those exported."""
     observed.tracer._provider = Wrapping(observed.provider)  # type: ignore[assignment]
-    tracer, mark = trace.get_tracer("app"), marks.mark
+    tracer, mark = observed.provider.get_tracer("app"), marks.mark
 
-    @action
-    def step() -> None:
+    @action(retry=2, retry_delay=0)
+    def step() -> dict[str, list[int]]:
+        sent = {"attempt": ids_here()}
         with tracer.start_as_current_span("outer"):
+            sent["outer"] = ids_here()
             with tracer.start_as_current_span("inner"):
+                sent["inner"] = ids_here()
                 logging.getLogger("app").info("hello")
             wait_for(mark.exists, 10)
+        return sent
 
-    observed.run(step, mode="parallel")
+    manager = observed.run(step, mode=mode)
     assert observed.below(observed.span("attempt")) == ["outer"]
     assert observed.below(observed.span("outer")) == ["inner"]
+    exported = {name: observed.span(name).context for name in ("attempt", "outer", "inner")}
+    assert manager.tasks[0].current_context.storage == {
+        name: [ids.trace_id, ids.span_id] for name, ids in exported.items() if ids is not None
+    }
+    assert len({span.context.span_id for span in observed.spans if span.context}) == 5
+
+
+def ids_here() -> list[int]:
+    """Return what a step sends on to the services that it calls."""
+    ids = trace.get_current_span().get_span_context()
+    return [ids.trace_id, ids.span_id]
 
 
 def threads_here() -> int:

@@ -73,6 +73,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
     found = Made()
     yield found
     found.end()
+    tally.tell()  # so that no other test is told
 
 
 def test_what_comes_from_workers_waits_for_room(made: Made) -> None:

@@ -11,6 +11,7 @@ from dotflow.abc.noop import noop
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from dotflow.abc.scope import WorkerScope
     from dotflow.core.attempt import Attempt, Outcome
 
 
@@ -57,6 +58,17 @@ class Session(ABC):
         Args:
             notify: Called in the thread of the run, within `wait`, with the ticket of the attempt
                 and what the `drain` of its remote scopes returned, by slot.
+        """
+
+    @noop
+    def share(
+        self, scopes: Mapping[str, WorkerScope], notify: Callable[[Mapping[str, object]], object]
+    ) -> None:
+        """Have scopes set up in each worker, where that can be done, before the first attempt.
+
+        Args:
+            scopes: The scopes, by the slot of their provider.
+            notify: Called in the thread of the run, within `wait`, with what they recorded.
         """
 
     @abstractmethod

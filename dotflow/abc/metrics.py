@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dotflow.abc.noop import noop
 
 if TYPE_CHECKING:
+    from dotflow.abc.scope import WorkerScope
     from dotflow.core.run import Run
     from dotflow.core.task import Task
 
@@ -75,6 +76,15 @@ class Metrics(ABC):
     @noop
     def workers_changed(self, workers: int, busy: int) -> None:
         """The number of live workers of this process, or of those that run a step, has changed."""
+
+    @noop
+    def worker_scope(self, run: Run) -> WorkerScope | None:
+        """Return what is set up in each worker of a run, to bring back what is counted there."""
+        return None
+
+    @noop
+    def worker_recorded(self, recorded: object) -> None:
+        """A worker scope has recorded something: what its `collect` or `drain` returned."""
 
     @noop
     def telemetry_error(self, provider: str, hook: str) -> None:

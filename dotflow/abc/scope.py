@@ -62,6 +62,26 @@ class RemoteScope(Scope, Protocol):
         ...
 
 
+class WorkerScope(Protocol):
+    """What is set up once in each of our own workers for a run: it must pickle.
+
+    Its methods are those of a `RemoteScope` of the same names: `prepare` is called before the first
+    step of the run is read there, `collect` at the end of each attempt that recorded something,
+    and `drain`, if there is one, while attempts run. So that nobody asks where nothing was
+    recorded, an attribute `on_recorded` is set on it before `prepare`: a function to be called
+    with how many items wait whenever one was recorded. What it returned comes to the provider's
+    `worker_recorded`.
+    """
+
+    def prepare(self) -> None:
+        """Set up what steps may look for."""
+        ...
+
+    def collect(self) -> object:
+        """Return what was recorded since it was last called: a value that pickles, or None."""
+        ...
+
+
 class RemoteKit(Protocol):
     """What the remote scopes of a run have in common, so that less is sent with each.
 

@@ -19,7 +19,7 @@ from dotflow.core.user_objects import exc_info_of, name_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from dotflow.abc.scope import Scope
+    from dotflow.abc.scope import Scope, WorkerScope
     from dotflow.core.attempt import Outcome
     from dotflow.core.config import Config
     from dotflow.core.run import Run
@@ -222,6 +222,16 @@ class RunHooks:
         """Give what the tracer wants kept with the run's checkpoints."""
         carrier: Mapping[str, str] | None = self._call("tracer", "run_carrier", run)
         return carrier
+
+    def worker_scopes(self, run: Run) -> dict[str, WorkerScope]:
+        """Return what is set up in each worker, by the slot that it comes from."""
+        scope: WorkerScope | None = self._call("metrics", "worker_scope", run)
+        return {} if scope is None else {"metrics": scope}
+
+    def worker_recorded(self, recorded: Mapping[str, object]) -> None:
+        """Tell what such scopes have recorded, by slot."""
+        for slot, found in recorded.items():
+            self._call(slot, "worker_recorded", found)
 
     def workers_changed(self, workers: int, busy: int) -> None:
         """Tell how many workers live and how many of them are busy."""

@@ -17,12 +17,14 @@ from dotflow.core.modes import hands_on
 from dotflow.core.types import TypeStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dotflow.abc.executor import Executor, Session
     from dotflow.core.attempt import Outcome
     from dotflow.core.engine import Engine
+    from dotflow.core.hooks import RunHooks
     from dotflow.core.modes import Chain
+    from dotflow.core.run import Run
     from dotflow.core.task.model import Task
 
 _logger = logging.getLogger("dotflow")
@@ -32,7 +34,8 @@ def run_chains_in_workers(
     engine: Engine,
     chains: Sequence[Chain],
     executor: Executor,
-    tell_workers: Callable[[int, int], object],
+    hooks: RunHooks,
+    run: Run,
 ) -> None:
     """Run chains at the same time, as many as the executor takes.
 
@@ -40,7 +43,8 @@ def run_chains_in_workers(
         engine: Runs the tasks.
         chains: The chains.
         executor: Where their attempts run.
-        tell_workers: Told how many workers live and how many are busy, when that changes.
+        hooks: Notified of what workers record, and of how many live and are busy.
+        run: The record of the run.
 
     Raises:
         KeyboardInterrupt: It came while waiting; what was running has been ended.
@@ -50,7 +54,10 @@ def run_chains_in_workers(
     end = _End(session)
     around = sessions_around.set((*sessions_around.get(), session))
     try:
-        session.watch_workers(tell_workers)
+        session.watch_workers(hooks.workers_changed)
+        scopes = hooks.worker_scopes(run)
+        if scopes:
+            session.share(scopes, hooks.worker_recorded)
         session.watch_recorded(driver.note_recorded)
         driver.drive()
         session.close()

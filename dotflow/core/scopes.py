@@ -42,8 +42,8 @@ class GuardedScopes:
                 much; None: nobody drains them.
         """
         for slot, scope in self._scopes:
-            if on_recorded is not None and hasattr(scope, "drain"):
-                scope.on_recorded = on_recorded  # type: ignore[attr-defined] # it asks for it
+            if on_recorded is not None and hasattr(scope, "on_recorded"):
+                scope.on_recorded = on_recorded
             prepare = getattr(scope, "prepare", None)
             if prepare is None:
                 continue

@@ -412,7 +412,7 @@ class Manager:
 
         executor = _config_of(self.config, part.tasks).executor
         chains = parallel_chains(part.groups)
-        run_chains_in_workers(engine, chains, executor, run.hooks.workers_changed)
+        run_chains_in_workers(engine, chains, executor, run.hooks, run.record)
 
     def _leave(self, run: _OpenRun, holder: object, error: BaseException | None = None) -> None:
         """Release a run, and end it where nobody holds it any longer.

@@ -44,6 +44,9 @@ class Answers:
         self._connection = connection
         self._sending = Lock()
         self._running: tuple[int, GuardedScopes] | None = None
+        # What is recorded for no attempt in particular, and whether any of that waits.
+        self._shared: GuardedScopes | None = None
+        self._has_shared = False
         # Locks that are released to wake the thread. Those of `threading` can deadlock where a
         # finalizer that logs runs inside of them.
         self._is_due = _taken_lock()
@@ -60,6 +63,15 @@ class Answers:
             scopes: What records.
         """
         self._running = number, scopes
+
+    def share(self, scopes: GuardedScopes) -> None:
+        """Note what records for all attempts from now on."""
+        self._shared, self._has_shared = scopes, False
+
+    def note_shared(self, waiting: int) -> None:
+        """Note that something was recorded for all attempts, as `note` does."""
+        self._has_shared = True
+        self.note(waiting)
 
     def note(self, waiting: int) -> None:
         """Note that something was recorded.
@@ -96,16 +108,23 @@ class Answers:
             if self._running is None:
                 return False
             number, scopes = self._running
-            recorded = scopes.drain()
-            if not recorded:
-                return False
-            send(self._connection, pickle.dumps((RECORDED, number)), dump_or_none(recorded) or b"")
-            return True
+            shared = self._shared.drain() if self._has_shared and self._shared else None
+            return self._sent(None, shared) | self._sent(number, scopes.drain())
+
+    def _sent(self, number: int | None, recorded: dict[str, object] | None) -> bool:
+        """Send what was recorded, for all attempts where there is no number, if it was."""
+        if not recorded:
+            return False
+        send(self._connection, pickle.dumps((RECORDED, number)), dump_or_none(recorded) or b"")
+        return True
 
     def send(self, head: bytes, body: Body) -> None:
         """Send how the attempt ended that runs: the last of its messages."""
         with self._sending:
             self._running = None
+            if self._has_shared and self._shared:
+                self._has_shared = False
+                self._sent(None, self._shared.collect())
             send(self._connection, head, body)
 
 

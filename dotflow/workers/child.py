@@ -46,6 +46,7 @@ RUN: Final = "run"
 STEP: Final = "step"
 KIT: Final = "kit"
 SURROUNDINGS: Final = "surroundings"
+SHARED: Final = "shared"
 
 # How many steps wait for a retry here; one more gets a fresh copy.
 _MOST_KEPT: Final = 1_000
@@ -146,6 +147,10 @@ class _Child:
             self._steps[step_key] = bytes(body)
         elif kind == KIT:
             self._kits[details[0]] = load_or_none(body)
+        elif kind == SHARED:
+            shared = guarded_scopes(load_or_none(body) or {})
+            self._answers.share(shared)
+            shared.prepare(self._answers.note_shared)
         elif kind == SURROUNDINGS:
             self._move(Surroundings(*pickle.loads(body)))  # noqa: S301 - from our own parent
 
@@ -154,6 +159,7 @@ class _Child:
         self._steps.clear()
         self._kept.clear()
         self._kits.clear()
+        self._answers.share(NO_SCOPES)
         self._by_name = True
         self._modules = surroundings.modules
         main_module.renew(*surroundings.main)
@@ -178,7 +184,8 @@ class _Child:
             scopes = NO_SCOPES
             if sent:
                 scopes = guarded_scopes(unpack(sent, self._kits))
-                self._answers.begin(number, scopes)
+            self._answers.begin(number, scopes)
+            if sent:
                 scopes.prepare(self._answers.note)
             step = self._read(partial(self._step, step_key, task_id, attempt, name, seeds))
         except BaseException as error:  # noqa: BLE001 - reading may import what exits; owner is told

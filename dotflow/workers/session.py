@@ -15,14 +15,14 @@ from dotflow.core.clock import monotonic
 from dotflow.core.exception import DotflowError, PicklingFailed, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
 from dotflow.workers.answers import RECORDED
-from dotflow.workers.child import KIT, STEP, SURROUNDINGS
+from dotflow.workers.child import KIT, SHARED, STEP, SURROUNDINGS
 from dotflow.workers.crew import LOOK_IN_LINE, Crew
 from dotflow.workers.imports import code_version
 from dotflow.workers.interpreter import hint
 from dotflow.workers.job import Jobs
 from dotflow.workers.occupancy import everywhere
 from dotflow.workers.performing import failure_read
-from dotflow.workers.pickling import load, load_or_none
+from dotflow.workers.pickling import dump_or_none, load, load_or_none
 from dotflow.workers.pools import live_workers
 from dotflow.workers.surroundings import Surroundings
 from dotflow.workers.wire import Closed
@@ -30,6 +30,7 @@ from dotflow.workers.wire import Closed
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from dotflow.abc.scope import WorkerScope
     from dotflow.core.attempt import Attempt
     from dotflow.workers.job import Job
     from dotflow.workers.pool import Pool, Wake
@@ -71,6 +72,8 @@ class LocalSession(Session):
         self._host = socket.gethostname()
         self._user = everywhere.join(self._jobs)
         self._notify_recorded: Callable[[int, Mapping[str, object]], object] | None = None
+        self._shared: bytes | None = None
+        self._notify_shared: Callable[[Mapping[str, object]], object] | None = None
 
     def has_room(self) -> bool:
         """Tell whether one more attempt may be submitted now."""
@@ -83,6 +86,12 @@ class LocalSession(Session):
     def watch_recorded(self, notify: Callable[[int, Mapping[str, object]], object]) -> None:
         """Register what is notified of what attempts record while they run."""
         self._notify_recorded = notify
+
+    def share(
+        self, scopes: Mapping[str, WorkerScope], notify: Callable[[Mapping[str, object]], object]
+    ) -> None:
+        """Have scopes set up in each worker, before its first attempt."""
+        self._shared, self._notify_shared = dump_or_none(scopes), notify
 
     def submit(self, ticket: int, attempt: Attempt) -> None:
         """Begin an attempt."""
@@ -143,6 +152,8 @@ class LocalSession(Session):
             worker.known_kits.clear()
             worker.send(pickle.dumps((SURROUNDINGS,)), pickle.dumps(tuple(self._surroundings)))
             worker.surroundings = self._surroundings
+            if self._shared is not None:
+                worker.send(pickle.dumps((SHARED,)), self._shared)
         for kit in job.kits:
             if kit.key not in worker.known_kits:
                 worker.known_kits.add(kit.key)
@@ -225,7 +236,7 @@ class LocalSession(Session):
         """Take in a message; return whether it was an outcome."""
         head: tuple[Any, ...] = pickle.loads(frame.head)  # noqa: S301 - from our own child
         if head[0] == RECORDED:
-            self._take_in_recorded(worker, frame.body)
+            self._take_in_recorded(worker, frame.body, is_shared=head[1] is None)
             return False
         worker.has_attempt = False
         job = self._jobs.pop(worker)
@@ -242,9 +253,12 @@ class LocalSession(Session):
         self._dispatch()
         return True
 
-    def _take_in_recorded(self, worker: Worker, body: memoryview) -> None:
+    def _take_in_recorded(self, worker: Worker, body: memoryview, *, is_shared: bool) -> None:
         recorded, job = load_or_none(body), self._jobs.get(worker)
-        if recorded is not None and job is not None and self._notify_recorded is not None:
+        if is_shared:
+            if recorded is not None and self._notify_shared is not None:
+                self._notify_shared(recorded)
+        elif recorded is not None and job is not None and self._notify_recorded is not None:
             self._notify_recorded(job.ticket, recorded)
 
     def _outcome(

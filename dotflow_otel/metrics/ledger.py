@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 from dotflow.abc.metrics import Metrics
 from dotflow_otel import conventions as names
 from dotflow_otel.drops import tally
+from dotflow_otel.metrics.remote import RemoteMetrics, receive
 from dotflow_otel.span_ids import exemplar_of_run, exemplar_of_task
 from dotflow_otel.told import ToldRuns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dotflow.abc.scope import WorkerScope
     from dotflow.core.run import Run
     from dotflow.core.task import Task
     from dotflow_otel.metrics.series import SeriesBook, TaskSeries
@@ -82,6 +84,16 @@ class LedgerMetrics(Metrics):
     def workflow_lost(self, workflow: str) -> None:
         """Count a run of another process, which was killed, by the name of its workflow."""
         self._book.count(names.WORKFLOW_LOST, workflow)
+
+    # --- in workers -------------------------------------------------------------------
+
+    def worker_scope(self, run: Run) -> WorkerScope | None:  # noqa: ARG002 - of the interface
+        """Return what brings back what is counted and measured in a worker."""
+        return RemoteMetrics.here()
+
+    def worker_recorded(self, recorded: Any) -> None:
+        """Count and measure here what was counted and measured in a worker."""
+        receive(recorded)
 
     # --- tasks ------------------------------------------------------------------------
 

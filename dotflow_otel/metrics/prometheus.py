@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
@@ -14,9 +15,10 @@ from dotflow_otel import conventions as names
 from dotflow_otel.metrics.checks import check_buckets, check_registry
 from dotflow_otel.metrics.labels import BoundedLabels
 from dotflow_otel.metrics.ledger import LedgerMetrics
-from dotflow_otel.metrics.multiprocess import check_folder
+from dotflow_otel.metrics.multiprocess import FOLDER_VARIABLE, check_folder
 from dotflow_otel.metrics.push import PushGateway
 from dotflow_otel.metrics.push_at_end import PushAtEnd
+from dotflow_otel.metrics.remote import RelayedInstruments, counted_here
 from dotflow_otel.metrics.series import SeriesBook
 
 if TYPE_CHECKING:
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 
     from dotflow.core.run import Run
     from dotflow_otel.conventions import Metric
-    from dotflow_otel.metrics.instruments import Add, GaugeSeries, Observe
+    from dotflow_otel.metrics.instruments import Add, GaugeSeries, Instruments, Observe
+    from dotflow_otel.metrics.remote import Counted
 
     _Collector = TypeVar("_Collector", Counter, Gauge, Histogram)
 
@@ -166,6 +169,15 @@ def _book_of(
     with _lock:
         found = _books.get(registry)
         if found is None:
-            instruments = _PrometheusInstruments(registry, buckets)
+            instruments: Instruments = _PrometheusInstruments(registry, buckets)
+            # In a worker; not where prometheus-client adds up over processes by itself.
+            if counted_here.is_on and registry is REGISTRY and not os.environ.get(FOLDER_VARIABLE):
+                instruments = RelayedInstruments(instruments)
             found = _books[registry] = SeriesBook(instruments, BoundedLabels(max_label_values))
         return found
+
+
+def count_in_registry(counted: Counted) -> None:
+    """Count in prometheus-client's own registry what was counted in a worker."""
+    book = _book_of(REGISTRY, names.BUCKETS, names.MAX_LABEL_VALUES)
+    book.count_again(counted)

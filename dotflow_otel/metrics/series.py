@@ -10,6 +10,7 @@ from dotflow_otel import conventions as names
 from dotflow_otel.drops import tally
 from dotflow_otel.forks import call_in_forked_child
 from dotflow_otel.metrics.oldest import RunsInProgress
+from dotflow_otel.metrics.remote import BY_NAME, count_again
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from dotflow_otel.conventions import Metric
     from dotflow_otel.metrics.instruments import Add, GaugeSeries, Instruments, Observe
     from dotflow_otel.metrics.labels import BoundedLabels
+    from dotflow_otel.metrics.remote import Counted
 
 _OF_WORKERS: Final = (names.WORKERS, names.WORKERS_BUSY)
 
@@ -171,6 +173,19 @@ class SeriesBook:
         labels = zip(metric.labels, values, strict=True)
         bounded = [self._labels.bounded(label, value) for label, value in labels]
         self.instruments.counter(metric, *bounded)(amount)
+
+    def count_again(self, counted: Counted) -> None:
+        """Count what was counted in a worker, on the series that it would have been counted on."""
+        bounded: Counted = {}
+        for (name, values, how), told in counted.items():
+            labels = zip(BY_NAME[name].labels, values, strict=True)
+            found = tuple(self._labels.bounded(label, value) for label, value in labels)
+            if BY_NAME[name].labels[:2] == ("workflow", "task"):
+                self.of_task(*found[:2])
+            elif BY_NAME[name].labels[:2] == ("workflow", "mode"):
+                self.of_workflow(*found[:2])
+            bounded.setdefault((name, found, how), []).extend(told)
+        count_again(self.instruments, bounded)
 
     def _find_task(self, workflow: str, task: str) -> TaskSeries:
         bounded = self._labels.bounded

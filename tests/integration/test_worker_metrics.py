@@ -1,0 +1,100 @@
+"""What is counted in a worker is seen where the application is scraped."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MODES = ("sequential", "sequential_group", "background", "parallel")
+
+# It prints the samples of the workflow that the step runs, as a scrape shows them.
+_NESTED = """
+import json, os, signal, sys, urllib.request
+from prometheus_client.parser import text_string_to_metric_families
+from dotflow import Config, DotFlow, action
+from dotflow.providers import LogDefault
+from dotflow_otel import MetricsPrometheus, serve_metrics
+
+silent = LogDefault(level="CRITICAL")
+
+@action
+def leaf():
+    pass
+
+@action
+def broken():
+    raise KeyError("k")
+
+@action
+def outer():
+    config = Config(metrics=MetricsPrometheus(), log=LogDefault(level="CRITICAL"))
+    inner = DotFlow(config=config, name="inner")
+    inner.task.add([leaf, broken])
+    inner.start()
+    if {dies}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with serve_metrics(port=0) as server:
+    flow = DotFlow(config=Config(metrics=MetricsPrometheus(), log=silent), name="outer")
+    flow.task.add(outer, group_name="a")
+    flow.task.add(outer, group_name="b")
+    manager = flow.start(mode=sys.argv[1])
+    if sys.argv[1] == "background":
+        manager.thread.join()
+    text = urllib.request.urlopen(server.url).read().decode()
+samples = {{}}
+for family in text_string_to_metric_families(text):
+    for sample in family.samples:
+        labels = sample.labels
+        if labels.get("workflow") == "inner" and not sample.name.endswith("_created"):
+            keys = "task", "mode", "status", "error_type"
+            told = [labels[key] for key in keys if key in labels]
+            samples[" ".join([sample.name.removeprefix("dotflow_"), *told])] = sample.value
+print(json.dumps(samples))
+"""
+
+
+def scraped(tmp_path: Path, mode: str, *, dies: bool = False) -> dict[str, Any]:
+    """Run the program; return the samples of the inner workflow by name and labels."""
+    (tmp_path / "program.py").write_text(_NESTED.format(dies=dies), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "program.py", mode],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "COLUMNS"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_workflow_that_a_step_runs(tmp_path: Path, mode: str) -> None:
+    """Its ledger balances: two runs that failed, each with a task that completed."""
+    found = scraped(tmp_path, mode)
+    assert found["workflow_started_total sequential"] == 2
+    assert found["workflow_failed_total sequential"] == 2
+    assert found["workflow_completed_total sequential"] == 0
+    assert found["workflow_in_progress sequential"] == 0
+    assert found["workflow_duration_seconds_count sequential failed"] == 2
+    assert found["task_started_total leaf"] == 2
+    assert found["task_completed_total leaf"] == 2
+    assert found["task_in_progress leaf"] == 0
+    assert found["task_skipped_total leaf"] == 0
+    assert found["task_failed_total broken KeyError"] == 2
+    assert found["task_duration_seconds_count leaf completed"] == 2
+
+
+def test_of_a_killed_worker_comes_nothing_or_all(tmp_path: Path) -> None:
+    """A run in a worker that is killed before its attempt ends is not counted by half."""
+    assert scraped(tmp_path, "parallel", dies=True) == {}

@@ -6,12 +6,14 @@ import os
 from typing import TYPE_CHECKING
 
 from dotflow.abc.executor import Executor, Session
-from dotflow.core.checks import check_count
+from dotflow.core.checks import check_callable, check_count
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.once import once
 from dotflow.core.signatures import strict_arguments
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dotflow.workers.pool import Pool
 
 
@@ -24,15 +26,24 @@ class ExecutorLocal(Executor):
     Args:
         workers: How many processes at most; by default one per core that this process
             may use.
+        initializer: Called without arguments, once in each worker before its first step, to set up
+            there what steps find in this process: a client, an instrumentation. It travels as
+            steps do. Where it raises, the attempts that such a worker gets fail with its error.
 
     Raises:
-        InvalidOption: `workers` is not a whole number of at least 1.
+        InvalidOption: `workers` is not a whole number of at least 1, or `initializer` cannot be
+            called.
     """
 
     @strict_arguments
-    def __init__(self, workers: int | None = None) -> None:
+    def __init__(
+        self, workers: int | None = None, *, initializer: Callable[[], object] | None = None
+    ) -> None:
         check_count("workers", workers)
+        if initializer is not None:
+            check_callable("initializer", initializer, "give a function without arguments, or None")
         self.workers = workers or cores()
+        self._initializer = initializer
         self._pool: Pool | None = None
         self._lock = fork_safe_lock()
 
@@ -42,6 +53,7 @@ class ExecutorLocal(Executor):
         Raises:
             RunWhileReading: In a child of a step that reads its main module.
             TooManyNestedWorkers: In a step, in a worker that may have none itself.
+            PicklingFailed: The initializer cannot travel.
         """
         from dotflow.workers.pool import Pool  # noqa: PLC0415 - many modules, for `parallel` only
         from dotflow.workers.session import LocalSession  # noqa: PLC0415
@@ -49,7 +61,7 @@ class ExecutorLocal(Executor):
         with self._lock:
             if self._pool is None:
                 self._pool = Pool(self.workers)
-        return LocalSession(self._pool)
+        return LocalSession(self._pool, self._initializer)
 
     def close(self) -> None:
         """End the workers. A later run starts new ones."""

@@ -47,6 +47,7 @@ STEP: Final = "step"
 KIT: Final = "kit"
 SURROUNDINGS: Final = "surroundings"
 SHARED: Final = "shared"
+INITIALIZER: Final = "initializer"
 
 # How many steps wait for a retry here; one more gets a fresh copy.
 _MOST_KEPT: Final = 1_000
@@ -127,6 +128,8 @@ class _Child:
         self._kits: dict[int, Any] = {}
         self._modules: Sequence[str] = ()
         self._baseline: Baseline | None = None
+        # Why nothing can run here: the error of the initializer.
+        self._unfit: BaseException | None = None
         # What this process has of the main module came from the owner's.
         self._has_main = main_module.is_stand_in()
 
@@ -147,12 +150,20 @@ class _Child:
             self._steps[step_key] = bytes(body)
         elif kind == KIT:
             self._kits[details[0]] = load_or_none(body)
+        elif kind == INITIALIZER:
+            self._initialise(body)
         elif kind == SHARED:
             shared = guarded_scopes(load_or_none(body) or {})
             self._answers.share(shared)
             shared.prepare(self._answers.note_shared)
         elif kind == SURROUNDINGS:
             self._move(Surroundings(*pickle.loads(body)))  # noqa: S301 - from our own parent
+
+    def _initialise(self, body: memoryview) -> None:
+        try:
+            load(body, "the initializer of an ExecutorLocal")()
+        except BaseException as error:  # noqa: BLE001 - each attempt here fails with it
+            self._unfit = error
 
     def _move(self, surroundings: Surroundings) -> None:
         # A new run: nothing of the one before is needed any more.
@@ -179,6 +190,8 @@ class _Child:
         self._page.receive(number, began)
         scopes: GuardedScopes | None = None
         try:
+            if self._unfit is not None:
+                self._refuse()
             what = f"the input of step {name}"
             (initial, previous), timeout, sent = self._read(partial(load, body, what))
             scopes = NO_SCOPES
@@ -202,6 +215,10 @@ class _Child:
         outcome = perform_apart(call, scopes)
         self._keep_for_retry(call, step_key, outcome)
         self._send(number, outcome, name, scopes.collect())
+
+    def _refuse(self) -> None:
+        if self._unfit is not None:
+            raise self._unfit
 
     def _read(self, read: Callable[[], Any]) -> Any:
         try:

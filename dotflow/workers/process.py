@@ -75,6 +75,7 @@ class Worker:
         # Whether it has an attempt, as far as its run has read, and how many it has had.
         self.has_attempt = False
         self.attempts = 0
+        self.is_initialised = False
         # How often the owner's modules had been loaded again when it was started.
         self.code_version = 0
         self._reader = FrameReader(ours)

@@ -15,14 +15,14 @@ from dotflow.core.clock import monotonic
 from dotflow.core.exception import DotflowError, PicklingFailed, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
 from dotflow.workers.answers import RECORDED
-from dotflow.workers.child import KIT, SHARED, STEP, SURROUNDINGS
+from dotflow.workers.child import INITIALIZER, KIT, SHARED, STEP, SURROUNDINGS
 from dotflow.workers.crew import LOOK_IN_LINE, Crew
 from dotflow.workers.imports import code_version
 from dotflow.workers.interpreter import hint
 from dotflow.workers.job import Jobs
 from dotflow.workers.occupancy import everywhere
 from dotflow.workers.performing import failure_read
-from dotflow.workers.pickling import dump_or_none, load, load_or_none
+from dotflow.workers.pickling import dump, dump_or_none, load, load_or_none
 from dotflow.workers.pools import live_workers
 from dotflow.workers.surroundings import Surroundings
 from dotflow.workers.wire import Closed
@@ -52,11 +52,21 @@ class LocalSession(Session):
 
     All waiting is done here, in the thread of the run, over the sockets of its workers.
 
+    Args:
+        pool: Lends the workers.
+        initializer: Called once in each worker.
+
     Attributes:
         wake: What stands at the pool for this run.
+
+    Raises:
+        PicklingFailed: The initializer cannot travel.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, initializer: Callable[[], object] | None = None) -> None:
+        self._initializer: bytes | None = None
+        if initializer is not None:
+            self._initializer = dump(initializer, "the initializer of an ExecutorLocal")
         self._pool_size = pool.size
         around = [each for each in sessions_around.get() if isinstance(each, LocalSession)]
         self._crew = Crew(pool, [session.wake for session in around])
@@ -152,6 +162,9 @@ class LocalSession(Session):
             worker.known_kits.clear()
             worker.send(pickle.dumps((SURROUNDINGS,)), pickle.dumps(tuple(self._surroundings)))
             worker.surroundings = self._surroundings
+            if self._initializer is not None and not worker.is_initialised:
+                worker.is_initialised = True
+                worker.send(pickle.dumps((INITIALIZER,)), self._initializer)
             if self._shared is not None:
                 worker.send(pickle.dumps((SHARED,)), self._shared)
         for kit in job.kits:

@@ -21,6 +21,7 @@ from dotflow_otel.relay.latecomers import latecomers
 from dotflow_otel.relay.process import this_process
 from dotflow_otel.relay.remote_span import RemoteSpan, RemoteSpans
 from dotflow_otel.relay.returned import Returned
+from dotflow_otel.relay.set_up import SetUp
 from dotflow_otel.spans.failures import description_of, exception_attributes
 from dotflow_otel.spans.record import EventRecord, PlainContext, PlainSpan, SpanRecord
 from dotflow_otel.spans.sdk_access import FastMaker
@@ -66,6 +67,7 @@ class RemoteAttempts:
         self._new_id = ids.generate_span_id
         self._baggage = {name: plain(entry) for name, entry in baggage.get_all(context).items()}
         self._run = next(_runs)
+        self._set_up = SetUp.here()
         self._kits: dict[tuple[int, bool, str], RemoteSpans] = {}
         self._trace_id = run.get_span_context().trace_id
         self._kit = self._kit_like(run)
@@ -84,7 +86,14 @@ class RemoteAttempts:
         if found is None:
             owner = this_process()
             found = RemoteSpans(
-                self._trace_id, flags, state, recording, self._baggage, owner, self._run
+                self._trace_id,
+                flags,
+                state,
+                recording,
+                self._baggage,
+                owner,
+                self._run,
+                self._set_up,
             )
             if len(self._kits) < _MOST_KITS:
                 self._kits[flags, recording, state] = found

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
     from dotflow.core.action import Action
     from dotflow_otel.relay.process import Process
+    from dotflow_otel.relay.set_up import SetUp
     from dotflow_otel.relay.their_tracer import TheirTracer
     from dotflow_otel.spans.record import SpanRecord
 
@@ -68,6 +69,7 @@ class RemoteSpans:
         baggage: The entries of the caller's baggage.
         owner: Tells the process that owns the run.
         run: Tells the run from others of that process.
+        set_up: What the application has set up in code.
     """
 
     def __init__(
@@ -79,8 +81,10 @@ class RemoteSpans:
         baggage: Mapping[str, Any],
         owner: Process,
         run: int,
+        set_up: SetUp | None = None,
     ) -> None:
-        self._sent = trace_id, flags, state, recording, baggage, owner, run
+        self._sent = trace_id, flags, state, recording, baggage, owner, run, set_up
+        self._set_up = set_up
         self.trace_id = trace_id
         self.flags = TraceFlags(flags)
         self.state = TraceState.from_header([state]) if state else TraceState.get_default()
@@ -96,6 +100,12 @@ class RemoteSpans:
     def is_away(self) -> bool:
         """Whether this is another process than the run's."""
         return self.owner != this_process()
+
+    def apply_set_up(self) -> None:
+        """Set up in a worker what the application has set up, once."""
+        set_up, self._set_up = self._set_up, None
+        if set_up is not None:
+            set_up.apply()
 
     def ids(self, span_id: int, *, is_remote: bool) -> SpanContext:
         """Give the context of one of the spans."""
@@ -145,6 +155,7 @@ class RemoteSpan:
         box = SpanBox(kit.owner, kit.run, self.on_recorded, sampled=kit.flags.sampled)
         relay.begin(box, self.own[1])
         self._box = box
+        kit.apply_set_up()
         if relay.theirs is not None:
             self._theirs = their_tracer(relay.theirs, kit.owner)
 

@@ -60,6 +60,19 @@ class Tracer(ABC):
         return None
 
     @noop
+    def run_scope(self, run: Run) -> Scope | None:
+        """Return what is entered around what serves a run besides its steps.
+
+        That is its storage, its callbacks and what starts before its end there.
+        """
+        return None
+
+    @noop
+    def task_scope(self, task: Task) -> Scope | None:
+        """Return what is entered around what serves a task: `notify`, its storage and callback."""
+        return None
+
+    @noop
     def attempt_scope(self, task: Task, attempt: int) -> Scope | None:
         """Give what is entered around an attempt that runs in this process.
 

@@ -7,6 +7,7 @@ and the run goes on. A hook that a provider leaves at its do-nothing default is 
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,7 @@ from dotflow.core.user_objects import exc_info_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from dotflow.abc.scope import Scope, WorkerScope
     from dotflow.core.attempt import Outcome
@@ -77,12 +79,16 @@ _TASK_MOMENTS: Final = {
 }
 _SCOPED: Final = ("tracer", "log")
 
+_NOTHING: Final = nullcontext()
+
 
 class Hooks:
     """The hooks of one configuration, looked up once for a run."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        # Whether the tracer has something entered around what serves a task.
+        self._serves = not is_noop(config.tracer.task_scope)
         self.added = self._at("added")
         self.ready = self._at("ready")
         self.started = self._at("started")
@@ -106,7 +112,20 @@ class Hooks:
 
     def _calls(self, places: Iterable[tuple[str, str]]) -> Calls:
         found = ((getattr(getattr(self._config, slot), hook), slot, hook) for slot, hook in places)
-        return tuple(call for call in found if not is_noop(call[0]))
+        calls = tuple(call for call in found if not is_noop(call[0]))
+        return tuple(map(self._served, calls)) if self._serves else calls
+
+    def _served(self, call: tuple[Callable[..., Any], str, str]) -> Any:
+        function, slot, hook = call
+        return (partial(self._serve, function), slot, hook) if slot == "notify" else call
+
+    def _serve(self, function: Callable[..., Any], task: Task) -> None:
+        with self.task_scope(task):
+            function(task=task)
+
+    def task_scope(self, task: Task) -> AbstractContextManager[object]:
+        """Return what is entered around what serves a task, guarded."""
+        return _guarded_scope(self._config, "task_scope", task)
 
     def fire(self, calls: Calls, task: Task) -> None:
         """Make the calls of one moment of a task, each guarded.
@@ -218,6 +237,12 @@ class RunHooks:
     def _tell_server(self, run: Run, status: str) -> None:
         self._call("server", "update_workflow", workflow=run.workflow_id, status=status)
 
+    def run_scope(self, run: Run) -> AbstractContextManager[object]:
+        """Return what is entered around what serves a run, guarded."""
+        if self._config is None or is_noop(self._config.tracer.run_scope):
+            return _NOTHING
+        return _guarded_scope(self._config, "run_scope", run)
+
     def run_carrier(self, run: Run) -> Mapping[str, str] | None:
         """Give what the tracer wants kept with the run's checkpoints."""
         carrier: Mapping[str, str] | None = self._call("tracer", "run_carrier", run)
@@ -242,6 +267,13 @@ class RunHooks:
         if self._config is None:
             return None
         return call(self._config, slot, hook, *args, **kwargs)
+
+
+def _guarded_scope(config: Config, hook: str, about: object) -> AbstractContextManager[object]:
+    scope = call(config, "tracer", hook, about)
+    if scope is None:
+        return _NOTHING
+    return GuardedScopes([("tracer", scope)], partial(report, config))
 
 
 def call(config: Config, slot: str, hook: str, *args: Any, **kwargs: Any) -> Any:

@@ -39,10 +39,11 @@ from dotflow.core.run import Run
 from dotflow.core.signatures import refuse_unknown, strict_arguments
 from dotflow.core.task.model import basic_callback
 from dotflow.core.types import UNFINISHED, TypeExecution, TypeInputChange, TypeStatus
-from dotflow.core.writer import TaskWriter
+from dotflow.core.writer import writer_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from typing import Unpack
     from uuid import UUID
 
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from dotflow.core.modes import Groups
     from dotflow.core.options import Mode, ModeOptions, Policy, RunOptions, WorkflowCallback
     from dotflow.core.task.model import Task
+    from dotflow.core.writer import TaskWriter
 
 __all__ = ["Manager", "grouper"]
 
@@ -317,7 +319,9 @@ class Manager:
             started_at=datetime.now().timestamp(),
             resumed_from=checkpoints.carrier if checkpoints else None,
         )
-        writer = TaskWriter(record, self.config, checkpoints, transient=self._is_transient)
+        writer = writer_for(self.config)(
+            record, self.config, checkpoints, transient=self._is_transient
+        )
         return _OpenRun(writer, RunHooks(self.config), checkpoints, part.tasks, holder, calls_back)
 
     def _open_checkpoints(self, part: _Part) -> Checkpoints | None:
@@ -346,7 +350,8 @@ class Manager:
                 self._claim(part.tasks)
                 run = self._new_run(mode, part, holder, calls_back=False)
                 run.begin()
-            drive(run, part)
+            with run.serving():
+                drive(run, part)
             self._leave(run, holder)
         except BaseException as error:
             self._leave(run, holder, error)
@@ -377,7 +382,8 @@ class Manager:
                 engine = run.engine(part)
                 engine.perform = partial(background.outside, perform)
                 engine.sleep = partial(background.outside, sleep)
-                run_chains_here(engine, part.groups.values())
+                with run.serving():
+                    run_chains_here(engine, part.groups.values())
                 self._leave(run, holder)
             except BaseException as error:
                 self._leave(run, holder, error)
@@ -419,8 +425,11 @@ class Manager:
 
         A second call goes on where the first one was interrupted.
         """
-        if not run.release(holder, error):
-            return
+        if run.release(holder, error):
+            with run.serving():
+                self._end(run)
+
+    def _end(self, run: _OpenRun) -> None:
         try:
             run.close_checkpoints()
         finally:
@@ -510,6 +519,10 @@ class _OpenRun:
     def begin(self) -> None:
         """Send the events of the start."""
         self.hooks.run_started(self.record)
+
+    def serving(self) -> AbstractContextManager[object]:
+        """Return what is entered around what serves the run, until that has ended."""
+        return self.hooks.run_scope(self.record)
 
     def engine(self, part: _Part) -> Engine:
         """Return what runs the tasks of a part."""

@@ -10,6 +10,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dotflow.abc.noop import is_noop
 from dotflow.core.clock import monotonic
 from dotflow.core.context import Context, result_context, uuid_or_none
 from dotflow.core.exception import TaskError
@@ -18,7 +19,7 @@ from dotflow.core.hooks import Hooks
 from dotflow.core.task.model import basic_callback
 from dotflow.core.types import UNFINISHED, TypeStatus
 from dotflow.core.user_objects import exc_info_of
-from dotflow.providers.storage_default import TaskEntries
+from dotflow.providers.storage_default import StorageDefault, TaskEntries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -274,6 +275,29 @@ class TaskWriter:
         task._finished = finished = ended + self._offset
         duration = finished - task._started
         task.duration = duration if duration > 0 else 0.0
+
+
+class ServingTaskWriter(TaskWriter):
+    """Has what the tracer says entered around the storage and the callback of a task."""
+
+    def complete(self, task: Task, value: Any, ended: float, providers: Providers) -> None:
+        """Complete a task: see `TaskWriter`."""
+        if task.callback is basic_callback and type(providers.storage) is StorageDefault:
+            super().complete(task, value, ended, providers)
+            return
+        with providers.hooks.task_scope(task):
+            super().complete(task, value, ended, providers)
+
+    def fail(self, task: Task, failure: Failure, ended: float | None = None) -> None:
+        """Fail a task for good: see `TaskWriter`."""
+        with self.providers(task).hooks.task_scope(task):
+            super().fail(task, failure, ended)
+
+
+def writer_for(config: Config | None) -> type[TaskWriter]:
+    """Return what writes the tasks of a run with such providers."""
+    serves = config is not None and not is_noop(config.tracer.task_scope)
+    return ServingTaskWriter if serves else TaskWriter
 
 
 def _call_back(task: Task) -> None:

@@ -48,6 +48,7 @@ _runs: Final = count(1)
 _MOST_KITS: Final = 64
 
 _NOTHING: Final = Returned(None, None, (), 0)
+_NONE: Final[frozenset[int]] = frozenset()
 
 
 class RemoteAttempts:
@@ -152,7 +153,7 @@ class RemoteAttempt:
         self._parent_id = parent_id
         self._attributes = attributes
         self._is_live = False
-        self._begun: set[int] = set()
+        self._begun = _NONE
         self.span_id = span_id
 
     @property
@@ -176,7 +177,7 @@ class RemoteAttempt:
         tally.add(TRACES, part.dropped)
         started = part.times[0] if part.times else 0
         self._begin(started or time_ns(), live, task, is_theirs=part.is_theirs)
-        self._begun.update(each.context.span_id for each in part.begun)
+        self._begun |= {each.context.span_id for each in part.begun}
         live.take_in(part.below, part.begun)
 
     def finish(

@@ -317,6 +317,32 @@ class TaskSpan:
             detach(self._token)
 
 
+class Current:
+    """Makes a context the current one.
+
+    Args:
+        context: The context.
+    """
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._token: Token[Context] | None = None
+
+    def __enter__(self) -> None:
+        self._token = attach(self._context)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            detach(self._token)
+
+
 class AttemptScope:
     """Begins the span of an attempt and makes it the current one.
 

@@ -21,7 +21,7 @@ from dotflow_otel.plain import printable
 from dotflow_otel.spans.clock import SpanClock
 from dotflow_otel.spans.failures import description_of, mark_failed
 from dotflow_otel.told import ToldRuns
-from dotflow_otel.traces.spans import AttemptScope, RunSpan, TaskSpan, link_to, traceparent
+from dotflow_otel.traces.spans import AttemptScope, Current, RunSpan, TaskSpan, link_to, traceparent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -261,6 +261,18 @@ class TracerOpenTelemetry(Tracer):
             names.TASK_INDEX: task.index,
         }
         return run.maker.start(like.name, run.span, run.context, attributes, start_time)
+
+    # --- what serves them -------------------------------------------------------------
+
+    def run_scope(self, run: Run) -> Scope | None:
+        """Return what makes the workflow's span current for its storage and callbacks."""
+        state = self._runs.get(run.id)
+        return None if state is None else Current(state.context)
+
+    def task_scope(self, task: Task) -> Scope | None:
+        """Return what makes the task's span current for `notify`, its storage and callback."""
+        state = self._tasks.get(task)
+        return None if state is None else Current(state.context_with(state.span))
 
     # --- attempts ---------------------------------------------------------------------
 

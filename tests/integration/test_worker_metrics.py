@@ -98,3 +98,52 @@ def test_a_workflow_that_a_step_runs(tmp_path: Path, mode: str) -> None:
 def test_of_a_killed_worker_comes_nothing_or_all(tmp_path: Path) -> None:
     """A run in a worker that is killed before its attempt ends is not counted by half."""
     assert scraped(tmp_path, "parallel", dies=True) == {}
+
+
+# prometheus-client's own counters, of a module that workers import.
+_COUNTERS = """
+from prometheus_client import Counter
+from dotflow import action
+
+rows = Counter("rows", "Rows.", ["table"])
+
+@action
+def step():
+    rows.labels("orders").inc(3)
+"""
+_COUNTING = """
+import sys, urllib.request
+from dotflow import Config, DotFlow
+from dotflow.providers import LogDefault
+from dotflow_otel import MetricsPrometheus, serve_metrics
+from counters import step
+
+with serve_metrics(port=0) as server:
+    config = Config(metrics=MetricsPrometheus(), log=LogDefault(level="CRITICAL"))
+    flow = DotFlow(config=config, name="outer")
+    flow.task.add([step] * 3)
+    manager = flow.start(mode=sys.argv[1])
+    if sys.argv[1] == "background":
+        manager.thread.join()
+    text = urllib.request.urlopen(server.url).read().decode()
+print([line for line in text.splitlines() if line.startswith("rows_total")])
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_counters_of_prometheus_client(tmp_path: Path, mode: str) -> None:
+    """In its multiprocess mode, a scrape adds up what steps have counted, wherever they ran."""
+    folder = tmp_path / "values"
+    folder.mkdir()
+    (tmp_path / "counters.py").write_text(_COUNTERS, encoding="utf-8")
+    (tmp_path / "program.py").write_text(_COUNTING, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "program.py", mode],
+        cwd=tmp_path,
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == "['rows_total{table=\"orders\"} 9.0']"

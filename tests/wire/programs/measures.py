@@ -6,6 +6,8 @@ The instruments are those of the module, as users have them.
 from __future__ import annotations
 
 import sys
+from inspect import signature
+from typing import Any
 
 from opentelemetry import metrics
 
@@ -17,9 +19,12 @@ config = observe("measures", level="ERROR", timeout=20)
 meter = metrics.get_meter("shop", "2.0")
 rows = meter.create_counter("shop.rows", "{row}", "Rows that were read.")
 queue = meter.create_up_down_counter("shop.queue")
-size = meter.create_histogram(
-    "shop.size", "By", "How large.", explicit_bucket_boundaries_advisory=[1.0, 10.0]
-)
+# Older releases take no advice.
+takes = signature(meter.create_histogram).parameters
+advice: dict[str, Any] = {
+    name: [1.0, 10.0] for name in ("explicit_bucket_boundaries_advisory",) if name in takes
+}
+size = meter.create_histogram("shop.size", "By", "How large.", **advice)
 
 
 @action

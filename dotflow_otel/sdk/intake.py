@@ -8,9 +8,9 @@ takes what is queued.
 from __future__ import annotations
 
 from collections import deque
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from dotflow.core.clock import monotonic
 from dotflow_otel.forks import call_in_forked_child
 from dotflow_otel.relay.relaying import is_relaying
 

@@ -117,6 +117,7 @@ def ended(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     yield
     while Observed.made:
         Observed.made.pop().telemetry.shutdown(0)
+    tally.tell()  # so that no other test is told
 
 
 @pytest.fixture

@@ -53,7 +53,9 @@ _NO_FILE: Final = "<dynamic-code>"
 def _reduced_code(code: CodeType) -> Reduced:
     # Without it no stack trace of a worker names a file, nor has the lines of one.
     make, given = _of_cloudpickle[CodeType](code)
-    return make, tuple(code.co_filename if part == _NO_FILE else part for part in given)
+    return make, tuple(
+        code.co_filename if type(part) is str and part == _NO_FILE else part for part in given
+    )
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types

@@ -114,7 +114,27 @@ def _begin_apart(executor: futures.Executor) -> Callable[[Attempt], Future]:
 
 
 def _begin_in(executor: futures.Executor) -> Callable[[Attempt], Future]:
-    return lambda attempt: executor.submit(copy_context().run, _perform_in, executor, attempt)
+    def begin(attempt: Attempt) -> Future:
+        try:
+            return executor.submit(copy_context().run, _perform_in, executor, attempt)
+        except BaseException:
+            _note_threads(executor)
+            raise
+
+    return begin
+
+
+def _note_threads(executor: futures.Executor) -> None:
+    # A pool notes a thread that it has started: not if an interrupt comes as it waits for the
+    # start. The exit, which ends the threads that are noted, would wait for that one for ever.
+    queue, noted = getattr(executor, "_work_queue", None), getattr(executor, "_threads", None)
+    queues = getattr(futures.thread, "_threads_queues", None)
+    if queue is None or noted is None or queues is None:
+        return
+    for each in threading.enumerate():
+        if any(given is queue for given in getattr(each, "_args", ())):
+            noted.add(each)
+            queues[each] = queue
 
 
 def _perform_in(executor: futures.Executor, attempt: Attempt) -> Outcome:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any
 
@@ -160,3 +162,45 @@ def test_an_interrupt_of_the_run_is_raised() -> None:
     executor.future.set_result(None)
     with pytest.raises(KeyboardInterrupt):
         session.wait(0)
+
+
+INTERRUPTED = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dotflow import Config, DotFlow, action
+from dotflow.testing import RecordingLog
+
+pool = ThreadPoolExecutor(2)
+
+@action
+def step():
+    return 1
+
+def start(thread, start=threading.Thread.start):
+    start(thread)
+    if thread.name.startswith("ThreadPoolExecutor"):
+        threading.Thread.start = start
+        raise KeyboardInterrupt
+
+threading.Thread.start = start
+config = Config(executor=pool, log=RecordingLog())
+flow = DotFlow(config=config)
+flow.task.add(step)
+try:
+    flow.start(mode="parallel")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_interrupted_while_a_thread_of_the_pool_starts() -> None:
+    """The thread is one of the pool's all the same, and the interpreter exits."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
 import sys
-from concurrent.futures import Executor, Future
+import threading
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dotflow import action
+from dotflow import Config, DotFlow, action
 from dotflow.core.attempt import Attempt
 from dotflow.providers import ExecutorFutures, executor_futures
+from dotflow.testing import RecordingLog
 from dotflow.workers.remote import Parcel, perform_packed
 
 if TYPE_CHECKING:
@@ -204,3 +207,30 @@ def test_interrupted_while_a_thread_of_the_pool_starts() -> None:
         check=True,
     )
     assert (done.stdout, done.stderr) == ("interrupted\n", "")
+
+
+@pytest.mark.parametrize("timeout", [0, 60])
+def test_coroutines_in_threads_are_cancelled(timeout: int) -> None:
+    """When their run is interrupted: nobody waits for them, nor does the end of the pool."""
+    begun, cancelled = threading.Event(), threading.Event()
+
+    @action(timeout=timeout)
+    async def wait() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    def interrupt(task: object) -> None:
+        assert begun.wait(30)
+        raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(2) as pool:
+        flow = DotFlow(config=Config(executor=pool, log=RecordingLog()))
+        flow.task.add(wait)
+        flow.task.add(one, callback=interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            flow.start(mode="parallel")
+        assert cancelled.wait(30)

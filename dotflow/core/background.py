@@ -61,7 +61,8 @@ class BackgroundRun:
     ) -> None:
         self._run = run
         self._give_up = give_up
-        self._acts = threading.Lock()
+        # Reentrant, for an interrupt may come as it is acquired, before that is known.
+        self._acts = threading.RLock()
         self._is_outside = threading.Lock()
         self._has_begun = self._is_taken = False
         self._ended = threading.Event()
@@ -156,6 +157,8 @@ class BackgroundRun:
     def take_over(self, error: BaseException, until: float) -> None:
         """End the run here; it does nothing more in its own thread.
 
+        A second call goes on where the first one was interrupted.
+
         Args:
             error: The reason.
             until: How long to wait for its turn, in time of the monotonic clock.
@@ -169,7 +172,9 @@ class BackgroundRun:
                 self._is_outside.release()
             self._context.copy().run(self._give_up, error)
         finally:
-            self._acts.release()
+            with contextlib.suppress(RuntimeError):
+                while True:  # also what an interrupted call has acquired
+                    self._acts.release()
 
 
 class _Thread(threading.Thread):
@@ -218,13 +223,28 @@ def _join_pending() -> None:
                 run.wait()
     except BaseException as interruption:
         try:
-            until = monotonic() + _PATIENCE
-            for run in _pending.copy():
-                run.take_over(interruption, until)
+            _end_pending(interruption)
         finally:
             if isinstance(interruption, (KeyboardInterrupt, SystemExit)):
                 _end_process(interruption)
         raise
+
+
+def _end_pending(interruption: BaseException) -> None:
+    until = monotonic() + _PATIENCE
+    runs = list(_pending)
+    was_cut_short = False
+    while runs:
+        try:
+            # After Ctrl-C again it is to have its end all the same, unless that takes long.
+            if not was_cut_short or monotonic() < until:
+                runs[-1].take_over(interruption, until)
+        except KeyboardInterrupt:
+            was_cut_short = True
+            continue
+        except Exception as error:
+            _logger.exception("the end of a background run failed", exc_info=exc_info_of(error))
+        runs.pop()
 
 
 def _end_process(interruption: KeyboardInterrupt | SystemExit) -> NoReturn:

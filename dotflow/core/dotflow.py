@@ -125,8 +125,12 @@ class DotFlow:
                 self._ticked = None
             manager.execute()
         except BaseException as error:
-            if manager is not None:
-                manager.abandon(error)
+            while manager is not None:
+                try:
+                    manager.abandon(error)
+                    break
+                except KeyboardInterrupt:  # Ctrl-C again: each call goes on where one was cut short
+                    continue
             raise
         return manager
 

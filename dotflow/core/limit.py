@@ -58,9 +58,10 @@ class Limit:
     Args:
         seconds: How long; None: until it ends.
         name: What runs, for the thread and the error.
+        outer: One around it, which stops it as well; `call` finds its own.
     """
 
-    def __init__(self, seconds: float | None, name: str) -> None:
+    def __init__(self, seconds: float | None, name: str, outer: Limit | None = None) -> None:
         self._seconds = seconds
         self._name = name
         # Held until the call has ended. No `Event`, of whose `wait` two interrupts are an error.
@@ -71,7 +72,7 @@ class Limit:
         self._lock = Lock()
         self._is_over = False
         self._cancel: Callable[[], object] | None = None
-        self._outer: Limit | None = None
+        self._outer = outer
 
     def on_timeout(self, cancel: Callable[[], object]) -> None:
         """Set what stops the call where it can be stopped; it is called now if it is too late."""

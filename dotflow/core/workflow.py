@@ -340,7 +340,7 @@ class Manager:
 
     def _run(self, mode: str, part: _Part, drive: Callable[[_OpenRun, _Part], None]) -> list[Task]:
         """Run tasks as a part of the open run, or as a run of their own where none is open."""
-        run, holder = self._own, object()
+        run, holder = self._own, get_ident()
         undo: Callable[[], None] | None = None
         try:
             if run.hold(holder):
@@ -551,8 +551,10 @@ class _OpenRun:
             if self._has_ended:
                 return False
             self._error = error if self._error is None else self._error
-            if self._holders - {holder}:
-                self._holders.discard(holder)
+            # Nor does a call of a mode in this thread that was interrupted before it came here.
+            others = self._holders - {holder, get_ident()}
+            if others:
+                self._holders = others
                 return False
             # The last one stays, so that what an override of the end runs is part of the run.
             if self._ended_by is None:
@@ -579,27 +581,29 @@ class _OpenRun:
         Returns:
             An interruption that came meanwhile, to be raised when all else is done.
         """
-        if self._has_ended:
-            return None
         interruption: BaseException | None = None
-        if self.hooks.counts and not self._has_reported:
-            self._has_reported = True
-            interruption = self._writer.report_others(self.tasks, self._error)
-        if self.record.outcome is None:
-            self._error = interruption if self._error is None else self._error
-            failed = self._error is not None or _has_failed(self.tasks)
-            duration = monotonic() - self._clock
-            self.record = self.record.finished(
-                duration, failed=failed, error=self._error, further_tasks=self._further
-            )
         while not self._has_ended:
             try:
+                if self.hooks.counts and not self._has_reported:
+                    self._has_reported = True
+                    found = self._writer.report_others(self.tasks, self._error)
+                    interruption = found if interruption is None else interruption
+                if self.record.outcome is None:
+                    self._finish_record(interruption)
                 self.hooks.run_finished(self.record)
                 self._has_ended = True
                 self._holders.clear()
             except BaseException as error:  # noqa: BLE001 - raised by the caller
                 interruption = error if interruption is None else interruption
         return interruption
+
+    def _finish_record(self, interruption: BaseException | None) -> None:
+        self._error = interruption if self._error is None else self._error
+        failed = self._error is not None or _has_failed(self.tasks)
+        duration = monotonic() - self._clock
+        self.record = self.record.finished(
+            duration, failed=failed, error=self._error, further_tasks=self._further
+        )
 
     def drop_tracebacks(self) -> None:
         """Let go of what failed steps held: the frames of the exceptions that tasks keep."""

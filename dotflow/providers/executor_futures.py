@@ -10,6 +10,7 @@ from contextvars import ContextVar, copy_context
 from queue import Empty, SimpleQueue
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
 from dotflow.abc.executor import Executor, Session
 from dotflow.core.attempt import Attempt, Outcome
@@ -17,6 +18,7 @@ from dotflow.core.checks import check_count, check_instance
 from dotflow.core.clock import monotonic, monotonic_ns
 from dotflow.core.exception import DotflowError, ExecutorUnusable, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
+from dotflow.core.limit import CLEAN_UP, Limit, current_limit
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.signatures import strict_arguments
 from dotflow.core.user_objects import name_of, text_of
@@ -113,8 +115,17 @@ def _begin_apart(executor: futures.Executor) -> Callable[[Attempt], Future]:
     return lambda attempt: executor.submit(perform_packed, packer.pack(attempt))
 
 
-def _begin_in(executor: futures.Executor) -> Callable[[Attempt], Future]:
-    return lambda attempt: executor.submit(copy_context().run, _perform_in, executor, attempt)
+def _note_threads(executor: futures.Executor) -> None:
+    # A pool notes a thread that it has started: not if an interrupt comes as it waits for the
+    # start. The exit, which ends the threads that are noted, would wait for that one for ever.
+    queue, noted = getattr(executor, "_work_queue", None), getattr(executor, "_threads", None)
+    queues = getattr(futures.thread, "_threads_queues", None)
+    if queue is None or noted is None or queues is None:
+        return
+    for each in threading.enumerate():
+        if any(given is queue for given in getattr(each, "_args", ())):
+            noted.add(each)
+            queues[each] = queue
 
 
 def _perform_in(executor: futures.Executor, attempt: Attempt) -> Outcome:
@@ -197,8 +208,10 @@ class _SharedSession(_FuturesSession):
     """
 
     def __init__(self, executor: futures.Executor, in_flight: int) -> None:
-        super().__init__(_begin_in(executor), in_flight)
+        super().__init__(self._begin_in_thread, in_flight)
         self._executor = executor
+        # They have no seconds: they stand for what can be cancelled of the steps.
+        self._limits: WeakKeyDictionary[Future, Limit] = WeakKeyDictionary()
         self._helps: bool | None = None
         # Since when nothing of this run is begun, and since when it seems that nothing will be.
         self._idle_since: float | None = None
@@ -227,6 +240,26 @@ class _SharedSession(_FuturesSession):
                 break
             pause = _LOOK
         return super().wait(None if until is None else max(0.0, until - monotonic()))
+
+    def close(self) -> None:
+        """End the use: what waits is cancelled, as coroutines are that run; other steps go on."""
+        running = [job.future for job in self._jobs.values() if not job.future.cancel()]
+        super().close()
+        stopped = [each for each in running if each in self._limits and self._limits[each].cancel()]
+        if stopped:
+            futures.wait(stopped, CLEAN_UP)
+
+    def _begin_in_thread(self, attempt: Attempt) -> Future:
+        executor, context = self._executor, copy_context()
+        limit = Limit(None, attempt.name, current_limit())
+        context.run(limit.cover)
+        try:
+            future = executor.submit(context.run, _perform_in, executor, attempt)
+        except BaseException:
+            _note_threads(executor)
+            raise
+        self._limits[future] = limit
+        return future
 
     def _help_where_needed(self) -> bool:
         if self._helps:

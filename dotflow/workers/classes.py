@@ -36,6 +36,9 @@ _HOOK: Final = "__init_subclass__"
 # forgets the line at each change.
 _LAST: Final = ("_fields_", "__firstlineno__")
 
+# What a class has from the start or not at all: set later, these mean the class, not its objects.
+_FIRST: Final = ("__class__", "__name__", "__bases__", "__mro__")
+
 _silencing: Final = fork_safe_lock()
 
 
@@ -63,6 +66,7 @@ def reduced_class(value: type, reduced: Reduced, is_importable: Callable[[Any], 
     if _BASES in attributes:  # which `Generic` looks for
         first = {**first, _BASES: attributes[_BASES]}
     attributes = {key: each for key, each in attributes.items() if not _is_of_layout(each, value)}
+    first = {**first, **{key: attributes.pop(key) for key in _FIRST if key in attributes}}
     for key in _LAST:
         if key in attributes:
             attributes[key] = attributes.pop(key)

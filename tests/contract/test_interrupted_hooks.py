@@ -110,3 +110,27 @@ def test_interrupted_between_the_calls(mode: str) -> None:
         assert told.get("workflow_started", 0) == ended, place
         assert flow.start(mode=mode) is not None
     assert place
+
+
+@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="Python 3.12 does not tell every step")
+@pytest.mark.parametrize("gap", range(6))
+def test_interrupted_twice_between_the_calls(gap: int) -> None:
+    """A second Ctrl-C a few moments after the first one takes no end from a run either."""
+    for place in count():
+        recording, ends = Recording(), [0]
+
+        def note(tasks: object, ends: list[int] = ends) -> None:
+            ends[0] += 1
+
+        flow = DotFlow(config=Config(**recording.providers))
+        flow.task.add([ok, ok])
+        interrupts = Interrupts([place, gap], modules=("dotflow.core.workflow",))
+        interrupts.within(
+            lambda flow=flow, note=note: flow.start(on_success=note, on_failure=note)  # type: ignore[misc]
+        )
+        if not interrupts.came:
+            break
+        told = counts(recording)
+        ended = told.get("workflow_completed", 0) + told.get("workflow_failed", 0)
+        assert told.get("workflow_started", 0) == ended, place
+        assert flow.start().is_running is False, place

@@ -609,6 +609,18 @@ class Version:
 def orderings():
     return [Version(1) <= Version(2), Version(1) >= Version(2)]
 
+class Proxy:
+    @property
+    def __class__(self):
+        return Version if Proxy.__name__ == "Proxy" else int
+    @property
+    def __name__(self):
+        return "proxied"
+
+@action
+def names_that_classes_have_too():
+    return [isinstance(Proxy(), Version), Proxy().__name__, Proxy.__name__]
+
 STEPS = [each for each in list(globals().values()) if isinstance(each, action)]
 
 if __name__ == "__main__":
@@ -634,6 +646,7 @@ def test_kinds_of_definitions(mode: str, program: Program) -> None:
         "functions_as_members": [3, True],
         "layouts": [5, 2, [875770417]],
         "orderings": [True, False],
+        "names_that_classes_have_too": [True, "proxied", "Proxy"],
     }
 
 

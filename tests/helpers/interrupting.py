@@ -57,15 +57,30 @@ class Interrupts:
 
     def within(self, call: Callable[[], object]) -> None:
         """Make a call; an interrupt that gets out of it is not raised."""
-        before = sys.gettrace()
+        before = sys.gettrace(), sys.getprofile()
+        sys.setprofile(self._trace_again)
         sys.settrace(self._trace)
         try:
             call()
         except KeyboardInterrupt:
             pass
         finally:
-            sys.settrace(before)
+            sys.setprofile(before[1])
+            sys.settrace(before[0])
             self._last.clear()
+
+    def _trace_again(self, frame: FrameType | None, event: str, _: Any) -> None:
+        # Python drops a trace function that has raised.
+        if sys.gettrace() is not None:
+            return
+        if event == "return" and frame is not None:
+            frame = frame.f_back  # which goes on
+        while frame is not None and frame.f_code is not Interrupts.within.__code__:
+            if frame.f_globals.get("__name__", "").startswith(self._modules):
+                frame.f_trace, frame.f_trace_opcodes = self._trace, True
+                self._last[frame] = 0
+            frame = frame.f_back
+        sys.settrace(self._trace)
 
     def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
         if not frame.f_globals.get("__name__", "").startswith(self._modules):

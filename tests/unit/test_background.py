@@ -225,6 +225,51 @@ def test_not_taken_over_beside_a_step(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
+@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="Python 3.12 does not tell every step")
+def test_interrupted_again_while_it_is_taken_over() -> None:
+    """Whatever moment Ctrl-C comes at again, the run is ended in the thread's place."""
+    reason = KeyboardInterrupt()
+    for place in count(3):  # from where the runs are known
+        interrupts = Interrupts([place], modules=("dotflow.core.background",))
+        with Working() as working:
+            interrupts.within(lambda: background._end_pending(reason))
+            assert set(working.given) == {reason}, place
+        assert not working.went_on, place
+        if not interrupts.came:
+            break
+    assert place > 3
+
+
+def test_the_end_of_one_run_fails(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, and the others have their ends."""
+    with Working() as one, Working() as other:
+        one.run._give_up = other.run._give_up = raising(ValueError("no end"))
+        background._end_pending(KeyboardInterrupt())
+    assert [each.getMessage() for each in caplog.records] == [
+        "the end of a background run failed"
+    ] * 2
+    assert not one.went_on
+    assert not other.went_on
+
+
+def test_an_end_that_is_interrupted_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given up after a moment, whatever raises the interrupts."""
+    monkeypatch.setattr(background, "_PATIENCE", 0.05)
+    with Working() as working:
+        working.run._give_up = raising(KeyboardInterrupt())
+        background._end_pending(KeyboardInterrupt())
+    assert not working.went_on
+
+
+def raising(error: BaseException) -> Callable[[object], None]:
+    """Return what raises an error."""
+
+    def give_up(_: object) -> None:
+        raise error
+
+    return give_up
+
+
 @pytest.mark.parametrize("outside", [True, False])
 def test_called_off_too_late(outside: bool) -> None:
     """A run that has begun is not called off, in a step or beside one."""

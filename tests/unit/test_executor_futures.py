@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
-from concurrent.futures import Executor, Future
+import subprocess
+import sys
+import threading
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dotflow import action
+from dotflow import Config, DotFlow, action
 from dotflow.core.attempt import Attempt
 from dotflow.providers import ExecutorFutures, executor_futures
+from dotflow.testing import RecordingLog
 from dotflow.workers.remote import Parcel, perform_packed
 
 if TYPE_CHECKING:
@@ -160,3 +165,72 @@ def test_an_interrupt_of_the_run_is_raised() -> None:
     executor.future.set_result(None)
     with pytest.raises(KeyboardInterrupt):
         session.wait(0)
+
+
+INTERRUPTED = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dotflow import Config, DotFlow, action
+from dotflow.testing import RecordingLog
+
+pool = ThreadPoolExecutor(2)
+
+@action
+def step():
+    return 1
+
+def start(thread, start=threading.Thread.start):
+    start(thread)
+    if thread.name.startswith("ThreadPoolExecutor"):
+        threading.Thread.start = start
+        raise KeyboardInterrupt
+
+threading.Thread.start = start
+config = Config(executor=pool, log=RecordingLog())
+flow = DotFlow(config=config)
+flow.task.add(step)
+try:
+    flow.start(mode="parallel")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_interrupted_while_a_thread_of_the_pool_starts() -> None:
+    """The thread is one of the pool's all the same, and the interpreter exits."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")
+
+
+@pytest.mark.parametrize("timeout", [0, 60])
+def test_coroutines_in_threads_are_cancelled(timeout: int) -> None:
+    """When their run is interrupted: nobody waits for them, nor does the end of the pool."""
+    begun, cancelled = threading.Event(), threading.Event()
+
+    @action(timeout=timeout)
+    async def wait() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    def interrupt(task: object) -> None:
+        assert begun.wait(30)
+        raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(2) as pool:
+        flow = DotFlow(config=Config(executor=pool, log=RecordingLog()))
+        flow.task.add(wait)
+        flow.task.add(one, callback=interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            flow.start(mode="parallel")
+        assert cancelled.wait(30)

@@ -82,6 +82,14 @@ def _group(commands: Mapping[str, Command]) -> Any:
                 ctx.fail(_unknown(args[0], commands))
             return super().resolve_command(ctx, args)
 
+        def invoke(self, ctx: Any) -> Any:
+            try:
+                return super().invoke(ctx)
+            except KeyboardInterrupt:
+                # Newer typers make a code of it without a word, older ones abort.
+                print_error("Aborted.")
+                return INTERRUPTED
+
         def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
             formatter.write(overview(commands) + "\n")
 

@@ -167,6 +167,16 @@ def test_a_command_that_breaks(
     assert err.endswith("\nLookupError: not there\nerror: LookupError: not there\n")
 
 
+@pytest.mark.parametrize("option", ["-s", "-w"])
+def test_interrupted_on_the_way_to_a_run(command: Runs, tmp_path: Path, option: str) -> None:
+    """Ctrl-C while a module is imported, or a factory called, ends the command in one line."""
+    (tmp_path / "odd.py").write_text(
+        "def build(): raise KeyboardInterrupt" if option == "-w" else "raise KeyboardInterrupt",
+        encoding="utf-8",
+    )
+    assert command("start", option, "odd:build") == Done(130, "", "error: Aborted.\n")
+
+
 def test_a_module_that_raises_no_exception(command: Runs, tmp_path: Path) -> None:
     """An error of a user's module that is no `Exception` is told in one line as well."""
     (tmp_path / "odd.py").write_text("raise GeneratorExit('x')", encoding="utf-8")

@@ -527,6 +527,24 @@ def test_logs_as_json(command: Command, made: MadeHistory) -> None:
     }
 
 
+def test_names_without_utf_8(command: Command, made: MadeHistory) -> None:
+    """A name that is no UTF-8 is found as it is given, though it is recorded escaped."""
+    made.add("bill\\udcff", MadeTask("load", 0, 1), run_id="RUN1")
+    for args in (("runs", "-w", "bill\udcff"), ("why", "latest:bill\udcff")):
+        done = command(*args)
+        assert (done.code, done.err) == (0, "")
+        assert "bill\\udcff" in done.out
+    missing = "error: The history has no run 'bill\\udcff'. Give "
+    assert command("why", "bill\udcff").err.startswith(missing)
+
+
+def test_a_limit_beyond_any_history(command: Command, made: MadeHistory) -> None:
+    """All runs are listed."""
+    made.add("billing", MadeTask("load", 0, 1), run_id="RUN1")
+    done = command("runs", "-n", str(10**30))
+    assert (done.code, done.err, len(done.out.splitlines())) == (0, "", 2)
+
+
 def test_no_logs(command: Command, made: MadeHistory) -> None:
     """Where there are none, a note says so."""
     made.add("billing", MadeTask("load", 0, 1), run_id="RUN1")

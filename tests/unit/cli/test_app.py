@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -59,6 +60,24 @@ def test_interrupted_before_a_run(command: Runs, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(app, "known_commands", interrupted)
     assert command("start") == Done(130, "", "error: Aborted.\n")
+
+
+def test_a_working_directory_that_is_gone(command: Runs, tmp_path: Path) -> None:
+    """A folder that was removed meanwhile is told in one line."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    try:
+        done = command("start", "-s", "steps:read")
+    finally:
+        os.chdir(tmp_path)
+    assert done == Done(
+        2,
+        "",
+        "error: The working directory cannot be used: No such file or directory. Go to one that is "
+        "there.\n",
+    )
 
 
 def test_output_that_cannot_be_written(command: Runs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -453,12 +453,24 @@ def test_figures_beside_a_gap(window: Callable[..., Window], tmp_path: Path) -> 
             )
 
 
+# Where the cells that are shown of the first row end, at one time: rows are drawn anew.
+CELL_ENDS = """
+    [...document.querySelector(".list .row").querySelectorAll(".cell")]
+        .map((each) => each.getBoundingClientRect()).filter((each) => each.width)
+        .map((each) => each.right)
+"""
+
+
 def test_narrow(window: Callable[..., Window], server: str) -> None:
     """In a narrow window nothing is wider than it, and details come below."""
     opened = window(viewport={"width": 400, "height": 800})
     for place in ("", "runs/latest:orders"):
         page = opened.open(f"{server}{place}")
         assert page.evaluate("document.scrollingElement.scrollWidth") <= 400
+        if not place:
+            ends = page.evaluate(CELL_ENDS)
+            assert len(ends) == 4
+            assert max(ends) <= 390
     page.click(".row:has-text('clean') .label")
     rows, details = (page.locator(each).bounding_box() for each in (".panel:visible", ".details"))
     assert rows is not None

@@ -36,7 +36,13 @@ def run(args: Sequence[str]) -> int:
         The exit code.
     """
     prepare_streams()
-    _import_from_here()
+    try:
+        _import_from_here()
+    except OSError as error:
+        print_error(
+            f"The working directory cannot be used: {error.strerror}. Go to one that is there."
+        )
+        return WRONG_USE
     try:
         code = _run(list(args))
         sys.stdout.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Coroutine
 from contextlib import contextmanager
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -368,6 +369,8 @@ def _value(text: str) -> Any:
         if text.lstrip()[:1] not in ("{", "[", '"'):
             return text
         raise WrongUse(f"--initial-context is no JSON: {error}. Given: {text}") from error
+    except RecursionError as error:
+        raise WrongUse("--initial-context is nested too deep to be read as JSON.") from error
 
 
 def _made(path: str, factory: Any) -> DotFlow:
@@ -375,14 +378,16 @@ def _made(path: str, factory: Any) -> DotFlow:
         raise InvalidWorkflowFactory(path, f"it is {_kind(factory)}, which cannot be called")
     try:
         made = factory()
-    except DotflowError:
+    except (DotflowError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # also those that are no `Exception`, such as a cancellation
         place = place_of(error)
         where = f" in {place}" if place else ""
         reason = f"it raised {type(error).__name__}: {text_of(error)}{where}"
         raise InvalidWorkflowFactory(path, reason) from error
     if not isinstance(made, DotFlow):
+        if isinstance(made, Coroutine):
+            made.close()  # else Python warns that nobody awaited it
         raise InvalidWorkflowFactory(path, f"it returned {_kind(made)}")
     return made
 

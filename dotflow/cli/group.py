@@ -13,7 +13,15 @@ from typer.main import get_command as command_of
 
 from dotflow import __version__
 from dotflow.cli.commands import overview, page
-from dotflow.cli.output import COMPLETED, FAILED, INTERRUPTED, WRONG_USE, print_error, print_note
+from dotflow.cli.output import (
+    COMPLETED,
+    FAILED,
+    INTERRUPTED,
+    WRONG_USE,
+    is_of_output,
+    print_error,
+    print_note,
+)
 from dotflow.core.exception import DotflowError
 from dotflow.core.module import place_of
 from dotflow.core.user_objects import text_of
@@ -49,7 +57,11 @@ def run_command(commands: Mapping[str, Command], args: Sequence[str]) -> int:
         return INTERRUPTED
     except DotflowError as error:
         return _refused(error, WRONG_USE, args)
-    except Exception as error:  # noqa: BLE001 - a fault of dotflow's own, or of what it runs
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        if is_of_output(error):
+            raise  # the caller says so
         return _refused(error, FAILED, args)
     return code if isinstance(code, int) else COMPLETED
 
@@ -69,6 +81,14 @@ def _group(commands: Mapping[str, Command]) -> Any:
             if args and args[0] not in commands and not args[0].startswith("-"):
                 ctx.fail(_unknown(args[0], commands))
             return super().resolve_command(ctx, args)
+
+        def invoke(self, ctx: Any) -> Any:
+            try:
+                return super().invoke(ctx)
+            except KeyboardInterrupt:
+                # Newer typers make a code of it without a word, older ones abort.
+                print_error("Aborted.")
+                return INTERRUPTED
 
         def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
             formatter.write(overview(commands) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -38,18 +39,19 @@ def init(
     _debug: Debug = False,
 ) -> int:
     """Make a small project that runs, with telemetry and tests. Nothing is overwritten."""
+    if not folder:  # such as an unset variable of a shell's
+        raise WrongUse("FOLDER is empty: give the path of one, or none for the working directory.")
     place = Path(folder)
     called = _checked_name(place.resolve().name if name is None else name)
-    present = [file for file in _FILES if (place / file).exists() or (place / file).is_symlink()]
-    if present:
-        raise WrongUse(
-            f"{', '.join(present)} in {folder} would be overwritten, so nothing was made: choose "
-            "another folder."
-        )
+    written: list[Path] = []
     try:
+        _refuse_to_overwrite(place, folder)
         for file, template in _FILES.items():
-            _write(place / file, template, called)
+            _write(place / file, template, called, written)
     except OSError as error:
+        # Half a project would refuse the next try.
+        for path in written:
+            path.unlink(missing_ok=True)
         raise WrongUse(f"The project cannot be written to {folder}: {error}.") from error
     _print_next(called, folder)
     return COMPLETED
@@ -64,11 +66,21 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _write(file: Path, template: str, name: str) -> None:
+def _refuse_to_overwrite(place: Path, folder: str) -> None:
+    present = [file for file in _FILES if os.path.lexists(place / file)]
+    if present:
+        raise WrongUse(
+            f"{', '.join(present)} in {folder} would be overwritten, so nothing was made: choose "
+            "another folder."
+        )
+
+
+def _write(file: Path, template: str, name: str, written: list[Path]) -> None:
     text = (files("dotflow.cli") / "project" / template).read_text(encoding="utf-8")
     file.parent.mkdir(parents=True, exist_ok=True)
     # `x`: what another program has made meanwhile is not overwritten either.
     with file.open("x", encoding="utf-8") as opened:
+        written.append(file)
         opened.write(Template(text).substitute(name=name))
 
 

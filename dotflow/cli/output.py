@@ -9,7 +9,7 @@ import io
 import os
 import sys
 from contextlib import suppress
-from typing import Final
+from typing import ClassVar, Final
 
 COMPLETED: Final = 0
 FAILED: Final = 1  # a task, or dotflow itself
@@ -22,7 +22,13 @@ _YELLOW: Final = "33"
 
 
 class _Standard(io.FileIO):
-    """A standard stream whose reader may go: what comes later is dropped, and nobody fails."""
+    """A standard stream whose reader may go: what comes later is dropped, and nobody fails.
+
+    Attributes:
+        failure: The last error of writing to one.
+    """
+
+    failure: ClassVar[OSError | None] = None
 
     def write(self, data: object) -> int:
         try:
@@ -31,6 +37,14 @@ class _Standard(io.FileIO):
             # Also for what else writes there, such as processes that are started later.
             send_nowhere(self.fileno())
             return len(memoryview(data))  # type: ignore[arg-type]
+        except OSError as error:
+            _Standard.failure = error
+            raise
+
+
+def is_of_output(error: BaseException) -> bool:
+    """Return whether an error came of writing to standard output, such as that of a full disk."""
+    return error is _Standard.failure
 
 
 def send_nowhere(descriptor: int) -> None:

@@ -21,7 +21,7 @@ from dotflow.cli.output import (
 )
 from dotflow.cli.report import Output
 from dotflow.core.clock import monotonic
-from dotflow.core.types import TypeExecution
+from dotflow.core.types import TypeExecution, TypeStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,9 +58,14 @@ def _run(flow: DotFlow, options: RunOptions, output: Output) -> int:
     except SystemExit:
         code = FAILED  # of a step, whose task says so
     duration = monotonic() - began
-    if not output.write(flow, flow.result_task(), duration, failed=code != COMPLETED):
+    tasks, is_cut_off = flow.result_task(), code in (INTERRUPTED, TERMINATED)
+    failed = code != COMPLETED
+    if is_cut_off and tasks:
+        # A run in the background may have gone on to its end.
+        failed = any(task.status != TypeStatus.COMPLETED for task in tasks)
+    if not output.write(flow, tasks, duration, failed=failed):
         code = code or FAILED
-    if code in (INTERRUPTED, TERMINATED):
+    if is_cut_off:
         print_error("Aborted." if code == INTERRUPTED else "Terminated.")
     return code
 

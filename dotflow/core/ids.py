@@ -61,4 +61,6 @@ def derived_id(workflow_id: object, group: str, name: str, occurrence: int) -> s
     from hashlib import sha256  # noqa: PLC0415 - slow to import, and only for given ids
 
     place = "\0".join((str(workflow_id), group, name, str(occurrence)))
-    return _base32(int.from_bytes(sha256(place.encode()).digest()[:17], "big") >> 6, _LENGTH)
+    # A name of a file that is no UTF-8 has lone surrogates, which are encoded as they are.
+    code = place.encode(errors="surrogatepass")
+    return _base32(int.from_bytes(sha256(code).digest()[:17], "big") >> 6, _LENGTH)

@@ -39,8 +39,12 @@ def import_object(path: str) -> Any:
             found = getattr(found, part)
     except (Exception, SystemExit) as error:
         # `SystemExit`: the module is a program, and not guarded by its `__name__`.
-        reason = f"{name_of(type(error))}: {text_of(error)}"
-        raise ImportModuleError(path, reason, place_of(error)) from error
+        place = place_of(error)
+        if not place and (module.endswith(".py") or "/" in module):
+            reason = f"{module!r} is the path of a file, and a module is named as by 'import'"
+        else:
+            reason = f"{name_of(type(error))}: {text_of(error)}"
+        raise ImportModuleError(path, reason, place) from error
     return found
 
 

@@ -54,6 +54,13 @@ _ELSEWHERE: Final = frozenset({"workflow_id", "workflow", "task_id", "task", "gr
 _TRACEBACK: Final = "exception"
 
 
+# Which lines there are, for those who find none.
+_RECORDED: Final = (
+    "it has those that the levels of the workflow's log and of the root logger let through, and "
+    "those of workers only with --observe or observe()"
+)
+
+
 def _levels(incomplete: str) -> list[str]:
     return [name for name in _NUMBERS if name.startswith(incomplete)]
 
@@ -103,7 +110,7 @@ def logs(
             owners.add(found.spans(named, nested=True))
             printer.print(found.logs(named))
     if not printer.count:
-        _tell_none(named, task, owners)
+        _tell_none(named, task, lowest, owners)
     return COMPLETED
 
 
@@ -122,9 +129,10 @@ def _follow(history: History, run: RunInfo, owners: _Owners, printer: _Printer) 
         sleep(_PAUSE)
 
 
-def _tell_none(run: RunInfo, task: str | None, owners: _Owners) -> None:
+def _tell_none(run: RunInfo, task: str | None, lowest: int, owners: _Owners) -> None:
     if task is None:
-        print_note(f"The history has no such log lines of the run {run.id}.")
+        none = "no log lines" if lowest == min(_LEVELS) else "no such log lines"
+        print_note(f"The history has {none} of the run {run.id}: {_RECORDED}.")
         return
     known = ", ".join(dict.fromkeys(owners.names())) or "none"
     if task not in owners.names():

@@ -16,6 +16,7 @@ from dotflow_otel.history.liveness import ProcessMark
 from dotflow_otel.history.place import default_path, history_path
 from dotflow_otel.history.segments import LogLine, Outcome, Span, unpacked
 from dotflow_otel.history.store import LOST, RUNNING, in_use, open_to_read, unreadable
+from dotflow_otel.plain import printable
 
 if TYPE_CHECKING:
     import os
@@ -32,6 +33,9 @@ _NAME: Final = 40
 
 # The shortest prefix of an id that is looked for: a shorter one is more likely a word.
 _SHORTEST: Final = 2
+
+# SQLite's largest integer: no history has more runs.
+_LARGEST: Final = (1 << 63) - 1
 
 
 class RunNotFound(DotflowError, LookupError):
@@ -195,7 +199,7 @@ class History:
         """
         conditions: list[tuple[str, Any]] = []
         if workflow is not None:
-            conditions.append(("r.workflow = ?", workflow))
+            conditions.append(("r.workflow = ?", printable(workflow)))
         if since is not None:
             conditions.append(("r.started >= ?", since))
         if until is not None:
@@ -227,7 +231,7 @@ class History:
             both = [run for status in (_FAILED, LOST) for run in self.runs(status=status, limit=1)]
             found = sorted(both, key=lambda run: run.started)[-1:]
         else:
-            found = self._by_id(reference)
+            found = self._by_id(printable(reference))  # as all that is recorded
         if len(found) != 1:
             raise RunNotFound(reference, found)
         return found[0]
@@ -252,7 +256,7 @@ class History:
         arguments: list[Any] = []
         for _, value in conditions:
             arguments += value if isinstance(value, tuple) else (value,)
-        arguments.append(-1 if most is None else most)
+        arguments.append(-1 if most is None else min(most, _LARGEST))
         return map(self._info, self._read(query, arguments))
 
     def _read(self, query: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from random import getrandbits
 from threading import Event, Thread
@@ -35,7 +36,6 @@ from dotflow_otel.spans.clock import SpanClock
 from dotflow_otel.spans.sdk_access import plain_row
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from dotflow_otel.history.deliveries import Deliveries
     from dotflow_otel.span_ids import SpanIds
     from dotflow_otel.traces.tracer import TracerOpenTelemetry
+
+_logger: Final = logging.getLogger("dotflow_otel")
 
 # How many items may wait for the writer. A run's own beginning and end still fit in where
 # others do not.
@@ -157,6 +159,12 @@ class Recorder(SpanProcessor):
             return True
         thread.join(seconds)
         if thread.is_alive():
+            _logger.warning(
+                "The history %r was not written within %.3g s: its disk is slow, or another "
+                "program has locked it",
+                str(self.path),
+                seconds,
+            )
             tally.add(HISTORY, len(self._items))
         self._thread = self._writer = None
         tally.tell()

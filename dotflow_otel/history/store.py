@@ -236,8 +236,8 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     if not path.exists():
         raise HistoryUnusable(
             path,
-            "is not there: record one with observe(history=True) or DOTFLOW_HISTORY=1, or name "
-            "where it is.",
+            "is not there: record one with `dotflow start`, observe(history=True) or "
+            "DOTFLOW_HISTORY=1, or name where it is.",
         )
     try:
         with in_use:
@@ -245,7 +245,10 @@ def open_to_read(path: Path) -> sqlite3.Connection:
             try:
                 version = _checked_version(connection, path)
                 if version == 0:
-                    reason = "is empty: record one with observe(history=True) or DOTFLOW_HISTORY=1."
+                    reason = (
+                        "is empty: record one with `dotflow start`, observe(history=True) or "
+                        "DOTFLOW_HISTORY=1."
+                    )
                     raise HistoryUnusable(path, reason)  # noqa: TRY301 - closed as for any other
             except BaseException:
                 connection.close()

@@ -430,12 +430,47 @@ def test_contrast(window: Callable[..., Window], server: str, scheme: str) -> No
     assert {name: round(ratio, 2) for name, ratio in found.items() if ratio < 4.5} == {}
 
 
+def test_figures_beside_a_gap(window: Callable[..., Window], tmp_path: Path) -> None:
+    """How long a span took is never written over the line of what it waited before."""
+    path = tmp_path / "history.db"
+    with MadeHistory(path) as made:
+        attempts = [
+            MadeAttempt(4.0, 4.01, "ValueError: no", 11, 3.9),
+            MadeAttempt(9.98, 10.0, "ValueError: no", 12, 4.0),
+        ]
+        task = MadeTask("load", 0.1, 10.0, error="ValueError: no", attempts=attempts)
+        made.add("orders", task, started=0.0, ended=10.0, mode="parallel")
+    with served(path) as url:
+        page = window().open(f"{url}runs/latest")
+        rows = page.locator(".waterfall .row:has(.gap)")
+        assert rows.count() == 2
+        for row in rows.all():
+            gap, figure = (row.locator(each).bounding_box() for each in (".gap", ".took"))
+            assert gap is not None
+            assert figure is not None
+            assert (
+                figure["x"] + figure["width"] <= gap["x"] or figure["x"] >= gap["x"] + gap["width"]
+            )
+
+
+# Where the cells that are shown of the first row end, at one time: rows are drawn anew.
+CELL_ENDS = """
+    [...document.querySelector(".list .row").querySelectorAll(".cell")]
+        .map((each) => each.getBoundingClientRect()).filter((each) => each.width)
+        .map((each) => each.right)
+"""
+
+
 def test_narrow(window: Callable[..., Window], server: str) -> None:
     """In a narrow window nothing is wider than it, and details come below."""
     opened = window(viewport={"width": 400, "height": 800})
     for place in ("", "runs/latest:orders"):
         page = opened.open(f"{server}{place}")
         assert page.evaluate("document.scrollingElement.scrollWidth") <= 400
+        if not place:
+            ends = page.evaluate(CELL_ENDS)
+            assert len(ends) == 4
+            assert max(ends) <= 390
     page.click(".row:has-text('clean') .label")
     rows, details = (page.locator(each).bounding_box() for each in (".panel:visible", ".details"))
     assert rows is not None
@@ -601,11 +636,12 @@ def test_a_live_run(window: Callable[..., Window], tmp_path: Path) -> None:
                 page = window().open(f"{url}runs/latest")
                 wait_for_text(page, ".waterfall .list", "waits")
                 assert page.inner_text("h1 .badge") == "running"
+                assert page.inner_text(".numbers dt >> nth=0") == "Running for"
                 assert page.locator(".row[data-status=running] .label").all_inner_texts() == [
                     "live",
                     "waits",
                 ]
-                assert page.get_attribute("html", "data-live") == "on"
+                page.wait_for_selector("html[data-live=on]", state="attached")
                 before = page.inner_text(".numbers dd >> nth=0")
                 page.wait_for_timeout(1200)
                 assert page.inner_text(".numbers dd >> nth=0") != before
@@ -617,6 +653,7 @@ def test_a_live_run(window: Callable[..., Window], tmp_path: Path) -> None:
                 gate.opened.set()
                 thread.join(20)
             wait_for_text(page, "h1 .badge", "completed")
+            assert page.inner_text(".numbers dt >> nth=0") == "Took"
             assert names(page) == ["live", "first", "waits", "first"]
             assert page.locator(".row[data-status=running]").count() == 0
             assert selected(page) == "waits"

@@ -133,6 +133,12 @@ def test_initial_context_that_is_no_json(command: Command, given: str) -> None:
     assert last_line(done).endswith(f"Given: {given}")
 
 
+def test_initial_context_that_is_nested_too_deep(command: Command) -> None:
+    """JSON that no reader takes is refused in a short line."""
+    done = command("start", "-s", "steps:echo", "-i", "[" * 100_000)
+    assert done == Done(2, "", "error: --initial-context is nested too deep to be read as JSON.\n")
+
+
 def test_a_failed_task(command: Command) -> None:
     """The exit code is 1; retries, the step's traceback and a line of all are on stderr."""
     done = command("start", "-w", "steps:build_bad")
@@ -254,6 +260,17 @@ WRONG = [
             "'package.module:attribute' or 'package.module.attribute', importable from here."
         ),
     ),
+    *(
+        (
+            ("-s", f"{file}:read"),
+            (
+                f"Cannot import '{file}:read': '{file}' is the path of a file, and a module is "
+                "named as by 'import'. Write 'package.module:attribute' or "
+                "'package.module.attribute', importable from here."
+            ),
+        )
+        for file in ("steps.py", "./steps.py", "jobs/steps")
+    ),
     (
         ("-w", "steps:build_nothing"),
         f"steps:build_nothing is not a workflow factory (it returned None): {FACTORY}",
@@ -276,6 +293,26 @@ def test_wrong_use(command: Command, arguments: tuple[str, ...], message: str) -
     assert (done.code, done.out) == (2, "")
     assert done.err.count("\n") == 1
     assert done.err.startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("async def build(): pass", "it returned a value of type coroutine"),
+        ("def build(): raise GeneratorExit('x')", "it raised GeneratorExit: x in odd.py, line 1"),
+        (
+            "import asyncio\ndef build(): raise asyncio.CancelledError('x')",
+            "it raised CancelledError: x in odd.py, line 2",
+        ),
+    ],
+)
+def test_odd_factory(command: Command, tmp_path: Path, code: str, reason: str) -> None:
+    """A coroutine function, or an error that is no `Exception`, is refused in one line as well."""
+    (tmp_path / "odd.py").write_text(code, encoding="utf-8")
+    done = command("start", "-w", "odd:build")
+    assert done == Done(
+        2, "", f"error: odd:build is not a workflow factory ({reason}): {FACTORY}\n"
+    )
 
 
 def test_factory_that_raises(command: Command) -> None:

@@ -527,11 +527,34 @@ def test_logs_as_json(command: Command, made: MadeHistory) -> None:
     }
 
 
+def test_names_without_utf_8(command: Command, made: MadeHistory) -> None:
+    """A name that is no UTF-8 is found as it is given, though it is recorded escaped."""
+    made.add("bill\\udcff", MadeTask("load", 0, 1), run_id="RUN1")
+    for args in (("runs", "-w", "bill\udcff"), ("why", "latest:bill\udcff")):
+        done = command(*args)
+        assert (done.code, done.err) == (0, "")
+        assert "bill\\udcff" in done.out
+    missing = "error: The history has no run 'bill\\udcff'. Give "
+    assert command("why", "bill\udcff").err.startswith(missing)
+
+
+def test_a_limit_beyond_any_history(command: Command, made: MadeHistory) -> None:
+    """All runs are listed."""
+    made.add("billing", MadeTask("load", 0, 1), run_id="RUN1")
+    done = command("runs", "-n", str(10**30))
+    assert (done.code, done.err, len(done.out.splitlines())) == (0, "", 2)
+
+
 def test_no_logs(command: Command, made: MadeHistory) -> None:
     """Where there are none, a note says so."""
     made.add("billing", MadeTask("load", 0, 1), run_id="RUN1")
-    assert command("logs", "RUN1") == Done(
-        0, "", "note: The history has no such log lines of the run RUN1.\n"
+    recorded = (
+        "of the run RUN1: it has those that the levels of the workflow's log and of the root "
+        "logger let through, and those of workers only with --observe or observe().\n"
+    )
+    assert command("logs", "RUN1") == Done(0, "", f"note: The history has no log lines {recorded}")
+    assert command("logs", "RUN1", "--level", "error") == Done(
+        0, "", f"note: The history has no such log lines {recorded}"
     )
     assert command("logs", "RUN1", "-t", "load") == Done(
         0, "", "note: The history has no such log lines of the task 'load'.\n"
@@ -619,8 +642,8 @@ def _other(path: Path) -> None:
 
 # What is wrong with a history, and what is said of it.
 UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "missing": (Path.unlink, "is not there: record one with observe(history=True)"),
-    "empty": (lambda path: path.write_bytes(b""), "is empty: record one with observe("),
+    "missing": (Path.unlink, "is not there: record one with `dotflow start`, obs"),
+    "empty": (lambda path: path.write_bytes(b""), "is empty: record one with `dotflow start`, obs"),
     "damaged": (lambda path: path.write_bytes(b"no database" * 100), "is damaged (file is not a"),
     "torn": (lambda path: path.write_bytes(path.read_bytes()[:5000]), "is damaged ("),
     "newer": (_newer, "was written by a later version of dotflow (schema 99; this one knows 1)"),

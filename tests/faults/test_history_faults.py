@@ -83,6 +83,31 @@ def test_a_locked_file(path: Path, caplog: pytest.LogCaptureFixture, mode: str) 
     assert dropped() == before
 
 
+def test_a_file_that_is_locked_to_the_end(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the writer still waits for another process at the exit, a line says so."""
+    with RecordedRuns(path) as recorded:
+        recorded.run(step)
+        assert recorded.recorder.flush()
+        monkeypatch.setattr(store, "_PATIENCE", 30.0)
+        lets_go = Event()
+        monkeypatch.setattr(writer.Writer, "_commit", lambda _writer: lets_go.wait(30))
+        recorded.run(step)
+        thread = recorded.recorder._thread
+        assert thread is not None
+        try:
+            assert not recorded.recorder.close(0.05)
+        finally:
+            monkeypatch.undo()
+            lets_go.set()
+            thread.join(30)
+    assert (
+        f"The history {str(path)!r} was not written within 0.05 s: its disk is slow, or another "
+        "program has locked it"
+    ) in warnings(caplog)
+
+
 def test_no_run_waits_twice(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once the file was slow, no later run waits for its beginning to be written."""
     monkeypatch.setattr(recorder_module, "_PATIENCE", 0.5)

@@ -139,6 +139,8 @@ def in_process(
     monkeypatch.delenv("DOTFLOW_OBSERVE", raising=False)
     monkeypatch.delenv("WORKFLOW_ID", raising=False)
     monkeypatch.setenv("DOTFLOW_HISTORY", "0")  # it would stay in this process
+    # Another test's, which has run the program itself.
+    sys.modules.pop("steps", None)
     before = set(sys.modules)
 
     def command(*args: str) -> Done:

@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,8 +18,6 @@ from waiting import wait_for
 from dotflow_otel import History
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from dotflow_otel.history.reader import RunInfo
 
 OWN = """
@@ -64,6 +63,26 @@ def spans(path: Path) -> list[str]:
     """Return the names of the spans of the last run."""
     with History(path) as history:
         return [span.name for span in history.spans(history.run("latest"))]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("args", ["runs", "trace latest", "why latest", "report latest -o -"])
+def test_full_disk(folder: Path, args: str) -> None:
+    """Where what is shown cannot be written, one line says why, with no hint of a fault of ours."""
+    command(folder, "start", "-s", "own:traced")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*PROGRAM, *args.split()],
+            cwd=folder,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    error = "error: The output could not be written: [Errno 28] No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, error)
 
 
 @pytest.mark.parametrize("mode", ["sequential", "background", "parallel"])

@@ -92,3 +92,9 @@ def test_derived_ids_depend_on_the_place_alone() -> None:
     assert len(ids) == 4
     assert {len(each) for each in ids} == {26}
     assert derived_id(*places[0]) in ids
+
+
+def test_derived_ids_of_names_without_utf_8() -> None:
+    """Names of files that are no UTF-8 have ids as well, different ones; others keep theirs."""
+    assert derived_id("w", "g", "\udcff", 0) != derived_id("w", "g", "\udcfe", 0)
+    assert derived_id("w", "g", "t\u00e9", 0) == "R27RZQ8EBQFJAVJQMRXS4SVEEK"

@@ -127,7 +127,7 @@ class RunPage {
     const number = (name, ...value) => element("div", {}, element("dt", {}, name[0].toUpperCase() + name.slice(1)), value[0] instanceof Element ? value[0] : element("dd", {}, value));
     return element("div", { class: "numbers" },
       element("dl", {},
-        number(facts.status === "lost" ? "Lost after" : "Took", this.clock),
+        number({ lost: "Lost after", running: "Running for" }[facts.status] ?? "Took", this.clock),
         number("Tasks", facts.tasks.toLocaleString("en")),
         parts.map(([name, count]) => number(name, element("dd", { class: "status", "data-status": name }, sign(name), count.toLocaleString("en")))),
         facts.retried ? number("Retries", element("dd", { class: "status", "data-status": "retried" }, sign("retried"), facts.retried.toLocaleString("en"))) : null),

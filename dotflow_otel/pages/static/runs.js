@@ -38,14 +38,14 @@ class RunsPage {
   columns() {
     return [
       { name: "choose", title: "", width: "2rem", fill: (run) => this.checkbox(run) },
-      { name: "status", title: "Status", width: "7.5rem", by: (run) => run.status, fill: (run) => statusBadge(run.status) },
+      { name: "status", title: "Status", width: "6.5rem", by: (run) => run.status, fill: (run) => statusBadge(run.status) },
       { name: "workflow", title: "Workflow", width: "minmax(8rem, 2fr)", by: (run) => run.workflow, fill: (run) => element("a", { href: addressOf(run), tabindex: -1 }, nameOf(run.workflow, 120)) },
-      { name: "started", title: "Started", width: "10.5rem", first: -1, by: (run) => run.started, fill: (run) => moment(run.started) },
-      { name: "took", title: "Took", width: "6rem", first: -1, by: (run) => lengthOf(run), fill: (run) => took(lengthOf(run)) },
+      { name: "started", title: "Started", width: "9.5rem", first: -1, by: (run) => run.started, fill: (run) => moment(run.started) },
+      { name: "took", title: "Took", width: "5rem", first: -1, by: (run) => lengthOf(run), fill: (run) => took(lengthOf(run)) },
       { name: "tasks", title: "Tasks", width: "minmax(8rem, 1fr)", first: -1, by: (run) => run.tasks, fill: (run) => progress(run) },
-      { name: "mode", title: "Mode", width: "8.5rem", by: (run) => run.mode, fill: (run) => run.mode },
-      { name: "error", title: "Error", width: "minmax(8rem, 3fr)", by: (run) => run.error ?? null, fill: (run) => element("bdi", { class: "faint", title: run.error ? onOneLine(run.error, 600) : null }, onOneLine(run.error ?? "", 200)) },
-      { name: "id", title: "Id", width: "7.5rem", fill: (run) => element("code", { title: run.id }, `…${run.id.slice(-8)}`) },
+      { name: "mode", title: "Mode", width: "7.5rem", by: (run) => run.mode, fill: (run) => run.mode },
+      { name: "error", title: "Error", width: "minmax(8rem, 4fr)", by: (run) => run.error ?? null, fill: (run) => element("bdi", { class: "faint", title: run.error ? onOneLine(run.error, 600) : null }, onOneLine(run.error ?? "", 200)) },
+      { name: "id", title: "Id", width: "6rem", fill: (run) => element("code", { title: run.id }, `…${run.id.slice(-8)}`) },
     ];
   }
 

@@ -100,11 +100,12 @@ class Waterfall {
         if (at >= 0 && at <= 1 && event.name !== "exception") put(cell, element("div", { class: "event", title: onOneLine(event.name), style: { left: `${at * 100}%` } }));
       }
     }
-    return put(cell, this.timeText(span, found, end));
+    return put(cell, this.timeText(span, found, end, gap));
   }
 
-  // Behind the bar, before it, or in its end: where there is room. Outside of what is seen, at the edge.
-  timeText(span, found, end) {
+  // Behind the bar, before it and its gap, or in its end: where there is room. Outside of what is seen,
+  // at the edge.
+  timeText(span, found, end, gap) {
     const text = span.status === "skipped" ? "skipped" : took(this.run.lengthOf(span));
     if (!found) {
       const isBefore = this.view.share(end) < 0;
@@ -113,7 +114,8 @@ class Waterfall {
     const room = 66 / Math.max(this.axis.element.clientWidth, 1);
     const after = found.left + found.width;
     if (after < 1 - room) return element("span", { class: "took", style: { left: `calc(${after * 100}% + 4px)` } }, text);
-    if (found.left > room) return element("span", { class: "took", style: { right: `calc(${(1 - found.left) * 100}% + 4px)` } }, text);
+    const before = gap ? Math.min(gap.left, found.left) : found.left;
+    if (before > room) return element("span", { class: "took", style: { right: `calc(${(1 - before) * 100}% + 4px)` } }, text);
     return element("span", { class: "took inside", style: { right: `calc(${Math.max(1 - after, 0) * 100}% + 5px)` } }, text);
   }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import metadata
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,6 @@ from dotflow.cli.group import run_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     Runs = Callable[..., Done]
 
@@ -59,6 +60,24 @@ def test_interrupted_before_a_run(command: Runs, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(app, "known_commands", interrupted)
     assert command("start") == Done(130, "", "error: Aborted.\n")
+
+
+def test_a_working_directory_that_is_gone(command: Runs, tmp_path: Path) -> None:
+    """A folder that was removed meanwhile is told in one line."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    try:
+        done = command("start", "-s", "steps:read")
+    finally:
+        os.chdir(tmp_path)
+    assert done == Done(
+        2,
+        "",
+        "error: The working directory cannot be used: No such file or directory. Go to one that is "
+        "there.\n",
+    )
 
 
 def test_output_that_cannot_be_written(command: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +186,24 @@ def test_a_command_that_breaks(
     assert err.endswith("\nLookupError: not there\nerror: LookupError: not there\n")
 
 
+@pytest.mark.parametrize("option", ["-s", "-w"])
+def test_interrupted_on_the_way_to_a_run(command: Runs, tmp_path: Path, option: str) -> None:
+    """Ctrl-C while a module is imported, or a factory called, ends the command in one line."""
+    (tmp_path / "odd.py").write_text(
+        "def build(): raise KeyboardInterrupt" if option == "-w" else "raise KeyboardInterrupt",
+        encoding="utf-8",
+    )
+    assert command("start", option, "odd:build") == Done(130, "", "error: Aborted.\n")
+
+
+def test_a_module_that_raises_no_exception(command: Runs, tmp_path: Path) -> None:
+    """An error of a user's module that is no `Exception` is told in one line as well."""
+    (tmp_path / "odd.py").write_text("raise GeneratorExit('x')", encoding="utf-8")
+    place = "odd.py, line 1"
+    expected = f"error: GeneratorExit: x ({place}). Add --debug for the traceback.\n"
+    assert command("start", "-s", "odd:step") == Done(1, "", expected)
+
+
 def test_a_command_that_is_nearly_there(
     commands: dict[str, Command], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -228,6 +265,38 @@ def test_init_makes_a_project(command: Runs, tmp_path: Path, folder: str, name: 
     }
     assert (made / "README.md").read_text(encoding="utf-8").startswith(f"# {name}\n")
     assert f'name = "{name}"' in (made / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_init_in_a_folder_that_cannot_be(command: Runs) -> None:
+    """An empty name, as of an unset variable, and one that is too long are refused in one line."""
+    error = "error: FOLDER is empty: give the path of one, or none for the working directory.\n"
+    assert command("init", "") == Done(2, "", error)
+    done = command("init", "a" * 300)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert done.err.startswith("error: The project cannot be written to aaa")
+
+
+def test_init_that_fails_half_way(
+    command: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written is removed, so that the next try is not refused; files of others stay."""
+    opened = Path.open
+
+    def full(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if path.name == "workflow.py":
+            raise OSError(28, "No space left on device")
+        return opened(path, *args, **kwargs)
+
+    (tmp_path / "etl").mkdir()
+    (tmp_path / "etl" / "notes.txt").touch()
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", full)
+        done = command("init", "etl")
+    assert done.err == (
+        "error: The project cannot be written to etl: [Errno 28] No space left on device.\n"
+    )
+    assert [each.name for each in (tmp_path / "etl").rglob("*") if each.is_file()] == ["notes.txt"]
+    assert command("init", "etl").code == 0
 
 
 def test_init_where_nothing_can_be_written(command: Runs, tmp_path: Path) -> None:

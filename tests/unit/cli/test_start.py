@@ -93,8 +93,9 @@ def test_a_signal_waits_for_the_background(
     """A run in the background ends first; its result is shown, and the code is the signal's."""
     done = command("start", "-s", f"own:{step}", "-m", "background")
     assert (done.code, done.err) == (code, f"{WAITING}error: {line}\n")
-    row = done.out.splitlines()[1].split()
-    assert (row[:2], row[-1]) == ([step, "Completed"], "'done'")
+    row, outcome = done.out.splitlines()[1:]
+    assert (row.split()[:2], row.split()[-1]) == ([step, "Completed"], "'done'")
+    assert outcome.startswith("workflow: completed in ")
 
 
 def test_leaves_at_once_whatever_is_being_written(

@@ -128,7 +128,7 @@ def test_a_damaged_file(path: Path, caplog: pytest.LogCaptureFixture, damage: st
 
 def test_nothing_to_read(path: Path) -> None:
     """Where there is no history, or an empty one, the error says how to record one."""
-    with pytest.raises(HistoryUnusable, match=r"is not there: record one with observe\(history"):
+    with pytest.raises(HistoryUnusable, match="is not there: record one with `dotflow start`, obs"):
         History(path)
     path.touch()
     with pytest.raises(HistoryUnusable, match="is empty: record one"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dotflow.core.action import methods_of
 from dotflow.core.clock import monotonic
-from dotflow.core.copies import own_containers, own_context
+from dotflow.core.copies import own_context
 from dotflow.core.failure import Failure
 from dotflow.core.limit import Limit
 from dotflow.core.scopes import within
@@ -127,6 +127,4 @@ def _run(attempt: Attempt) -> Any:
         return value
     if attempt.copies:
         initial, previous = own_context(attempt.initial), own_context(attempt.previous)
-    elif not step.wants_initial:
-        initial = own_containers(initial)  # which it has where the step itself takes it
     return run_methods(actions, initial, previous, attempt.scopes)

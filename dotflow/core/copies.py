@@ -1,7 +1,6 @@
 """Copies of what an attempt is given, so that what a step changes in it is the step's own.
 
-A step that may be repeated gets deep copies. Any other one gets its own containers of the
-initial context: what else holds that would be needed again, were the workflow started again.
+A step that may be repeated gets copies; any other one gets the very objects.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.context import Context
 from dotflow.core.once import once
-from dotflow.core.user_objects import defined_by, guarded, is_a
+from dotflow.core.user_objects import defined_by, guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
 # Nothing can be changed in these; a bare `object()` is known by its identity.
 _IMMUTABLE: Final = frozenset({type(None), bool, int, float, complex, str, bytes, object})
@@ -43,20 +42,6 @@ def own_context(context: Context | None) -> Context | None:
     return own
 
 
-def own_containers(given: Any) -> Context:
-    """Return a context of a value, or like a context, in which containers are copies.
-
-    See `opened_copy_of`. A context of a class of its own is itself.
-    """
-    if type(given) is not Context and is_a(given, Context):
-        return given
-    own = Context(given)
-    value = own.storage
-    if not _is_plain(type(value)):
-        own.storage = opened_copy_of(value)
-    return own
-
-
 def copy_of(value: Any) -> Any:
     """Return a deep copy of a value, and for what cannot be copied the object itself.
 
@@ -72,14 +57,8 @@ def copy_of(value: Any) -> Any:
     if is_immutable(value):
         return value
     # Copying runs the value's own code, and may import modules.
-    copied, error = guarded(lambda: _pickled(value, _kept_in_copies))
+    copied, error = guarded(lambda: _pickled(value))
     return copied if error is None else _deep_copied(value)
-
-
-def opened_copy_of(value: Any) -> Any:
-    """Return a copy of a container or record, with all else in it the object itself."""
-    copied, error = guarded(lambda: _opened(value))
-    return copied if error is None else value  # nested too deep, say
 
 
 def is_immutable(value: Any) -> bool:
@@ -98,19 +77,7 @@ def _is_plain(kind: type) -> bool:
 # --- by pickling ----------------------------------------------------------------------
 
 
-def _opened(value: Any) -> Any:
-    kind = type(value)
-    if not _is_open(kind):
-        return value
-    # Flat ones, as most are, need no pickle.
-    if kind is list and not any(map(_is_open, set(map(type, value)))):
-        return value.copy()
-    if kind is dict and not any(map(_is_open, set(map(type, value.values())))):
-        return value.copy()
-    return _pickled(value, _kept_in_containers)
-
-
-def _kept_in_copies(kind: type) -> bool:
+def _is_kept(kind: type) -> bool:
     if issubclass(kind, (type, FunctionType, ModuleType)):
         return True
     random = sys.modules.get("random")  # whoever has made one has imported it
@@ -119,10 +86,6 @@ def _kept_in_copies(kind: type) -> bool:
     if _says_how_it_is_copied(kind):
         raise _OwnWay
     return False
-
-
-def _kept_in_containers(kind: type) -> bool:
-    return not _is_open(kind)
 
 
 class _OwnWay(Exception):
@@ -142,14 +105,14 @@ _kept: Final[dict[int, list[Any]]] = {}
 _numbers: Final = count()
 
 
-def _pickled(value: Any, keeps: Callable[[type], bool]) -> Any:
+def _pickled(value: Any) -> Any:
     from io import BytesIO  # noqa: PLC0415 - only where something is copied
     from pickle import loads  # noqa: PLC0415 - likewise
 
     file, number = BytesIO(), next(_numbers)
     kept = _kept[number] = []
     try:
-        _copier()(file, number, kept, keeps).dump(value)
+        _copier()(file, number, kept).dump(value)
         return loads(file.getbuffer())  # noqa: S301 - our own
     finally:
         del _kept[number]
@@ -164,13 +127,10 @@ def _copier() -> Any:
     from pickle import HIGHEST_PROTOCOL, Pickler  # noqa: PLC0415 - only where something is copied
 
     class Copier(Pickler):
-        def __init__(
-            self, file: Any, number: int, kept: list[Any], keeps: Callable[[type], bool]
-        ) -> None:
+        def __init__(self, file: Any, number: int, kept: list[Any]) -> None:
             super().__init__(file, HIGHEST_PROTOCOL)
             self._number = number
             self._objects = kept
-            self._keeps = keeps
             self._known: dict[type, bool] = {}
 
         def reducer_override(self, value: Any) -> Any:
@@ -178,7 +138,7 @@ def _copier() -> Any:
             kind = type(value)
             keeps = self._known.get(kind)
             if keeps is None:
-                keeps = self._known[kind] = self._keeps(kind)
+                keeps = self._known[kind] = _is_kept(kind)
             if not keeps or value is _itself:
                 return NotImplemented
             self._objects.append(value)

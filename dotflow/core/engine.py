@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 from dotflow.core.attempt import Attempt, perform
-from dotflow.core.copies import own_containers
 from dotflow.core.failure import INTERRUPTED, TIMEOUT, WORKER_LOST, Failure
 from dotflow.core.types import UNFINISHED
 
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from dotflow.core.attempt import Outcome
-    from dotflow.core.context import Context
     from dotflow.core.task.model import Task
     from dotflow.core.writer import TaskWriter
 
@@ -118,19 +116,13 @@ class Engine:
             task.name,
             task.task_id,
             # Also to a step that takes none: it may return an object whose methods do.
-            self._initial_of(task) if step.wants_initial else task._initial,
+            task.initial_context if step.wants_initial else task._initial,
             task._previous,
             policy.timeout,
             hooks.scopes(task, task.attempt) if hooks.has_scopes else (),
             task.retry_count + 1,
             self._repeatable or policy.attempts > 1,
         )
-
-    def _initial_of(self, task: Task) -> Context:
-        if self._repeatable or task.step.policy.attempts > 1:
-            return task.initial_context  # of which each attempt makes a copy
-        # The workflow may be started again.
-        return own_containers(task._initial)
 
     def remote_attempt(self, task: Task) -> Attempt:
         """Give the next attempt of a task, to be performed elsewhere."""

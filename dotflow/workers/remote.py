@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from dotflow.core.attempt import Attempt, Outcome
 from dotflow.core.clock import monotonic, monotonic_ns
-from dotflow.core.copies import own_containers
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import Failure
 from dotflow.core.nesting import note_reading
@@ -106,8 +105,6 @@ def _performed(payload: bytes) -> Parcel:
 def perform_shared(attempt: Attempt) -> Outcome:
     """Perform an attempt in a thread of the owner's process, with its objects as they are."""
     scopes = scopes_prepared(attempt.remote)
-    if not attempt.copies:
-        attempt = attempt._replace(initial=own_containers(attempt.initial))
     outcome = perform_apart(attempt, scopes)
     failure = None if outcome.failure is None else not_interrupted(outcome.failure)
     return outcome._replace(failure=failure, recorded=scopes.collect())

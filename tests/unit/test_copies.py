@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from dotflow.core.context import Context
-from dotflow.core.copies import copy_of, is_immutable, opened_copy_of, own_containers, own_context
+from dotflow.core.copies import copy_of, is_immutable, own_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -156,12 +156,11 @@ RECORDS = [Named, Record, Slotted, Model, SimpleNamespace]
 
 
 @pytest.mark.parametrize("kind", RECORDS)
-@pytest.mark.parametrize("copy", [copy_of, opened_copy_of])
-def test_records_are_copied_around_what_cannot_be(copy: Any, kind: Any) -> None:
+def test_records_are_copied_around_what_cannot_be(kind: Any) -> None:
     """What says of itself that it is a record is copied as a container is."""
     lock = threading.Lock()
     value = [kind(lock=lock, rows=[1])]
-    [copied] = copy(value)
+    [copied] = copy_of(value)
     assert type(copied) is kind
     assert copied is not value[0]
     assert copied.lock is lock
@@ -174,12 +173,11 @@ def test_records_are_copied_around_what_cannot_be(copy: Any, kind: Any) -> None:
     [list, deque, OrderedDict, Counter, lambda each: defaultdict(lambda: 0, each)],
     ids=["list", "deque", "OrderedDict", "Counter", "defaultdict"],
 )
-@pytest.mark.parametrize("copy", [copy_of, opened_copy_of])
-def test_containers_are_copied_around_what_cannot_be(copy: Any, make: Any) -> None:
+def test_containers_are_copied_around_what_cannot_be(make: Any) -> None:
     """Those of the standard library are containers as lists are."""
     lock, inner = threading.Lock(), bytearray(b"a")
     value = {"in": make({lock: 1}), "inner": inner}
-    copied = copy(value)
+    copied = copy_of(value)
     assert type(copied["in"]) is type(value["in"])
     assert next(iter(copied["in"])) is lock
     assert copied["in"] is not value["in"]
@@ -209,8 +207,7 @@ def test_a_class_that_tells_how_it_is_copied() -> None:
     assert copied["own"].rows is copied["rows"] is not rows
 
 
-@pytest.mark.parametrize("copy", [copy_of, opened_copy_of])
-def test_classes_functions_and_generators_of_numbers_are_themselves(copy: Any) -> None:
+def test_classes_functions_and_generators_of_numbers_are_themselves() -> None:
     """Those of functions too, which pickling does not find."""
 
     class Own(random.Random):
@@ -221,51 +218,9 @@ def test_classes_functions_and_generators_of_numbers_are_themselves(copy: Any) -
 
     plain = random.Random(1)  # noqa: S311 - to be told from others
     value = [plain, Own(1), Local, lambda: 0, threading, [1]]
-    copied = copy(value)
+    copied = copy_of(value)
     same = [each is other for each, other in zip(copied, value, strict=True)]
     assert same == [True, True, True, True, True, False]
-
-
-class Session:
-    """An object that could be copied, and is shared."""
-
-
-def test_other_objects_are_themselves_in_opened_copies() -> None:
-    """Only containers and records are copied; the rest of a value is what it was."""
-    session, text = Session(), "x" * 100_000
-    for value in (
-        [session, text],
-        {"a": session, "b": text},
-        [[session, text]],
-        {"a": {"b": session}},
-        ([session], {session}),
-        {"a": Context([session])},
-    ):
-        copied = opened_copy_of(value)
-        assert repr(copied) == repr(value)
-        assert copied is not value
-    assert opened_copy_of(session) is session
-    nested = opened_copy_of({"a": [session]})
-    assert nested["a"][0] is session
-    shared = [1]
-    both = opened_copy_of([shared, {"a": shared}])
-    assert both[0] is both[1]["a"] is not shared
-
-
-def test_own_containers() -> None:
-    """A context has its own, and so it has another value."""
-    session = Session()
-    context = Context([session], "task")
-    own = own_containers(context)
-    assert own is not context
-    assert (own.storage, own.task_id, own.time) == ([session], "task", context.time)
-    assert own.storage is not context.storage
-    assert own_containers(None).storage is None
-    rows = [1]
-    assert own_containers(rows).storage == rows
-    assert own_containers(rows).storage is not rows
-    special = Special(rows)
-    assert own_containers(special) is special
 
 
 def test_a_metaclass_with_ideas_of_its_own() -> None:
@@ -280,8 +235,7 @@ def test_a_metaclass_with_ideas_of_its_own() -> None:
 
     value = Odd()
     assert copy_of(value) is value
-    assert opened_copy_of([value])[0] is value
-    assert own_containers(Context(value)).storage is value
+    assert own_context(Context(value)).storage is value
 
 
 def test_too_deep_a_value_is_handed_on() -> None:

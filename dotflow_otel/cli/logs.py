@@ -56,8 +56,7 @@ _TRACEBACK: Final = "exception"
 
 # Which lines there are, for those who find none.
 _RECORDED: Final = (
-    "it has those that the levels of the workflow's log and of the root logger let through, and "
-    "those of workers only with --observe or observe()"
+    "it has those that the levels of the workflow's log and of the root logger let through"
 )
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from dotflow.abc.noop import is_noop
 from dotflow.core.config import check_config
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.signatures import strict_arguments
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
     from dotflow import Config
+    from dotflow.abc.log import Log
+    from dotflow.core.run import Run
+    from dotflow.core.task import Task
     from dotflow_otel.history.reader import RunInfo
     from dotflow_otel.history.segments import Span
     from dotflow_otel.sdk.span_pipeline import SpanPipeline
@@ -85,8 +89,66 @@ def record_history(
     telemetry = ensure_provider(None)
     if type(config.tracer) is TracerDefault:
         config.tracer = TracerOpenTelemetry()
+    if _leaves_scopes(config.log):
+        config.log = _JoinedLog(config.log)
     # What a killed process could not send is left to a process that sends anything.
     return record(config, path, telemetry, recovers=not telemetry.is_silent)
+
+
+def _leaves_scopes(log: Log) -> bool:
+    # One that has them, as `LogStructlog`, sees to its events and the lines of steps itself.
+    hooks = (log.attempt_scope, log.remote_scope, log.attempt_recorded, log.attempt_finished)
+    return all(is_noop(hook) for hook in hooks)
+
+
+class _JoinedLog(LogStructlog):
+    """Has events recorded, and what steps log in workers; another log writes what it always did.
+
+    Args:
+        log: That one.
+    """
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+
+    def info(self, **kwargs: Any) -> None:
+        self._join("info", **kwargs)
+
+    def error(self, **kwargs: Any) -> None:
+        self._join("error", **kwargs)
+
+    def warning(self, **kwargs: Any) -> None:
+        self._join("warning", **kwargs)
+
+    def debug(self, **kwargs: Any) -> None:
+        self._log.debug(**kwargs)
+
+    def run_started(self, run: Run) -> None:
+        self._join("run_started", run)
+
+    def run_finished(self, run: Run) -> None:
+        self._join("run_finished", run)
+
+    def task_restored(self, task: Task) -> None:
+        self._join("task_restored", task)
+
+    def task_skipped(self, task: Task) -> None:
+        self._join("task_skipped", task)
+
+    def _join(self, hook: str, *args: Any, **kwargs: Any) -> None:
+        try:
+            getattr(self._log, hook)(*args, **kwargs)
+        finally:
+            getattr(super(), hook)(*args, **kwargs)
+
+    def _writes_json(self) -> bool:
+        return False
+
+    def _emit(
+        self, level: int, event: str, fields: dict[str, Any], ids: SpanIds | None = None
+    ) -> None:
+        pass  # the line is the other log's
 
 
 def record(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from dotflow_otel.history.reader import RunInfo
 
 OWN = """
+import logging
+
 from opentelemetry import trace
 
 from dotflow import DotFlow, action
@@ -31,6 +33,16 @@ from dotflow_otel import observe
 def traced():
     with trace.get_tracer("own").start_as_current_span("own"):
         return 1
+
+
+@action
+def warns():
+    logging.getLogger("own").warning("careful")
+
+
+@action(retry=2, retry_delay=0)
+def fails():
+    raise LookupError("no luck")
 
 
 def build_observed():
@@ -100,6 +112,26 @@ def test_recorded_by_default(folder: Path, mode: str) -> None:
     found = spans(path)
     assert found[0] == "workflow etl"
     assert {"task traced", "task bad", "own"} <= set(found)
+
+
+@pytest.mark.parametrize("mode", ["sequential", "background", "parallel"])
+def test_lines(folder: Path, mode: str) -> None:
+    """Events and what steps log are recorded, and the terminal shows what it always does."""
+    done = command(folder, "start", "-sown:warns", "-sown:fails", "--mode", mode)
+    with History(folder / ".dotflow" / "history.db") as history:
+        lines = history.logs(history.run("latest"))
+    assert sorted(line.event for line in lines) == [
+        "careful", "task.completed", "task.failed", "task.retried", "task.started",
+        "task.started", "workflow.failed", "workflow.started",
+    ]  # fmt: skip
+    (failed,) = [line for line in lines if line.event == "task.failed"]
+    assert (failed.fields["task"], failed.fields["error"]) == ("fails", "no luck")
+    said = done.err.splitlines()
+    assert said.count("careful") == 1
+    assert (
+        said.count("note: fails: attempt 1 of 2 failed, another follows: LookupError: no luck") == 1
+    )
+    assert said[-1].startswith("error: workflow: 1 of 2 tasks failed: fails (LookupError: no luck")
 
 
 def test_exports_nothing(folder: Path) -> None:

@@ -442,16 +442,19 @@ def test_figures_beside_a_gap(window: Callable[..., Window], tmp_path: Path) -> 
         made.add("orders", task, started=0.0, ended=10.0, mode="parallel")
     with served(path) as url:
         page = window().open(f"{url}runs/latest")
-        rows = page.locator(".waterfall .row:has(.gap)")
-        assert rows.count() == 2
-        for row in rows.all():
-            gap, figure = (row.locator(each).bounding_box() for each in (".gap", ".took"))
-            assert gap is not None
-            assert figure is not None
-            assert (
-                figure["x"] + figure["width"] <= gap["x"] or figure["x"] >= gap["x"] + gap["width"]
-            )
+        page.wait_for_selector(".waterfall .row .gap")
+        rows = page.evaluate(GAPS_AND_FIGURES)
+        assert len(rows) == 2
+        for gap_begins, gap_ends, figure_begins, figure_ends in rows:
+            assert figure_ends <= gap_begins or figure_begins >= gap_ends
 
+
+# Where the line of a wait and the figure beside it begin and end, at one time: rows are drawn anew.
+GAPS_AND_FIGURES = """
+    [...document.querySelectorAll(".waterfall .row:has(.gap)")].map((row) =>
+        [".gap", ".took"].map((each) => row.querySelector(each).getBoundingClientRect())
+            .flatMap((each) => [each.left, each.right]))
+"""
 
 # Where the cells that are shown of the first row end, at one time: rows are drawn anew.
 CELL_ENDS = """

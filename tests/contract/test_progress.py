@@ -74,7 +74,8 @@ def test_hooks_in_each_mode(mode: str, executor: ExecutorLocal) -> None:
     assert (began.outcome, ended.outcome) == (None, "failed")
     workers = progress.of("workers_changed")
     assert bool(workers) == (mode == "parallel")
-    assert not workers or {"workers": 1, "busy": 1} in workers
+    # The pool may have more of them, from runs before.
+    assert not workers or any(each["busy"] == 1 for each in workers)
 
 
 def test_restored_tasks() -> None:

@@ -308,7 +308,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
 
 
 def _run(*command: str | Path, **variables: str) -> str:
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    # Those of pip that `make` sets name files of the checkout.
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "PYTHONPATH" and not name.startswith("PIP_")
+    }
     done = subprocess.run(
         command,
         cwd="/",

@@ -170,8 +170,8 @@ def test_a_run_that_is_not_sampled(path: Path, receiver: OwnReceiver) -> None:
 def no_history(path: Path) -> str:
     """Leave nothing."""
     return (
-        f"'{path}' is not there: record one with observe(history=True) or DOTFLOW_HISTORY=1, or "
-        "name where it is."
+        f"'{path}' is not there: record one with `dotflow start`, observe(history=True) or "
+        "DOTFLOW_HISTORY=1, or name where it is."
     )
 
 

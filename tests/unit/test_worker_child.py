@@ -334,7 +334,10 @@ def test_dies_with_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "killpg", lambda *args: killed.append(args))
     lifeline, owners_end = os.pipe()
     os.close(owners_end)
-    child._die_with_owner(lifeline)
+    # In a thread, for what waits there blocks its signals.
+    thread = threading.Thread(target=child._die_with_owner, args=(lifeline,))
+    thread.start()
+    thread.join(10)
     os.close(lifeline)
     assert killed == [(0, signal.SIGKILL)]
 

@@ -172,9 +172,13 @@ class BackgroundRun:
                 self._is_outside.release()
             self._context.copy().run(self._give_up, error)
         finally:
-            with contextlib.suppress(RuntimeError):
-                while True:  # also what an interrupted call has acquired
-                    self._acts.release()
+            self.release_turn()
+
+    def release_turn(self) -> None:
+        """Have this thread act for the run no longer, also where it was interrupted."""
+        with contextlib.suppress(RuntimeError):
+            while True:  # as often as interrupted calls have acquired it
+                self._acts.release()
 
 
 class _Thread(threading.Thread):
@@ -233,17 +237,34 @@ def _join_pending() -> None:
 def _end_pending(interruption: BaseException) -> None:
     until = monotonic() + _PATIENCE
     runs = list(_pending)
-    was_cut_short = False
+    try:
+        while runs:
+            _end_one(runs[-1], interruption, until)
+            runs.pop()
+    except KeyboardInterrupt:
+        # After Ctrl-C again the rest are to have their ends all the same, unless that takes long:
+        # in a thread, for this one would wait for a callback that goes on.
+        rest = threading.Thread(target=_end_rest, args=(runs, interruption, until), daemon=True)
+        while runs and monotonic() < until:
+            with contextlib.suppress(KeyboardInterrupt):
+                for run in runs:
+                    run.release_turn()
+                if rest.ident is None:
+                    rest.start()
+                rest.join(max(0.0, until - monotonic()))
+
+
+def _end_one(run: BackgroundRun, interruption: BaseException, until: float) -> None:
+    try:
+        run.take_over(interruption, until)
+    except Exception as error:
+        _logger.exception("the end of a background run failed", exc_info=exc_info_of(error))
+
+
+def _end_rest(runs: list[BackgroundRun], interruption: BaseException, until: float) -> None:
     while runs:
-        try:
-            # After Ctrl-C again it is to have its end all the same, unless that takes long.
-            if not was_cut_short or monotonic() < until:
-                runs[-1].take_over(interruption, until)
-        except KeyboardInterrupt:
-            was_cut_short = True
-            continue
-        except Exception as error:
-            _logger.exception("the end of a background run failed", exc_info=exc_info_of(error))
+        with contextlib.suppress(BaseException):  # an interrupt that the callback raises
+            _end_one(runs[-1], interruption, until)
         runs.pop()
 
 

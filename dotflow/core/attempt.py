@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dotflow.core.action import methods_of
 from dotflow.core.clock import monotonic
-from dotflow.core.copies import own_context
 from dotflow.core.failure import Failure
 from dotflow.core.limit import Limit
 from dotflow.core.scopes import within
@@ -108,6 +107,8 @@ def _limited(attempt: Attempt) -> Any:
 def _run(attempt: Attempt) -> Any:
     step, initial, previous = attempt.step, attempt.initial, attempt.previous
     if attempt.copies:
+        from dotflow.core.copies import own_context  # noqa: PLC0415 - for steps that are repeated
+
         if step.wants_initial:
             initial = own_context(initial)
         if step.wants_previous:
@@ -126,5 +127,7 @@ def _run(attempt: Attempt) -> Any:
     if not actions:
         return value
     if attempt.copies:
+        from dotflow.core.copies import own_context  # noqa: PLC0415 - likewise
+
         initial, previous = own_context(attempt.initial), own_context(attempt.previous)
     return run_methods(actions, initial, previous, attempt.scopes)

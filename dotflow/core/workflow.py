@@ -20,7 +20,6 @@ from dotflow.core.exception import InvalidOption, RunInProgress
 from dotflow.core.failure import drop_tracebacks
 from dotflow.core.hooks import RunHooks
 from dotflow.core.ids import fresh_id
-from dotflow.core.interrupts import interrupt_at_once
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.modes import (
     MODE_OPTIONS,
@@ -165,7 +164,7 @@ class Manager:
             return
         self._has_begun = True
         run, whole = self._own, self._whole
-        undo = interrupt_at_once()
+        undo = _interrupt_at_once()
         try:
             run.begin()
             getattr(self, self._mode)(
@@ -346,7 +345,7 @@ class Manager:
             if run.hold(holder):
                 run.join(part.tasks)
             else:
-                undo = interrupt_at_once()
+                undo = _interrupt_at_once()
                 self._claim(part.tasks)
                 run = self._new_run(mode, part, holder, calls_back=False)
                 run.begin()
@@ -627,3 +626,11 @@ def _is_running(tasks: Sequence[Task]) -> bool:
 
 def _has_failed(tasks: Sequence[Task]) -> bool:
     return any(task.status == TypeStatus.FAILED for task in tasks)
+
+
+def _interrupt_at_once() -> Callable[[], None] | None:
+    if "asyncio" not in sys.modules:
+        return None
+    from dotflow.core.interrupts import interrupt_at_once  # noqa: PLC0415 - where a loop may run
+
+    return interrupt_at_once()

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from dotflow.abc.log import Log, level_of
 from dotflow.core.checks import check_choice, check_file
 from dotflow.core.signatures import strict_arguments
-from dotflow.core.texts import write_text
 from dotflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -82,6 +81,8 @@ class _ConsoleHandler(logging.Handler):
         if stream is None:
             return
         try:
+            from dotflow.core.texts import write_text  # noqa: PLC0415 - where lines are written
+
             write_text(stream, self.format(record) + "\n")
             stream.flush()
         except Exception:  # noqa: BLE001 - logging reports it in its own way

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from dotflow.core.action import Action, check_callback
 from dotflow.core.config import Config, check_config, default_config
 from dotflow.core.context import Context
-from dotflow.core.copies import own_context
 from dotflow.core.exception import (
     InvalidOption,
     MissingActionDecorator,
@@ -179,6 +178,8 @@ class Task:
 
     def copy(self, task_id: str) -> Task:
         """Give a task as this one was when it was made, with another id."""
+        from dotflow.core.copies import own_context  # noqa: PLC0415 - for schedules
+
         task = Task(
             task_id,
             self.step,

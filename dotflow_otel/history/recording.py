@@ -65,7 +65,8 @@ def record_history(
     """Record the runs of a configuration in a local file, and export nothing.
 
     A configuration without a tracer gets a `TracerOpenTelemetry`. Where no tracer provider is
-    set, one without an exporter is, so that spans of steps are recorded too. A configuration
+    set, one without an exporter is, so that spans of steps are recorded too. Beside a log that
+    writes lines and no more, events and what steps log in workers are recorded. A configuration
     whose runs are recorded already, as by `observe(history=True)`, is left as it is.
 
     Args:

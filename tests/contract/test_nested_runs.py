@@ -4,43 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from nested_runs import PATIENCE, flow_on, within_bounds
 
-from dotflow import Config, DotFlow, action
+from dotflow import DotFlow, action
 from dotflow.providers import ExecutorFutures, ExecutorLocal
-from dotflow.testing import RecordingLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dotflow import Task
-
-# Longer than any of these takes; what hangs is told by it, in seconds.
-PATIENCE = 60
-
-
-def within_bounds(call: Callable[[], Any]) -> Any:
-    """Return what a call returns in a thread of its own that may hang."""
-    result: Future[Any] = Future()
-
-    def work() -> None:
-        try:
-            result.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - raised by the result
-            result.set_exception(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    return result.result(PATIENCE)
-
-
-def flow_on(pool: object, *steps: Any) -> DotFlow:
-    """Make a workflow whose chains run in a pool."""
-    flow = DotFlow(config=Config(log=RecordingLog(), executor=pool))
-    flow.task.add(list(steps))
-    return flow
 
 
 def nested(pool: object, depth: int, timeout: float = 0) -> Any:

@@ -8,9 +8,12 @@ import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import nested_runs
 import pytest
+from nested_runs import flow_on
 
 from dotflow import Config, DotFlow, action
 from dotflow.providers import ExecutorLocal, executor_futures
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 # Longer than any of these takes; what hangs is told by it, in seconds.
 PATIENCE: Final = 90
+
+within_bounds = partial(nested_runs.within_bounds, patience=PATIENCE)
 
 
 def in_a_thread(call: Callable[[], object]) -> None:
@@ -107,27 +112,6 @@ BETWEEN: Final = {
         in_all,
     )
 }
-
-
-def within_bounds(call: Callable[[], Any]) -> Any:
-    """Return what a call returns in a thread of its own that may hang."""
-    result: Future[Any] = Future()
-
-    def work() -> None:
-        try:
-            result.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - raised by the result
-            result.set_exception(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    return result.result(PATIENCE)
-
-
-def flow_on(pool: object, *steps: Any) -> DotFlow:
-    """Make a workflow whose chains run in a pool."""
-    flow = DotFlow(config=Config(log=RecordingLog(), executor=pool))
-    flow.task.add(list(steps))
-    return flow
 
 
 def nested(pool: object, depth: int, between: Callable[[Callable[[], object]], None]) -> Any:

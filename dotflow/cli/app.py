@@ -79,6 +79,6 @@ def _run(args: list[str]) -> int:
 
 def _import_from_here() -> None:
     # As for `python -m`: the modules of the working directory are found, by workers as well.
-    here = os.getcwd()  # noqa: PTH109 - pathlib is slow to import
+    here = os.getcwd()
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)

@@ -24,7 +24,7 @@ from dotflow.core.user_objects import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Never, Protocol, overload
 
     # Type checkers know it, and its defaults let a bare `Action` stand for any; Python's own
@@ -58,6 +58,14 @@ _CO_ASYNC: Final = 0x80 | 0x200  # of `inspect`: CO_COROUTINE, CO_ASYNC_GENERATO
 _MOST_WRAPPERS: Final = 100
 
 _NAMES: Final = ("__module__", "__name__", "__qualname__")
+
+# What travels of an action beside its function: all but what that, or the other process, has.
+_TRAVELLING: Final = (
+    *("number", "options", "params", "unmet", "is_step"),
+    *("wants_initial", "wants_previous", "sends_initial", "sends_previous"),
+    *_NAMES,
+)
+_OF_FUNCTION: Final = tuple(name for name in WRAPPER_ASSIGNMENTS if name not in _NAMES)
 
 _ABSENT: Final = object()
 
@@ -270,16 +278,28 @@ class Action(Generic[Params, Returned_co]):
         if _is_found_by_name(self):
             name: str = getattr(self, "__qualname__", "")
             return name
-        options = tuple(self.options.values())
-        return _remade, (self.number, self.func, *options)
+        # What was found out of the function goes along: a worker makes the step for each attempt.
+        known = self.__dict__
+        state = {name: known[name] for name in _TRAVELLING if name in known}
+        return _remade, (self.func, tuple(self.policy), state)
 
     def __repr__(self) -> str:
         return f"<action {self.name if self.func is not None else 'without a function'}>"
 
 
-def _remade(number: int, func: Callable[..., Any], *options: Any) -> Action:
-    action = Action(func, None, *options)
-    action.number = number
+def _remade(func: Any, policy: Sequence[Any], state: Mapping[str, Any]) -> Action:
+    action = Action.__new__(Action)
+    known = action.__dict__
+    known.update(state)
+    action.policy = RetryPolicy._make(policy)
+    action.task = None
+    action.func = func
+    if func is not None:
+        known["__wrapped__"] = func
+        for name in _OF_FUNCTION:
+            found = _attribute(func, name, _ABSENT)
+            if found is not _ABSENT:
+                known[name] = found
     return action
 
 

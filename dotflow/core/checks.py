@@ -72,7 +72,7 @@ def check_choice(
 def check_folder(option: str, value: Any, inner: str = "") -> None:
     """Check the path of a folder, which need not exist yet, nor the one of that name in it."""
     path = _check_path(option, value)
-    at = _not_a_folder(os.path.join(path, inner))  # noqa: PTH118 - pathlib is slow to import
+    at = _not_a_folder(os.path.join(path, inner))
     if at is not None:
         raise InvalidOption(option, value, f"{at} is a file: give the path of a folder")
 
@@ -82,9 +82,9 @@ def check_file(option: str, value: Any, *, optional: bool = False) -> None:
     if value is None and optional:
         return
     path = _check_path(option, value)
-    if os.path.isdir(path):  # noqa: PTH112 - pathlib is slow to import
+    if os.path.isdir(path):
         raise InvalidOption(option, value, "it is a folder: give the path of a file")
-    at = _not_a_folder(os.path.dirname(path))  # noqa: PTH120
+    at = _not_a_folder(os.path.dirname(path))
     if at is not None:
         raise InvalidOption(option, value, f"{at} is a file, and no folder: give another path")
 
@@ -121,10 +121,10 @@ def _check_path(option: str, value: Any) -> str:
 
 def _not_a_folder(path: str) -> str | None:
     # The nearest part of it that exists.
-    at = os.path.abspath(path)  # noqa: PTH100
-    while not os.path.lexists(at) and at != os.path.dirname(at):  # noqa: PTH120
-        at = os.path.dirname(at)  # noqa: PTH120
-    return None if os.path.isdir(at) else at  # noqa: PTH112
+    at = os.path.abspath(path)
+    while not os.path.lexists(at) and at != os.path.dirname(at):
+        at = os.path.dirname(at)
+    return None if os.path.isdir(at) else at
 
 
 def instance_hint(provider: Any) -> str:

@@ -134,9 +134,10 @@ class Engine:
             task.initial_context if step.sends_initial else None,
             task._previous if step.sends_previous else None,
             step.policy.timeout,
-            number=task.attempt,
-            remote=self._writer.providers(task).hooks.remote_scopes(task, task.attempt),
-            copies=self._repeatable or step.policy.attempts > 1,
+            (),
+            task.attempt,
+            self._repeatable or step.policy.attempts > 1,
+            self._writer.providers(task).hooks.remote_scopes(task, task.attempt),
         )
 
     def note_recorded(self, task: Task, recorded: Mapping[str, object]) -> None:

@@ -208,6 +208,11 @@ class RunHooks:
         self._tell_server(run, WorkflowStatus.IN_PROGRESS)
 
     @property
+    def counts_workers(self) -> bool:
+        """Whether anybody is to be notified of workers."""
+        return bool(self._count_workers)
+
+    @property
     def counts(self) -> bool:
         """Whether the metrics know of the run, and so of its tasks."""
         return "metrics" in self._to_notify

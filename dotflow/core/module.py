@@ -59,7 +59,7 @@ def place_of(error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> str:
-    here = os.getcwd() + os.sep  # noqa: PTH109 - pathlib is slow to import
+    here = os.getcwd() + os.sep
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return f"{error.filename.removeprefix(here)}, line {error.lineno}"
     innermost = users = ""

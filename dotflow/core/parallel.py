@@ -54,7 +54,8 @@ def run_chains_in_workers(
     end = _End(session)
     around = sessions_around.set((*sessions_around.get(), session))
     try:
-        session.watch_workers(hooks.workers_changed)
+        if hooks.counts_workers:
+            session.watch_workers(hooks.workers_changed)
         scopes = hooks.worker_scopes(run)
         if scopes:
             session.share(scopes, hooks.worker_recorded)

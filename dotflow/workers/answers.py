@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pickle
-from _thread import start_new_thread
 from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from dotflow.workers.pickling import dump_or_none
+from dotflow.workers.watchdog import start_thread
 from dotflow.workers.wire import send
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Answers:
         self._has_thread = True
         # Where there are no more threads, everything comes with the outcome.
         with suppress(RuntimeError):
-            start_new_thread(self._send_recorded, ())
+            start_thread(self._send_recorded)
 
     def _send_recorded(self) -> None:
         with suppress(OSError):  # the owner has gone

@@ -11,8 +11,6 @@ import signal
 import socket
 import stat
 import sys
-import threading
-from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,7 +29,7 @@ from dotflow.workers.page import Page
 from dotflow.workers.performing import NO_SCOPES, dumped_value, guarded_scopes, perform_apart
 from dotflow.workers.pickling import dump_or_none, load, load_or_none, load_step
 from dotflow.workers.surroundings import Baseline, Surroundings, import_in_order
-from dotflow.workers.watchdog import Watchdog, leave_signals
+from dotflow.workers.watchdog import Watchdog, start_thread
 from dotflow.workers.wire import Closed, FrameReader
 
 if TYPE_CHECKING:
@@ -64,7 +62,7 @@ def main(connection: int, page: int, lifeline: int) -> None:
     for descriptor in (connection, page, lifeline):
         # What a step starts must not keep our connection open.
         os.set_inheritable(descriptor, False)
-    threading.Thread(target=_die_with_owner, args=(lifeline,), daemon=True).start()
+    start_thread(_die_with_owner, lifeline)
     _leave_terminal()
     _write_blocking()
     become_worker()
@@ -82,7 +80,6 @@ def main(connection: int, page: int, lifeline: int) -> None:
 
 
 def _die_with_owner(lifeline: int) -> None:
-    leave_signals()
     os.read(lifeline, 1)
     os.killpg(0, signal.SIGKILL)
 
@@ -193,14 +190,14 @@ class _Child:
             if self._unfit is not None:
                 self._refuse()
             what = f"the input of step {name}"
-            (initial, previous), timeout, sent = self._read(partial(load, body, what))
+            (initial, previous), timeout, sent = self._read(load, body, what)
             scopes = NO_SCOPES
             if sent:
                 scopes = guarded_scopes(unpack(sent, self._kits))
             self._answers.begin(number, scopes)
             if sent:
                 scopes.prepare(self._answers.note)
-            step = self._read(partial(self._step, step_key, task_id, attempt, name, seeds))
+            step = self._read(self._step, step_key, task_id, attempt, name, seeds)
         except BaseException as error:  # noqa: BLE001 - reading may import what exits; owner is told
             recorded = {} if scopes is None else scopes.collect()
             self._send(number, Outcome.failed(Failure.of(error), began), name, recorded)
@@ -209,20 +206,20 @@ class _Child:
             self._baseline.note_modules()
         body.release()  # a large input is not held in its pickled form while the step runs
         # Only a coroutine can be stopped from within. What else is late, the owner ends.
-        limit = timeout if step.is_coroutine else 0
+        limit = timeout if timeout and step.is_coroutine else 0
         call = Attempt(step, name, task_id, initial, previous, limit, number=attempt)
         self._begin(number, timeout)
         outcome = perform_apart(call, scopes)
         self._keep_for_retry(call, step_key, outcome)
-        self._send(number, outcome, name, scopes.collect())
+        self._send(number, outcome, name, scopes.collect() if sent else {})
 
     def _refuse(self) -> None:
         if self._unfit is not None:
             raise self._unfit
 
-    def _read(self, read: Callable[[], Any]) -> Any:
+    def _read(self, read: Callable[..., Any], *args: Any) -> Any:
         try:
-            return read()
+            return read(*args)
         except PicklingFailed as error:
             if _lacking(error.__cause__) not in self._modules:
                 raise
@@ -230,7 +227,7 @@ class _Child:
         refused = import_in_order(self._modules)
         self._modules = ()
         try:
-            return read()
+            return read(*args)
         except PicklingFailed:
             if refused is not None:
                 raise refused from None

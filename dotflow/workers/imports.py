@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from pathlib import Path
+from os.path import dirname, isfile, join
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import ref
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # Where the standard library is, and this package: nobody works on them. Other packages are
 # somebody's work also where they are installed.
-_SETTLED: Final = (f"{Path(os.__file__).parent}/", f"{Path(__file__).parents[1]}/")
+_SETTLED: Final = (dirname(os.__file__) + "/", dirname(dirname(__file__)) + "/")
 
 _lock: Final = fork_safe_lock()
 
@@ -186,7 +186,7 @@ def _place(name: str, loaded: _Loaded) -> Place | None:
     attributes, spec = _attributes(loaded.module), loaded.spec
     file: Any = attributes.get("__file__")
     with contextlib.suppress(Exception):  # of whatever is in their place
-        if spec.name == name and spec.origin == file and Path(file).is_file():
+        if spec.name == name and spec.origin == file and isfile(file):
             path = attributes.get("__path__")
             return file, None if path is None else [*path]
     return None
@@ -227,7 +227,7 @@ def _absolute(entry: str) -> str:
         return entry
     found = getattr(sys.path_importer_cache.get(entry), "path", None)
     with contextlib.suppress(OSError):  # the folder was removed
-        return found if isinstance(found, str) else str(Path(entry).absolute())
+        return found if isinstance(found, str) else join(os.getcwd(), entry)
     return entry
 
 

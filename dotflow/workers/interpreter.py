@@ -18,7 +18,6 @@ import re
 import subprocess
 import sys
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.exception import InterpreterNotFound
@@ -99,7 +98,8 @@ def hint(now: dict[str, str]) -> str:
 def _at_start() -> dict[str, str] | None:
     # None where the system does not tell, or the process has written over it to change its title.
     try:
-        told = Path("/proc/self/environ").read_bytes()
+        with open("/proc/self/environ", "rb") as file:
+            told = file.read()
     except OSError:
         return None
     pairs = [entry.partition(b"=") for entry in told.removesuffix(b"\0").split(b"\0") if told]
@@ -170,18 +170,20 @@ def _candidates(executable: Any) -> Iterator[Any]:
 def _in_prefix(prefix: str) -> Iterator[str]:
     major, minor = sys.version_info[:2]
     for name in (f"python{major}.{minor}{sys.abiflags}", f"python{major}", "python", "pypy3"):
-        yield str(Path(prefix, "bin", name))
+        yield os.path.join(prefix, "bin", name)
 
 
 def _is_named_so(path: Any) -> bool:
     if not isinstance(path, str) or not os.access(path, os.X_OK):
         return False
-    names = (os.path.basename(each) for each in (path, os.path.realpath(path)))  # noqa: PTH119
+    names = (os.path.basename(each) for each in (path, os.path.realpath(path)))
     return any(_NAMES.fullmatch(name) for name in names)
 
 
 def _is_installed(path: Any) -> bool:
     # The standard library is in files, where such a program finds it if it is Python.
+    from pathlib import Path  # noqa: PLC0415 - for frozen programs alone
+
     try:
         libraries = Path(os.path.realpath(path)).parent.parent / sys.platlibdir
         return Path(os.__file__).is_file() and Path(os.__file__).parents[1].samefile(libraries)
@@ -192,7 +194,7 @@ def _is_installed(path: Any) -> bool:
 def _runs_here(path: Any) -> bool:
     # Where the system tells which program this process runs, that one needs not be asked.
     try:
-        return Path(path).samefile("/proc/self/exe")
+        return os.path.samefile(path, "/proc/self/exe")
     except (OSError, TypeError, ValueError):
         return False
 

@@ -55,9 +55,12 @@ class Occupancy:
 
     def publish(self, live: Live) -> None:
         """Tell everybody to whom it is news; `live` gives how many workers live."""
-        for user in (*self._users, *(watcher.user for watcher in self._watchers)):
+        users = tuple(self._users)
+        for user in users:
             user.hear(lambda: (live(), self.busy()))
-        if any(user.has_left for user in tuple(self._users)):
+        for watcher in self._watchers:
+            watcher.user.hear(lambda: (live(), self.busy()))
+        if any(user.has_left for user in users):
             with self._lock:
                 self._let_go()
 
@@ -93,7 +96,9 @@ class User:
         self._told: tuple[int, int] | None = None
 
     def hear(self, counts: Callable[[], tuple[int, int]]) -> None:
-        """Tell the run how it is now, unless it knows."""
+        """Tell the run how it is now, unless it knows, or has nobody to be notified."""
+        if self.tell is None and not self.has_left:
+            return
         # Who comes while another tells leaves it to that one: so nobody waits for a slow
         # listener, and what is told last is what is so.
         self._has_news = True

@@ -12,12 +12,13 @@ from struct import Struct
 
 from dotflow.workers.descriptors import apart
 
+_NOTE = Struct("=dQ")
 _TIME = Struct("=d")
 _NUMBER = Struct("=Q")
 _SIZE = mmap.PAGESIZE
 
-# Where the moments of an attempt are noted: its number, and the time after it.
-_RECEIVED, _BEGUN, _ENDED = (place * (_NUMBER.size + _TIME.size) for place in range(3))
+# Where the moments of an attempt are noted: the time, and its number after it.
+_RECEIVED, _BEGUN, _ENDED = (place * _NOTE.size for place in range(3))
 
 
 def make_page() -> int:
@@ -64,14 +65,13 @@ class Page:
         return self._noted(_ENDED, number)
 
     def _note(self, place: int, number: int, now: float) -> None:
-        # The number comes last: who reads it finds the time that goes with it.
-        _TIME.pack_into(self._memory, place + _NUMBER.size, now)
-        _NUMBER.pack_into(self._memory, place, number)
+        # The number is written last: who reads it finds the time that goes with it.
+        _NOTE.pack_into(self._memory, place, now, number)
 
     def _noted(self, place: int, number: int) -> float | None:
-        if _NUMBER.unpack_from(self._memory, place)[0] != number:
+        if _NUMBER.unpack_from(self._memory, place + _TIME.size)[0] != number:
             return None
-        noted: float = _TIME.unpack_from(self._memory, place + _NUMBER.size)[0]
+        noted: float = _TIME.unpack_from(self._memory, place)[0]
         return noted
 
     def close(self) -> None:

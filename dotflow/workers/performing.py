@@ -11,7 +11,7 @@ from dotflow.core.failure import ERROR, INTERRUPTED, Failure
 from dotflow.core.nesting import note_reading
 from dotflow.core.scopes import GuardedScopes
 from dotflow.core.user_objects import exc_info_of, name_of
-from dotflow.workers.pickling import dump_in_pieces, load_or_none
+from dotflow.workers.pickling import dump_in_pieces, is_small, load_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,6 +77,8 @@ def dumped_value(
     """
     if outcome.failure is not None:
         return None, not_interrupted(outcome.failure)
+    if is_small(outcome.value):  # as most steps return
+        return dump_in_pieces(outcome.value, ""), None
     try:
         what = f"the result of step {name} ({name_of(type(outcome.value))})"
         return dump_in_pieces(outcome.value, what, by_name=by_name, has_main=has_main), None

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 from collections import deque
-from pathlib import Path
+from os.path import dirname
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.workers.allowance import VARIABLE
@@ -31,7 +31,7 @@ sys.path[:] = sys.argv[4].split("\\n")
 __import__("dotflow.workers.child", fromlist=["main"]).main(*map(int, sys.argv[1:4]))
 """
 
-_HOME: Final = str(Path(__file__).parents[2])
+_HOME: Final = dirname(dirname(dirname(__file__)))
 _SOCKET_BUFFER: Final = 1 << 20
 _HAS_WAITID: Final = hasattr(os, "waitid")
 

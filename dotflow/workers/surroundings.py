@@ -178,7 +178,7 @@ class Baseline:
         if self._variables != self._expected:
             self._set_environment()
         try:
-            folder = os.getcwd()  # noqa: PTH109 - once an attempt
+            folder = os.getcwd()
         except OSError:
             folder = None  # it was removed
         if folder != self._folder:
@@ -285,14 +285,14 @@ def import_in_order(modules: Sequence[str]) -> RunWhileReading | None:
 def working_folder() -> str | None:
     """Return the working directory; None: it was removed."""
     try:
-        return os.getcwd()  # noqa: PTH109 - a worker does without pathlib, which is slow to import
+        return os.getcwd()
     except OSError:
         return None
 
 
 def _umask() -> int:
     # Where the system tells; to set it, and so learn what it was, is seen by other threads.
-    with contextlib.suppress(OSError, ValueError), open("/proc/self/status", "rb") as status:  # noqa: PTH123
+    with contextlib.suppress(OSError, ValueError), open("/proc/self/status", "rb") as status:
         for line in status:
             if line.startswith(b"Umask:"):
                 return int(line.split()[1], 8)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from threading import Thread
-from typing import Final
+from _thread import start_new_thread
+from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.clock import monotonic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # How often it looks, in seconds.
 _LOOK: Final = 0.1
@@ -17,9 +20,19 @@ _LOOK: Final = 0.1
 _LATE: Final = 0.6
 
 
-def leave_signals() -> None:
-    """Have this thread get no signal: one that a step blocks, to wait for it, is the step's."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+def start_thread(run: Callable[..., object], *args: Any) -> None:
+    """Start a thread that gets no signal: one that a step blocks, to wait for it, is the step's.
+
+    A thread blocks from its first moment on what the one that starts it blocks.
+
+    Raises:
+        RuntimeError: There are no more threads.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        start_new_thread(run, args)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Watchdog:
@@ -42,7 +55,7 @@ class Watchdog:
         self._due = began + seconds + _LATE
         if not self._watches:
             self._watches = True
-            Thread(target=self._run, name="dotflow-watchdog", daemon=True).start()
+            start_thread(self._run)
 
     def rest(self) -> bool:
         """Watch nothing; tell whether there was an attempt that it watched."""
@@ -50,7 +63,6 @@ class Watchdog:
         return had is not None
 
     def _run(self) -> None:
-        leave_signals()
         while not self._is_late():
             time.sleep(_LOOK)
         os.killpg(0, signal.SIGKILL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -199,13 +200,14 @@ def at_start(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes | None], None]:
     """Return a function that has the system tell other variables of the process's start."""
 
     def tell(told: bytes | None) -> None:
-        def read(_: Path) -> bytes:
+        def opened(path: str, mode: str) -> BytesIO:
+            assert (path, mode) == ("/proc/self/environ", "rb")
             if told is None:
                 raise FileNotFoundError
-            return told
+            return BytesIO(told)
 
         module._at_start.cache_clear()
-        monkeypatch.setattr(Path, "read_bytes", read)
+        monkeypatch.setattr(module, "open", opened, raising=False)
 
     return tell
 

@@ -43,12 +43,13 @@ class Session(ABC):
         """
 
     @noop
-    def watch_workers(self, tell: Callable[[int, int], object]) -> None:
-        """Have `tell` told how many workers live and how many are busy, where that is known.
+    def watch_workers(self, notify: Callable[[int, int], object]) -> None:
+        """Register what is notified of how many workers live and are busy, where that is known.
 
         Args:
-            tell: Called with the two numbers when they have changed, in any thread. What it
-                is told last is what is so when the use has ended and all is quiet.
+            notify: Called with the two numbers when they have changed, in any thread, and also
+                after the use has ended, as long as workers live. Where two are equal, it is
+                enough to call one of them.
         """
 
     @noop

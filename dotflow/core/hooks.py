@@ -10,6 +10,7 @@ import logging
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+from weakref import ref
 
 from dotflow.abc.noop import is_noop
 from dotflow.core.locks import fork_safe_lock
@@ -78,6 +79,7 @@ _TASK_MOMENTS: Final = {
     "skipped": (("metrics", "task_skipped"), ("log", "task_skipped")),
 }
 _SCOPED: Final = ("tracer", "log")
+_COUNTING: Final = ("metrics", "progress")
 
 _NOTHING: Final = nullcontext()
 
@@ -192,12 +194,9 @@ class RunHooks:
         self._config = config
         # The slots to be notified of the end of the run.
         self._to_notify = ["server"]
-        # Those to be notified of workers, which change as often as tasks end.
-        self._count_workers = [
-            slot
-            for slot in ("metrics", "progress")
-            if config is not None and not is_noop(getattr(config, slot).workers_changed)
-        ]
+        # Notified of how many workers live and are busy, if anybody is: that changes as often as
+        # tasks end.
+        self.workers_changed = None if config is None else WorkersListener.of(config)
 
     def run_started(self, run: Run) -> None:
         """Tell that a run begins."""
@@ -206,11 +205,6 @@ class RunHooks:
             self._to_notify.insert(-1, slot)
             self._call(slot, "run_started", run)
         self._tell_server(run, WorkflowStatus.IN_PROGRESS)
-
-    @property
-    def counts_workers(self) -> bool:
-        """Whether anybody is to be notified of workers."""
-        return bool(self._count_workers)
 
     @property
     def counts(self) -> bool:
@@ -263,15 +257,50 @@ class RunHooks:
         for slot, found in recorded.items():
             self._call(slot, "worker_recorded", found)
 
-    def workers_changed(self, workers: int, busy: int) -> None:
-        """Tell how many workers live and how many of them are busy."""
-        for slot in self._count_workers:
-            self._call(slot, "workers_changed", workers, busy)
-
     def _call(self, slot: str, hook: str, *args: Any, **kwargs: Any) -> Any:
         if self._config is None:
             return None
         return call(self._config, slot, hook, *args, **kwargs)
+
+
+class WorkersListener:
+    """Notifies providers of how many workers live and how many of them are busy.
+
+    It is notified for as long as workers live, which may be longer than the configuration does,
+    so it does not hold that one. Two are equal that notify the same providers.
+
+    Args:
+        config: The configuration.
+        slots: Those of its providers that are to be notified.
+    """
+
+    def __init__(self, config: Config, slots: Sequence[str]) -> None:
+        self._config = ref(config)
+        self._methods = [(slot, getattr(config, slot).workers_changed) for slot in slots]
+
+    @classmethod
+    def of(cls, config: Config) -> WorkersListener | None:
+        """Return that of a configuration; None where nobody is to be notified."""
+        found = [each for each in _COUNTING if not is_noop(getattr(config, each).workers_changed)]
+        return cls(config, found) if found else None
+
+    def __call__(self, workers: int, busy: int) -> None:
+        """Notify the providers."""
+        for slot, method in self._methods:
+            try:
+                method(workers, busy)
+            except Exception as error:
+                config = self._config()
+                if config is not None:
+                    report(config, slot, "workers_changed", error)
+                else:
+                    _logger.exception("a provider could not be notified of workers")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WorkersListener) and self._methods == other._methods
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._methods))
 
 
 def _guarded_scope(config: Config, hook: str, about: object) -> AbstractContextManager[object]:

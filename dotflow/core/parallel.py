@@ -54,7 +54,7 @@ def run_chains_in_workers(
     end = _End(session)
     around = sessions_around.set((*sessions_around.get(), session))
     try:
-        if hooks.counts_workers:
+        if hooks.workers_changed is not None:
             session.watch_workers(hooks.workers_changed)
         scopes = hooks.worker_scopes(run)
         if scopes:

@@ -11,9 +11,8 @@ from dotflow.core.locks import fork_safe_lock
 from dotflow.workers.allowance import check_one_more, pool_size, share_of_each
 from dotflow.workers.descriptors import pipe
 from dotflow.workers.imports import code_version
-from dotflow.workers.occupancy import everywhere
-from dotflow.workers.pools import enrol, live_workers, publish_elsewhere
 from dotflow.workers.process import Worker
+from dotflow.workers.usage import count_living, notify_elsewhere, register, worker_usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -55,7 +54,7 @@ class Pool:
         self._starting: list[Wake] = []
         self._waiting: deque[Wake] = deque()
         self._promised: list[Wake] = []
-        enrol(self)
+        register(self)
 
     def counts(self) -> tuple[int, int]:
         """Tell how many workers live, and how many of them are lent."""
@@ -149,7 +148,7 @@ class Pool:
     def _start_one(self, wake: Wake) -> Worker:
         worker = None
         try:
-            check_one_more(live_workers())
+            check_one_more(count_living())
             worker = Worker(self._lifeline[0], share_of_each(self.size))
             worker.code_version = code_version.number
         finally:
@@ -255,7 +254,7 @@ class Pool:
         until = monotonic() + _POLITE
         for worker in idle:
             worker.end(max(0.0, until - monotonic()))
-        everywhere.publish(live_workers)
+        worker_usage.notify(count_living)
 
     def __del__(self, close_descriptor: Callable[[int], None] = os.close) -> None:
         # Of a pool that was let go without a word: nobody has its workers by now. Modules
@@ -268,7 +267,7 @@ class Pool:
         for end in self._lifeline:
             close_descriptor(end)
         if idle:
-            publish_elsewhere()
+            notify_elsewhere()
 
     def forget(self) -> None:
         """Start with nothing in a forked copy of the process."""
@@ -276,7 +275,7 @@ class Pool:
             worker.forget()
         for end in self._lifeline:
             os.close(end)
-        everywhere.forget()
+        worker_usage.reset()
         self._lifeline = pipe()
         self._idle, self._lent, self._starting = [], {}, []
         self._waiting.clear()

@@ -20,11 +20,10 @@ from dotflow.workers.crew import LOOK_IN_LINE, Crew
 from dotflow.workers.imports import code_version
 from dotflow.workers.interpreter import hint
 from dotflow.workers.job import Jobs
-from dotflow.workers.occupancy import everywhere
 from dotflow.workers.performing import failure_read
 from dotflow.workers.pickling import dump, dump_or_none, load, load_or_none
-from dotflow.workers.pools import live_workers
 from dotflow.workers.surroundings import Surroundings
+from dotflow.workers.usage import count_living, worker_usage
 from dotflow.workers.wire import Closed
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class LocalSession(Session):
         code_version.renew()
         self._surroundings = Surroundings.here()
         self._host = socket.gethostname()
-        self._user = everywhere.join(self._jobs)
+        self._user = worker_usage.register(self._jobs)
         self._notify_recorded: Callable[[int, Mapping[str, object]], object] | None = None
         self._shared: bytes | None = None
         self._notify_shared: Callable[[Mapping[str, object]], object] | None = None
@@ -89,9 +88,9 @@ class LocalSession(Session):
         """Tell whether one more attempt may be submitted now."""
         return len(self._jobs) + len(self._queue) + len(self._done) < self._pool_size
 
-    def watch_workers(self, tell: Callable[[int, int], object]) -> None:
-        """Have `tell` told how many workers live, and how many run an attempt of any run."""
-        self._user.tell = tell
+    def watch_workers(self, notify: Callable[[int, int], object]) -> None:
+        """Register what is notified of how many workers live, and run an attempt of any run."""
+        worker_usage.listen(self._user, notify)
 
     def watch_recorded(self, notify: Callable[[int, Mapping[str, object]], object]) -> None:
         """Register what is notified of what attempts record while they run."""
@@ -183,7 +182,7 @@ class LocalSession(Session):
         until = None if seconds is None else monotonic() + seconds
         if self._crew.has_free and not self._done:
             self._crew.release_free()  # there is nothing for them to do now
-        everywhere.publish(live_workers)
+        worker_usage.notify(count_living)
         while not self._done:
             for worker, events in self._crew.events(self._patience(until)):
                 self._on_event(worker, events)
@@ -362,5 +361,5 @@ class LocalSession(Session):
             self._crew.close()
         finally:
             self._jobs.clear()
-            self._user.has_left = True
-        everywhere.publish(live_workers)
+            worker_usage.release(self._user)
+        worker_usage.notify(count_living)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from dotflow.workers.occupancy import everywhere
 from dotflow_otel import conventions as names
 from dotflow_otel.drops import tally
 from dotflow_otel.forks import call_in_forked_child
@@ -126,7 +125,6 @@ class SeriesBook:
         self._inherited: list[GaugeSeries] = []
         self._begin()
         tally.watch(self.count_dropped)
-        everywhere.watch(self.workers_changed)
         call_in_forked_child(self._begin_in_child)
 
     def _begin(self) -> None:

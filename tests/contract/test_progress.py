@@ -120,8 +120,12 @@ def test_nothing_is_called_by_default() -> None:
     hooks = Hooks(config)
     moments = [getattr(hooks, name) for name in ("started", "completed", "failed", "restored")]
     assert not [slot for calls in moments for _, slot, _ in calls if slot == "progress"]
-    assert RunHooks(config)._count_workers == []
-    assert RunHooks(Config(progress=RecordingProgress()))._count_workers == ["progress"]
+    assert RunHooks(config).workers_changed is None
+    progress = RecordingProgress()
+    notify = RunHooks(Config(progress=progress)).workers_changed
+    assert notify is not None
+    notify(3, 2)
+    assert progress.of("workers_changed") == [{"workers": 3, "busy": 2}]
 
 
 @pytest.mark.parametrize("wrong", [True, "terminal", RecordingProgress])

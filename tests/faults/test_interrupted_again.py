@@ -14,7 +14,7 @@ from waiting import wait_for
 
 from dotflow import Config, DotFlow, action
 from dotflow.providers import ExecutorLocal, LogDefault
-from dotflow.workers.occupancy import everywhere
+from dotflow.workers.usage import worker_usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +102,7 @@ def flow_on(executor: ExecutorLocal, *steps: Any) -> DotFlow:
 def is_quiet(executor: ExecutorLocal) -> bool:
     """Return whether no worker is lent, and none counts as busy."""
     assert executor._pool is not None
-    return executor._pool.counts()[1] == 0 and everywhere.busy() == 0
+    return executor._pool.counts()[1] == 0 and worker_usage.busy() == 0
 
 
 @pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="Python 3.12 does not tell every step")

@@ -13,8 +13,8 @@ from waiting import wait_for
 
 from dotflow import Config, DotFlow, action
 from dotflow.providers import ExecutorLocal, LogDefault
-from dotflow.workers.occupancy import everywhere
 from dotflow.workers.process import Worker
+from dotflow.workers.usage import worker_usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -161,6 +161,6 @@ def test_interrupted_anywhere(function: str, executor: ExecutorLocal) -> None:
         interrupt.within(lambda: flow_on(executor, dying, one).start(mode="parallel"))
         came = interrupt.came
         assert counts_of(executor) in {(0, 0), (1, 0)}, line
-        assert everywhere.busy() == 0
+        assert worker_usage.busy() == 0
         line += 1
     assert line > 1

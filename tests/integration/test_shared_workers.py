@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from dotflow import Config, Context, DotFlow, action
+from dotflow.core.hooks import WorkersListener
 from dotflow.providers import ExecutorLocal
 from dotflow.providers.executor_local import shared_executor
 from dotflow.testing import Recording
@@ -27,6 +29,12 @@ def until(initial_context: Context) -> None:
     """Run until a file is there."""
     while not Path(initial_context.storage).exists():
         time.sleep(0.005)
+
+
+@action
+def one() -> int:
+    """Return at once."""
+    return 1
 
 
 @pytest.fixture
@@ -122,3 +130,62 @@ def test_a_closed_pool_has_no_workers(executor: ExecutorLocal, tmp_path: Path) -
     assert run.workers() == (1, 0)
     executor.close()
     assert run.workers() == (0, 0)
+
+
+def test_each_change_is_notified_once(executor: ExecutorLocal) -> None:
+    """A provider hears of a change of the workers one time, also where two of them share series."""
+    heard: list[tuple[int, int]] = []
+    set_by: list[str] = []
+    registry = CollectorRegistry()
+
+    class Noting(MetricsPrometheus):
+        def workers_changed(self, workers: int, busy: int) -> None:
+            heard.append((workers, busy))
+            super().workers_changed(workers, busy)
+            set_by.append(f"{registry.get_sample_value('dotflow_workers'):g}")
+
+    config = Config(executor=executor, metrics=Noting(registry), log=Recording().providers["log"])
+    for _ in range(3):
+        flow = DotFlow(config=config)
+        flow.task.add(one)
+        flow.start(mode="parallel")
+    executor.close()
+    assert heard == [*[(1, 1), (1, 0)] * 3, (0, 0)]
+    assert set_by == ["1"] * 6 + ["0"]
+
+
+def test_a_provider_that_raises_is_notified_to_the_end(
+    executor: ExecutorLocal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its error ends nothing, during the run and after it, and the next one is notified."""
+
+    class Broken(MetricsPrometheus):
+        def workers_changed(self, workers: int, busy: int) -> None:
+            raise KeyError(workers, busy)
+
+    registry = CollectorRegistry()
+    config = Config(executor=executor, metrics=Broken(registry), log=Recording().providers["log"])
+    flow = DotFlow(config=config)
+    flow.task.add(one)
+    flow.start(mode="parallel")
+    assert [task.status for task in flow.result_task()] == ["Completed"]
+    assert "Broken.workers_changed raised KeyError" in caplog.text
+    executor.close()
+    errors = registry.get_sample_value(
+        "dotflow_telemetry_errors_total", {"provider": "Broken", "hook": "workers_changed"}
+    )
+    assert errors == 3
+
+
+def test_a_provider_outlives_its_configuration(caplog: pytest.LogCaptureFixture) -> None:
+    """Workers may live longer: it is notified still, and an error of it is logged."""
+
+    class Broken(MetricsPrometheus):
+        def workers_changed(self, workers: int, busy: int) -> None:
+            raise KeyError(workers, busy)
+
+    listener = WorkersListener.of(Config(metrics=Broken(CollectorRegistry())))
+    gc.collect()
+    assert listener is not None
+    listener(1, 0)
+    assert "a provider could not be notified of workers" in caplog.text

@@ -36,7 +36,7 @@ lock = fork_safe_lock()
     "errors": "from dotflow.core.hooks import _reporting as lock",
     "lists of tasks' errors": "from dotflow.core.task.model import _making as lock",
     "pickling": "from dotflow.workers.pickling import _by_value_lock as lock",
-    "pools": "from dotflow.workers.pools import _lock as lock",
+    "pools": "from dotflow.workers.usage import _lock as lock",
     "an executor": """
 from dotflow.providers import ExecutorLocal
 lock = ExecutorLocal()._lock
@@ -45,9 +45,9 @@ lock = ExecutorLocal()._lock
 from dotflow.providers import StorageDefault
 lock = StorageDefault()._lock
 """,
-    "watchers of workers": """
-from dotflow.workers.occupancy import everywhere
-lock = everywhere._lock
+    "users of workers": """
+from dotflow.workers.usage import worker_usage
+lock = worker_usage._lock
 """,
     "requests": "from dotflow.providers.delivery import _all_lock as lock",
     "set-up": "from dotflow_otel.sdk.setting_up import _lock as lock",

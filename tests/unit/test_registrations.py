@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from interleaved import interleave
@@ -13,9 +14,9 @@ from dotflow import Config, action
 from dotflow.core.hooks import Announcer, report
 from dotflow.core.task import Task
 from dotflow.testing import Recording, RecordingLog
-from dotflow.workers import pools
-from dotflow.workers.occupancy import Occupancy
+from dotflow.workers import usage as usage_module
 from dotflow.workers.pool import Pool
+from dotflow.workers.usage import WorkerUsage
 from dotflow_otel import LogStructlog, drops, endings, forks
 
 if TYPE_CHECKING:
@@ -69,17 +70,20 @@ def test_watchers_of_drops() -> None:
     interleave(prepare)
 
 
-def test_watchers_of_workers() -> None:
-    """Two threads begin to watch the workers at the same time: both are told."""
+def test_users_of_workers() -> None:
+    """Two threads begin to use workers at the same time: both are notified."""
 
     def prepare() -> Calls:
-        occupancy, one, other = Occupancy(), Hearer(), Hearer()
+        usage, one, other = WorkerUsage(), Hearer(), Hearer()
+
+        def begin(hearer: Hearer) -> None:
+            usage.listen(usage.register(()), hearer.hear)
 
         def check() -> None:
-            occupancy.publish(lambda: 3)
+            usage.notify(lambda: 3)
             assert one.heard == other.heard == [(3, 0)]
 
-        return lambda: occupancy.watch(one.hear), lambda: occupancy.watch(other.hear), check
+        return partial(begin, one), partial(begin, other), check
 
     interleave(prepare)
 
@@ -150,19 +154,19 @@ def test_what_ends_at_exit() -> None:
 
 def test_pools(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads make pools at the same time: the workers of both are counted."""
-    monkeypatch.setattr(pools, "_pools", [])
-    monkeypatch.setattr(pools.atexit, "register", lambda *_: None)
-    monkeypatch.setattr(pools.os, "register_at_fork", lambda **_: None)
+    monkeypatch.setattr(usage_module, "_pools", [])
+    monkeypatch.setattr(usage_module.atexit, "register", lambda *_: None)
+    monkeypatch.setattr(usage_module.os, "register_at_fork", lambda **_: None)
 
     def prepare() -> Calls:
-        pools._pools.clear()
+        usage_module._pools.clear()
         made: list[Pool] = []
 
         def make() -> None:
             made.append(Pool(1))
 
         def check() -> None:
-            assert {each() for each in pools._pools} == set(made)
+            assert {each() for each in usage_module._pools} == set(made)
             made.clear()
 
         return make, make, check

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dotflow.workers import pool as pool_module
-from dotflow.workers import pools
-from dotflow.workers.occupancy import everywhere
+from dotflow.workers import usage as usage_module
 from dotflow.workers.pool import Pool
-from dotflow.workers.pools import live_workers
+from dotflow.workers.usage import count_living, worker_usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -245,13 +244,13 @@ def test_a_pool_that_is_let_go() -> None:
 def test_many_pools_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter is told once of them all, and those that are gone are forgotten."""
     told: list[object] = []
-    monkeypatch.setattr(pools, "_pools", [])
-    monkeypatch.setattr(pools.atexit, "register", lambda *call: told.append(call))
-    monkeypatch.setattr(pools.os, "register_at_fork", lambda **call: told.append(call))
+    monkeypatch.setattr(usage_module, "_pools", [])
+    monkeypatch.setattr(usage_module.atexit, "register", lambda *call: told.append(call))
+    monkeypatch.setattr(usage_module.os, "register_at_fork", lambda **call: told.append(call))
     for _ in range(20):
         Pool(1)
     assert len(told) == 2
-    assert len(pools._pools) == 2  # the first stands for the telling
+    assert len(usage_module._pools) == 2  # the first stands for the telling
 
 
 class Listener:
@@ -270,13 +269,15 @@ class Listener:
 def test_listeners_hear_of_a_pool_that_is_let_go(held: str) -> None:
     """Its workers are taken off at once, in another thread: this one may hold any lock."""
     gc.collect()  # of other tests' pools
-    everywhere.publish(live_workers)
+    worker_usage.notify(count_living)
     listener = Listener()
-    everywhere.watch(listener.hear)
-    others = live_workers()
+    run = worker_usage.register(())
+    worker_usage.listen(run, listener.hear)
+    others = count_living()
     pool = Pool(2)
     pool.give_back(_lent(pool.lease(_nobody)))
-    everywhere.publish(live_workers)
+    worker_usage.notify(count_living)
+    worker_usage.release(run)
     assert listener.told.get(timeout=5) == (others + 1, 0)
     locks = {"the listener's lock": listener.lock, "threading's lock": threading._active_limbo_lock}
     with locks.get(held, contextlib.nullcontext()):
@@ -287,6 +288,6 @@ def test_listeners_hear_of_a_pool_that_is_let_go(held: str) -> None:
 def test_an_unused_pool_that_is_let_go_tells_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no news."""
     told: list[object] = []
-    monkeypatch.setattr(pool_module, "publish_elsewhere", lambda: told.append(1))
+    monkeypatch.setattr(pool_module, "notify_elsewhere", lambda: told.append(1))
     Pool(1)
     assert told == []

@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# How long a cancelled coroutine may take for its `finally` blocks, in seconds.
+# What is late is ended by the first of these that can, so long after its limit, in seconds: a
+# cancelled coroutine may take the first for its `finally` blocks; the owner of a worker then ends
+# that one; and a worker whose owner is too busy ends itself.
 CLEAN_UP: Final = 0.25
+OWNER_GRACE: Final = 0.5
+WORKER_GRACE: Final = 0.6
 
 
 class LimitError(TimeoutError):

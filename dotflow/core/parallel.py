@@ -143,7 +143,7 @@ class _Driver:
                 if place.is_last and outcome.failure is None:
                     # Nothing becomes ready by it, so its worker need not wait until it is told.
                     self._fill()
-                self._take_in(place, outcome)
+                self._settle(place, outcome)
             self._fill()
 
     def note_recorded(self, ticket: int, recorded: Mapping[str, object]) -> None:
@@ -199,7 +199,7 @@ class _Driver:
         self._running[ticket] = place
         self._session.submit(ticket, self._engine.remote_attempt(task))
 
-    def _take_in(self, place: _Place, outcome: Outcome) -> None:
+    def _settle(self, place: _Place, outcome: Outcome) -> None:
         task = place.task
         task.queue_duration = max(0.0, outcome.started - place.ready)
         delay = self._engine.settle(task, outcome)

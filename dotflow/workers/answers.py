@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import pickle
 from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from dotflow.workers.pickling import dump_or_none
+from dotflow.workers.protocol import Recorded, encoded, send
 from dotflow.workers.watchdog import start_thread
-from dotflow.workers.wire import send
 
 if TYPE_CHECKING:
     from socket import socket
 
     from dotflow.core.scopes import GuardedScopes
-    from dotflow.workers.wire import Body
-
-# The kind of a message that brings what a running step has recorded; that of an outcome begins
-# with a number.
-RECORDED: Final = "recorded"
+    from dotflow.workers.protocol import Body, Ended
 
 # How long what is recorded waits to be sent, in seconds, and how many items wait no longer.
 _INTERVAL: Final = 0.25
@@ -115,17 +110,17 @@ class Answers:
         """Send what was recorded, for all attempts where there is no number, if it was."""
         if not recorded:
             return False
-        send(self._connection, pickle.dumps((RECORDED, number)), dump_or_none(recorded) or b"")
+        send(self._connection, encoded(Recorded(number)), dump_or_none(recorded) or b"")
         return True
 
-    def send(self, head: bytes, body: Body) -> None:
+    def send(self, ended: Ended, body: Body) -> None:
         """Send how the attempt ended that runs: the last of its messages."""
         with self._sending:
             self._running = None
             if self._has_shared and self._shared:
                 self._has_shared = False
                 self._sent(None, self._shared.collect())
-            send(self._connection, head, body)
+            send(self._connection, encoded(ended), body)
 
 
 def _taken_lock() -> Lock:

@@ -24,13 +24,29 @@ from dotflow.core.user_objects import attribute_of, is_a
 from dotflow.workers import main_module
 from dotflow.workers.allowance import become_worker
 from dotflow.workers.answers import Answers
-from dotflow.workers.kits import unpack
-from dotflow.workers.page import Page
-from dotflow.workers.performing import NO_SCOPES, dumped_value, guarded_scopes, perform_apart
+from dotflow.workers.performing import (
+    NO_SCOPES,
+    dumped_value,
+    guarded_scopes,
+    perform_apart,
+    scopes_made,
+)
 from dotflow.workers.pickling import dump_or_none, load, load_or_none, load_step
+from dotflow.workers.protocol import (
+    Closed,
+    Ended,
+    Environment,
+    FrameReader,
+    Initializer,
+    Run,
+    ScopeData,
+    SharedScopes,
+    SharedState,
+    Step,
+    decoded,
+)
 from dotflow.workers.surroundings import Baseline, Surroundings, import_in_order
 from dotflow.workers.watchdog import Watchdog, start_thread
-from dotflow.workers.wire import Closed, FrameReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,26 +56,19 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("dotflow")
 
-RUN: Final = "run"
-STEP: Final = "step"
-KIT: Final = "kit"
-SURROUNDINGS: Final = "surroundings"
-SHARED: Final = "shared"
-INITIALIZER: Final = "initializer"
-
 # How many steps wait for a retry here; one more gets a fresh copy.
 _MOST_KEPT: Final = 1_000
 
 
-def main(connection: int, page: int, lifeline: int) -> None:
+def main(connection: int, state: int, lifeline: int) -> None:
     """Serve until the owner closes the connection.
 
     Args:
         connection: The descriptor of the socket.
-        page: The descriptor of the shared memory.
+        state: The descriptor of the shared memory.
         lifeline: The descriptor of a pipe that ends when the owner dies.
     """
-    for descriptor in (connection, page, lifeline):
+    for descriptor in (connection, state, lifeline):
         # What a step starts must not keep our connection open.
         os.set_inheritable(descriptor, False)
     start_thread(_die_with_owner, lifeline)
@@ -74,7 +83,7 @@ def main(connection: int, page: int, lifeline: int) -> None:
     ):
         # Whether it blocks is the socket's, not the process's: gevent makes ones that do not.
         stream.setblocking(True)
-        worker = _Child(stream, Page(page))
+        worker = _Child(stream, SharedState(state))
         while True:
             worker.serve_one()
 
@@ -111,10 +120,10 @@ def _write_blocking() -> None:
 
 
 class _Child:
-    def __init__(self, connection: socket.socket, page: Page) -> None:
+    def __init__(self, connection: socket.socket, state: SharedState) -> None:
         self._answers = Answers(connection)
         self._reader = FrameReader(connection)
-        self._page = page
+        self._state = state
         self._watchdog = Watchdog()
         self._pid = os.getpid()
         # Steps as they came; and those that are kept for a retry, by the task's id and the
@@ -122,7 +131,8 @@ class _Child:
         self._steps: dict[int, bytes] = {}
         self._by_name = True
         self._kept: dict[tuple[str, int], Action] = {}
-        self._kits: dict[int, Any] = {}
+        # What the scopes of several attempts share, by its key.
+        self._scope_data: dict[int, Any] = {}
         self._modules: Sequence[str] = ()
         self._baseline: Baseline | None = None
         # Why nothing can run here: the error of the initializer.
@@ -132,29 +142,30 @@ class _Child:
 
     def serve_one(self) -> None:
         head, body = self._reader.wait()
-        message: tuple[Any, ...] = pickle.loads(head)  # noqa: S301 - from our own parent
-        kind, *details = message
+        message = decoded(head)
         head.release()
-        if kind == RUN:
-            self._run(body, *details)
+        if isinstance(message, Run):
+            self._run(body, message)
             if self._baseline is not None:
                 self._baseline.restore()
-        elif kind == STEP:
-            step_key, keeps_others, by_name = details
-            if not keeps_others:
-                self._steps.clear()
-            self._by_name = self._by_name and by_name
-            self._steps[step_key] = bytes(body)
-        elif kind == KIT:
-            self._kits[details[0]] = load_or_none(body)
-        elif kind == INITIALIZER:
+        elif isinstance(message, Step):
+            self._keep_step(body, message)
+        elif isinstance(message, ScopeData):
+            self._scope_data[message.key] = load_or_none(body)
+        elif isinstance(message, Initializer):
             self._initialise(body)
-        elif kind == SHARED:
+        elif isinstance(message, SharedScopes):
             shared = guarded_scopes(load_or_none(body) or {})
             self._answers.share(shared)
             shared.prepare(self._answers.note_shared)
-        elif kind == SURROUNDINGS:
+        elif isinstance(message, Environment):
             self._move(Surroundings(*pickle.loads(body)))  # noqa: S301 - from our own parent
+
+    def _keep_step(self, body: memoryview, message: Step) -> None:
+        if not message.keeps_others:
+            self._steps.clear()
+        self._by_name = self._by_name and message.by_name
+        self._steps[message.key] = bytes(body)
 
     def _initialise(self, body: memoryview) -> None:
         try:
@@ -166,25 +177,17 @@ class _Child:
         # A new run: nothing of the one before is needed any more.
         self._steps.clear()
         self._kept.clear()
-        self._kits.clear()
+        self._scope_data.clear()
         self._answers.share(NO_SCOPES)
         self._by_name = True
         self._modules = surroundings.modules
         main_module.renew(*surroundings.main)
         self._baseline = Baseline(surroundings)
 
-    def _run(
-        self,
-        body: memoryview,
-        number: int,
-        step_key: int,
-        task_id: str,
-        attempt: int,
-        name: str,
-        seeds: Sequence[int],
-    ) -> None:
+    def _run(self, body: memoryview, message: Run) -> None:
+        number, _, task_id, attempt, name, _ = message
         began = monotonic()
-        self._page.receive(number, began)
+        self._state.receive(number, began)
         scopes: GuardedScopes | None = None
         try:
             if self._unfit is not None:
@@ -193,11 +196,11 @@ class _Child:
             (initial, previous), timeout, sent = self._read(load, body, what)
             scopes = NO_SCOPES
             if sent:
-                scopes = guarded_scopes(unpack(sent, self._kits))
+                scopes = guarded_scopes(scopes_made(sent, self._scope_data))
             self._answers.begin(number, scopes)
             if sent:
                 scopes.prepare(self._answers.note)
-            step = self._read(self._step, step_key, task_id, attempt, name, seeds)
+            step = self._read(self._step, message)
         except BaseException as error:  # noqa: BLE001 - reading may import what exits; owner is told
             recorded = {} if scopes is None else scopes.collect()
             self._send(number, Outcome.failed(Failure.of(error), began), name, recorded)
@@ -210,7 +213,7 @@ class _Child:
         call = Attempt(step, name, task_id, initial, previous, limit, number=attempt)
         self._begin(number, timeout)
         outcome = perform_apart(call, scopes)
-        self._keep_for_retry(call, step_key, outcome)
+        self._keep_for_retry(call, message.step, outcome)
         self._send(number, outcome, name, scopes.collect() if sent else {})
 
     def _refuse(self) -> None:
@@ -235,13 +238,12 @@ class _Child:
 
     def _begin(self, number: int, timeout: float) -> None:
         now = monotonic()
-        self._page.begin(number, now)
+        self._state.begin(number, now)
         if timeout:
             self._watchdog.watch(now, timeout)
 
-    def _step(
-        self, key: int, task_id: str, attempt: int, name: str, seeds: Sequence[int]
-    ) -> Action:
+    def _step(self, message: Run) -> Action:
+        _, key, task_id, attempt, name, seeds = message
         # Each task gets a step of its own, whichever worker it meets; its retries go on
         # with that same one, so what a closure counts goes on counting.
         kept = self._kept.pop((task_id, key), None) if self._kept else None
@@ -269,7 +271,8 @@ class _Child:
             os._exit(0)  # a copy that the step forked: the outcome is the original's
         by_name, has_main = self._by_name, self._has_main
         body, failure = dumped_value(outcome, name, by_name=by_name, has_main=has_main)
-        head = (
+        exception = None if failure is None else failure.exception
+        ended = Ended(
             number,
             None if failure is None else tuple(failure._replace(exception=None)),
             outcome.started,
@@ -277,13 +280,12 @@ class _Child:
             _sendable(recorded) if recorded else None,
             None
             if failure is None
-            else dump_or_none(failure.exception, by_name=by_name, has_main=has_main),
-            # Whether a coroutine goes on here that could not be cancelled.
-            failure is not None and is_abandoned(failure.exception),
+            else dump_or_none(exception, by_name=by_name, has_main=has_main),
+            failure is not None and is_abandoned(exception),
         )
-        if self._watchdog.rest():
-            self._page.end(number, monotonic())
-        self._answers.send(pickle.dumps(head), body or b"")
+        if self._watchdog.stop():
+            self._state.end(number, monotonic())
+        self._answers.send(ended, body or b"")
 
 
 def _lacking(error: BaseException | None) -> str | None:

@@ -51,6 +51,31 @@ def guarded_scopes(scopes: Mapping[str, RemoteScope]) -> GuardedScopes:
     return GuardedScopes(list(scopes.items()), _report)
 
 
+def scopes_made(
+    sent: Sequence[tuple[Any, ...]], shared: Mapping[int, Any]
+) -> Mapping[str, RemoteScope]:
+    """Make the scopes of an attempt, where it runs, of what was sent and the shared data."""
+    scopes = {}
+    for slot, key, given in sent:
+        scope = _scope_of(shared.get(key), given) if key else load_or_none(given)
+        if scope is None:
+            _logger.warning("a scope of an attempt cannot be read; the step runs without it")
+        else:
+            scopes[slot] = scope
+    return scopes
+
+
+def _scope_of(shared: Any, given: Sequence[Any]) -> RemoteScope | None:
+    if shared is None:
+        return None
+    try:
+        scope: RemoteScope = shared.scope(*given)
+    except Exception:
+        _logger.exception("a scope of an attempt cannot be made; the step runs without it")
+        return None
+    return scope
+
+
 def perform_apart(attempt: Attempt, scopes: GuardedScopes) -> Outcome:
     """Perform an attempt in a context of its own: what a step binds is not there in the next.
 

@@ -11,8 +11,8 @@ from dotflow.core.locks import fork_safe_lock
 from dotflow.workers.allowance import check_one_more, pool_size, share_of_each
 from dotflow.workers.descriptors import pipe
 from dotflow.workers.imports import code_version
-from dotflow.workers.process import Worker
 from dotflow.workers.usage import count_living, notify_elsewhere, register, worker_usage
+from dotflow.workers.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -26,7 +26,7 @@ _POLITE: Final = 1.0  # seconds that all workers together get to end by themselv
 
 
 class Pool:
-    """At most `size` workers, started when first needed and lent to one run at a time.
+    """At most `size` workers, started when first needed and leased to one run at a time.
 
     Who finds none free waits in line. A worker that becomes free is kept for the first in
     line, so that no run can take it again before that one's thread has woken.
@@ -49,40 +49,40 @@ class Pool:
         self._idle: list[Worker] = []
         self._lifeline: tuple[int, ...] = ()
         self._lifeline = pipe()
-        # Workers that are lent and those that are being started, and to whom.
-        self._lent: dict[Worker, Wake] = {}
+        # Workers that are leased and those that are being started, and to whom.
+        self._leased: dict[Worker, Wake] = {}
         self._starting: list[Wake] = []
         self._waiting: deque[Wake] = deque()
         self._promised: list[Wake] = []
         register(self)
 
     def counts(self) -> tuple[int, int]:
-        """Tell how many workers live, and how many of them are lent."""
+        """Return how many workers live, and how many of them are leased."""
         with self._lock:
-            return len(self._idle) + len(self._lent), len(self._lent)
+            return len(self._idle) + len(self._leased), len(self._leased)
 
     def live(self) -> int:
-        """Tell how many workers live."""
+        """Return how many workers live."""
         return self.counts()[0]
 
-    # --- lending ----------------------------------------------------------------------
+    # --- leasing ----------------------------------------------------------------------
 
-    def lease(
+    def acquire(
         self,
         wake: Wake,
         preferred: Worker | None = None,
         around: Sequence[Wake] = (),
         unused: Collection[Unused] = (),
     ) -> Worker | None:
-        """Lend a worker; where none is free give None, and call `wake`, once, when one is.
+        """Return a worker; where none is free return None, and call `wake`, once, when one is.
 
         Args:
             wake: Called in any thread; it stands for whoever asks.
-            preferred: The worker to lend if it is free.
+            preferred: The worker to return if it is free.
             around: Who waits until `wake` has ended, and returns none before: as many as these
-                have are lent beyond the size of the pool.
+                have are leased beyond the size of the pool.
             unused: What has stood still with others for a while; as many workers as do so yet are
-                lent beyond the size of the pool.
+                leased beyond the size of the pool.
 
         Raises:
             OSError: No process can be started.
@@ -96,7 +96,7 @@ class Pool:
                     self._waiting.append(wake)
                 return None
             self._withdraw(wake)
-            worker = self._lend_idle_one(wake, preferred)
+            worker = self._lease_idle_one(wake, preferred)
             if worker is not None:
                 return worker
             self._starting.append(wake)
@@ -109,7 +109,7 @@ class Pool:
         if around or unused:
             free += sum(
                 user in around or (worker, worker.attempts) in unused
-                for worker, user in self._lent.items()
+                for worker, user in self._leased.items()
             )
             promised = [each for each in promised if each not in around]
         return wake in promised or free > len(promised)
@@ -121,29 +121,29 @@ class Pool:
         self._waiting.extendleft(reversed(late))
 
     def unused(self, wake: Wake) -> frozenset[Unused]:
-        """Return what is lent to others than `wake`, or promised to them, and stands still now."""
+        """Return what others than `wake` have, or were promised, and what stands still now."""
         with self._lock:
-            lent = [worker for worker, user in self._lent.items() if user != wake]
+            leased = [worker for worker, user in self._leased.items() if user != wake]
             promised = [each for each in self._promised if each != wake]
-        still = ((worker, worker.attempts) for worker in lent if worker.stands_still())
+        still = ((worker, worker.attempts) for worker in leased if worker.stands_still())
         return frozenset((*still, *((each, 0) for each in promised)))
 
     def is_full(self, around: Sequence[Wake] = ()) -> bool:
         """Return whether no further attempt may begin, be there a worker that is free.
 
         Args:
-            around: As for `lease`.
+            around: As for `acquire`.
         """
         if self._free >= 0:
-            return False  # no more are lent than may be
+            return False  # no more are leased than may be
         with self._lock:
-            lent = [worker for worker, user in self._lent.items() if user not in around]
-        running = sum(not worker.stands_still() for worker in lent)
+            leased = [worker for worker, user in self._leased.items() if user not in around]
+        running = sum(not worker.stands_still() for worker in leased)
         return running + len(self._starting) >= self.size
 
     @property
     def _free(self) -> int:
-        return self.size - len(self._lent) - len(self._starting)
+        return self.size - len(self._leased) - len(self._starting)
 
     def _start_one(self, wake: Wake) -> Worker:
         worker = None
@@ -155,47 +155,47 @@ class Pool:
             with self._lock:
                 self._starting.remove(wake)
                 if worker is not None:
-                    self._lent[worker] = wake
+                    self._leased[worker] = wake
             if worker is None:
                 self._wake_next()
         return worker
 
-    def _lend_idle_one(self, wake: Wake, preferred: Worker | None) -> Worker | None:
+    def _lease_idle_one(self, wake: Wake, preferred: Worker | None) -> Worker | None:
         while self._idle:
             worker = preferred if preferred in self._idle else self._idle[-1]
             assert worker is not None  # noqa: S101 - none is idle
             # In this order: one who is interrupted in between has it, and leaves it.
-            self._lent[worker] = wake
+            self._leased[worker] = wake
             self._idle.remove(worker)
             if worker.code_version == code_version.number and worker.is_alive():
                 return worker
             worker.kill()
-            del self._lent[worker]
+            del self._leased[worker]
         return None
 
-    def give_back(self, worker: Worker) -> None:
-        """Take back a worker that has nothing to do."""
-        if len(self._idle) + len(self._lent) > self.size:
+    def release(self, worker: Worker) -> None:
+        """Receive a worker that has nothing to do."""
+        if len(self._idle) + len(self._leased) > self.size:
             self.discard(worker)
             return
         with self._lock:
             # In this order: one who is interrupted in between has it yet, and leaves it.
             self._idle.append(worker)
-            self._lent.pop(worker, None)
+            self._leased.pop(worker, None)
         self._wake_next()
 
     def discard(self, worker: Worker) -> str:
-        """Take back a worker that is dead or must die; tell how it ended."""
+        """Receive a worker that is dead or must die; return how it ended."""
         ended = worker.kill()
         with self._lock:
-            self._lent.pop(worker, None)
+            self._leased.pop(worker, None)
         self._wake_next()
         return ended
 
     # --- waiting ----------------------------------------------------------------------
 
     def is_wanted(self, wake: Wake) -> bool:
-        """Tell whether another than `wake` waits for a worker."""
+        """Return whether another than `wake` waits for a worker."""
         if not self._waiting:
             return False
         with self._lock:
@@ -208,13 +208,13 @@ class Pool:
         self._wake_next()
 
     def leave(self, wake: Wake) -> None:
-        """Leave for good: what is still lent to `wake` is killed, wherever it was interrupted.
+        """Leave for good: what is still leased by `wake` is killed, wherever it was interrupted.
 
         A second call does what an interrupted one has left.
         """
         with self._lock:
             self._starting = [each for each in self._starting if each != wake]
-            left = [worker for worker, user in self._lent.items() if user == wake]
+            left = [worker for worker, user in self._leased.items() if user == wake]
             self._idle = [worker for worker in self._idle if worker not in left]
             # One that it was about to wake when it was interrupted: to be woken twice is no harm.
             promised = [each for each in self._promised if each != wake]
@@ -245,10 +245,10 @@ class Pool:
         """End all workers: those with nothing to do by themselves, the others at once."""
         with self._lock:
             idle, self._idle = self._idle, []
-            lent = list(self._lent)
+            leased = list(self._leased)
         for worker in idle:
             worker.connection.close()
-        for worker in lent:
+        for worker in leased:
             # The run that has it sees it die, and gives it back for good.
             worker.signal()
         until = monotonic() + _POLITE
@@ -271,12 +271,12 @@ class Pool:
 
     def forget(self) -> None:
         """Start with nothing in a forked copy of the process."""
-        for worker in (*self._idle, *self._lent):
+        for worker in (*self._idle, *self._leased):
             worker.forget()
         for end in self._lifeline:
             os.close(end)
         worker_usage.reset()
         self._lifeline = pipe()
-        self._idle, self._lent, self._starting = [], {}, []
+        self._idle, self._leased, self._starting = [], {}, []
         self._waiting.clear()
         self._promised.clear()

@@ -12,6 +12,7 @@ from dotflow.core.clock import monotonic, monotonic_ns
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import Failure
 from dotflow.core.nesting import note_reading
+from dotflow.workers.payload import StepStore
 from dotflow.workers.performing import (
     dumped_value,
     failure_read,
@@ -28,7 +29,6 @@ from dotflow.workers.pickling import (
     load_or_none,
     load_step,
 )
-from dotflow.workers.step_store import StepStore
 
 
 class Parcel(NamedTuple):

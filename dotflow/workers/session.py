@@ -7,37 +7,43 @@ import selectors
 import socket
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from dotflow.abc.executor import Session, sessions_around
 from dotflow.core.attempt import Outcome
 from dotflow.core.clock import monotonic
 from dotflow.core.exception import DotflowError, PicklingFailed, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
-from dotflow.workers.answers import RECORDED
-from dotflow.workers.child import INITIALIZER, KIT, SHARED, STEP, SURROUNDINGS
-from dotflow.workers.crew import LOOK_IN_LINE, Crew
+from dotflow.workers import verdict
 from dotflow.workers.imports import code_version
 from dotflow.workers.interpreter import hint
-from dotflow.workers.job import Jobs
+from dotflow.workers.leased import LOOK_IN_LINE, LeasedWorkers
+from dotflow.workers.payload import AttemptEncoder
 from dotflow.workers.performing import failure_read
 from dotflow.workers.pickling import dump, dump_or_none, load, load_or_none
+from dotflow.workers.protocol import (
+    Closed,
+    Ended,
+    Environment,
+    Initializer,
+    Recorded,
+    ScopeData,
+    SharedScopes,
+    Step,
+    decoded,
+)
 from dotflow.workers.surroundings import Surroundings
 from dotflow.workers.usage import count_living, worker_usage
-from dotflow.workers.wire import Closed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from dotflow.abc.scope import WorkerScope
     from dotflow.core.attempt import Attempt
-    from dotflow.workers.job import Job
+    from dotflow.workers.payload import PendingAttempt
     from dotflow.workers.pool import Pool, Wake
-    from dotflow.workers.process import Worker
-    from dotflow.workers.wire import Frame
-
-# How many workers may die under an attempt before one of them has it.
-_MOST_LOSSES: Final = 5
+    from dotflow.workers.protocol import Frame
+    from dotflow.workers.worker import Worker
 
 # How long a process may take to end whose socket has ended, in seconds.
 _MOMENT: Final = 0.5
@@ -52,7 +58,7 @@ class LocalSession(Session):
     All waiting is done here, in the thread of the run, over the sockets of its workers.
 
     Args:
-        pool: Lends the workers.
+        pool: Has the workers.
         initializer: Called once in each worker.
 
     Attributes:
@@ -68,25 +74,25 @@ class LocalSession(Session):
             self._initializer = dump(initializer, "the initializer of an ExecutorLocal")
         self._pool_size = pool.size
         around = [each for each in sessions_around.get() if isinstance(each, LocalSession)]
-        self._crew = Crew(pool, [session.wake for session in around])
-        self.wake: Wake = self._crew.wake
-        self._queue: deque[Job] = deque()
-        self._jobs: dict[Worker, Job] = {}
+        self._workers = LeasedWorkers(pool, [session.wake for session in around])
+        self.wake: Wake = self._workers.wake
+        self._queue: deque[PendingAttempt] = deque()
+        self._running: dict[Worker, PendingAttempt] = {}
         self._due: dict[Worker, float] = {}
         self._done: list[tuple[int, Outcome]] = []
-        self._made = Jobs()
+        self._encoder = AttemptEncoder()
         self._last_worker: dict[str, Worker] = {}
         code_version.renew()
         self._surroundings = Surroundings.here()
         self._host = socket.gethostname()
-        self._user = worker_usage.register(self._jobs)
+        self._user = worker_usage.register(self._running)
         self._notify_recorded: Callable[[int, Mapping[str, object]], object] | None = None
         self._shared: bytes | None = None
         self._notify_shared: Callable[[Mapping[str, object]], object] | None = None
 
     def has_room(self) -> bool:
-        """Tell whether one more attempt may be submitted now."""
-        return len(self._jobs) + len(self._queue) + len(self._done) < self._pool_size
+        """Return whether one more attempt may be submitted now."""
+        return len(self._running) + len(self._queue) + len(self._done) < self._pool_size
 
     def watch_workers(self, notify: Callable[[int, int], object]) -> None:
         """Register what is notified of how many workers live, and run an attempt of any run."""
@@ -105,11 +111,11 @@ class LocalSession(Session):
     def submit(self, ticket: int, attempt: Attempt) -> None:
         """Begin an attempt."""
         try:
-            job = self._made.make(ticket, attempt)
+            pending = self._encoder.encode(ticket, attempt)
         except Exception as error:  # noqa: BLE001 - of the step's or its input's; the outcome tells
             self._done.append((ticket, Outcome.failed(Failure.of(error))))
             return
-        self._queue.append(job)
+        self._queue.append(pending)
         self._dispatch()
 
     # --- sending ----------------------------------------------------------------------
@@ -117,27 +123,27 @@ class LocalSession(Session):
     def _dispatch(self) -> None:
         while self._queue:
             try:
-                worker = self._crew.take(self._last_worker.get(self._queue[0].attempt.task_id))
+                worker = self._workers.take(self._last_worker.get(self._queue[0].attempt.task_id))
             except (OSError, DotflowError) as error:
                 self._not_started(self._queue.popleft(), error)
                 continue
             if worker is None:
                 return
             self._start(worker, self._queue.popleft())
-        self._crew.want_no_more()
+        self._workers.cancel_wait()
 
-    def _not_started(self, job: Job, error: OSError | DotflowError) -> None:
+    def _not_started(self, pending: PendingAttempt, error: OSError | DotflowError) -> None:
         if isinstance(error, DotflowError):
-            self._done.append((job.ticket, Outcome.failed(Failure.of(error))))
+            self._done.append((pending.ticket, Outcome.failed(Failure.of(error))))
             return
         # Others run on where there are workers already, and a retry may find room for its own.
-        lost = WorkerLost(f"no worker process can be started for {job.attempt.name}: {error}")
+        lost = WorkerLost(f"no worker process can be started for {pending.attempt.name}: {error}")
         lost.__cause__ = error
-        self._done.append((job.ticket, Outcome.failed(Failure.of(lost, WORKER_LOST))))
+        self._done.append((pending.ticket, Outcome.failed(Failure.of(lost, WORKER_LOST))))
 
-    def _start(self, worker: Worker, job: Job) -> None:
-        attempt = job.attempt
-        self._jobs[worker] = job
+    def _start(self, worker: Worker, pending: PendingAttempt) -> None:
+        attempt = pending.attempt
+        self._running[worker] = pending
         worker.attempts += 1
         worker.has_attempt = True
         if attempt.number < attempt.step.policy.attempts:
@@ -147,50 +153,50 @@ class LocalSession(Session):
         if attempt.timeout:
             self._due[worker] = monotonic() + attempt.timeout
         try:
-            self._introduce(worker, job)
-            worker.send(job.head(), job.body)
+            self._introduce(worker, pending)
+            worker.send(pending.message(), pending.body)
         except Closed:
             self._disconnected(worker)
             return
         if worker.wants_to_send:
-            self._crew.watch_sending(worker)
+            self._workers.watch_sending(worker)
 
-    def _introduce(self, worker: Worker, job: Job) -> None:
+    def _introduce(self, worker: Worker, pending: PendingAttempt) -> None:
         if worker.surroundings is not self._surroundings:
             worker.known_steps.forget()
-            worker.known_kits.clear()
-            worker.send(pickle.dumps((SURROUNDINGS,)), pickle.dumps(tuple(self._surroundings)))
+            worker.known_scope_data.clear()
+            worker.send(Environment(), pickle.dumps(tuple(self._surroundings)))
             worker.surroundings = self._surroundings
             if self._initializer is not None and not worker.is_initialised:
                 worker.is_initialised = True
-                worker.send(pickle.dumps((INITIALIZER,)), self._initializer)
+                worker.send(Initializer(), self._initializer)
             if self._shared is not None:
-                worker.send(pickle.dumps((SHARED,)), self._shared)
-        for kit in job.kits:
-            if kit.key not in worker.known_kits:
-                worker.known_kits.add(kit.key)
-                worker.send(pickle.dumps((KIT, kit.key)), kit.data)
-        if job.step not in worker.known_steps:
-            keeps_others = worker.known_steps.add(job.step)
-            told = STEP, job.step.key, keeps_others, job.step.by_name
-            worker.send(pickle.dumps(told), job.step.data)
+                worker.send(SharedScopes(), self._shared)
+        for shared in pending.scope_data:
+            if shared.key not in worker.known_scope_data:
+                worker.known_scope_data.add(shared.key)
+                worker.send(ScopeData(shared.key), shared.data)
+        step = pending.step
+        if step not in worker.known_steps:
+            keeps_others = worker.known_steps.add(step)
+            worker.send(Step(step.key, keeps_others, step.by_name), step.data)
 
     # --- waiting ----------------------------------------------------------------------
 
     def wait(self, seconds: float | None) -> Sequence[tuple[int, Outcome]]:
-        """Give outcomes with their tickets."""
+        """Return outcomes with their tickets."""
         until = None if seconds is None else monotonic() + seconds
-        if self._crew.has_free and not self._done:
-            self._crew.release_free()  # there is nothing for them to do now
+        if self._workers.has_free and not self._done:
+            self._workers.release_free()  # there is nothing for them to do now
         worker_usage.notify(count_living)
         while not self._done:
-            for worker, events in self._crew.events(self._patience(until)):
+            for worker, events in self._workers.events(self._patience(until)):
                 self._on_event(worker, events)
             if self._due:
                 self._end_late_ones()
-            if self._crew.must_look:
+            if self._workers.must_look:
                 self._look_after_workers()
-            if self._crew.waits and self._crew.look():
+            if self._workers.waits and self._workers.look():
                 self._dispatch()
             if until is not None and monotonic() >= until:
                 break
@@ -199,9 +205,9 @@ class LocalSession(Session):
 
     def _patience(self, until: float | None) -> float | None:
         times = list(self._due.values())
-        if self._crew.must_look:
+        if self._workers.must_look:
             times.append(monotonic() + _LOOK)
-        if self._crew.waits:
+        if self._workers.waits:
             times.append(monotonic() + LOOK_IN_LINE)
         if until is not None:
             times.append(until)
@@ -211,13 +217,13 @@ class LocalSession(Session):
         if worker is None:
             self._dispatch()
             return
-        if worker not in self._jobs and not self._crew.is_free(worker):
+        if worker not in self._running and not self._workers.is_free(worker):
             return  # the other one of its two events has ended it
         try:
             if events & selectors.EVENT_WRITE:
                 worker.send_more()
                 if not worker.wants_to_send:
-                    self._crew.watch_sending(worker)
+                    self._workers.watch_sending(worker)
             has_sent = self._receive(worker)
         except Closed:
             self._disconnected(worker)
@@ -226,7 +232,7 @@ class LocalSession(Session):
             self._lost(worker)
 
     def _receive(self, worker: Worker) -> bool:
-        """Take in what has arrived of a worker; return whether that was anything.
+        """Read what has arrived of a worker; return whether that was anything.
 
         Raises:
             Closed: The worker is gone.
@@ -234,62 +240,61 @@ class LocalSession(Session):
         frame = worker.read()
         if frame is None:
             return False
-        # What arrived with one message is not told of again: all are read, the outcome is the last.
-        while frame is not None and not self._take_in(worker, frame):
+        # What arrived with one message is not announced again: all are read, the end is the last.
+        while frame is not None and not self._read_message(worker, frame):
             frame = worker.read()
         return True
 
     def _look_after_workers(self) -> None:
-        for worker in list(self._jobs):
-            if worker in self._jobs and not worker.is_alive():
+        for worker in list(self._running):
+            if worker in self._running and not worker.is_alive():
                 self._on_event(worker, selectors.EVENT_READ)
 
-    def _take_in(self, worker: Worker, frame: Frame) -> bool:
-        """Take in a message; return whether it was an outcome."""
-        head: tuple[Any, ...] = pickle.loads(frame.head)  # noqa: S301 - from our own child
-        if head[0] == RECORDED:
-            self._take_in_recorded(worker, frame.body, is_shared=head[1] is None)
+    def _read_message(self, worker: Worker, frame: Frame) -> bool:
+        """Read a message; return whether it was an outcome."""
+        message = decoded(frame.head)
+        if isinstance(message, Recorded):
+            self._read_recorded(worker, frame.body, is_shared=message.number is None)
             return False
+        assert isinstance(message, Ended)  # noqa: S101 - a worker sends nothing else
         worker.has_attempt = False
-        job = self._jobs.pop(worker)
+        pending = self._running.pop(worker)
         self._due.pop(worker, None)
-        *ended, is_spent = head
-        outcome = self._outcome(worker, job, ended, frame.body)
+        outcome = self._outcome(worker, pending.attempt, message, frame.body)
         if outcome.failure is None:
-            self._last_worker.pop(job.attempt.task_id, None)
-        self._done.append((job.ticket, outcome))
-        if is_spent:
+            self._last_worker.pop(pending.attempt.task_id, None)
+        self._done.append((pending.ticket, outcome))
+        if message.is_spent:
             self._drop(worker)
         else:
-            self._crew.keep(worker)
+            self._workers.keep(worker)
         self._dispatch()
         return True
 
-    def _take_in_recorded(self, worker: Worker, body: memoryview, *, is_shared: bool) -> None:
-        recorded, job = load_or_none(body), self._jobs.get(worker)
+    def _read_recorded(self, worker: Worker, body: memoryview, *, is_shared: bool) -> None:
+        recorded, pending = load_or_none(body), self._running.get(worker)
         if is_shared:
             if recorded is not None and self._notify_shared is not None:
                 self._notify_shared(recorded)
-        elif recorded is not None and job is not None and self._notify_recorded is not None:
-            self._notify_recorded(job.ticket, recorded)
+        elif recorded is not None and pending is not None and self._notify_recorded is not None:
+            self._notify_recorded(pending.ticket, recorded)
 
     def _outcome(
-        self, worker: Worker, job: Job, ended_as: Sequence[Any], body: memoryview
+        self, worker: Worker, attempt: Attempt, message: Ended, body: memoryview
     ) -> Outcome:
-        _, failure, started, ended, recorded, exception = ended_as
-        value = None
-        name = job.attempt.name
-        if job.is_late(ended - started):
+        _, failed_as, started, ended, recorded, exception, _ = message
+        value, failure = None, None
+        if verdict.is_late(attempt, ended - started):
             # It would have been killed, had the run not been busy with other things.
-            failure, recorded = job.timeout(), None
-        elif failure is not None:
-            failure = failure_read(failure, exception)
+            failure, recorded = verdict.timed_out(attempt), None
+        elif failed_as is not None:
+            failure = failure_read(failed_as, exception)
         else:
             try:
-                value = load(body, f"the result of step {name}")
+                value = load(body, f"the result of step {attempt.name}")
             except PicklingFailed as error:
                 failure = Failure.of(error)
-        if type(recorded) is bytes:
+        if isinstance(recorded, bytes):
             recorded = load_or_none(recorded)
         return Outcome(value, failure, started, ended, recorded or {}, worker.pid, self._host)
 
@@ -300,24 +305,22 @@ class LocalSession(Session):
         for worker, due in list(self._due.items()):
             if now < due:
                 continue
-            job = self._jobs[worker]
-            # The time counts from when the step began, not from when it was sent, and until its
-            # outcome is on its way, which takes as long as this run lets it.
-            since = job.running_since(worker.page)
-            self._due[worker] = (now if since is None else since) + job.limit
-            if since is not None and now >= since + job.limit:
-                self._time_out(worker, since)
-            elif since is None and worker.is_stopped():
+            pending = self._running[worker]
+            moments = worker.shared_state.moments(pending.number)
+            self._due[worker] = verdict.due(pending.attempt, moments, now)
+            if now >= self._due[worker]:
+                self._time_out(worker, pending)
+            elif moments.running_since is None and worker.is_stopped():
                 self._lost(worker)
 
-    def _time_out(self, worker: Worker, started: float) -> None:
-        job = self._jobs[worker]
+    def _time_out(self, worker: Worker, pending: PendingAttempt) -> None:
+        started = worker.shared_state.moments(pending.number).started
         with suppress(Closed):
             self._receive(worker)  # what it has sent is kept
-        if worker not in self._jobs:
+        if worker not in self._running:
             return  # its outcome was there
         self._drop(worker)
-        self._give_up(job, job.timeout(), started, worker.pid)
+        self._give_up(pending, verdict.timed_out(pending.attempt), started, worker.pid)
 
     def _disconnected(self, worker: Worker) -> None:
         # Its process, which ends a moment later, tells how, unless it goes on.
@@ -325,41 +328,43 @@ class LocalSession(Session):
         self._lost(worker, None if ended else "has closed its connection")
 
     def _lost(self, worker: Worker, how: str | None = None) -> None:
-        job = self._jobs.get(worker)
-        started = None if job is None else job.start(worker.page)
-        was_late = job is not None and job.has_become_late(worker.page)
-        ended = self._drop(worker)
-        if job is None:
+        pending = self._running.get(worker)
+        if pending is None:
+            self._drop(worker)
             return
-        if started is None and job.losses < _MOST_LOSSES:
-            # It died before it had this attempt, which so is no attempt yet.
-            self._queue.appendleft(job._replace(losses=job.losses + 1))
+        now = monotonic()
+        moments = worker.shared_state.moments(pending.number)
+        pid, ended = worker.pid, self._drop(worker)
+        reason = hint(self._surroundings.environment)
+        failure = verdict.lost(
+            pending.attempt, moments, pending.losses, now, f"{pid} {how or ended}", reason
+        )
+        if failure is None:
+            self._queue.appendleft(pending._replace(losses=pending.losses + 1))
             self._dispatch()
             return
-        when = "before it began" if started is None else "while it ran"
-        what = f"{how or ended} {when} {job.attempt.name}"
-        if started is None:
-            what += hint(self._surroundings.environment)
-        error = WorkerLost(f"the worker process {worker.pid} {what}")
-        failure = job.timeout() if was_late else Failure.of(error, WORKER_LOST)
-        self._give_up(job, failure, monotonic() if started is None else started, worker.pid)
+        self._give_up(pending, failure, moments.started, pid)
 
-    def _give_up(self, job: Job, failure: Failure, started: float, pid: int) -> None:
-        outcome = Outcome(None, failure, started, monotonic(), {}, pid, self._host)
-        self._done.append((job.ticket, outcome))
+    def _give_up(
+        self, pending: PendingAttempt, failure: Failure, started: float | None, pid: int
+    ) -> None:
+        now = monotonic()
+        began = now if started is None else started
+        outcome = Outcome(None, failure, began, now, {}, pid, self._host)
+        self._done.append((pending.ticket, outcome))
         self._dispatch()
 
     def _drop(self, worker: Worker) -> str:
-        self._jobs.pop(worker, None)
+        self._running.pop(worker, None)
         self._due.pop(worker, None)
-        return self._crew.drop(worker)
+        return self._workers.drop(worker)
 
     def close(self) -> None:
         """End the use; workers that run an attempt are killed."""
         self._queue.clear()
         try:
-            self._crew.close()
+            self._workers.close()
         finally:
-            self._jobs.clear()
+            self._running.clear()
             worker_usage.release(self._user)
         worker_usage.notify(count_living)

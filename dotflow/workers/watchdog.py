@@ -9,15 +9,13 @@ from _thread import start_new_thread
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.clock import monotonic
+from dotflow.core.limit import WORKER_GRACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 # How often it looks, in seconds.
 _LOOK: Final = 0.1
-
-# How late an attempt may be, in seconds: usually its owner has ended it by then.
-_LATE: Final = 0.6
 
 
 def start_thread(run: Callable[..., object], *args: Any) -> None:
@@ -52,13 +50,13 @@ class Watchdog:
             began: When.
             seconds: Its limit.
         """
-        self._due = began + seconds + _LATE
+        self._due = began + seconds + WORKER_GRACE
         if not self._watches:
             self._watches = True
             start_thread(self._run)
 
-    def rest(self) -> bool:
-        """Watch nothing; tell whether there was an attempt that it watched."""
+    def stop(self) -> bool:
+        """Watch nothing; return whether there was an attempt that it watched."""
         had, self._due = self._due, None
         return had is not None
 

@@ -226,7 +226,7 @@ class Crossings:
     """Counts the megabytes that go to workers and come from them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from dotflow.workers.process import Worker
+        from dotflow.workers.worker import Worker
 
         self.out = self.back = 0
         send, read = Worker.send, Worker.read

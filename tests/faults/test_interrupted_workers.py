@@ -13,8 +13,8 @@ from waiting import wait_for
 
 from dotflow import Config, DotFlow, action
 from dotflow.providers import ExecutorLocal, LogDefault
-from dotflow.workers.process import Worker
 from dotflow.workers.usage import worker_usage
+from dotflow.workers.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 # Where a worker passes from one hand to another.
 PLACES: Final = (
-    "lease",
+    "acquire",
     "take",
     "_watch",
     "_start",
-    "_take_in",
+    "_read_message",
     "_drop",
     "discard",
-    "give_back",
+    "release",
 )
 
 

@@ -20,7 +20,7 @@ from dotflow.core.exception import InvalidOption
 from dotflow.core.workflow import Manager
 from dotflow.providers import ExecutorLocal, LogDefault
 from dotflow.testing import Recording
-from dotflow.workers.process import Worker
+from dotflow.workers.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,11 +17,22 @@ import pytest
 from dotflow import Context, action
 from dotflow.core import nesting
 from dotflow.workers import child, main_module
-from dotflow.workers.child import RUN, STEP, SURROUNDINGS, _Child
-from dotflow.workers.page import Page, make_page
+from dotflow.workers.child import _Child
 from dotflow.workers.pickling import dump
+from dotflow.workers.protocol import (
+    Closed,
+    Environment,
+    FrameReader,
+    Message,
+    Run,
+    SharedState,
+    Step,
+    decoded,
+    encoded,
+    make_shared_state,
+    send,
+)
 from dotflow.workers.surroundings import Surroundings
-from dotflow.workers.wire import Closed, FrameReader, send
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,29 +43,29 @@ class Wired:
 
     def __init__(self) -> None:
         self.ours, self.theirs = socket.socketpair()
-        descriptor = make_page()
-        self.page, self.owners_page = Page(descriptor), Page(descriptor)
+        descriptor = make_shared_state()
+        self.state, self.owners_state = SharedState(descriptor), SharedState(descriptor)
         os.close(descriptor)
-        self.child = _Child(self.theirs, self.page)
+        self.child = _Child(self.theirs, self.state)
         self.reader = FrameReader(self.ours)
 
-    def tell(self, *head: object, body: bytes = b"") -> None:
+    def tell(self, message: Message, body: bytes = b"") -> None:
         """Send one message and have the child serve it."""
-        send(self.ours, pickle.dumps(head), body)
+        send(self.ours, encoded(message), body)
         self.child.serve_one()
 
     def run(self, step: Any, *, attempt: int = 1, task: str = "t", remote: Any = None) -> Any:
         """Run a step in the child; give the head and the body of its answer."""
-        self.tell(STEP, 1, True, True, body=dump(step, "step"))
+        self.tell(Step(1, True, True), body=dump(step, "step"))
         scopes = [(slot, 0, dump(each, "scope")) for slot, each in (remote or {}).items()]
         given = ((Context(1), Context(2)), 0, scopes)
-        self.tell(RUN, 7, 1, task, attempt, "name", (), body=pickle.dumps(given))
+        self.tell(Run(7, 1, task, attempt, "name", ()), body=pickle.dumps(given))
         head, body = self.reader.wait()
-        return pickle.loads(head), bytes(body)
+        return decoded(head), bytes(body)
 
     def close(self) -> None:
         """Close everything."""
-        for each in (self.ours, self.theirs, self.page, self.owners_page):
+        for each in (self.ours, self.theirs, self.state, self.owners_state):
             each.close()
 
 
@@ -101,19 +112,18 @@ def test_step_runs_and_its_value_comes_back(wired: Wired) -> None:
     assert pickle.loads(body) == 3
 
 
-def test_page_tells_of_the_attempt(wired: Wired) -> None:
+def test_shared_memory_shows_the_attempt(wired: Wired) -> None:
     """The owner sees that the attempt arrived and began, and of no other one."""
 
     @action
     def ok() -> None: ...
 
     wired.run(ok)
-    received, begun = wired.owners_page.received(7), wired.owners_page.begun(7)
+    received, begun, _ = wired.owners_state.moments(7)
     assert received is not None
     assert begun is not None
     assert received <= begun
-    assert wired.owners_page.begun(8) is None
-    assert wired.owners_page.received(8) is None
+    assert wired.owners_state.moments(8) == (None, None, None)
 
 
 def test_failure_comes_back_as_text_and_error(wired: Wired) -> None:
@@ -173,10 +183,10 @@ def test_input_that_cannot_be_read(wired: Wired) -> None:
     @action
     def ok() -> None: ...
 
-    wired.tell(STEP, 1, True, True, body=dump(ok, "step"))
-    wired.tell(RUN, 9, 1, "t", 1, "name", (), body=b"no pickle")
+    wired.tell(Step(1, True, True), body=dump(ok, "step"))
+    wired.tell(Run(9, 1, "t", 1, "name", ()), body=b"no pickle")
     head, _ = wired.reader.wait()
-    number, failure, *_ = pickle.loads(head)
+    number, failure, *_ = decoded(head)
     assert number == 9
     assert failure[2] == "PicklingFailed"
     assert "the input of step name" in failure[3]
@@ -235,10 +245,10 @@ def test_surroundings_are_taken_over(wired: Wired, monkeypatch: pytest.MonkeyPat
     here = Surroundings.here()
     other = {**here.environment, "DOTFLOW_TEST": "1"}
     there = here._replace(environment=other, argv=["x"])
-    wired.tell(SURROUNDINGS, body=pickle.dumps(tuple(there)))
+    wired.tell(Environment(), body=pickle.dumps(tuple(there)))
     assert (os.environ["DOTFLOW_TEST"], sys.argv) == ("1", ["x"])
     gone = there._replace(folder=f"{here.folder}/gone", environment=here.environment)
-    wired.tell(SURROUNDINGS, body=pickle.dumps(tuple(gone)))
+    wired.tell(Environment(), body=pickle.dumps(tuple(gone)))
     assert "DOTFLOW_TEST" not in os.environ
     assert str(Path.cwd()) == here.folder
 
@@ -272,7 +282,7 @@ def test_frames_that_arrive_together_and_apart() -> None:
 def test_steps_are_kept_until_there_is_no_room(wired: Wired) -> None:
     """A step that comes alone has the others forgotten."""
     for key, keeps_others in ((1, True), (2, True), (3, False), (4, True)):
-        wired.tell(STEP, key, keeps_others, True, body=b"step")
+        wired.tell(Step(key, keeps_others, True), body=b"step")
     assert list(wired.child._steps) == [3, 4]
 
 
@@ -301,9 +311,9 @@ def test_serves_until_its_owner_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "_die_with_owner", lambda lifeline: dies.set())
     monkeypatch.setattr(main_module, "become_stand_in", lambda: prepared.append("main"))
     ours, theirs = socket.socketpair()
-    page, connection = make_page(), theirs.detach()
+    state, connection = make_shared_state(), theirs.detach()
     lifeline, owners_end = os.pipe()
-    for descriptor in (connection, page, lifeline):
+    for descriptor in (connection, state, lifeline):
         os.set_inheritable(descriptor, True)
 
     @action
@@ -311,20 +321,20 @@ def test_serves_until_its_owner_closes(monkeypatch: pytest.MonkeyPatch) -> None:
         return 5
 
     with ours:
-        send(ours, pickle.dumps((STEP, 1, True, True)), dump(ok, "step"))
+        send(ours, encoded(Step(1, True, True)), dump(ok, "step"))
         given = ((Context(1), Context(2)), 0, [])
-        send(ours, pickle.dumps((RUN, 7, 1, "t", 1, "name", ())), pickle.dumps(given))
+        send(ours, encoded(Run(7, 1, "t", 1, "name", ())), pickle.dumps(given))
         ours.shutdown(socket.SHUT_WR)
-        child.main(connection, page, lifeline)
+        child.main(connection, state, lifeline)
         head, body = FrameReader(ours).wait()
-        assert (pickle.loads(head)[:2], pickle.loads(body)) == ((7, None), 5)
+        assert (decoded(head)[:2], pickle.loads(body)) == ((7, None), 5)
 
     assert prepared == ["terminal", "worker", "main", True]
     assert dies.wait(30)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(connection)
-    assert [os.get_inheritable(each) for each in (page, lifeline)] == [False, False]
-    for each in (page, lifeline, owners_end):
+    assert [os.get_inheritable(each) for each in (state, lifeline)] == [False, False]
+    for each in (state, lifeline, owners_end):
         os.close(each)
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from dotflow.core.scopes import GuardedScopes
 from dotflow.workers import answers as module
-from dotflow.workers.answers import RECORDED, Answers
+from dotflow.workers.answers import Answers
 from dotflow.workers.pickling import load_or_none
-from dotflow.workers.wire import FrameReader
+from dotflow.workers.protocol import Ended, FrameReader, Recorded, decoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,12 @@ class Wired:
     def next(self) -> tuple[Any, Any]:
         """Return the head and body of the next message."""
         head, body = self._reader.wait()
-        return pickle.loads(head), load_or_none(body)
+        return decoded(head), load_or_none(body)
+
+
+def ended(number: int) -> Ended:
+    """Return the end of an attempt."""
+    return Ended(number, None, 1.0, 2.0, None, None, False)
 
 
 @pytest.fixture
@@ -84,10 +89,10 @@ def test_what_a_step_records_is_sent_while_it_runs(wired: Wired) -> None:
     log = Kept("one")
     wired.answers.begin(7, wired.scopes(log=log, tracer=Broken(), other=object()))
     wired.answers.note(1)
-    assert wired.next() == ((RECORDED, 7), {"log": ["one"]})
+    assert wired.next() == (Recorded(7), {"log": ["one"]})
     log.items.append("two")
     wired.answers.note(1)
-    assert wired.next() == ((RECORDED, 7), {"log": ["two"]})
+    assert wired.next() == (Recorded(7), {"log": ["two"]})
     assert set(wired.reports) == {("tracer", "drain", "no more")}
 
 
@@ -97,7 +102,7 @@ def test_many_items_wait_no_longer(wired: Wired, monkeypatch: pytest.MonkeyPatch
     wired.answers.begin(1, wired.scopes(log=Kept("one", "two")))
     wired.answers.note(1)
     wired.answers.note(512)
-    assert wired.next() == ((RECORDED, 1), {"log": ["one", "two"]})
+    assert wired.next() == (Recorded(1), {"log": ["one", "two"]})
 
 
 def test_what_belongs_to_no_attempt(wired: Wired) -> None:
@@ -108,24 +113,24 @@ def test_what_belongs_to_no_attempt(wired: Wired) -> None:
     with of_all:
         wired.answers.begin(3, wired.scopes(log=own))
         wired.answers.note_shared(1)
-        assert wired.next() == ((RECORDED, None), {"metrics": ["first"]})
-        assert wired.next() == ((RECORDED, 3), {"log": ["own"]})
+        assert wired.next() == (Recorded(None), {"metrics": ["first"]})
+        assert wired.next() == (Recorded(3), {"log": ["own"]})
         wired.answers.begin(4, wired.scopes())
         shared.items.append("last")
-        wired.answers.send(pickle.dumps(4), pickle.dumps("ended"))
-    assert wired.next() == ((RECORDED, None), {"metrics": ["last"]})
-    assert wired.next() == (4, "ended")
+        wired.answers.send(ended(4), pickle.dumps("ended"))
+    assert wired.next() == (Recorded(None), {"metrics": ["last"]})
+    assert wired.next() == (ended(4), "ended")
 
 
 def test_nothing_is_sent_after_the_end(wired: Wired) -> None:
     """What is noted when the attempt has ended comes with no message of its own."""
     wired.answers.begin(5, wired.scopes(log=Kept()))
-    wired.answers.send(pickle.dumps(5), pickle.dumps(None))
+    wired.answers.send(ended(5), pickle.dumps(None))
     wired.answers.note(1)
     wired.answers.begin(6, wired.scopes(log=Kept("next")))
     wired.answers.note(1)
-    assert wired.next() == (5, None)
-    assert wired.next() == ((RECORDED, 6), {"log": ["next"]})
+    assert wired.next() == (ended(5), None)
+    assert wired.next() == (Recorded(6), {"log": ["next"]})
 
 
 def test_the_owner_is_gone(wired: Wired) -> None:

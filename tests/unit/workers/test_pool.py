@@ -20,7 +20,7 @@ from dotflow.workers.usage import count_living, worker_usage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dotflow.workers.process import Worker
+    from dotflow.workers.worker import Worker
 
 
 @pytest.fixture
@@ -28,12 +28,12 @@ def pool() -> Iterator[Pool]:
     """Give a pool of one worker, all of whose processes end with the test."""
     made = Pool(1)
     yield made
-    for worker in list(made._lent):
+    for worker in list(made._leased):
         made.discard(worker)
     made.close()
 
 
-def _lent(worker: Worker | None) -> Worker:
+def _leased(worker: Worker | None) -> Worker:
     assert worker is not None
     return worker
 
@@ -48,36 +48,36 @@ def _waiter(calls: list[str], name: str) -> Callable[[], None]:
 
 def test_no_more_workers_than_the_size(pool: Pool) -> None:
     """Who asks while all are lent gets none."""
-    _lent(pool.lease(_nobody))
+    _leased(pool.acquire(_nobody))
     assert pool.counts() == (1, 1)
-    assert pool.lease(_waiter([], "late")) is None
+    assert pool.acquire(_waiter([], "late")) is None
     assert pool.counts() == (1, 1)
 
 
 def test_a_free_worker_is_lent_again(pool: Pool) -> None:
     """A worker that was given back is kept warm."""
-    first = _lent(pool.lease(_nobody))
-    pool.give_back(first)
+    first = _leased(pool.acquire(_nobody))
+    pool.release(first)
     assert pool.counts() == (1, 0)
-    assert pool.lease(_nobody) is first
+    assert pool.acquire(_nobody) is first
 
 
 def test_the_preferred_worker(pool: Pool) -> None:
     """Of several free ones the preferred one is lent."""
     pool.size = 2
-    one, two = _lent(pool.lease(_nobody)), _lent(pool.lease(_nobody))
-    pool.give_back(one)
-    pool.give_back(two)
-    assert pool.lease(_nobody, one) is one
+    one, two = _leased(pool.acquire(_nobody)), _leased(pool.acquire(_nobody))
+    pool.release(one)
+    pool.release(two)
+    assert pool.acquire(_nobody, one) is one
 
 
 def test_a_dead_worker_is_not_lent(pool: Pool) -> None:
     """One that died while it was free makes place for a new one."""
-    dead = _lent(pool.lease(_nobody))
-    pool.give_back(dead)
+    dead = _leased(pool.acquire(_nobody))
+    pool.release(dead)
     os.kill(dead.pid, signal.SIGKILL)
     os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
-    assert _lent(pool.lease(_nobody)).pid != dead.pid
+    assert _leased(pool.acquire(_nobody)).pid != dead.pid
     assert pool.counts() == (1, 1)
 
 
@@ -85,33 +85,33 @@ def test_the_line_is_served_in_order(pool: Pool) -> None:
     """The first that waits is woken alone, and nobody takes the worker in its place."""
     calls: list[str] = []
     first, second = _waiter(calls, "first"), _waiter(calls, "second")
-    worker = _lent(pool.lease(_nobody))
-    assert pool.lease(first) is None
-    assert pool.lease(second) is None
-    pool.give_back(worker)
+    worker = _leased(pool.acquire(_nobody))
+    assert pool.acquire(first) is None
+    assert pool.acquire(second) is None
+    pool.release(worker)
     assert calls == ["first"]
-    assert pool.lease(second) is None  # it asks again, in vain
-    assert pool.lease(first) is worker
-    pool.give_back(worker)
+    assert pool.acquire(second) is None  # it asks again, in vain
+    assert pool.acquire(first) is worker
+    pool.release(worker)
     assert calls == ["first", "second"]
-    assert pool.lease(second) is worker
+    assert pool.acquire(second) is worker
 
 
 def test_who_waits_is_seen(pool: Pool) -> None:
     """A run learns that another one waits; its own waiting does not count."""
     one, other = _waiter([], "one"), _waiter([], "other")
     assert not pool.is_wanted(one)
-    _lent(pool.lease(_nobody))
-    pool.lease(one)
+    _leased(pool.acquire(_nobody))
+    pool.acquire(one)
     assert not pool.is_wanted(one)
     assert pool.is_wanted(other)
 
 
 def test_what_stands_still_is_lent_beyond_the_size(pool: Pool) -> None:
     """As many more as there are, for as long as they do; none of them may begin an attempt then."""
-    worker = _lent(pool.lease(_nobody))
+    worker = _leased(pool.acquire(_nobody))
     waiter, other = _waiter([], "waiter"), _waiter([], "other")
-    assert pool.lease(waiter) is None
+    assert pool.acquire(waiter) is None
     worker.attempts, worker.has_attempt = 1, True
     assert pool.unused(waiter) == frozenset()
     worker.has_attempt = False
@@ -120,21 +120,21 @@ def test_what_stands_still_is_lent_beyond_the_size(pool: Pool) -> None:
     assert pool.unused(_nobody) == frozenset()  # it knows what it does with its own
     assert not pool.is_full()
     worker.attempts = 2  # it had another one meanwhile
-    assert pool.lease(waiter, unused=unused) is None
-    second = _lent(pool.lease(waiter, unused=pool.unused(waiter)))
+    assert pool.acquire(waiter, unused=unused) is None
+    second = _leased(pool.acquire(waiter, unused=pool.unused(waiter)))
     assert pool.counts() == (2, 2)
-    assert pool.lease(other, unused={(worker, 2)}) is None
+    assert pool.acquire(other, unused={(worker, 2)}) is None
     second.has_attempt = True
     assert pool.is_full()
     assert not pool.is_full([waiter])
-    pool.give_back(second)
+    pool.release(second)
     assert pool.counts() == (1, 1)
     assert not pool.is_full()
 
 
 def test_an_outcome_that_nobody_reads(pool: Pool) -> None:
     """Its worker stands still, and one whose connection is closed does."""
-    worker = _lent(pool.lease(_nobody))
+    worker = _leased(pool.acquire(_nobody))
     worker.has_attempt = True
     assert not worker.stands_still()
     os.kill(worker.pid, signal.SIGKILL)
@@ -148,17 +148,17 @@ def test_a_promise_that_is_not_taken(pool: Pool) -> None:
     """It is taken back for another one, who comes after it for the next worker."""
     calls: list[str] = []
     first, second = _waiter(calls, "first"), _waiter(calls, "second")
-    worker = _lent(pool.lease(_nobody))
-    pool.lease(first)
-    pool.lease(second)
-    pool.give_back(worker)
+    worker = _leased(pool.acquire(_nobody))
+    pool.acquire(first)
+    pool.acquire(second)
+    pool.release(worker)
     unused = pool.unused(second)
     assert unused == {(first, 0)}
-    assert pool.lease(second, unused=unused) is worker
-    assert pool.lease(first) is None
-    pool.give_back(worker)
+    assert pool.acquire(second, unused=unused) is worker
+    assert pool.acquire(first) is None
+    pool.release(worker)
     assert calls == ["first", "first"]
-    assert pool.lease(first) is worker
+    assert pool.acquire(first) is worker
 
 
 @pytest.mark.parametrize("woken", [False, True])
@@ -166,23 +166,23 @@ def test_leaving_the_line(woken: bool, pool: Pool) -> None:
     """Who leaves, woken already or not, leaves the worker to the next."""
     calls: list[str] = []
     first, second = _waiter(calls, "first"), _waiter(calls, "second")
-    worker = _lent(pool.lease(_nobody))
-    pool.lease(first)
-    pool.lease(second)
+    worker = _leased(pool.acquire(_nobody))
+    pool.acquire(first)
+    pool.acquire(second)
     if woken:
-        pool.give_back(worker)
+        pool.release(worker)
         pool.stop_waiting(first)
     else:
         pool.stop_waiting(first)
-        pool.give_back(worker)
+        pool.release(worker)
     assert calls == ["first"] * woken + ["second"]
 
 
 def test_discarding_makes_place(pool: Pool) -> None:
     """A worker that is discarded is dead, says how it ended, and wakes the next in line."""
     calls: list[str] = []
-    worker = _lent(pool.lease(_nobody))
-    pool.lease(_waiter(calls, "next"))
+    worker = _leased(pool.acquire(_nobody))
+    pool.acquire(_waiter(calls, "next"))
     assert pool.discard(worker) == "was killed by SIGKILL"
     assert calls == ["next"]
     assert pool.counts() == (0, 0)
@@ -199,34 +199,34 @@ def test_a_start_that_fails(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None
     with monkeypatch.context() as patch:
         patch.setattr(pool_module, "Worker", refuse)
         with pytest.raises(OSError, match="no more processes"):
-            pool.lease(_nobody)
+            pool.acquire(_nobody)
     assert pool.counts() == (0, 0)
-    assert pool.lease(_nobody) is not None
+    assert pool.acquire(_nobody) is not None
 
 
 def test_closing(pool: Pool) -> None:
     """Free workers are gone when it returns, lent ones are killed; then new ones start."""
     pool.size = 2
-    free, lent = _lent(pool.lease(_nobody)), _lent(pool.lease(_nobody))
-    pool.give_back(free)
+    free, lent = _leased(pool.acquire(_nobody)), _leased(pool.acquire(_nobody))
+    pool.release(free)
     pool.close()
     with pytest.raises(ProcessLookupError):
         os.kill(free.pid, 0)
     assert pool.discard(lent) == "was killed by SIGKILL"
-    assert _lent(pool.lease(_nobody)).pid not in (free.pid, lent.pid)
+    assert _leased(pool.acquire(_nobody)).pid not in (free.pid, lent.pid)
 
 
 def test_forgetting(pool: Pool) -> None:
     """After a fork the copy has no workers and no line, and leaves the others' alone."""
-    worker = _lent(pool.lease(_nobody))
-    pool.lease(_nobody)
+    worker = _leased(pool.acquire(_nobody))
+    pool.acquire(_nobody)
     try:
         pool.forget()
         assert pool.counts() == (0, 0)
         assert not pool.is_wanted(_waiter([], "anyone"))
         # Its process was not killed: it ends by itself, as its pipe was the last one.
         assert worker._process.returncode == 0
-        assert _lent(pool.lease(_nobody)).pid != worker.pid
+        assert _leased(pool.acquire(_nobody)).pid != worker.pid
     finally:
         os.waitpid(worker.pid, 0)
 
@@ -234,8 +234,8 @@ def test_forgetting(pool: Pool) -> None:
 def test_a_pool_that_is_let_go() -> None:
     """Its free workers end with it."""
     pool = Pool(1)
-    worker = _lent(pool.lease(_nobody))
-    pool.give_back(worker)
+    worker = _leased(pool.acquire(_nobody))
+    pool.release(worker)
     del pool
     with pytest.raises(ProcessLookupError):
         os.kill(worker.pid, 0)
@@ -275,7 +275,7 @@ def test_listeners_hear_of_a_pool_that_is_let_go(held: str) -> None:
     worker_usage.listen(run, listener.hear)
     others = count_living()
     pool = Pool(2)
-    pool.give_back(_lent(pool.lease(_nobody)))
+    pool.release(_leased(pool.acquire(_nobody)))
     worker_usage.notify(count_living)
     worker_usage.release(run)
     assert listener.told.get(timeout=5) == (others + 1, 0)

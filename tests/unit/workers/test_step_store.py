@@ -13,7 +13,7 @@ from dotflow import Config, DotFlow, action
 from dotflow.core.attempt import Attempt
 from dotflow.core.exception import PicklingFailed
 from dotflow.providers import ExecutorLocal
-from dotflow.workers.step_store import KnownSteps, PickledStep, Room, StepStore
+from dotflow.workers.payload import KnownSteps, PickledStep, Room, StepStore
 
 
 def attempt_of(step: Any) -> Attempt:
@@ -47,8 +47,8 @@ def test_a_step_is_pickled_once() -> None:
 @pytest.mark.parametrize(("most", "most_bytes"), [(3, 1 << 30), (1_000, 35_000)])
 def test_only_so_much_is_kept(most: int, most_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a step is too much, it is kept alone; its key is not that of the first time."""
-    monkeypatch.setattr("dotflow.workers.step_store._MOST", most)
-    monkeypatch.setattr("dotflow.workers.step_store._MOST_BYTES", most_bytes)
+    monkeypatch.setattr("dotflow.workers.payload._MOST_STEPS", most)
+    monkeypatch.setattr("dotflow.workers.payload._MOST_STEP_BYTES", most_bytes)
     store = StepStore()
     steps = [holding(10_000) for _ in range(4)]
     kept = [store.of(attempt_of(step)) for step in steps]
@@ -82,12 +82,12 @@ def test_what_a_worker_knows() -> None:
 
 def test_modules_that_workers_lack(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is looked for once, and known from its first step on."""
-    from dotflow.workers import step_store
+    from dotflow.workers import payload
 
     looked: list[str] = []
     monkeypatch.setitem(sys.modules, "only_here", ModuleType("only_here"))
     monkeypatch.setattr(
-        step_store, "is_found_elsewhere", lambda name: looked.append(name) or name != "only_here"
+        payload, "is_found_elsewhere", lambda name: looked.append(name) or name != "only_here"
     )
     store = StepStore()
     steps = [holding(1) for _ in range(4)]
@@ -116,7 +116,7 @@ def test_a_step_that_cannot_travel() -> None:
 @pytest.mark.parametrize("most", [1, 2])
 def test_runs_with_more_steps_than_are_kept(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every task gets its own step and keeps it for its retry."""
-    monkeypatch.setattr("dotflow.workers.step_store._MOST", most)
+    monkeypatch.setattr("dotflow.workers.payload._MOST_STEPS", most)
     executor = ExecutorLocal(workers=1)
     flow = DotFlow(config=Config(executor=executor))
     steps = [holding(size) for size in range(1, 7)]

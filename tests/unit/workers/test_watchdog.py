@@ -34,7 +34,7 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Killed]:
     told = Killed()
     monkeypatch.setattr(os, "killpg", told.take)
     monkeypatch.setattr(watchdog, "_LOOK", 0.001)
-    monkeypatch.setattr(watchdog, "_LATE", 0.01)
+    monkeypatch.setattr(watchdog, "WORKER_GRACE", 0.01)
     before = threads()
     yield told
     eventually(lambda: threads() == before, "the end of the watchdog's thread")
@@ -58,18 +58,18 @@ def test_a_late_attempt_is_ended(killed: Killed) -> None:
     dog.watch(began, 0.02)
     assert killed.wait(5)
     assert monotonic() - began >= 0.03
-    assert dog.rest()
+    assert dog.stop()
 
 
 def test_what_has_ended_in_time_is_left_alone(killed: Killed) -> None:
     """One thread watches one attempt after another, and none where there is none."""
     dog = Watchdog()
     before = threads()
-    assert not dog.rest()
+    assert not dog.stop()
     assert threads() == before
     for _ in range(3):
         dog.watch(monotonic(), 60)
-        assert dog.rest()
+        assert dog.stop()
     assert len(threads() - before) == 1
     assert not killed.wait(0.05)
     dog.watch(monotonic() - 1, 0.5)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dotflow.workers.wire import Closed, FrameReader, packed, send
+from dotflow.workers.protocol import Closed, FrameReader, packed, send
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,18 +1,19 @@
-"""The workers that a run has at the moment, and what it hears of them."""
+"""The workers that a run has at the moment, and what happens to them."""
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 from typing import TYPE_CHECKING, Final
 
 from dotflow.core.clock import monotonic
-from dotflow.workers.bell import Bell
+from dotflow.workers.descriptors import socket_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from dotflow.workers.pool import Pool, Unused, Wake
-    from dotflow.workers.process import Worker
+    from dotflow.workers.worker import Worker
 
 # How long it waits at a time, in seconds: a selector takes no more than 24 days.
 _AT_A_TIME: Final = 86_400.0
@@ -22,11 +23,37 @@ _AT_A_TIME: Final = 86_400.0
 LOOK_IN_LINE: Final = 0.1
 
 
-class Crew:
-    """Workers of a pool that are lent to one run, and those of them that are free.
+class _Wakeup:
+    """Wakes a thread that waits for sockets, from another one: it becomes readable."""
+
+    def __init__(self) -> None:
+        self._reading, self._writing = socket_pair()
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable."""
+        return self._reading.fileno()
+
+    def wake(self) -> None:
+        """Wake who waits, in any thread."""
+        # Who waited may have closed it at this moment.
+        with contextlib.suppress(OSError):
+            self._writing.send(b"!")
+
+    def clear(self) -> None:
+        """Note that who waited was woken."""
+        self._reading.recv(64)
+
+    def close(self) -> None:
+        """End it."""
+        self._reading.close()
+        self._writing.close()
+
+
+class LeasedWorkers:
+    """Workers of a pool that one run has, and those of them that are free.
 
     Args:
-        pool: Lends them.
+        pool: Has them.
         around: What stands at the pool for the runs that wait until this one has ended.
 
     Attributes:
@@ -38,10 +65,10 @@ class Crew:
     def __init__(self, pool: Pool, around: Sequence[Wake] = ()) -> None:
         self._pool = pool
         self._around = around
-        self._bell = Bell()
-        self.wake = self._bell.ring
+        self._wakeup = _Wakeup()
+        self.wake = self._wakeup.wake
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._bell, selectors.EVENT_READ, None)
+        self._selector.register(self._wakeup, selectors.EVENT_READ, None)
         self._free: list[Worker] = []
         self.waits = False
         self._looked = 0.0
@@ -55,14 +82,14 @@ class Crew:
         return bool(self._free)
 
     def is_free(self, worker: Worker) -> bool:
-        """Tell whether one of them is free."""
+        """Return whether one of them is free."""
         return worker in self._free
 
     def take(self, preferred: Worker | None) -> Worker | None:
-        """Give one that is free, or that the pool lends; None: `events` tells when to ask again.
+        """Return one that is free, or of the pool; None: `events` says when to ask again.
 
         Args:
-            preferred: The one to give, if it is free.
+            preferred: The one to return, if it is free.
 
         Raises:
             OSError: No process can be started.
@@ -75,7 +102,7 @@ class Crew:
             return preferred
         if self._free:
             return self._free.pop()
-        worker = self._pool.lease(self.wake, preferred, self._around, self._unused)
+        worker = self._pool.acquire(self.wake, preferred, self._around, self._unused)
         self.waits = worker is None
         if worker is not None:
             self._watch(worker)
@@ -91,7 +118,7 @@ class Crew:
         self._looked = now
         return bool(self._unused)
 
-    def want_no_more(self) -> None:
+    def cancel_wait(self) -> None:
         """Leave the line, if it stands there."""
         if self.waits:
             self.waits = False
@@ -99,7 +126,7 @@ class Crew:
             self._pool.stop_waiting(self.wake)
 
     def keep(self, worker: Worker) -> None:
-        """Take one back that has nothing to do."""
+        """Keep or release one that has nothing to do."""
         if self._pool.is_wanted(self.wake):
             # Runs that wait get their turn between two attempts of this one.
             self._release(worker)
@@ -107,23 +134,23 @@ class Crew:
             self._free.append(worker)
 
     def release_free(self) -> None:
-        """Give those back that are free: another run may have something for them."""
+        """Release those that are free: another run may have something for them."""
         free, self._free = self._free, []
         for worker in free:
             self._release(worker)
 
     def _release(self, worker: Worker) -> None:
         self._unwatch(worker)
-        self._pool.give_back(worker)
+        self._pool.release(worker)
 
     def drop(self, worker: Worker) -> str:
-        """Give back one that is dead or must die; tell how it ended."""
+        """Release one that is dead or must die; return how it ended."""
         self._unwatch(worker)
         if worker in self._free:
             self._free.remove(worker)
         return self._pool.discard(worker)
 
-    # --- hearing ----------------------------------------------------------------------
+    # --- waiting ----------------------------------------------------------------------
 
     def events(self, seconds: float | None) -> Iterable[tuple[Worker | None, int]]:
         """Wait for news at most so long: of a worker, or, None, that there may be a free one.
@@ -133,7 +160,7 @@ class Crew:
         patience = None if seconds is None else min(seconds, _AT_A_TIME)
         for key, events in self._selector.select(patience):
             if key.data is None:
-                self._bell.hush()
+                self._wakeup.clear()
             yield key.data, events
 
     def _watch(self, worker: Worker) -> None:
@@ -144,7 +171,7 @@ class Crew:
             self._selector.register(worker.death, selectors.EVENT_READ, worker)
 
     def watch_sending(self, worker: Worker) -> None:
-        """Hear when one takes in more, for as long as there is something to be sent."""
+        """Be notified when one receives more, for as long as there is something to be sent."""
         wanted = selectors.EVENT_READ
         if worker.wants_to_send:
             wanted |= selectors.EVENT_WRITE
@@ -161,9 +188,9 @@ class Crew:
         free, self._free = self._free, []
         try:
             for worker in free:
-                self._pool.give_back(worker)
+                self._pool.release(worker)
         finally:
             try:
                 self._pool.leave(self.wake)
             finally:
-                self._bell.close()
+                self._wakeup.close()

@@ -1,4 +1,4 @@
-"""What goes along with attempts to a worker: kits once, the rest with each."""
+"""What goes along with attempts to a worker: what scopes share once, the rest with each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from own_records import own_records
 
-from dotflow.workers.kits import Kits, unpack
+from dotflow.workers.payload import ScopeStore
+from dotflow.workers.performing import scopes_made
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -37,7 +38,7 @@ class Scope:
     def collect(self) -> None: ...
 
 
-class SomeKit:
+class SharedData:
     """Makes scopes."""
 
     def __init__(self, held: object = None) -> None:
@@ -52,43 +53,43 @@ class SomeKit:
 
 def test_a_kit_is_packed_once() -> None:
     """Scopes of one kit refer to it by its key, and are made of it anew, in their order."""
-    kits, kit = Kits(), SomeKit("common")
-    first, needed = kits.pack({"tracer": Scope(kit, 1, "a"), "log": Scope()})
-    second, again = kits.pack({"tracer": Scope(kit, 2, "b")})
+    store, shared = ScopeStore(), SharedData("common")
+    first, needed = store.pack({"tracer": Scope(shared, 1, "a"), "log": Scope()})
+    second, again = store.pack({"tracer": Scope(shared, 2, "b")})
     assert needed == again
     come = {needed[0].key: pickle.loads(needed[0].data)}
-    made = unpack(first, come)
+    made = scopes_made(first, come)
     assert list(made) == ["tracer", "log"]
     tracer: Any = made["tracer"]
     assert (tracer.kit.held, tracer.own) == ("common", (1, "a"))
-    assert unpack(second, come)["tracer"].own == (2, "b")  # type: ignore[attr-defined]
+    assert scopes_made(second, come)["tracer"].own == (2, "b")  # type: ignore[attr-defined]
 
 
-def test_kits_have_keys_of_their_own() -> None:
-    """Two kits are sent apart, also where they are equal."""
-    kits = Kits()
-    _, needed = kits.pack({"tracer": Scope(SomeKit("x")), "log": Scope(SomeKit("x"))})
+def test_shared_data_has_keys_of_its_own() -> None:
+    """Two of them are sent separately, also where they are equal."""
+    store = ScopeStore()
+    _, needed = store.pack({"tracer": Scope(SharedData("x")), "log": Scope(SharedData("x"))})
     assert len({each.key for each in needed}) == 2
 
 
-def test_so_many_kits_are_kept() -> None:
+def test_so_much_shared_data_is_kept() -> None:
     """Where each attempt has a kit of its own, those beyond the first go whole, with the scope."""
-    kits = Kits()
-    needed = [kits.pack({"tracer": Scope(SomeKit(n), n)})[1] for n in range(256)]
+    store = ScopeStore()
+    needed = [store.pack({"tracer": Scope(SharedData(n), n)})[1] for n in range(256)]
     assert [len(each) for each in needed] == [1] * 256
-    sent, more = kits.pack({"tracer": Scope(SomeKit("last"), "own")})
+    sent, more = store.pack({"tracer": Scope(SharedData("last"), "own")})
     assert more == []
-    made: Any = unpack(sent, {})["tracer"]
+    made: Any = scopes_made(sent, {})["tracer"]
     assert (made.kit.held, made.own) == ("last", ("own",))
-    assert len(kits._kits) == 256
+    assert len(store._kept) == 256
 
 
 def test_what_cannot_travel_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
     """A scope that does not pickle, or whose kit does not, is left out, with one warning."""
-    kits = Kits()
+    store = ScopeStore()
     lock = threading.Lock()
     for _ in range(2):
-        assert kits.pack({"tracer": Scope(SomeKit(lock)), "log": Scope(None, lock)}) == ([], [])
+        assert store.pack({"tracer": Scope(SharedData(lock)), "log": Scope(None, lock)}) == ([], [])
     assert [record.message for record in own_records(caplog)] == [
         "the scopes of attempts cannot be pickled; steps run without them"
     ]
@@ -101,6 +102,6 @@ def test_what_cannot_travel_is_told_of_once(caplog: pytest.LogCaptureFixture) ->
 )
 def test_what_cannot_be_read_does_no_harm(sent: Any, caplog: pytest.LogCaptureFixture) -> None:
     """A scope that cannot be made is left out, with a record that says so; others are made."""
-    made = unpack([sent, ("log", 5, ())], {5: SomeKit()})
+    made = scopes_made([sent, ("log", 5, ())], {5: SharedData()})
     assert list(made) == ["log"]
     assert "the step runs without it" in caplog.text

@@ -16,13 +16,19 @@ from dotflow.workers.allowance import VARIABLE
 from dotflow.workers.descriptors import socket_pair
 from dotflow.workers.imports import import_path
 from dotflow.workers.interpreter import interpreter, variables
-from dotflow.workers.page import Page, make_page
-from dotflow.workers.step_store import KnownSteps
+from dotflow.workers.payload import KnownSteps
+from dotflow.workers.protocol import (
+    Closed,
+    FrameReader,
+    SharedState,
+    encoded,
+    make_shared_state,
+    packed,
+)
 from dotflow.workers.surroundings import environment, working_folder
-from dotflow.workers.wire import Closed, FrameReader, packed
 
 if TYPE_CHECKING:
-    from dotflow.workers.wire import Body, Frame
+    from dotflow.workers.protocol import Body, Frame, Message
 
 # It leaves no names behind: the worker's main module stands in for that of the run's process.
 _BOOT: Final = """\
@@ -54,23 +60,23 @@ class Worker:
         for end in (ours, theirs):
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 end.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
-        page = make_page()
+        state = make_shared_state()
         try:
-            self._process = _spawn(command, nested, theirs.fileno(), page, lifeline)
-            self.page = Page(page)
+            self._process = _spawn(command, nested, theirs.fileno(), state, lifeline)
+            self.shared_state = SharedState(state)
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
-            os.close(page)
+            os.close(state)
         ours.setblocking(False)
         self.pid = self._process.pid
         self.connection = ours
         # Becomes readable when the process ends, also while a child of its holds the socket.
         self.death = _death_of(self.pid)
         self.known_steps = KnownSteps()
-        self.known_kits: set[int] = set()
+        self.known_scope_data: set[int] = set()
         self.surroundings: object = None
         # Whether it has an attempt, as far as its run has read, and how many it has had.
         self.has_attempt = False
@@ -86,13 +92,13 @@ class Worker:
         """Whether something is left to be sent."""
         return bool(self._outbox)
 
-    def send(self, head: bytes, body: Body = b"") -> None:
-        """Send a message, now or as the worker takes it in.
+    def send(self, message: Message, body: Body = b"") -> None:
+        """Send a message, now or as the worker receives it.
 
         Raises:
             Closed: The worker is gone.
         """
-        self._outbox.extend(memoryview(piece) for piece in packed(head, body))
+        self._outbox.extend(memoryview(piece) for piece in packed(encoded(message), body))
         self.send_more()
 
     def send_more(self) -> None:
@@ -157,7 +163,7 @@ class Worker:
         return self._reap()
 
     def signal(self) -> None:
-        """Have the process and its children killed, and leave the rest to its lender."""
+        """Have the process and its children killed, and leave the rest to who has it."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -192,7 +198,7 @@ class Worker:
 
     def _close(self) -> None:
         self.connection.close()
-        self.page.close()
+        self.shared_state.close()
         self._outbox.clear()
         # Forgotten before it is closed: its number may be another one's when this is called again.
         death, self.death = self.death, None

@@ -213,15 +213,21 @@ def load(data: bytes | memoryview, what: str) -> Any:
     Raises:
         PicklingFailed: It cannot be read back; says what and why.
     """
-    value, error = guarded(lambda: pickle.loads(data))  # noqa: S301 - from our own child or parent
-    if error is not None:
-        if type(error) is RunWhileReading:
-            raise error  # it tells what to do
-        hint = _ABSENT if issubclass(type(error), ImportError) else ""
-        raise PicklingFailed(
-            f"{what} cannot be read back from its pickled form: {_described(error)}{hint}"
-        ) from error
-    return value
+    try:
+        return pickle.loads(data)  # noqa: S301 - from our own child or parent
+    except RunWhileReading:
+        raise  # it says what to do
+    except Exception as error:  # noqa: BLE001 - of any kind
+        failed: BaseException | None = error
+    except BaseException:
+        # Where it is the object's own, and not Ctrl-C, the object raises it again.
+        _, failed = guarded(lambda: pickle.loads(data))  # noqa: S301 - as above
+        if failed is None:
+            raise
+    hint = _ABSENT if issubclass(type(failed), ImportError) else ""
+    raise PicklingFailed(
+        f"{what} cannot be read back from its pickled form: {_described(failed)}{hint}"
+    ) from failed
 
 
 def dump_or_none(value: Any, *, by_name: bool = True, has_main: bool = False) -> bytes | None:

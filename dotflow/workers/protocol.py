@@ -118,7 +118,7 @@ class Ended(NamedTuple):
 
 Message = Environment | Initializer | SharedScopes | ScopeData | Step | Run | Recorded | Ended
 
-# A message travels as a plain tuple that begins with its place here.
+# A message travels as its place here and a plain tuple.
 _KINDS: Final[Sequence[Any]] = (
     *(Environment, Initializer, SharedScopes, ScopeData, Step, Run),
     *(Recorded, Ended),
@@ -128,13 +128,14 @@ _NUMBERS: Final = {kind: number for number, kind in enumerate(_KINDS)}
 
 def encoded(message: Message) -> bytes:
     """Return a message as the head of a frame."""
-    return pickle.dumps((_NUMBERS[type(message)], *message))
+    return pickle.dumps((_NUMBERS[type(message)], tuple(message)))
 
 
 def decoded(head: bytes | memoryview) -> Message:
     """Return the message that is the head of a frame."""
-    number, *fields = pickle.loads(head)  # noqa: S301 - from our own child or parent
-    message: Message = _KINDS[number](*fields)
+    number, fields = pickle.loads(head)  # noqa: S301 - from our own child or parent
+    # Not by its constructor, which takes several times as long, twice an attempt on either side.
+    message: Message = tuple.__new__(_KINDS[number], fields)
     return message
 
 
@@ -159,8 +160,8 @@ class Closed(Exception):
 
 def packed(head: bytes, body: Body) -> list[bytes]:
     """Return what is to be sent for a frame, in pieces; so may the body be."""
-    pieces = (body,) if isinstance(body, bytes) else body
-    size = sum(map(len, pieces))
+    pieces: Sequence[bytes] = (body,) if isinstance(body, bytes) else body
+    size = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))
     lengths = _LENGTHS.pack(len(head), size)
     if size <= _SMALL:
         return [b"".join((lengths, head, *pieces))]
@@ -178,7 +179,7 @@ class FrameReader:
 
     def __init__(self, connection: socket) -> None:
         self._connection = connection
-        self._buffer = bytearray()
+        self._buffer: bytes | bytearray = b""
         self._filled = 0
 
     def wait(self) -> Frame:
@@ -207,12 +208,13 @@ class FrameReader:
     def _receive(self) -> None:
         try:
             if self._filled < len(self._buffer):
+                # A buffer for a frame that came in part; see `_make_room`.
                 rest = memoryview(self._buffer)[self._filled :]
                 count = self._connection.recv_into(rest)
             else:
                 piece = self._connection.recv(_SMALL)
                 count = len(piece)
-                self._buffer += piece
+                self._buffer = self._buffer + piece if self._filled else piece
         except ConnectionError as error:
             raise Closed from error
         if not count:
@@ -238,8 +240,9 @@ class FrameReader:
 
     def _split_off(self, head: int, total: int) -> Frame:
         view = memoryview(self._buffer)
-        self._buffer = bytearray(view[total : self._filled])
-        self._filled = len(self._buffer)
+        # Mostly one frame has come and no more.
+        self._buffer = bytes(view[total : self._filled]) if self._filled > total else b""
+        self._filled -= total
         begin = _LENGTHS.size
         return Frame(view[begin : begin + head], view[begin + head : total])
 

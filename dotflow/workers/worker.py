@@ -85,7 +85,7 @@ class Worker:
         # How often the owner's modules had been loaded again when it was started.
         self.code_version = 0
         self._reader = FrameReader(ours)
-        self._outbox: deque[memoryview] = deque()
+        self._outbox: deque[bytes | memoryview] = deque()
 
     @property
     def wants_to_send(self) -> bool:
@@ -98,7 +98,7 @@ class Worker:
         Raises:
             Closed: The worker is gone.
         """
-        self._outbox.extend(memoryview(piece) for piece in packed(encoded(message), body))
+        self._outbox += packed(encoded(message), body)
         self.send_more()
 
     def send_more(self) -> None:
@@ -109,11 +109,12 @@ class Worker:
         """
         try:
             while self._outbox:
-                sent = self.connection.send(self._outbox[0])
-                if sent == len(self._outbox[0]):
+                piece = self._outbox[0]
+                sent = self.connection.send(piece)
+                if sent == len(piece):
                     self._outbox.popleft()
                 else:
-                    self._outbox[0] = self._outbox[0][sent:]
+                    self._outbox[0] = memoryview(piece)[sent:]
         except BlockingIOError:
             return
         except OSError as error:

@@ -80,8 +80,9 @@ class ExecutorFutures(Executor):
     is free for: also where the step starts the run in another thread and waits for that, in
     `Thread.join`, in the result of a future, in another run, or in an `Event`, `Condition` or
     `queue.Queue`. Not detected is what waits in C (`Lock.acquire()`, `queue.SimpleQueue.get()`, the
-    loop of `uvloop`), an event loop with a timer, and a loop that sleeps and looks. Such a run waits
-    for ever if no thread of the pool is free, and warns after a minute: give it a pool of its own.
+    loop of `uvloop`), an event loop with a timer, and a loop that sleeps and looks. Such a run
+    waits for ever if no thread of the pool is free, and warns after a minute: give it a pool of its
+    own.
 
     Args:
         executor: Such an executor.

@@ -52,6 +52,7 @@ MARKED: Final = {
         "integration/test_pages.py",
         "integration/test_progress.py",
         "integration/test_telemetry_setup.py",
+        "unit/test_waiting_threads.py",
         "wire",
     ),
 }

@@ -8,6 +8,11 @@ An iterator has not run either what it is made of: `map(clean, rows)` has cleane
 run to its end, as a generator is, unless it is more than that: what can be closed or read is a
 file, a cursor or a stream, whose reader decides how much of it is read, and what has a length
 or items is a collection. `itertools.count`, `cycle` and `repeat` run nothing, and have no end.
+
+Other attributes do not matter: a `csv.DictReader` is the list of its rows, without `fieldnames`.
+Left as it is, it would be read by the step after it, whose attempt fails where the file is closed
+by then, or gets what the attempt before has left of the rows; and no reader can be sent to a
+worker. A step of whose reader more matters than its items returns that beside them.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import socket
 import threading
 from concurrent import futures
 from contextvars import ContextVar, copy_context
-from queue import Empty, SimpleQueue
+from queue import Empty
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
@@ -21,6 +21,7 @@ from dotflow.core.failure import WORKER_LOST, Failure
 from dotflow.core.limit import CLEAN_UP, Limit, current_limit
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.signatures import strict_arguments
+from dotflow.core.timed_queue import TimedQueue
 from dotflow.core.user_objects import name_of, text_of
 from dotflow.providers.dask_access import DaskDoor, client_of, losses_of_dask
 from dotflow.workers.performing import not_interrupted
@@ -53,7 +54,8 @@ _DOUBT: Final = 1.0
 _LONG: Final = 60.0
 _WAITS_LONG: Final = (
     "step %s has waited %.0f s for a thread of its ThreadPoolExecutor. If a step in one of these "
-    "threads waits for this run, neither ever ends: give one of them another executor"
+    "threads waits for this run, neither ever ends: give one of the workflows a pool of its own, "
+    "Config(executor=ThreadPoolExecutor()), or have the step wait in Thread.join or Future.result"
 )
 
 # The threads that run what no thread of an executor is free for, because all of them wait.
@@ -72,8 +74,15 @@ class ExecutorFutures(Executor):
     Threads of a thread pool get the steps and contexts themselves, as steps in the run's own
     process do, and the caller's context variables; every other executor gets them pickled, and
     its workers must be able to import `dotflow`. A timed-out step is abandoned where it runs, and
-    the run goes on. Where a step in a thread pool starts a run on that same pool, its thread runs
-    what no other one is free for.
+    the run goes on.
+
+    Where a step in a thread pool starts a run on that same pool, its thread runs what no other one
+    is free for: also where the step starts the run in another thread and waits for that, in
+    `Thread.join`, in the result of a future, in another run, or in an `Event`, `Condition` or
+    `queue.Queue`. Not detected is what waits in C (`Lock.acquire()`, `queue.SimpleQueue.get()`, the
+    loop of `uvloop`), an event loop with a timer, and a loop that sleeps and looks. Such a run
+    waits for ever if no thread of the pool is free, and warns after a minute: give it a pool of its
+    own.
 
     Args:
         executor: Such an executor.
@@ -158,7 +167,7 @@ class _FuturesSession(Session):
         self._jobs: dict[int, _Job] = {}
         self._failed: list[tuple[int, Outcome]] = []
         # What has ended, and when: put there by whichever thread ends it.
-        self._ended: SimpleQueue[tuple[int, float]] = SimpleQueue()
+        self._ended: TimedQueue[tuple[int, float]] = TimedQueue()
 
     def threads(self) -> Sequence[int | None]:
         """Return the threads that this run waits for, where they are of this process."""
@@ -185,7 +194,7 @@ class _FuturesSession(Session):
         timeout = 0 if done else seconds
         while True:
             try:
-                ticket, when = self._ended.get(timeout=timeout)
+                ticket, when = self._ended.get(timeout)
             except Empty:
                 return done
             done.append((ticket, _outcome(self._jobs.pop(ticket), when)))
@@ -219,8 +228,13 @@ class _SharedSession(_FuturesSession):
         self._has_warned = False
 
     def threads(self) -> Sequence[int | None]:
-        """Return the threads that this run waits for; none where it runs what is in line."""
-        if self._helps and not all(job.future.running() for job in list(self._jobs.values())):
+        """Return the threads that this run waits for; none where it goes on by itself.
+
+        It does so where it runs what is in line, and where it has nothing in the pool: it waits
+        for the delay of a retry then, or is about to end.
+        """
+        jobs = list(self._jobs.values())
+        if not jobs or (self._helps and not all(job.future.running() for job in jobs)):
             return ()
         return _members(self._executor)
 
@@ -289,7 +303,7 @@ class _SharedSession(_FuturesSession):
             self._stuck_since = None
             return False
         self._stuck_since = now if self._stuck_since is None else self._stuck_since
-        return waiting.is_sure or now >= self._stuck_since + _DOUBT
+        return waiting.is_certain or now >= self._stuck_since + _DOUBT
 
     def _warn(self, idle: float) -> None:
         if idle >= _LONG and not self._has_warned:

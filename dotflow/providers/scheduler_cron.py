@@ -7,13 +7,14 @@ import signal
 import threading
 import time
 from contextlib import contextmanager, suppress
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.scheduler import Scheduler
 from dotflow.core.checks import check_callable, check_seconds, check_text
 from dotflow.core.exception import InvalidOption, ModuleNotFound, WrongMoment
 from dotflow.core.signatures import strict_arguments
+from dotflow.core.timed_queue import TimedQueue
 from dotflow.core.types import TypeOverlap
 from dotflow.providers.cron import next_tick
 from dotflow.providers.overlap import Jobs, overlap_of
@@ -67,7 +68,7 @@ class SchedulerCron(Scheduler):
         self.stopped_by: int | None = None
         self._jobs: Jobs | None = None
         self._now: Callable[[], float] = time.time
-        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._wake: TimedQueue[None] = TimedQueue()
 
     def start(self, workflow: Callable[..., Any], **kwargs: Any) -> None:
         """Call `workflow(**kwargs)` at each tick, in a thread; return when stopped.
@@ -85,7 +86,7 @@ class SchedulerCron(Scheduler):
             raise WrongMoment("This schedule is on already: stop() it, or make another one.")
         _check_call(workflow, kwargs)
         jobs = self._jobs = Jobs(overlap_of(self.overlap), workflow, **kwargs)
-        self._wake = SimpleQueue()
+        self._wake = TimedQueue()
         self.running = True
         self.stopped_by = None
         try:
@@ -118,8 +119,8 @@ class SchedulerCron(Scheduler):
         self._end()
 
     def _end(self) -> None:
-        # A signal handler calls this at any moment, so it takes no lock: to put into a
-        # `SimpleQueue` is allowed there, to set an `Event` is not.
+        # A signal handler calls this at any moment, so it waits for no lock: to put into a
+        # `TimedQueue` is allowed there, to set an `Event` is not.
         self.running = False
         if self._jobs is not None:
             self._jobs.close()
@@ -141,7 +142,7 @@ class SchedulerCron(Scheduler):
     def _reaches(self, tick: float) -> bool:
         while self.running and (left := tick - self._now()) > 0:
             with suppress(Empty):
-                self._wake.get(timeout=min(left, _SLICE))
+                self._wake.get(min(left, _SLICE))
         return self.running
 
 

@@ -15,9 +15,10 @@ import sys
 import threading
 import typing
 import weakref
-from collections import ChainMap
+from collections import ChainMap, OrderedDict
 from contextvars import Context, ContextVar
 from enum import EnumType, member
+from itertools import count
 from types import CodeType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NewType, ParamSpec, TypeVarTuple
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -25,6 +26,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import cloudpickle
 
 from dotflow.core.action import travels_by_value
+from dotflow.core.locks import fork_safe_lock
 from dotflow.workers.classes import reduced_class
 from dotflow.workers.generators import Generators
 from dotflow.workers.main_module import is_defined_in_main, note_sent, settle
@@ -276,19 +278,67 @@ def _part_of_parameters(name: str) -> Callable[[Any], Any]:
 
 # --- variables of contexts and threads ------------------------------------------------
 
-# Those that have travelled, by what they are known by here and there. They live as long as the
-# contexts that they are set in: the program's are made once, and here they are made once too.
-_variables: Final[dict[tuple[int, int, str], tuple[ContextVar[Any], bool]]] = {}
+# So many of them are kept that travelled last: a service may make new ones for ever, and those of
+# its modules travel again and again.
+_KEPT: Final = 1000
+
+_VariableKey = tuple[int, int, str]
+
+
+class _Variables:
+    """The variables that have travelled, by what they are known by here and there.
+
+    They live as long as the contexts that they are set in: the program's are made once, and here
+    they are made once too. They cannot be referred to weakly, so that the oldest are forgotten: one
+    that travels again after that is another one there.
+    """
+
+    def __init__(self) -> None:
+        # With each whether it was set here, the one that was asked for last at the end.
+        self._by_key: OrderedDict[_VariableKey, tuple[ContextVar[Any], bool]] = OrderedDict()
+        self._keys: dict[int, _VariableKey] = {}
+        self._numbers = count()
+        self._lock = fork_safe_lock()
+
+    def key(self, variable: ContextVar[Any]) -> _VariableKey:
+        """Return what a variable is known by, from now on if it was not."""
+        with self._lock:
+            key = self._keys.get(id(variable))
+            if key is None:
+                key = os.getpid(), next(self._numbers), variable.name
+                self.keep(key, variable, is_set=True)
+            else:
+                self._by_key.move_to_end(key)
+            return key
+
+    def get(self, key: _VariableKey) -> tuple[ContextVar[Any] | None, bool]:
+        """Return the variable that is known by a key, if there is one, and whether it was set."""
+        with self._lock:
+            if key not in self._by_key:
+                return None, False
+            self._by_key.move_to_end(key)
+            return self._by_key[key]
+
+    def keep(self, key: _VariableKey, variable: ContextVar[Any], *, is_set: bool) -> None:
+        """Have a variable known by a key, in place of any before it."""
+        with self._lock:
+            before = self._by_key.pop(key, None)
+            if before is not None:
+                del self._keys[id(before[0])]
+            self._by_key[key] = variable, is_set
+            self._keys[id(variable)] = key
+            if len(self._by_key) > _KEPT:
+                _, (oldest, _) = self._by_key.popitem(last=False)
+                del self._keys[id(oldest)]
+
+
+_variables: Final = _Variables()
 
 
 def _reduced_variable(value: ContextVar[Any]) -> Reduced:
-    key = next((key for key, (known, _) in _variables.items() if known is value), None)
-    if key is None:
-        key = os.getpid(), id(value), value.name
-        _variables[key] = value, True
     default, found = Context().run(_value_of, value), _value_of(value)
     is_set = found != () and (default == () or found[0] is not default[0])
-    given = key, default, is_set
+    given = _variables.key(value), default, is_set
     return _variable, given, found if is_set else None, None, None, _set_variable
 
 
@@ -299,13 +349,14 @@ def _value_of(variable: ContextVar[Any]) -> tuple[Any, ...]:
         return ()
 
 
-def _variable(key: tuple[int, int, str], default: tuple[Any, ...], is_set: bool) -> Any:
-    variable, was_set = _variables.get(key, (None, False))
-    if key[0] != os.getpid() and (variable is None or (was_set and not is_set)):
-        # One that was set in this thread cannot be made unset.
+def _variable(key: _VariableKey, default: tuple[Any, ...], is_set: bool) -> Any:
+    variable, was_set = _variables.get(key)
+    # One that was set in this thread cannot be made unset.
+    is_spent = was_set and not is_set and key[0] != os.getpid()
+    if variable is None or is_spent:
         name = key[-1]
         variable = ContextVar(name, default=default[0]) if default else ContextVar(name)
-        _variables[key] = variable, is_set
+        _variables.keep(key, variable, is_set=is_set)
     return variable
 
 

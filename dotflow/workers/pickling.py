@@ -109,7 +109,8 @@ def dump_in_pieces(
 
 
 def _described(error: BaseException | None) -> str:
-    return f"{name_of(type(error))}: {text_of(error)}"
+    text = text_of(error)
+    return f"{name_of(type(error))}: {text}" if text else name_of(type(error))
 
 
 def _failed(

@@ -317,6 +317,40 @@ def test_a_busy_pool_is_waited_for(busy: Callable[[threading.Event], None]) -> N
         assert ran_in == list(pool._threads)
 
 
+def test_a_run_within_that_waits_for_a_retry_goes_on() -> None:
+    """Its thread of the pool is not free, though it has nothing in the pool at that time."""
+    failed = threading.Event()
+    ran_in: list[threading.Thread] = []
+
+    @action(retry=2, retry_delay=1.5)
+    def flaky() -> None:
+        if not failed.is_set():
+            failed.set()
+            raise ValueError
+
+    @action
+    def second() -> None:
+        ran_in.append(threading.current_thread())
+
+    with ThreadPoolExecutor(1) as pool:
+
+        @action
+        def first() -> None:
+            flow_on(pool, flaky).start(mode="parallel")
+
+        flows = flow_on(pool, first), flow_on(pool, second)
+        threads = [
+            threading.Thread(target=flow.start, kwargs={"mode": "parallel"}, daemon=True)
+            for flow in flows
+        ]
+        threads[0].start()
+        assert failed.wait(PATIENCE)
+        threads[1].start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert ran_in == list(pool._threads)
+
+
 def test_a_run_that_waits_very_long_warns(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -340,7 +374,9 @@ def test_a_run_that_waits_very_long_warns(
     (record,) = caplog.records
     assert record.getMessage() == (
         "step second has waited 0 s for a thread of its ThreadPoolExecutor. If a step in one of "
-        "these threads waits for this run, neither ever ends: give one of them another executor"
+        "these threads waits for this run, neither ever ends: give one of the workflows a pool of "
+        "its own, Config(executor=ThreadPoolExecutor()), or have the step wait in Thread.join or "
+        "Future.result"
     )
 
 

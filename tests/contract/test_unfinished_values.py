@@ -9,6 +9,7 @@ import io
 import itertools
 import os
 import re
+import shlex
 import sqlite3
 import threading
 import types
@@ -185,6 +186,11 @@ def _with_context(initial_context: Context) -> Iterator[Any]:
     yield initial_context.storage + 1
 
 
+def _table() -> Any:
+    reader = csv.DictReader(["a,b", "1,2"])
+    return reader.fieldnames, list(reader)
+
+
 async def _not_awaited() -> Any:
     return _fetch()
 
@@ -229,6 +235,9 @@ STEPS: dict[str, tuple[Any, Any]] = {
     "chain": (lambda: itertools.chain([1], [2]), [1, 2]),
     "groupby": (lambda: itertools.groupby("aab"), [("a", ["a", "a"]), ("b", ["b"])]),
     "rows of a table": (lambda: csv.reader(["a,b"]), [["a", "b"]]),
+    "rows of a table by name": (lambda: csv.DictReader(["a,b", "1,2"]), [{"a": "1", "b": "2"}]),
+    "rows, and what else the reader tells": (_table, (["a", "b"], [{"a": "1", "b": "2"}])),
+    "words of a reader with methods": (lambda: shlex.shlex("a 'b c'"), ["a", "'b c'"]),
     "iterator of a class": (lambda: _Iterator(_two()), [1, 2]),
     "async iterator of a class": (lambda: _AsyncIterator(2), [1, 2]),
     "async iterator of a coroutine": (_async_iterator_of_its_loop, [1, 2]),

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
+import os
+import pickle
 import random
+import subprocess
 import sys
 import weakref
+from contextvars import ContextVar
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -208,3 +214,62 @@ def test_a_generator_in_what_goes_by_name() -> None:
     data, generators = dump_step(sampler.draw, "it")
     assert list(generators) == [sampler.generator]
     assert load(data, "it")() == Seeded(5).random()
+
+
+class Value:
+    """Something that can be referred to weakly, as a context variable cannot."""
+
+
+READS = """
+import gc, pickle, sys, weakref
+from dotflow.workers.pickling import load
+
+alive = weakref.WeakSet()
+most = 0
+for payload in pickle.load(sys.stdin.buffer):
+    step = load(payload, "it")
+    alive.add(step())
+    del step
+    most = max(most, len(alive))
+gc.collect()
+print(len(payload) > 0, most < 2500, len(alive) < 1500)
+"""
+
+
+def test_variables_of_contexts_that_nobody_has_any_more_go() -> None:
+    """A service that makes its steps anew for each run does not grow by them, nor its workers."""
+    alive: weakref.WeakSet[Value] = weakref.WeakSet()
+
+    def made(number: int) -> bytes:
+        value = Value()
+        alive.add(value)
+        variable = ContextVar(f"request_{number % 7}", default=value)
+
+        def step() -> Value:
+            return variable.get()
+
+        return dump(step, "it", by_name=False)
+
+    payloads = [made(number) for number in range(10_000)]
+    gc.collect()
+    assert len(alive) < 1500
+    done = subprocess.run(
+        [sys.executable, "-c", READS],
+        input=pickle.dumps(payloads),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parent)])},
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == (b"True True True\n", b"")
+
+
+def test_a_variable_that_is_used_stays_the_same() -> None:
+    """However many others come and go meanwhile."""
+    kept = ContextVar("kept", default=0)
+    first = there_and_back(lambda: kept)()
+    for number in range(3000):
+        own = ContextVar(f"own_{number}")
+        there_and_back(lambda own=own: own)
+        assert there_and_back(lambda: kept)() is first
+    assert first is kept

@@ -81,6 +81,21 @@ def test_what_cannot_travel() -> None:
     assert isinstance(told.value.__cause__, TypeError)
 
 
+class Exits:
+    def __reduce__(self) -> Any:
+        raise SystemExit
+
+
+def test_a_reason_without_a_text_is_its_name() -> None:
+    """What an object raises as it is pickled may say nothing."""
+    with pytest.raises(PicklingFailed) as told:
+        dump(Exits(), "the result of step one (Exits)")
+    assert str(told.value) == (
+        "the result of step one (Exits) cannot travel to another process: SystemExit. "
+        "Make it inside the step, or pass what it is made from."
+    )
+
+
 def test_what_cannot_be_read_back() -> None:
     """The error names what it was, and the error that reading it gave."""
     with pytest.raises(PicklingFailed, match=r"^the input cannot be read back.*ValueError.*no num"):

@@ -1,0 +1,50 @@
+"""A queue whose reader waits no longer than it was told to."""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+from collections import deque
+from contextlib import suppress
+from queue import Empty
+from threading import TIMEOUT_MAX
+from typing import Generic, TypeVar
+
+from dotflow.core.clock import monotonic
+
+_Item = TypeVar("_Item")
+
+
+class TimedQueue(Generic[_Item]):
+    """A queue for one reader and any number of writers, signal handlers and finalizers included.
+
+    It takes the place of `queue.SimpleQueue`, whose `get` with a timeout never returns, up to
+    Python 3.12, where the system suspends the thread for as long as the timeout while `get`
+    begins: what is left of the timeout is negative then, and means "for ever" there.
+    """
+
+    def __init__(self) -> None:
+        self._items: deque[_Item] = deque()
+        # Held, unless something may have been put since the reader looked.
+        self._wakeup = allocate_lock()
+
+    def put(self, item: _Item) -> None:
+        """Add an item, without waiting for anything."""
+        self._items.append(item)
+        with suppress(RuntimeError):  # it is not held: the reader looks again anyway
+            self._wakeup.release()
+
+    def get(self, timeout: float | None = None) -> _Item:
+        """Return the oldest item, and remove it.
+
+        Args:
+            timeout: How long to wait for one, in seconds; None: until there is one.
+
+        Raises:
+            Empty: None came in time.
+        """
+        until = None if timeout is None else monotonic() + timeout
+        while not self._items:
+            left = -1.0 if until is None else min(max(0.0, until - monotonic()), TIMEOUT_MAX)
+            if not self._wakeup.acquire(timeout=left) and not self._items:
+                raise Empty
+        return self._items.popleft()

@@ -39,7 +39,7 @@ MARKED: Final = {
         "contract/test_executor_dask.py",
         "contract/test_executor_dask_losses.py",
         "contract/test_executor_refusals.py",
-        "unit/test_dask_referee.py",
+        "unit/test_dask_once.py",
         "unit/test_dask_silence.py",
     ),
     "slow": (

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from importlib.metadata import EntryPoint
 
-    from dotflow.providers.executor_dask import ExecutorDask as ExecutorDask
+    from dotflow.dask import ExecutorDask as ExecutorDask
     from dotflow.providers.executor_futures import ExecutorFutures as ExecutorFutures
     from dotflow.providers.executor_local import ExecutorLocal as ExecutorLocal
     from dotflow.providers.log_default import LogDefault as LogDefault
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 _GROUP: Final = "dotflow.providers"
 
 _BUILT_IN: Final = {
-    "ExecutorDask": "executor_dask",
-    "ExecutorFutures": "executor_futures",
-    "ExecutorLocal": "executor_local",
-    "LogDefault": "log_default",
-    "MetricsDefault": "metrics_default",
-    "NotifyDefault": "notify_default",
-    "ProgressTerminal": "progress_terminal",
-    "SchedulerCron": "scheduler_cron",
-    "SchedulerDefault": "scheduler_default",
-    "ServerDefault": "server_default",
-    "StorageDefault": "storage_default",
-    "StorageFile": "storage_file",
-    "TracerDefault": "tracer_default",
+    "ExecutorDask": "dotflow.dask",
+    "ExecutorFutures": "dotflow.providers.executor_futures",
+    "ExecutorLocal": "dotflow.providers.executor_local",
+    "LogDefault": "dotflow.providers.log_default",
+    "MetricsDefault": "dotflow.providers.metrics_default",
+    "NotifyDefault": "dotflow.providers.notify_default",
+    "ProgressTerminal": "dotflow.providers.progress_terminal",
+    "SchedulerCron": "dotflow.providers.scheduler_cron",
+    "SchedulerDefault": "dotflow.providers.scheduler_default",
+    "ServerDefault": "dotflow.providers.server_default",
+    "StorageDefault": "dotflow.providers.storage_default",
+    "StorageFile": "dotflow.providers.storage_file",
+    "TracerDefault": "dotflow.providers.tracer_default",
 }
 
 __all__ = [*_BUILT_IN]  # noqa: PLE0604 - names, all of them
@@ -60,7 +60,7 @@ def __dir__() -> list[str]:
 
 
 def _built_in(name: str) -> Any:
-    return getattr(import_module(f"{__name__}.{_BUILT_IN[name]}"), name)
+    return getattr(import_module(_BUILT_IN[name]), name)
 
 
 def _from_others(name: str) -> Any:

@@ -7,9 +7,10 @@ import socket
 import threading
 from concurrent import futures
 from contextvars import ContextVar, copy_context
+from importlib import import_module
 from queue import Empty
 from time import time_ns
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 from dotflow.abc.executor import Executor, Session
@@ -22,8 +23,7 @@ from dotflow.core.limit import CLEAN_UP, Limit, current_limit
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.signatures import strict_arguments
 from dotflow.core.timed_queue import TimedQueue
-from dotflow.core.user_objects import name_of, text_of
-from dotflow.providers.dask_access import DaskDoor, client_of, losses_of_dask
+from dotflow.core.user_objects import mro_of, name_of, text_of
 from dotflow.workers.performing import not_interrupted
 from dotflow.workers.remote import Packer, perform_packed, perform_shared, unpacked
 
@@ -36,6 +36,10 @@ _logger = logging.getLogger("dotflow")
 
 # How many attempts of a run an executor has at a time that does not tell how many workers it has.
 _IN_FLIGHT: Final = 64
+
+# Executors of other libraries that have a way of their own: by the module of their class, where the
+# function `backend_of` returns a `Backend` for one of them.
+_BACKENDS: Final = {"distributed.cfexecutor": "dotflow.dask.backend"}
 
 _LOSSES: Final = futures.BrokenExecutor, futures.CancelledError
 
@@ -108,18 +112,48 @@ class ExecutorFutures(Executor):
         Raises:
             ClusterUnusable: It is one of Dask's, whose scheduler does not answer or refuses.
         """
-        client = client_of(self.executor)
-        if client is None:
-            if not _shares_memory(self.executor):
-                return _FuturesSession(_begin_apart(self.executor), self.in_flight)
+        if _shares_memory(self.executor):
             return _SharedSession(self.executor, self.in_flight)
-        door = DaskDoor(self.executor, client)
-        threads = door.open()
+        backend = _backend_of(self.executor)
+        if backend is None:
+            return _FuturesSession(_begin_in(self.executor), self.in_flight)
+        threads = backend.open()
         room = max(self.in_flight, 2 * threads) if self._grows else self.in_flight
-        return _FuturesSession(door.begin, room)
+        return _FuturesSession(backend.begin, room, backend.losses)
 
 
-def _begin_apart(executor: futures.Executor) -> Callable[[Attempt], Future]:
+class Backend(Protocol):
+    """The way of one run's attempts into the executor of another library.
+
+    Attributes:
+        losses: The errors that say that a worker is gone.
+    """
+
+    losses: tuple[type[BaseException], ...]
+
+    def open(self) -> int:
+        """Prepare for a run; return how many threads the workers have now.
+
+        Raises:
+            ClusterUnusable: It does not answer, or refuses.
+        """
+        ...
+
+    def begin(self, attempt: Attempt) -> Future:
+        """Begin an attempt; its future has what `perform_packed` returns, or an `Outcome`."""
+        ...
+
+
+def _backend_of(executor: futures.Executor) -> Backend | None:
+    for kind in mro_of(type(executor)):
+        if kind.__module__ in _BACKENDS:
+            module: Any = import_module(_BACKENDS[kind.__module__])
+            backend: Backend | None = module.backend_of(executor)
+            return backend
+    return None
+
+
+def _begin_in(executor: futures.Executor) -> Callable[[Attempt], Future]:
     packer = Packer()
     return lambda attempt: executor.submit(perform_packed, packer.pack(attempt))
 
@@ -161,8 +195,14 @@ class _Job(NamedTuple):
 
 
 class _FuturesSession(Session):
-    def __init__(self, begin: Callable[[Attempt], Future], in_flight: int) -> None:
+    def __init__(
+        self,
+        begin: Callable[[Attempt], Future],
+        in_flight: int,
+        losses: tuple[type[BaseException], ...] = (),
+    ) -> None:
         self._begin = begin
+        self._losses = losses
         self._in_flight = in_flight
         self._jobs: dict[int, _Job] = {}
         self._failed: list[tuple[int, Outcome]] = []
@@ -183,7 +223,9 @@ class _FuturesSession(Session):
         try:
             future = self._begin(attempt)
         except Exception as error:  # noqa: BLE001 - the outcome tells
-            self._failed.append((ticket, Outcome.failed(_refusal(error, attempt.name))))
+            self._failed.append(
+                (ticket, Outcome.failed(_refusal(error, attempt.name, self._losses)))
+            )
             return
         self._jobs[ticket] = _Job(attempt, future, now)
         future.add_done_callback(lambda _: self._ended.put((ticket, monotonic())))
@@ -197,7 +239,7 @@ class _FuturesSession(Session):
                 ticket, when = self._ended.get(timeout)
             except Empty:
                 return done
-            done.append((ticket, _outcome(self._jobs.pop(ticket), when)))
+            done.append((ticket, _outcome(self._jobs.pop(ticket), when, self._losses)))
             timeout = 0
 
     def close(self) -> None:
@@ -322,11 +364,11 @@ class _SharedSession(_FuturesSession):
         return False
 
 
-def _outcome(job: _Job, received: float) -> Outcome:
+def _outcome(job: _Job, received: float, losses: tuple[type[BaseException], ...]) -> Outcome:
     name = job.attempt.name
     error = _error_of(job.future)
     if error is not None:
-        return Outcome(None, _failure(error, name), job.submitted, received)
+        return Outcome(None, _failure(error, name, losses), job.submitted, received)
     ended = job.future.result()
     if type(ended) is Outcome:
         return ended
@@ -355,10 +397,10 @@ def _on_our_clock(outcome: Outcome, to_wall: int, submitted: float, received: fl
     return outcome._replace(started=started, ended=ended, shift=shift)
 
 
-def _refusal(error: Exception, name: str) -> Failure:
-    """Tell why an attempt was not submitted."""
-    if issubclass(type(error), (DotflowError, *losses_of_dask())):
-        return _failure(error, name)
+def _refusal(error: Exception, name: str, losses: tuple[type[BaseException], ...]) -> Failure:
+    """Return why an attempt was not submitted."""
+    if issubclass(type(error), (DotflowError, *losses)):
+        return _failure(error, name, losses)
     refused = ExecutorUnusable(name, error)
     refused.__cause__ = error
     if issubclass(type(error), futures.BrokenExecutor):
@@ -367,10 +409,10 @@ def _refusal(error: Exception, name: str) -> Failure:
     return Failure.of(refused)
 
 
-def _failure(error: BaseException, name: str) -> Failure:
+def _failure(error: BaseException, name: str, losses: tuple[type[BaseException], ...]) -> Failure:
     if issubclass(type(error), WorkerLost):
         return Failure.of(error, WORKER_LOST)
-    if not issubclass(type(error), (*_LOSSES, *losses_of_dask())):
+    if not issubclass(type(error), (*_LOSSES, *losses)):
         return not_interrupted(Failure.of(error))
     how = f"{text_of(error) or _GONE} ({name_of(type(error))})"
     lost = WorkerLost(f"the executor lost {name}: {how}")

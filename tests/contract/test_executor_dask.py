@@ -69,10 +69,10 @@ def test_dask_tells_of_itself_again_after_its_own_cluster() -> None:
 
 def test_a_worker_that_is_gone_already_is_no_trouble() -> None:
     """A cluster ends though a nanny of it, and the processes of that, ended by themselves."""
-    from dotflow.providers import dask_cluster
+    from dotflow.dask import cluster
 
     before = psutil.Process().children()
-    connection = dask_cluster.start(1, timeout=10)
+    connection = cluster.start(1, timeout=10)
     (nanny,) = set(psutil.Process().children()) - set(before)
     with connection.ends:
         for process in (*nanny.children(recursive=True), nanny):

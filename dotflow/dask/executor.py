@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from dotflow.providers.dask_cluster import Connection
+    from dotflow.dask.cluster import Connection
 
 
 class ExecutorDask(Executor):
@@ -23,7 +23,7 @@ class ExecutorDask(Executor):
 
     Without an address it starts a cluster of processes on this machine, of one thread each,
     when first needed; they end with `close` or with the program, and as long as they live
-    Dask's own log tells of errors alone on this process's stderr. With one it uses the
+    Dask's own log has errors alone on this process's stderr. With one it uses the
     cluster there, whose scheduler and workers must be able to import `dotflow`, the workers
     also the modules of the steps. A dead worker fails the attempts that it had begun. A
     timed-out step is abandoned where it runs.
@@ -77,7 +77,7 @@ class ExecutorDask(Executor):
         return ExecutorFutures(executor, self.in_flight).session()
 
     def _connected(self) -> Connection:
-        from dotflow.providers import dask_cluster  # noqa: PLC0415 - it imports an extra
+        from dotflow.dask import cluster  # noqa: PLC0415 - it imports an extra
 
         with self._lock:
             if self._connection is not None and not self._connection.is_usable():
@@ -85,13 +85,13 @@ class ExecutorDask(Executor):
                 self._connection = None
             if self._connection is None:
                 if self.workers is None:
-                    self._connection = dask_cluster.connect(str(self.address), self.timeout)
+                    self._connection = cluster.connect(str(self.address), self.timeout)
                 else:
-                    self._connection = dask_cluster.start(self.workers, self.timeout)
+                    self._connection = cluster.start(self.workers, self.timeout)
             return self._connection
 
     def close(self) -> None:
-        """End the connection, and the cluster if it is its own. A later run starts anew."""
+        """End the connection, and the cluster if it is its own. A later run starts another."""
         with self._lock:
             connection, self._connection = self._connection, None
         if connection is not None:

@@ -12,13 +12,13 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from dotflow.workers.dask_referee import NAME, make_referee
+from dotflow.dask.once import NAME, make_once_plugin
 
 A, B = "tcp://127.0.0.1:1", "tcp://127.0.0.1:2"
 
 
 class Scheduler:
-    """As much of a scheduler as the referee sees."""
+    """As much of a scheduler as the plugin sees."""
 
     def __init__(self) -> None:
         self.handlers: dict[str, Any] = {}
@@ -50,14 +50,14 @@ def scheduler() -> Scheduler:
 
 
 @pytest.fixture
-def referee(scheduler: Scheduler) -> Any:
+def plugin(scheduler: Scheduler) -> Any:
     """The plugin, as it arrives at the scheduler."""
-    made = pickle.loads(cloudpickle.dumps(make_referee()))
+    made = pickle.loads(cloudpickle.dumps(make_once_plugin()))
     asyncio.run(made.start(scheduler))
     return made
 
 
-def test_an_attempt_begins_once(scheduler: Scheduler, referee: Any) -> None:
+def test_an_attempt_begins_once(scheduler: Scheduler, plugin: Any) -> None:
     """Wherever Dask runs it again, also after its end, whose result may have been lost."""
     scheduler.assign("k", A)
     assert scheduler.begin("k", A) is True
@@ -68,7 +68,7 @@ def test_an_attempt_begins_once(scheduler: Scheduler, referee: Any) -> None:
     assert scheduler.begin("k", B) is False
 
 
-def test_only_the_worker_that_has_it_begins(scheduler: Scheduler, referee: Any) -> None:
+def test_only_the_worker_that_has_it_begins(scheduler: Scheduler, plugin: Any) -> None:
     """A worker that the scheduler gave up on, or whose run has ended, begins nothing."""
     scheduler.assign("k", A)
     assert scheduler.begin("k", B) is False
@@ -77,7 +77,7 @@ def test_only_the_worker_that_has_it_begins(scheduler: Scheduler, referee: Any) 
     assert scheduler.begin("k", A) is False
 
 
-def test_an_outcome_is_sent_on_once(scheduler: Scheduler, referee: Any) -> None:
+def test_an_outcome_is_sent_on_once(scheduler: Scheduler, plugin: Any) -> None:
     """To the client that waits for it; what never began has none."""
     scheduler.assign("k", A)
     scheduler.call("dotflow_end", key="k", outcome=(1,))
@@ -89,7 +89,7 @@ def test_an_outcome_is_sent_on_once(scheduler: Scheduler, referee: Any) -> None:
     assert scheduler.sent == [("client", told)]
 
 
-def test_a_worker_that_goes_away(scheduler: Scheduler, referee: Any) -> None:
+def test_a_worker_that_goes_away(scheduler: Scheduler, plugin: Any) -> None:
     """What it had begun is told of; what it had not, or had ended, is not."""
     for key, worker in (("begun", A), ("ended", A), ("fresh", A), ("other", B)):
         scheduler.assign(key, worker)
@@ -97,7 +97,7 @@ def test_a_worker_that_goes_away(scheduler: Scheduler, referee: Any) -> None:
             scheduler.begin(key, worker)
     scheduler.call("dotflow_end", key="ended", outcome=(1,))
     scheduler.sent.clear()
-    referee.remove_worker(scheduler, A, stimulus_id="s")
+    plugin.remove_worker(scheduler, A, stimulus_id="s")
     ((_, message),) = scheduler.sent
     key, outcome, (pid, host, since) = message["event"]
     assert (key, outcome, pid, host) == ("begun", None, 7, "h")
@@ -106,29 +106,29 @@ def test_a_worker_that_goes_away(scheduler: Scheduler, referee: Any) -> None:
     assert scheduler.begin("fresh", B) is True
 
 
-def test_nothing_is_kept_of_what_dask_forgets(scheduler: Scheduler, referee: Any) -> None:
+def test_nothing_is_kept_of_what_dask_forgets(scheduler: Scheduler, plugin: Any) -> None:
     """The scheduler's memory does not grow."""
     scheduler.assign("k", A)
     scheduler.begin("k", A)
-    referee.transition("k", "processing", "memory", stimulus_id="s")
-    assert list(referee.begun) == ["k"]
-    referee.transition("k", "released", "forgotten", stimulus_id="s")
-    assert referee.begun == {}
+    plugin.transition("k", "processing", "memory", stimulus_id="s")
+    assert list(plugin.begun) == ["k"]
+    plugin.transition("k", "released", "forgotten", stimulus_id="s")
+    assert plugin.begun == {}
     scheduler.begin("k", A)
-    referee.restart(scheduler)
-    assert referee.begun == {}
+    plugin.restart(scheduler)
+    assert plugin.begun == {}
 
 
 def test_a_scheduler_needs_no_dotflow() -> None:
     """The plugin travels whole."""
     code = (
         "import pickle, sys\n"
-        "referee = pickle.loads(bytes.fromhex(sys.stdin.read()))\n"
-        "print(referee.name, 'dotflow' in sys.modules)"
+        "plugin = pickle.loads(bytes.fromhex(sys.stdin.read()))\n"
+        "print(plugin.name, 'dotflow' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        input=cloudpickle.dumps(make_referee()).hex(),
+        input=cloudpickle.dumps(make_once_plugin()).hex(),
         capture_output=True,
         text=True,
         check=True,

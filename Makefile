@@ -67,18 +67,23 @@ test: check ## Run every gate: style, types, import contracts, tests with covera
 test-quick: $(VENV)/.dev ## Run the tests that take no time, no servers and no Dask
 	$(BIN)/python $(PYTEST) -m 'not (slow or backends or dask)'
 
+# Without what is the same on every Python: boards, the project's files, the history's tables.
 .PHONY: test-pythons
 test-pythons: $(VENV)/.made ## Test on every other Python from 3.11 to 3.14 that is found
-	@$(BIN)/python tests/pythons/every_python.py $(PYTEST) tests/unit tests/contract \
-		tests/integration/test_*telemetry*.py
+	@$(BIN)/python tests/pythons/every_python.py $(PYTEST) -m 'not (backends or dask)' \
+		tests/unit tests/contract tests/integration/test_recorded_telemetry.py \
+		tests/integration/test_telemetry_sequential.py tests/integration/test_telemetry_parallel.py \
+		--ignore tests/unit/grafana --ignore tests/unit/test_project.py \
+		--ignore tests/contract/test_command_line_history.py --ignore tests/contract/test_flow_control.py
 
 .PHONY: test-oldest
 test-oldest: $(OLDEST)/.made ## Test telemetry and Dask on the oldest libraries that pyproject.toml admits
 	$(OLDEST)/bin/python $(PYTEST) tests/unit/otel tests/integration/test_telemetry*.py \
 		tests/contract/test_executor_*.py tests/unit/test_dask_*.py \
 		tests/integration/test_worker_logs.py tests/contract/test_command_line.py tests/integration/test_command_line.py \
-		tests/integration/test_history*.py tests/integration/test_pages.py tests/faults/test_history_faults.py \
-		tests/wire tests/backends/test_scrape.py tests/backends/test_push.py
+		tests/contract/test_command_line_history.py tests/integration/test_history.py \
+		tests/integration/test_history_lost.py tests/integration/test_pages.py tests/faults/test_history_faults.py \
+		tests/wire tests/backends/test_scrape.py tests/backends/test_push.py -k 'not elastic'
 
 # Each lane is a file of pins, which says what changed in the release after them, but for the
 # newest one, which is what a user gets who installs today.
@@ -90,7 +95,8 @@ VERSIONED := tests/unit/otel/test_sdk*.py tests/unit/otel/test_instance.py tests
 	tests/unit/otel/test_relay.py tests/unit/otel/test_recorded_*.py tests/unit/otel/test_tracer.py \
 	tests/unit/workers/test_files_of_code.py tests/integration/test_telemetry_sequential.py \
 	tests/integration/test_telemetry_parallel.py tests/integration/test_own_logger_provider.py \
-	tests/integration/test_worker_*.py tests/integration/test_relay_*.py
+	tests/integration/test_worker_*.py tests/integration/test_relay_*.py \
+	tests/wire/test_wire_traces.py tests/wire/test_wire_metrics.py tests/wire/test_wire_logs.py
 # What depends on other libraries, which the lanes but for the newest one have not.
 VERSIONED_newest := tests/unit/cli tests/unit/test_scheduler_cron.py tests/unit/test_dask_*.py \
 	tests/unit/otel/test_app.py tests/unit/otel/test_pages.py tests/contract/test_command_line.py \
@@ -99,7 +105,7 @@ VERSIONED_newest := tests/unit/cli tests/unit/test_scheduler_cron.py tests/unit/
 .PHONY: test-versions $(LANES:%=test-versions-%)
 test-versions: $(LANES:%=test-versions-%) ## Test telemetry on OpenTelemetry before each of its changes, and on the newest of everything
 $(LANES:%=test-versions-%): test-versions-%: $(VERSIONS)/%/.made
-	$(VERSIONS)/$*/bin/python $(PYTEST) $(VERSIONED) $(VERSIONED_$*)
+	$(VERSIONS)/$*/bin/python $(PYTEST) $(VERSIONED) $(VERSIONED_$*) -k 'not elastic'
 
 .PHONY: tools
 tools: $(TOOLS)/.made ## Install what some tests need beside Python packages (with npm)
@@ -147,6 +153,7 @@ constraints: ## Renew constraints.txt: the newest release of everything that is 
 clean: ## Remove everything that was made
 	rm -rf $(VENV) build dist .coverage .hypothesis .import_linter_cache .mypy_cache \
 		.pytest_cache .ruff_cache
+	find dotflow dotflow_otel examples grafana tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.made:
 	$(call make_venv,$(VENV))

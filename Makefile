@@ -96,7 +96,7 @@ VERSIONED := tests/unit/otel/test_sdk*.py tests/unit/otel/test_instance.py tests
 	tests/unit/workers/test_files_of_code.py tests/integration/test_telemetry_sequential.py \
 	tests/integration/test_telemetry_parallel.py tests/integration/test_own_logger_provider.py \
 	tests/integration/test_worker_*.py tests/integration/test_relay_*.py \
-	tests/wire/test_wire_traces.py tests/wire/test_wire_metrics.py tests/wire/test_wire_logs.py
+	tests/wire/test_wire_metrics.py
 # What depends on other libraries, which the lanes but for the newest one have not.
 VERSIONED_newest := tests/unit/cli tests/unit/test_scheduler_cron.py tests/unit/test_dask_*.py \
 	tests/unit/otel/test_app.py tests/unit/otel/test_pages.py tests/contract/test_command_line.py \

@@ -12,6 +12,7 @@ PEERS := dotflow1 hamilton luigi pebble plot prefect taskiq
 TOOLS := build/tools
 OLDEST := build/oldest
 PYTHONS := build/pythons
+VERSIONS := build/versions
 PROJECT := pyproject.toml constraints.txt
 
 # The interpreter to build on: `make test PYTHON=python3.13`. Unless given, the first of
@@ -24,6 +25,10 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# The tests start more than a thousand processes, each of which would compile all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
+
 INSTALL := -m pip install --quiet --quiet
 
 # Two test processes; the tests of a file share one, and what they set up there.
@@ -62,18 +67,45 @@ test: check ## Run every gate: style, types, import contracts, tests with covera
 test-quick: $(VENV)/.dev ## Run the tests that take no time, no servers and no Dask
 	$(BIN)/python $(PYTEST) -m 'not (slow or backends or dask)'
 
+# Without what is the same on every Python: boards, the project's files, the history's tables.
 .PHONY: test-pythons
 test-pythons: $(VENV)/.made ## Test on every other Python from 3.11 to 3.14 that is found
-	@$(BIN)/python tests/pythons/every_python.py $(PYTEST) tests/unit tests/contract \
-		tests/integration/test_*telemetry*.py
+	@$(BIN)/python tests/pythons/every_python.py $(PYTEST) -m 'not (backends or dask)' \
+		tests/unit tests/contract tests/integration/test_recorded_telemetry.py \
+		tests/integration/test_telemetry_sequential.py tests/integration/test_telemetry_parallel.py \
+		--ignore tests/unit/grafana --ignore tests/unit/test_project.py \
+		--ignore tests/contract/test_command_line_history.py --ignore tests/contract/test_flow_control.py
 
 .PHONY: test-oldest
 test-oldest: $(OLDEST)/.made ## Test telemetry and Dask on the oldest libraries that pyproject.toml admits
 	$(OLDEST)/bin/python $(PYTEST) tests/unit/otel tests/integration/test_telemetry*.py \
 		tests/contract/test_executor_*.py tests/unit/test_dask_*.py \
 		tests/integration/test_worker_logs.py tests/contract/test_command_line.py tests/integration/test_command_line.py \
-		tests/integration/test_history*.py tests/integration/test_pages.py tests/faults/test_history_faults.py \
-		tests/wire tests/backends/test_scrape.py tests/backends/test_push.py
+		tests/contract/test_command_line_history.py tests/integration/test_history.py \
+		tests/integration/test_history_lost.py tests/integration/test_pages.py tests/faults/test_history_faults.py \
+		tests/wire tests/backends/test_scrape.py tests/backends/test_push.py -k 'not elastic'
+
+# Each lane is a file of pins, which says what changed in the release after them, but for the
+# newest one, which is what a user gets who installs today.
+LANES := $(patsubst tests/versions/%.txt,%,$(wildcard tests/versions/*.txt)) newest
+# What depends on the versions: spans in every mode and the short way to make them, metrics and
+# gauges, log records, forked processes, what workers record, and all of it over OTLP.
+VERSIONED := tests/unit/otel/test_sdk*.py tests/unit/otel/test_instance.py tests/unit/otel/test_forks.py \
+	tests/unit/otel/test_metrics*.py tests/unit/otel/test_log*.py tests/unit/otel/test_pipeline.py \
+	tests/unit/otel/test_relay.py tests/unit/otel/test_recorded_*.py tests/unit/otel/test_tracer.py \
+	tests/unit/workers/test_files_of_code.py tests/integration/test_telemetry_sequential.py \
+	tests/integration/test_telemetry_parallel.py tests/integration/test_own_logger_provider.py \
+	tests/integration/test_worker_*.py tests/integration/test_relay_*.py \
+	tests/wire/test_wire_metrics.py
+# What depends on other libraries, which the lanes but for the newest one have not.
+VERSIONED_newest := tests/unit/cli tests/unit/test_scheduler_cron.py tests/unit/test_dask_*.py \
+	tests/unit/otel/test_app.py tests/unit/otel/test_pages.py tests/contract/test_command_line.py \
+	tests/contract/test_executor_dask.py
+
+.PHONY: test-versions $(LANES:%=test-versions-%)
+test-versions: $(LANES:%=test-versions-%) ## Test telemetry on OpenTelemetry before each of its changes, and on the newest of everything
+$(LANES:%=test-versions-%): test-versions-%: $(VERSIONS)/%/.made
+	$(VERSIONS)/$*/bin/python $(PYTEST) $(VERSIONED) $(VERSIONED_$*) -k 'not elastic'
 
 .PHONY: tools
 tools: $(TOOLS)/.made ## Install what some tests need beside Python packages (with npm)
@@ -121,6 +153,7 @@ constraints: ## Renew constraints.txt: the newest release of everything that is 
 clean: ## Remove everything that was made
 	rm -rf $(VENV) build dist .coverage .hypothesis .import_linter_cache .mypy_cache \
 		.pytest_cache .ruff_cache
+	find dotflow dotflow_otel examples grafana tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.made:
 	$(call make_venv,$(VENV))
@@ -142,6 +175,23 @@ $(OLDEST)/.made: pyproject.toml constraints-oldest.txt
 	$(call make_venv,$(OLDEST))
 	@$(OLDEST)/bin/python $(INSTALL) -e '.[test]'
 	@touch $@
+
+# What a lane does not pin is as in constraints.txt.
+$(VERSIONS)/%/.made: tests/versions/%.txt $(PROJECT)
+	$(call make_venv,$(VERSIONS)/$*)
+	@awk -F '==' 'NR == FNR { pinned[$$1] } NR == FNR || !($$1 in pinned)' $< constraints.txt \
+		> $(VERSIONS)/$*/constraints.txt
+	@PIP_CONSTRAINT=$(VERSIONS)/$*/constraints.txt $(VERSIONS)/$*/bin/python $(INSTALL) \
+		-e '.[otel]' pytest pytest-xdist
+	@touch $@
+
+# Made again at each call: what is newest changes.
+.PHONY: $(VERSIONS)/newest/.made
+$(VERSIONS)/newest/.made: export PIP_CONSTRAINT := /dev/null
+$(VERSIONS)/newest/.made: export PIP_BUILD_CONSTRAINT := /dev/null
+$(VERSIONS)/newest/.made:
+	$(call make_venv,$(VERSIONS)/newest)
+	@$(VERSIONS)/newest/bin/python $(INSTALL) -e '.[test]'
 
 $(PYTHONS)/%/.made: $(PROJECT)
 	$(call make_venv,$(PYTHONS)/$*)

@@ -1,7 +1,8 @@
 """Log records for OTLP. The SDK's interface to logs is not settled: all of it is met here.
 
-Up to 1.38 the SDK has a record of its own, which carries its resource; since then the API has
-it. Processors are given what they process by `emit`, later by `on_emit`.
+Up to 1.37 the SDK's loggers take records of the SDK's own, which carry their resource; since then
+they take those of the API, of which 1.38 makes its own. Processors are given what they process by
+`emit`, later by `on_emit`.
 """
 
 from __future__ import annotations
@@ -12,10 +13,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import opentelemetry._logs as api
 from opentelemetry._logs import SeverityNumber
+from opentelemetry.context import Context
 from opentelemetry.sdk import _logs as sdk
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
-from opentelemetry.trace import TraceFlags, get_current_span
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    TraceFlags,
+    get_current_span,
+    set_span_in_context,
+)
 
 from dotflow_otel.conventions import LOGGER
 from dotflow_otel.drops import LOGS
@@ -31,7 +39,10 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.resources import Resource
 
-_Record: Final[Any] = getattr(sdk, "LogRecord", None) or api.LogRecord
+# 1.38 has a record of its own yet, and warns the application of everyone who makes one.
+_OWN_RECORD: Final[Any] = getattr(sdk, "LogRecord", None)
+_MAKES_OWN: Final = _OWN_RECORD is not None and "body" in signature(sdk.Logger.emit).parameters
+_Record: Final[Any] = api.LogRecord if _MAKES_OWN else _OWN_RECORD or api.LogRecord
 _TAKES: Final = frozenset(signature(_Record.__init__).parameters)
 
 # The severities of the standard library's levels, which others lie between.
@@ -121,6 +132,8 @@ class LogWriter:
         }
         if "resource" in _TAKES:
             fields["resource"] = self._resource
+        if _MAKES_OWN:
+            fields["context"] = _context_of(ids)
         record = _Record(**fields)
         # The context that the SDK would take them from is that of this call, not of the event.
         record.trace_id = 0 if ids is None else int(ids.trace_id, 16)
@@ -133,6 +146,17 @@ class LogWriter:
         if found is None:
             found = self._loggers[name] = self.provider.get_logger(name)
         return found
+
+
+def _context_of(ids: SpanIds | None) -> Context:
+    # Where a record has no ids, the SDK looks into its context: an empty one would be false,
+    # and the current one be taken for it.
+    span = SpanContext(0, 0, is_remote=False)
+    if ids is not None:
+        flags = TraceFlags(int(ids.sampled))
+        trace_id, span_id = int(ids.trace_id, 16), int(ids.span_id, 16)
+        span = SpanContext(trace_id, span_id, is_remote=False, trace_flags=flags)
+    return set_span_in_context(NonRecordingSpan(span), Context())
 
 
 def _printable(value: str | bool | float) -> str | bool | int | float:

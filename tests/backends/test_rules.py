@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def rules() -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
+@cache
 def questions() -> list[tuple[str, bool]]:
     """Give which rule each test asks for, and whether it expects a result."""
     return [

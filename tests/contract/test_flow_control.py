@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from dotflow.core.attempt import Attempt, Outcome
 
-MANY = 10_000
+MANY = 2_000
 PAYLOAD = 20_000
 
 
@@ -82,7 +82,7 @@ class Counting(Executor):
 
 
 def test_many_chains_in_local_workers(local: ExecutorLocal) -> None:
-    """Of 10,000 chains two are in flight at a time, in two processes; each is handled at once."""
+    """Of 2,000 chains two are in flight at a time, in two processes; each is handled at once."""
     counting = Counting(local)
     backlog: list[int] = []
     submitted = 0
@@ -123,7 +123,7 @@ class Inline(FuturesExecutor):
 
 
 def test_many_chains_in_an_executor_of_futures() -> None:
-    """Of 10,000 chains the futures and pickled results of 16 live at a time."""
+    """Of 2,000 chains the futures and pickled results of 16 live at a time."""
     inline = Inline()
     flow = quiet_flow(ExecutorFutures(inline, in_flight=16))
     flow.task.add([where] * MANY)
@@ -164,11 +164,11 @@ class Watch:
 
 @pytest.mark.parametrize("kind", ["local", "futures"])
 def test_memory_is_flat(kind: str, local: ExecutorLocal) -> None:
-    """From the 1,000th task on only a task's record is added, no input and no result."""
+    """From the 500th task on only a task's record is added, no input and no result."""
     executor: Any = local if kind == "local" else ExecutorFutures(Inline(), in_flight=4)
     flow = quiet_flow(executor, storage=Forgetful())
-    watch = Watch(1_000)
-    for _ in range(3_000):
+    watch = Watch(500)
+    for _ in range(1_500):
         flow.task.add(reversed_bytes, initial_context=bytes(PAYLOAD), callback=watch)
     tracemalloc.start()
     try:
@@ -177,9 +177,9 @@ def test_memory_is_flat(kind: str, local: ExecutorLocal) -> None:
     finally:
         tracemalloc.stop()
     assert {task.status for task in flow.result_task()} == {"Completed"}
-    assert (end - watch.after_first) / 2_000 < 1_000  # bytes a task
+    assert (end - watch.after_first) / 1_000 < 1_000  # bytes a task
     # Each attempt in flight: its input, its result, and both pickled.
-    assert peak - watch.after_first < 2_000 * 1_000 + 4 * 4 * PAYLOAD + 200_000
+    assert peak - watch.after_first < 1_000 * 1_000 + 4 * 4 * PAYLOAD + 200_000
 
 
 def children() -> set[int]:

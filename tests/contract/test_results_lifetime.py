@@ -29,6 +29,15 @@ class Result:
     """A value that one can refer to weakly."""
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _others_frozen() -> Iterator[None]:
+    # Or each collection would look through all that pytest and the tests before have left.
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(params=["sequential", "sequential_group", "background", "parallel", "threads"])
 def config_and_mode(
     request: pytest.FixtureRequest, silent_log: Any

@@ -143,8 +143,9 @@ PINS = [
     "constraints.txt",
     "constraints-oldest.txt",
     *sorted(
-        f"tests/benchmarks/peers/{path.name}"
-        for path in (ROOT / "tests/benchmarks/peers").glob("*.txt")
+        f"{folder}/{path.name}"
+        for folder in ("tests/benchmarks/peers", "tests/versions")
+        for path in (ROOT / folder).glob("*.txt")
     ),
 ]
 
@@ -180,6 +181,36 @@ def test_oldest_pins_are_the_lower_bounds(project: dict[str, Any]) -> None:
     pins = {_normal(name): pin for name, _, pin in (line.partition("==") for line in lines)}
     oldest = {name: pins[_normal(name)] for name in bounds}
     assert oldest == {name: f"{bound}.0" for name, bound in bounds.items()}
+
+
+def _pinned(name: str) -> dict[str, str]:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
+LANES = [name for name in PINS if name.startswith("tests/versions/")]
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_a_lane_is_of_the_version_that_it_is_called_after(name: str) -> None:
+    """All of OpenTelemetry is of that release, older than what all other tests run on."""
+    pins = _pinned(name)
+    release = re.fullmatch(r".*/otel-(\d+\.\d+)\.txt", name)
+    assert release
+    telemetry = {pin for pin in pins if pin.startswith("opentelemetry-")}
+    numbers = {pins[pin] for pin in telemetry - {"opentelemetry-semantic-conventions"}}
+    (number,) = numbers
+    assert number.startswith(f"{release[1]}.")
+    newest = _pinned("constraints.txt")["opentelemetry-sdk"]
+    assert [int(part) for part in number.split(".")] < [int(part) for part in newest.split(".")]
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_what_a_lane_pins_replaces_other_pins(name: str) -> None:
+    """`make` finds what it replaces in constraints.txt by the name as it is spelled there."""
+    spelled = {_normal(pin): pin for pin in _pinned("constraints.txt")}
+    pins = _pinned(name)
+    assert {pin: spelled.get(_normal(pin), pin) for pin in pins} == {pin: pin for pin in pins}
 
 
 def _normal(name: str) -> str:

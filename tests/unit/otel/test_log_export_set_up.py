@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from dotflow_otel.span_ids import SpanIds
+
 # Exports to a list; what an exporter's own libraries log is logged here too.
 _SET_UP = """
 import json, logging, logging.config, sys
@@ -107,6 +109,42 @@ def test_a_text_that_cannot_be_encoded() -> None:
     """A record with the name of a file that is no UTF-8 is exported with that escaped."""
     program = "logging.getLogger('app').error('no \\udce9.csv', extra={'file': '\\udce9'})\n"
     assert exported(program)[0] == ["no \\udce9.csv"]
+
+
+@pytest.mark.parametrize("ids", [None, SpanIds("0a" * 16, "b7" * 8, sampled=True)])
+def test_ids_of_a_record(ids: SpanIds | None) -> None:
+    """They are those of its event or none, whatever span is current, and nobody is warned."""
+    from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
+
+    from dotflow_otel.sdk.log_pipeline import LogWriter
+
+    class Kept(LogRecordProcessor):
+        def __init__(self) -> None:
+            self.records: list[Any] = []
+
+        def on_emit(self, log_record: Any) -> None:
+            self.records.append(log_record.log_record)
+
+        emit = on_emit
+
+        def shutdown(self) -> None: ...
+
+        def force_flush(self, timeout_millis: int = 30_000) -> bool:
+            return True
+
+    kept, resource = Kept(), Resource({"service.name": "billing"})
+    provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_log_record_processor(kept)
+    current = SpanContext(5, 7, is_remote=False, trace_flags=TraceFlags(1))
+    with use_span(NonRecordingSpan(current)):
+        LogWriter(provider, resource).write("app", 20, "hello", {"n": 1}, time_ns=1, ids=ids)
+    (record,) = kept.records
+    found = record.trace_id, record.span_id, record.trace_flags
+    assert found == ((0, 0, 0) if ids is None else (int(ids.trace_id, 16), int(ids.span_id, 16), 1))
+    assert (record.body, dict(record.attributes), record.timestamp) == ("hello", {"n": 1}, 1)
+    assert getattr(record, "resource", resource) == resource  # newer records have none
 
 
 def test_a_signal_handler_that_logs() -> None:

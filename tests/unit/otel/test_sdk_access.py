@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, Tracer, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
@@ -34,6 +34,10 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from dotflow import Config, DotFlow, action
+from dotflow.testing import Recording
+from dotflow_otel import TracerOpenTelemetry
+from dotflow_otel.sdk.span_pipeline import SpanPipeline
 from dotflow_otel.spans.clock import SpanClock
 from dotflow_otel.spans.maker import SpanMaker, maker_of
 from dotflow_otel.spans.record import PlainSpan
@@ -169,6 +173,30 @@ def test_like_the_sdks_own(options: dict[str, Any], use: Callable[[Span], object
     fast, plain = traced.both(use)
     assert type(fast) is FastSpan
     assert facts(fast) == facts(plain)
+
+
+@pytest.mark.parametrize("processor", [SimpleSpanProcessor, BatchSpanProcessor, SpanPipeline])
+def test_a_run_takes_the_short_way(processor: Any) -> None:
+    """Its tasks' and attempts' spans are made so, with this SDK, whatever exports them."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor(exporter))
+    tracer = TracerOpenTelemetry(tracer_provider=provider)
+
+    @action(retry=2, retry_delay=0)
+    def step(calls: list[int] = []) -> None:  # noqa: B006 - counts
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError("once")
+
+    flow = DotFlow(config=Config(tracer=tracer, log=Recording().providers["log"]), name="w")
+    flow.task.add(step)
+    flow.start()
+    provider.shutdown()
+    spans = exporter.get_finished_spans()
+    made = [(span.name, type(span) is FastSpan) for span in spans]
+    tasks = [("attempt", True), ("attempt", True), ("task step", True)]
+    assert made == [*tasks, ("workflow w", False)]
 
 
 def test_times_and_ids() -> None:

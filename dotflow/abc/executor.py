@@ -28,7 +28,7 @@ class Session(ABC):
 
     @abstractmethod
     def has_room(self) -> bool:
-        """Tell whether one more attempt may be submitted now."""
+        """Return whether one more attempt may be submitted now."""
 
     @abstractmethod
     def submit(self, ticket: int, attempt: Attempt) -> None:
@@ -36,7 +36,7 @@ class Session(ABC):
 
     @abstractmethod
     def wait(self, seconds: float | None) -> Sequence[tuple[int, Outcome]]:
-        """Give outcomes with their tickets, waiting for the first one at most so long.
+        """Return outcomes with their tickets, waiting for the first one at most so long.
 
         Args:
             seconds: How long; None: until there is one.
@@ -65,7 +65,7 @@ class Session(ABC):
     def share(
         self, scopes: Mapping[str, WorkerScope], notify: Callable[[Mapping[str, object]], object]
     ) -> None:
-        """Have scopes set up in each worker, where that can be done, before the first attempt.
+        """Register scopes that are set up in each worker, where that can be, before its first attempt.
 
         Args:
             scopes: The scopes, by the slot of their provider.

@@ -53,11 +53,11 @@ class LogRecordError(NamedTuple):
     message: str = ""
 
     def model_dump(self, *, exclude_none: bool = False) -> dict[str, Any]:
-        """Give the fields as a dictionary, without those that are None if told so."""
+        """Return the fields as a dictionary, without those that are None if told so."""
         return _dumped(self._asdict(), exclude_none=exclude_none)
 
     def model_dump_json(self, *, exclude_none: bool = False) -> str:
-        """Give the fields as JSON text, without those that are None if told so."""
+        """Return the fields as JSON text, without those that are None if told so."""
         return _strict_json(self.model_dump(exclude_none=exclude_none))
 
 
@@ -89,14 +89,14 @@ class LogRecord(NamedTuple):
     task: str | None = None
 
     def model_dump(self, *, exclude_none: bool = False) -> dict[str, Any]:
-        """Give the fields as a dictionary, without those that are None if told so."""
+        """Return the fields as a dictionary, without those that are None if told so."""
         fields = self._asdict()
         if self.error is not None:
             fields["error"] = self.error.model_dump(exclude_none=exclude_none)
         return _dumped(fields, exclude_none=exclude_none)
 
     def model_dump_json(self, *, exclude_none: bool = False) -> str:
-        """Give the fields as JSON text, without those that are None if told so."""
+        """Return the fields as JSON text, without those that are None if told so."""
         return _strict_json(self.model_dump(exclude_none=exclude_none))
 
 
@@ -159,7 +159,7 @@ class Log(ABC):
 
     @noop
     def attempt_scope(self, task: Task, attempt: int) -> Scope | None:
-        """Give what is entered around an attempt that runs in this process.
+        """Return what is entered around an attempt that runs in this process.
 
         Args:
             task: The task.
@@ -169,7 +169,7 @@ class Log(ABC):
 
     @noop
     def remote_scope(self, task: Task, attempt: int) -> RemoteScope | None:
-        """Give what is sent along, and entered around an attempt in a worker."""
+        """Return what is sent along, and entered around an attempt in a worker."""
         return None
 
     @noop

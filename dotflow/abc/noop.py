@@ -19,5 +19,5 @@ def noop(hook: _Hook) -> _Hook:
 
 
 def is_noop(hook: object) -> bool:
-    """Tell whether a (bound) hook is one that does nothing."""
+    """Return whether a (bound) hook is one that does nothing."""
     return getattr(hook, _MARK, False)

@@ -32,7 +32,7 @@ class MethodScopes(Protocol):
     """What a scope of an attempt may have besides, for the methods of a class step."""
 
     def method_scope(self, action: Action, attempt: int | None) -> Scope | None:
-        """Give what is entered around one method.
+        """Return what is entered around one method.
 
         Args:
             action: The method.
@@ -58,7 +58,7 @@ class RemoteScope(Scope, Protocol):
     """
 
     def collect(self) -> object:
-        """Give what was recorded, called after the exit: a value that pickles, or None."""
+        """Return what was recorded, called after the exit: a value that pickles, or None."""
         ...
 
 

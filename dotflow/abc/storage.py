@@ -44,11 +44,11 @@ class Storage(ABC):
 
     @abstractmethod
     def get(self, key: str) -> Context:
-        """Give the context under `key`, or an empty one."""
+        """Return the context under `key`, or an empty one."""
 
     @abstractmethod
     def key(self, task: Task) -> str:
-        """Give the key of a task's context."""
+        """Return the key of a task's context."""
 
     def delete(self, key: str) -> bool:
         """Remove what is under `key`; tell whether anything was."""
@@ -59,7 +59,7 @@ class Storage(ABC):
         raise NotImplementedError(_missing(self, "delete_prefix"))
 
     def list_keys(self, prefix: str) -> Iterable[str]:
-        """Give the keys that begin with `prefix`."""
+        """Return the keys that begin with `prefix`."""
         raise NotImplementedError(_missing(self, "list_keys"))
 
     def atomic_swap(

@@ -53,7 +53,7 @@ class Tracer(ABC):
 
     @noop
     def run_carrier(self, run: Run) -> Mapping[str, str] | None:
-        """Give what identifies the run's span, to be kept with its checkpoints.
+        """Return what identifies the run's span, to be kept with its checkpoints.
 
         A later run that resumes from them finds it as `run.resumed_from`.
         """
@@ -74,7 +74,7 @@ class Tracer(ABC):
 
     @noop
     def attempt_scope(self, task: Task, attempt: int) -> Scope | None:
-        """Give what is entered around an attempt that runs in this process.
+        """Return what is entered around an attempt that runs in this process.
 
         Args:
             task: The task.
@@ -84,7 +84,7 @@ class Tracer(ABC):
 
     @noop
     def remote_scope(self, task: Task, attempt: int) -> RemoteScope | None:
-        """Give what is sent along, and entered around an attempt in a worker."""
+        """Return what is sent along, and entered around an attempt in a worker."""
         return None
 
     @noop

@@ -228,7 +228,7 @@ class Chosen(NamedTuple):
         return ProgressTerminal()
 
     def _record(self, config: Config) -> None:
-        """Have the runs of a configuration recorded, where there is what records them."""
+        """Record the runs of a configuration, where there is what records them."""
         if self.history is False:
             return
         is_on = bool(self.history) or not os.environ.get(_HISTORY, "").strip()

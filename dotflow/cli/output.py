@@ -48,7 +48,7 @@ def is_of_output(error: BaseException) -> bool:
 
 
 def send_nowhere(descriptor: int) -> None:
-    """Have what is written to a descriptor dropped from now on, buffered text included."""
+    """Drop what is written to a descriptor from now on, buffered text included."""
     null = os.open(os.devnull, os.O_WRONLY)
     if null != descriptor:
         os.dup2(null, descriptor)
@@ -56,7 +56,7 @@ def send_nowhere(descriptor: int) -> None:
 
 
 def prepare_streams() -> None:
-    """Have standard output outlive its reader, and take characters that it has no code for."""
+    """Make standard output outlive its reader, and take characters that it has no code for."""
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:  # it was closed
             send_nowhere(descriptor)

@@ -114,7 +114,7 @@ def _clear_terminal() -> None:
 
 @contextmanager
 def _signals_held_back() -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM come at the end: so a run has begun as a whole, or not at all."""
+    """Defer Ctrl-C and SIGTERM to the end: so a run has begun as a whole, or not at all."""
     came: list[int] = []
     before = {
         number: signal.signal(number, lambda number, _frame: came.append(number))
@@ -131,7 +131,7 @@ def _signals_held_back() -> Iterator[None]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Have the first SIGTERM raise `Terminated` in the main thread; a second ends the process."""
+    """Make the first SIGTERM raise `Terminated` in the main thread; a second ends the process."""
 
     def end(number: int, _frame: object) -> None:
         signal.signal(number, signal.SIG_DFL)

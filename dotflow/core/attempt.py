@@ -78,7 +78,7 @@ class Outcome(NamedTuple):
 
     @classmethod
     def failed(cls, failure: Failure, started: float | None = None) -> Outcome:
-        """Give the outcome of an attempt that has failed just now.
+        """Return the outcome of an attempt that has failed just now.
 
         Args:
             failure: How.

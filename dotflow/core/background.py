@@ -175,7 +175,7 @@ class BackgroundRun:
             self.release_turn()
 
     def release_turn(self) -> None:
-        """Have this thread act for the run no longer, also where it was interrupted."""
+        """End this thread's part in the run, also where it was interrupted."""
         with contextlib.suppress(RuntimeError):
             while True:  # as often as interrupted calls have acquired it
                 self._acts.release()

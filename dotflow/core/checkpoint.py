@@ -147,7 +147,7 @@ class Checkpoints:
         self._post(0)
 
     def restore(self, task: Task, storage: Storage) -> Context | None:
-        """Give the context of a task that completed before, or None where it did not."""
+        """Return the context of a task that completed before, or None where it did not."""
         context = storage.get(key=storage.key(task=task))
         found = context.storage is not None
         piece = self._piece_of(task)

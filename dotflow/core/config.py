@@ -113,7 +113,7 @@ class Config:
 
 @contextmanager
 def default_providers(**providers: Any) -> Iterator[None]:
-    """Have each `Config` made inside take these providers where a slot is None.
+    """Make each `Config` inside take these providers where a slot is None.
 
     For programs that run workflows of others, such as the command `dotflow start`: what the
     workflow itself sets is left as it is. Holds in all threads of the process.
@@ -147,7 +147,7 @@ def check_config(config: object) -> None:
 
 @once
 def default_config() -> Config:
-    """Give the one configuration of this process for tasks that were given none."""
+    """Return the one configuration of this process for tasks that were given none."""
     return Config()
 
 

@@ -58,7 +58,7 @@ class Context:
 
     @classmethod
     def of(cls, value: object) -> Context:
-        """Give `value` itself where it is a `Context`, else wrap it in one."""
+        """Return `value` itself where it is a `Context`, else wrap it in one."""
         if type(value) is Context:
             return value
         return value if is_a(value, Context) else cls(value)
@@ -138,7 +138,7 @@ def _uuid(text: str) -> UUID:
 
 
 def uuid_or_none(workflow_id: object) -> UUID | None:
-    """Give a workflow's id where a `Context` can carry it: any other text is no UUID."""
+    """Return a workflow's id where a `Context` can carry it: any other text is no UUID."""
     if isinstance(workflow_id, str):
         try:
             return UUID(workflow_id)

@@ -125,7 +125,7 @@ class Engine:
         )
 
     def remote_attempt(self, task: Task) -> Attempt:
-        """Give the next attempt of a task, to be performed elsewhere."""
+        """Return the next attempt of a task, to be performed elsewhere."""
         step = task.step
         return Attempt(
             step,
@@ -175,7 +175,7 @@ class Engine:
         return policy.delay_after(task.retry_count)
 
     def try_again(self, task: Task) -> None:
-        """Tell that the wait between two attempts of a task is over, and the next one begins."""
+        """Note that the wait between two attempts of a task is over, and the next one begins."""
         self._waiting.discard(task)
         self._writer.try_again(task)
 

@@ -54,7 +54,7 @@ class _ExitCall:
             self._function()
 
     def register(self) -> None:
-        """Have multiprocessing call it, where that is in use."""
+        """Register it with multiprocessing, where that is in use."""
         util = _util()
         if util is None:
             return
@@ -64,7 +64,7 @@ class _ExitCall:
             self.finalize()
 
     def finalize(self) -> None:
-        """Have it called at the end of this child."""
+        """Register it for the end of this child."""
         util = _util()
         if util is not None:
             util.Finalize(None, self, exitpriority=self._priority)

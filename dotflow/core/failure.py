@@ -68,7 +68,7 @@ class Failure(NamedTuple):
         return self.kind if self.kind in (TIMEOUT, WORKER_LOST) else self.exception_type
 
     def as_error(self, attempt: int | None = None) -> TaskError:
-        """Give the record that users find in `task.errors`."""
+        """Return the record that users find in `task.errors`."""
         error = TaskError(attempt=attempt)
         error.exception = self.name
         error.message = self.message

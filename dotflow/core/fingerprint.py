@@ -16,7 +16,7 @@ FP_KEY_SUFFIX: Final = "_input_fp"
 
 
 def fingerprint_of(values: Any) -> str:
-    """Give the SHA-256 of the values' key-sorted JSON, as 64 hexadecimal digits.
+    """Return the SHA-256 of the values' key-sorted JSON, as 64 hexadecimal digits.
 
     Where JSON refuses a value, a stable form stands for it: sets are sorted; bytes, dates,
     decimals, paths, enums, dataclasses, arrays have a form each; any other object is
@@ -49,12 +49,12 @@ def _stable_text(values: Any) -> str:
 
 
 def fp_key(workflow_id: Any) -> str:
-    """Give the key under which a workflow's fingerprint is stored."""
+    """Return the key under which a workflow's fingerprint is stored."""
     return prefix_of(workflow_id) + FP_KEY_SUFFIX
 
 
 def read_fingerprint(storage: Storage, workflow_id: Any) -> str | None:
-    """Give the stored fingerprint, or None where there is none or it is no text."""
+    """Return the stored fingerprint, or None where there is none or it is no text."""
     value = storage.get(key=fp_key(workflow_id)).storage
     return value if isinstance(value, str) else None
 

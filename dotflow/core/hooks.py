@@ -148,16 +148,16 @@ class Hooks:
             raise interruption
 
     def scopes(self, task: Task, attempt: int) -> Sequence[Scope]:
-        """Give what is entered around an attempt in this process, guarded."""
+        """Return what is entered around an attempt in this process, guarded."""
         made = self._made(self._scopes, task, attempt)
         return (GuardedScopes(made, partial(report, self._config)),) if made else ()
 
     def remote_scopes(self, task: Task, attempt: int) -> dict[str, Any]:
-        """Give what is sent along with an attempt, by the slot that it comes from."""
+        """Return what is sent along with an attempt, by the slot that it comes from."""
         return dict(self._made(self._remote, task, attempt)) if self._remote else {}
 
     def attempt_recorded(self, task: Task, recorded: Mapping[str, object]) -> None:
-        """Tell what an attempt that goes on has recorded, by slot."""
+        """Notify of what an attempt that goes on has recorded, by slot."""
         for function, slot, hook in self._recorded:
             if slot not in recorded:
                 continue
@@ -167,7 +167,7 @@ class Hooks:
                 report(self._config, slot, hook, error)
 
     def attempt_finished(self, task: Task, outcome: Outcome) -> None:
-        """Tell how an attempt ended, with what its remote scopes recorded."""
+        """Notify of how an attempt ended, with what its remote scopes recorded."""
         for function, slot, hook in self._ended:
             try:
                 function(task, task.attempt, outcome, outcome.recorded.get(slot))
@@ -199,7 +199,7 @@ class RunHooks:
         self.workers_changed = None if config is None else WorkersListener.of(config)
 
     def run_started(self, run: Run) -> None:
-        """Tell that a run begins."""
+        """Notify of the start of a run."""
         for slot in ("tracer", "metrics", "log", "progress"):
             # Noted before: one that is interrupted here is notified of the end as well.
             self._to_notify.insert(-1, slot)
@@ -243,7 +243,7 @@ class RunHooks:
         return _guarded_scope(self._config, "run_scope", run)
 
     def run_carrier(self, run: Run) -> Mapping[str, str] | None:
-        """Give what the tracer wants kept with the run's checkpoints."""
+        """Return what the tracer wants kept with the run's checkpoints."""
         carrier: Mapping[str, str] | None = self._call("tracer", "run_carrier", run)
         return carrier
 
@@ -253,7 +253,7 @@ class RunHooks:
         return {} if scope is None else {"metrics": scope}
 
     def worker_recorded(self, recorded: Mapping[str, object]) -> None:
-        """Tell what such scopes have recorded, by slot."""
+        """Notify of what such scopes have recorded, by slot."""
         for slot, found in recorded.items():
             self._call(slot, "worker_recorded", found)
 
@@ -323,14 +323,14 @@ def call(config: Config, slot: str, hook: str, *args: Any, **kwargs: Any) -> Any
 
 
 class Announcer:
-    """Tells of tasks that are added, before there is a run."""
+    """Notifies of tasks that are added, before there is a run."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._known: tuple[tuple[object, ...], Hooks | None] = ((), None)
 
     def announce(self, task: Task) -> None:
-        """Tell of a task that was added."""
+        """Notify of a task that was added."""
         config = self._config
         providers = (config.notify, config.log, config.server)
         known, hooks = self._known

@@ -39,7 +39,7 @@ class FreshIds:
         self._prefixes: dict[tuple[int, int], str] = {}
 
     def take(self) -> str:
-        """Give the next id."""
+        """Return the next id."""
         # Ids of one process differ in their last four characters, counted up, so that an
         # id costs two look-ups and not 26 divisions; each block starts from a new ULID.
         # A counter and `setdefault` are each one step, so no two threads get one id.

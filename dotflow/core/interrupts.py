@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def interrupt_at_once() -> Callable[[], None] | None:
-    """Have Ctrl-C raise `KeyboardInterrupt` here; return what undoes that, if it did not before.
+    """Make Ctrl-C raise `KeyboardInterrupt` here; return what undoes that, if it did not before.
 
     `asyncio.run` has the first Ctrl-C cancel its main coroutine instead, which that learns where
     it awaits next: not before the run has ended that it called. Its handler alone is replaced. If

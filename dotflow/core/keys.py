@@ -21,7 +21,7 @@ _last: tuple[Any, str] = (None, "None-")
 
 
 def task_key(task: Task) -> str:
-    """Give `<workflow id>-<task id>`."""
+    """Return `<workflow id>-<task id>`."""
     global _last  # noqa: PLW0603 - a cache of one entry
     known, prefix = _last
     workflow_id = task.workflow_id
@@ -32,12 +32,12 @@ def task_key(task: Task) -> str:
 
 
 def prefix_of(workflow_id: Any) -> str:
-    """Give what all keys of a workflow begin with."""
+    """Return what all keys of a workflow begin with."""
     return f"{workflow_id}-"
 
 
 def belongs_to(key: str, workflow_id: Any) -> bool:
-    """Tell whether a key is that workflow's, and not that of one whose id merely begins so.
+    """Return whether a key is that workflow's, and not that of one whose id merely begins so.
 
     >>> belongs_to("etl-_run", "etl"), belongs_to("etl-daily-_run", "etl")
     (True, False)

@@ -158,7 +158,7 @@ def interruption_of(error: BaseException) -> BaseException:
 
 
 def current_limit() -> Limit | None:
-    """Give the limit that this code runs under."""
+    """Return the limit that this code runs under."""
     return _current.get()
 
 

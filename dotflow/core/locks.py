@@ -11,7 +11,7 @@ _all: Final[WeakSet[Any]] = WeakSet()
 
 
 def fork_safe_lock() -> RLock:
-    """Give a lock that is free in every forked child.
+    """Return a lock that is free in every forked child.
 
     Another thread may hold it at the fork, and is not there in the child to let it go. Its
     owner can take it again, for a finalizer or a signal handler may run in between.

@@ -18,7 +18,7 @@ class Module:
     """
 
     def __new__(cls, value: Any) -> Any:
-        """Give the object that `value` names."""
+        """Return the object that `value` names."""
         return import_object(value) if isinstance(value, str) else value
 
 

@@ -12,7 +12,7 @@ _Thing = TypeVar("_Thing")
 
 
 def once(make: Callable[[], _Thing]) -> Callable[[], _Thing]:
-    """Give all callers the same thing, also those who ask first at the same time.
+    """Return to all callers the same thing, also those who ask first at the same time.
 
     `functools.cache` gives each of these one of its own. No lock is held, so that nobody
     waits and a forked child finds none taken: two may be made, and one of them is let go.

@@ -51,7 +51,7 @@ class Run(NamedTuple):
         error: BaseException | None = None,
         further_tasks: int = 0,
     ) -> Run:
-        """Give the record of the ended run."""
+        """Return the record of the ended run."""
         outcome = FAILED if failed else COMPLETED
         count = self.task_count + further_tasks
         return self._replace(duration=duration, outcome=outcome, error=error, task_count=count)

@@ -35,7 +35,7 @@ class GuardedScopes:
         return bool(self._scopes)
 
     def prepare(self, on_recorded: Callable[[int], object] | None = None) -> None:
-        """Have the remote ones among the scopes set up what the step may look for.
+        """Prepare the remote ones among the scopes: what the step may look for.
 
         Args:
             on_recorded: Called by those that can be drained when something waits there, with how
@@ -83,7 +83,7 @@ class GuardedScopes:
                 raise
 
     def method_scope(self, action: Action, attempt: int | None) -> GuardedScopes | None:
-        """Give what is entered around a method of a class step, if anything."""
+        """Return what is entered around a method of a class step, if anything."""
         found = []
         for slot, scope in self._entered:
             give = getattr(scope, "method_scope", None)
@@ -117,7 +117,7 @@ class GuardedScopes:
         return drained
 
     def collect(self) -> dict[str, object]:
-        """Give what the remote ones among the scopes recorded, by slot."""
+        """Return what the remote ones among the scopes recorded, by slot."""
         begun = self._entered if len(self._entered) == len(self._scopes) else self._begun()
         found = ((slot, self._collected(slot, scope)) for slot, scope in begun)
         return {slot: recorded for slot, recorded in found if recorded is not None}
@@ -144,7 +144,7 @@ def within(scopes: Sequence[Scope], call: Callable[[], Any]) -> Any:
 
 
 def method_scopes(scopes: Sequence[Scope], action: Action, attempt: int | None) -> Sequence[Scope]:
-    """Give what the scopes of an attempt want to be entered around a method of its step."""
+    """Return what the scopes of an attempt want to be entered around a method of its step."""
     gives = (getattr(scope, "method_scope", None) for scope in scopes)
     found = (give(action, attempt) for give in gives if give is not None)
     return [scope for scope in found if scope is not None]

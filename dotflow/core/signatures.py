@@ -99,7 +99,7 @@ def refuse_unknown(where: str, given: Iterable[str], known: Iterable[str]) -> No
 
 
 def strict_arguments(function: _Function) -> _Function:
-    """Have a function or constructor refuse arguments that it does not take, before it runs.
+    """Make a function or constructor refuse arguments that it does not take, before it runs.
 
     Python refuses them as well, but names neither the class nor the argument that was meant.
     The signature stays as it is, for editors, type checkers and `inspect.signature`.

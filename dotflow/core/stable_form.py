@@ -30,7 +30,7 @@ _DECIMAL_BITS: Final = 1024
 
 
 def stable_text(value: Any) -> str:
-    """Give a text that is the same for equal values in every process.
+    """Return a text that is the same for equal values in every process.
 
     Raises:
         UnstableInput: The value has no such text: it contains itself, is too deep, or
@@ -139,7 +139,7 @@ def _buffer(value: Any) -> Any:
 
 
 def _repr(value: Any) -> str:
-    """Give the `repr`, which must not be the inherited one nor carry an address."""
+    """Return the `repr`, which must not be the inherited one nor carry an address."""
     inherited: Any = object.__repr__
     if type(value).__repr__ is inherited:
         raise UnstableInput(value)

@@ -24,7 +24,7 @@ _logger = logging.getLogger("dotflow")
 
 
 def actions_of(value: object) -> Sequence[Action]:
-    """Give the actions of an instance's class, bound to it, in the order of definition.
+    """Return the actions of an instance's class, bound to it, in the order of definition.
 
     Looks at the classes alone: no property is evaluated and no source is read. Those of a
     base class come first; an override keeps the place of what it overrides.

@@ -110,7 +110,7 @@ class TaskWriter:
                 entries.add(task.config.storage, [task.task_id])
 
     def providers(self, task: Task) -> Providers:
-        """Give the providers that a task's calls go to."""
+        """Return the providers that a task's calls go to."""
         if task._config is self._config and self._own is not None:
             return self._own
         return self._providers_of(task.config)
@@ -206,7 +206,7 @@ class TaskWriter:
             self._checkpoints.run_again(tasks)
 
     def handed_on(self, before: Task) -> Context:
-        """Give the context that a task hands on, as the storage has it."""
+        """Return the context that a task hands on, as the storage has it."""
         if before.restored:
             return before.current_context
         storage = self.providers(before).storage
@@ -241,7 +241,7 @@ class TaskWriter:
         hooks.fire(hooks.retried, task)
 
     def try_again(self, task: Task) -> None:
-        """Tell of an attempt that follows a failed one."""
+        """Notify of an attempt that follows a failed one."""
         hooks = self.providers(task).hooks
         hooks.fire(hooks.tried_again, task)
 

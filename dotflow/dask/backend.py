@@ -62,7 +62,7 @@ class DaskBackend:
         self._router = _router_of(client)
 
     def open(self) -> int:
-        """Have the cluster keep attempts from running twice.
+        """Make the cluster keep attempts from running twice.
 
         Returns:
             How many threads its workers have now.

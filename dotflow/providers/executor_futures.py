@@ -214,7 +214,7 @@ class _FuturesSession(Session):
         return ()
 
     def has_room(self) -> bool:
-        """Tell whether one more attempt may be submitted now."""
+        """Return whether one more attempt may be submitted now."""
         return len(self._jobs) + len(self._failed) < self._in_flight
 
     def submit(self, ticket: int, attempt: Attempt) -> None:
@@ -231,7 +231,7 @@ class _FuturesSession(Session):
         future.add_done_callback(lambda _: self._ended.put((ticket, monotonic())))
 
     def wait(self, seconds: float | None) -> Sequence[tuple[int, Outcome]]:
-        """Give outcomes with their tickets, waiting for the first one at most so long."""
+        """Return outcomes with their tickets, waiting for the first one at most so long."""
         done, self._failed = self._failed, []
         timeout = 0 if done else seconds
         while True:

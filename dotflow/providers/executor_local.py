@@ -73,12 +73,12 @@ class ExecutorLocal(Executor):
 
 @once
 def shared_executor() -> ExecutorLocal:
-    """Give the executor that all configurations share that were given none."""
+    """Return the executor that all configurations share that were given none."""
     return ExecutorLocal()
 
 
 def cores() -> int:
-    """Give how many cores this process may use."""
+    """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

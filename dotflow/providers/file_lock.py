@@ -19,7 +19,7 @@ except ImportError:  # pragma: no cover - where there is none, nothing here is t
 
 
 def have_locks() -> bool:
-    """Tell whether the platform has file locks."""
+    """Return whether the platform has file locks."""
     return fcntl is not None
 
 

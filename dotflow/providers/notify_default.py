@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class NotifyDefault(Notify):
-    """Tells nobody."""
+    """Notifies nobody."""
 
     @noop
     def hook_status_task(self, task: Task) -> None:

@@ -32,7 +32,7 @@ _POLICIES: Final = {
 
 
 def overlap_of(name: str) -> Overlap:
-    """Give the policy of that name.
+    """Return the policy of that name.
 
     Raises:
         InvalidOption: There is none.

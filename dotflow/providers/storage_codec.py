@@ -31,7 +31,7 @@ _DECIMAL_BITS: Final = 1024
 
 
 def encode(value: Any) -> Any:
-    """Give the form of a value that `json.dumps` writes without loss.
+    """Return the form of a value that `json.dumps` writes without loss.
 
     Raises:
         StorageError: The value, or one inside it, is of a type that cannot be kept.
@@ -113,7 +113,7 @@ def _encode_bytes(value: bytes | bytearray) -> Any:
 
 
 def encode_time(value: datetime) -> Any:
-    """Give the form of a context's time, which may be of a subclass that a test put there."""
+    """Return the form of a context's time, which may be of a subclass that a test put there."""
     return _tagged("datetime", _encode_moment(value))
 
 

@@ -51,7 +51,7 @@ class StorageDefault(Storage):
             self._contexts[key] = context
 
     def get(self, key: str) -> Context:
-        """Give the context under `key` itself, or an empty one."""
+        """Return the context under `key` itself, or an empty one."""
         if self._expiries:
             with self._lock:
                 self._expire(key)
@@ -61,7 +61,7 @@ class StorageDefault(Storage):
         return Context() if context is None else context
 
     def key(self, task: Task) -> str:
-        """Give `<workflow id>-<task id>`."""
+        """Return `<workflow id>-<task id>`."""
         return task_key(task)
 
     def delete(self, key: str) -> bool:
@@ -76,7 +76,7 @@ class StorageDefault(Storage):
             return sum(self._drop(key) for key in self.list_keys(prefix))
 
     def list_keys(self, prefix: str) -> list[str]:
-        """Give the keys that begin with `prefix`, as they are now."""
+        """Return the keys that begin with `prefix`, as they are now."""
         with self._lock:
             self._sweep()
             # Of a list made in one step: `forget` may come in between.
@@ -111,7 +111,7 @@ class StorageDefault(Storage):
             return True
 
     def fingerprint(self, key: str) -> str | None:
-        """Give the mark that was stored beside `key`."""
+        """Return the mark that was stored beside `key`."""
         with self._lock:
             self._expire(key)
             return self._fingerprints.get(key)

@@ -34,7 +34,7 @@ class Header(NamedTuple):
     fingerprint: str | None
 
     def live(self, now: float) -> bool:
-        """Tell whether the document still counts."""
+        """Return whether the document still counts."""
         return self.expires is None or now < self.expires
 
 

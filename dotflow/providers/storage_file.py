@@ -77,7 +77,7 @@ class StorageFile(Storage):
             temporary.replace(self._file(key))
 
     def get(self, key: str) -> Context:
-        """Give the context under `key`, or an empty one.
+        """Return the context under `key`, or an empty one.
 
         Raises:
             StorageError: The file of that key is corrupt; names it.
@@ -86,7 +86,7 @@ class StorageFile(Storage):
         return Context() if found is None else found[1]
 
     def key(self, task: Task) -> str:
-        """Give `<workflow id>-<task id>.json`."""
+        """Return `<workflow id>-<task id>.json`."""
         return f"{task_key(task)}.json"
 
     def delete(self, key: str) -> bool:
@@ -137,7 +137,7 @@ class StorageFile(Storage):
             return True
 
     def fingerprint(self, key: str) -> str | None:
-        """Give the mark that was stored beside `key`."""
+        """Return the mark that was stored beside `key`."""
         found = self._load(key)
         return None if found is None else found[0].fingerprint
 

@@ -15,7 +15,7 @@ _SLUG = re.compile(r"[^a-z0-9_-]+")
 
 
 def file_name(key: str) -> str:
-    """Give the name of a key's file.
+    """Return the name of a key's file.
 
     An ordinary key is its own name. For any other (`..`, `/`, too long, other letters, upper
     case outside the task id) the name is what can be recognised of it, `~` and a hash.
@@ -30,5 +30,5 @@ def file_name(key: str) -> str:
 
 
 def key_of(name: str) -> str | None:
-    """Give the key of a plain name; None for a hashed one, or a file of somebody else."""
+    """Return the key of a plain name; None for a hashed one, or a file of somebody else."""
     return name if HASHED not in name and file_name(name) == name else None

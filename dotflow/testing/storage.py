@@ -39,7 +39,7 @@ class StorageContract(_TestCase):
     patience: float = 10.0
 
     def make_storage(self) -> Storage:
-        """Give a new, empty storage."""
+        """Return a new, empty storage."""
         raise NotImplementedError(f"{type(self).__qualname__} must define make_storage()")
 
     def test_roundtrip(self) -> None:

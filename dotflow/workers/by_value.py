@@ -320,7 +320,7 @@ class _Variables:
             return self._by_key[key]
 
     def keep(self, key: _VariableKey, variable: ContextVar[Any], *, is_set: bool) -> None:
-        """Have a variable known by a key, in place of any before it."""
+        """Keep a variable under a key, in place of any before it."""
         with self._lock:
             before = self._by_key.pop(key, None)
             if before is not None:

@@ -136,7 +136,7 @@ def _is_of_c(method: object) -> bool:
 
 @contextmanager
 def _silenced(owners: Sequence[type]) -> Iterator[None]:
-    """Have classes be made below others without those' `__init_subclass__`."""
+    """Make classes below others without those' `__init_subclass__`."""
     with _silencing:
         hooks: list[tuple[type, Any]] = []
         try:

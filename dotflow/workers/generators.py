@@ -102,7 +102,7 @@ _thread: Final = _Thread()
 
 @contextlib.contextmanager
 def seeded(seeds: Sequence[int]) -> Iterator[None]:
-    """Give generators that are read meanwhile in this thread seeds of their own."""
+    """Seed the generators that are read meanwhile in this thread."""
     _thread.seeds = seeds
     try:
         yield

@@ -40,7 +40,7 @@ def scopes_read(remote: bytes | None) -> GuardedScopes:
 
 
 def scopes_prepared(scopes: Mapping[str, RemoteScope]) -> GuardedScopes:
-    """Have scopes set up what the step may look for: before that is read, with its modules."""
+    """Prepare scopes: what the step may look for, before that is read with its modules."""
     guarded = guarded_scopes(scopes)
     guarded.prepare()
     return guarded
@@ -112,7 +112,7 @@ def dumped_value(
 
 
 def not_interrupted(failure: Failure) -> Failure:
-    """Give an interrupt as a failure like any other: nobody pressed Ctrl-C in a worker."""
+    """Return an interrupt as a failure like any other: nobody pressed Ctrl-C in a worker."""
     return failure._replace(kind=ERROR) if failure.kind == INTERRUPTED else failure
 
 

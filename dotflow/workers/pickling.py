@@ -74,7 +74,7 @@ def dump_small(value: Any, by_value: Sequence[ModuleType] = ()) -> bytes | None:
 
 
 def is_small(value: Any) -> bool:
-    """Tell whether a value is a number, a flag or None: nothing that could be large."""
+    """Return whether a value is a number, a flag or None: nothing that could be large."""
     kind = type(value)
     return type(kind) is type and kind in _SMALL
 
@@ -275,7 +275,7 @@ def _runs_in_this_thread(module: ModuleType) -> bool:
 
 
 def is_found_elsewhere(module_name: str) -> bool:
-    """Tell whether a new interpreter with the same `sys.path` finds the module."""
+    """Return whether a new interpreter with the same `sys.path` finds the module."""
     module = sys.modules.get(module_name)
     if module is None or module_name == "__main__":
         return True

@@ -105,7 +105,7 @@ class LocalSession(Session):
     def share(
         self, scopes: Mapping[str, WorkerScope], notify: Callable[[Mapping[str, object]], object]
     ) -> None:
-        """Have scopes set up in each worker, before its first attempt."""
+        """Register scopes that are set up in each worker, before its first attempt."""
         self._shared, self._notify_shared = dump_or_none(scopes), notify
 
     def submit(self, ticket: int, attempt: Attempt) -> None:

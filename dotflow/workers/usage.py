@@ -140,7 +140,7 @@ _lock: Final = fork_safe_lock()
 
 
 def register(pool: Pool) -> None:
-    """Have a pool closed at the interpreter's exit, and forgotten in a forked copy."""
+    """Register a pool to be closed at the interpreter's exit, and forgotten in a forked copy."""
     with _lock:
         if not _pools:
             _register_once()

@@ -121,7 +121,7 @@ class Worker:
             raise Closed from error
 
     def read(self) -> Frame | None:
-        """Give the next message, if all of it has arrived.
+        """Return the next message, if all of it has arrived.
 
         Raises:
             Closed: The worker is gone.
@@ -140,7 +140,7 @@ class Worker:
             return True
 
     def is_alive(self) -> bool:
-        """Tell whether the process is there."""
+        """Return whether the process is there."""
         if _HAS_WAITID:
             # A dead one is not reaped here: until then its group's id is nobody else's, and
             # `kill` can still end its children.
@@ -148,7 +148,7 @@ class Worker:
         return self._process.poll() is None
 
     def is_stopped(self) -> bool:
-        """Tell whether the process was stopped by a signal, where that can be known."""
+        """Return whether the process was stopped by a signal, where that can be known."""
         return _HAS_WAITID and self._is_in_state(os.WSTOPPED)
 
     def _is_in_state(self, state: int) -> bool:
@@ -164,7 +164,7 @@ class Worker:
         return self._reap()
 
     def signal(self) -> None:
-        """Have the process and its children killed, and leave the rest to who has it."""
+        """Kill the process and its children, and leave the rest to who has it."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -180,7 +180,7 @@ class Worker:
         self.kill()
 
     def has_ended(self, seconds: float) -> bool:
-        """Tell whether the process ends in that time; at once where the system does not tell."""
+        """Return whether the process ends in that time; at once where the system does not tell."""
         if self.death is None:
             return not self.is_alive()
         death = select.poll()

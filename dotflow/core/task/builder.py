@@ -128,7 +128,7 @@ class TaskBuilder:
         return self
 
     def count(self) -> int:
-        """Tell how many tasks there are."""
+        """Return how many tasks there are."""
         return len(self.queue)
 
     def clear(self) -> None:

@@ -177,7 +177,7 @@ class Task:
         self._finished: Any = None
 
     def copy(self, task_id: str) -> Task:
-        """Give a task as this one was when it was made, with another id."""
+        """Return a task as this one was when it was made, with another id."""
         from dotflow.core.copies import own_context  # noqa: PLC0415 - for schedules
 
         task = Task(
@@ -292,13 +292,13 @@ class Task:
         return self.retry_count + 1
 
     def schema(self, max: int | None = None) -> TaskRecord:  # noqa: A002 - the 1.x name
-        """Give the task as a typed record; `max` limits the length of its JSON text."""
+        """Return the task as a typed record; `max` limits the length of its JSON text."""
         from dotflow.core.task.record import task_record  # noqa: PLC0415 - results only
 
         return task_record(self, max)
 
     def result(self, max: int | None = None) -> dict[str, Any]:  # noqa: A002 - the 1.x name
-        """Give the task as a dictionary; `max` limits the length of its JSON text."""
+        """Return the task as a dictionary; `max` limits the length of its JSON text."""
         return self.schema(max).model_dump()
 
     @property
@@ -326,7 +326,7 @@ def check_texts(**texts: object) -> None:
 
 
 def step_of(step: object) -> Action:
-    """Give the action that `step` is or names.
+    """Return the action that `step` is or names.
 
     Raises:
         ImportModuleError: The import string leads nowhere.
@@ -342,7 +342,7 @@ def step_of(step: object) -> Action:
 
 
 def callback_of(callback: object) -> Callable[..., Any]:
-    """Give the callable that `callback` is or names.
+    """Return the callable that `callback` is or names.
 
     Raises:
         ImportModuleError: The import string leads nowhere.

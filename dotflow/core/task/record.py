@@ -26,11 +26,11 @@ class _Record:
         self.__dict__.update(fields)
 
     def model_dump(self) -> dict[str, Any]:
-        """Give the record as a dictionary of plain values."""
+        """Return the record as a dictionary of plain values."""
         return {name: _plain(value) for name, value in vars(self).items()}
 
     def model_dump_json(self) -> str:
-        """Give the record as JSON text."""
+        """Return the record as JSON text."""
         return json.dumps(self.model_dump())
 
     def __repr__(self) -> str:

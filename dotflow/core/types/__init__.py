@@ -38,7 +38,7 @@ class TypeStatus:
 
     @classmethod
     def get_symbol(cls, value: str) -> str | None:
-        """Give the symbol that stands for a state, or None for an unknown one."""
+        """Return the symbol that stands for a state, or None for an unknown one."""
         return _SYMBOLS.get(value)
 
 

@@ -65,7 +65,7 @@ class Session(ABC):
     def share(
         self, scopes: Mapping[str, WorkerScope], notify: Callable[[Mapping[str, object]], object]
     ) -> None:
-        """Register scopes that are set up in each worker, where that can be, before its first attempt.
+        """Register scopes that each worker sets up, where that can be, before its first attempt.
 
         Args:
             scopes: The scopes, by the slot of their provider.

@@ -24,6 +24,7 @@ from dotflow.core.user_objects import attribute_of, is_a
 from dotflow.workers import main_module
 from dotflow.workers.allowance import become_worker
 from dotflow.workers.answers import Answers
+from dotflow.workers.environment import Baseline, ProcessEnvironment, import_in_order
 from dotflow.workers.performing import (
     NO_SCOPES,
     dumped_value,
@@ -45,7 +46,6 @@ from dotflow.workers.protocol import (
     Step,
     decoded,
 )
-from dotflow.workers.surroundings import Baseline, Surroundings, import_in_order
 from dotflow.workers.watchdog import Watchdog, start_thread
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class _Child:
             self._answers.share(shared)
             shared.prepare(self._answers.note_shared)
         elif isinstance(message, Environment):
-            self._move(Surroundings(*pickle.loads(body)))  # noqa: S301 - from our own parent
+            self._move(ProcessEnvironment(*pickle.loads(body)))  # noqa: S301 - from our own parent
 
     def _keep_step(self, body: memoryview, message: Step) -> None:
         if not message.keeps_others:
@@ -173,16 +173,16 @@ class _Child:
         except BaseException as error:  # noqa: BLE001 - each attempt here fails with it
             self._unfit = error
 
-    def _move(self, surroundings: Surroundings) -> None:
+    def _move(self, given: ProcessEnvironment) -> None:
         # A new run: nothing of the one before is needed any more.
         self._steps.clear()
         self._kept.clear()
         self._scope_data.clear()
         self._answers.share(NO_SCOPES)
         self._by_name = True
-        self._modules = surroundings.modules
-        main_module.renew(*surroundings.main)
-        self._baseline = Baseline(surroundings)
+        self._modules = given.modules
+        main_module.renew(*given.main)
+        self._baseline = Baseline(given)
 
     def _run(self, body: memoryview, message: Run) -> None:
         number, _, task_id, attempt, name, _ = message

@@ -21,7 +21,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.exception import InterpreterNotFound
-from dotflow.workers.surroundings import environment
+from dotflow.workers.environment import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

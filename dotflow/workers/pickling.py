@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from dotflow.core.exception import PicklingFailed, RunWhileReading
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.user_objects import guarded, name_of, text_of
-from dotflow.workers.culprit import culprit
 from dotflow.workers.pieces import PROTOCOL, PickleFile, pickled
+from dotflow.workers.unpicklable import unpicklable_part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,7 +116,7 @@ def _described(error: BaseException | None) -> str:
 def _failed(
     value: Any, what: str, by_value: Sequence[ModuleType], error: BaseException | None
 ) -> PicklingFailed:
-    part = culprit(value, lambda each: _travels(each, by_value))
+    part = unpicklable_part(value, lambda each: _travels(each, by_value))
     blamed = "" if part is None else f" because of {part}"
     return PicklingFailed(
         f"{what} cannot travel to another process{blamed}: {_described(error)}. "

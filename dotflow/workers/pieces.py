@@ -22,7 +22,7 @@ _FRAME: Final = b"\x80\x95"
 _TELLS_FRAMES: Final = pickle.Pickler.__module__ == "_pickle"
 
 
-class Foreign(Exception):
+class NotImportable(Exception):
     """The pickled form refers to a module that the other process does not have."""
 
 
@@ -46,14 +46,14 @@ class PickleFile:
         """Take the next piece.
 
         Raises:
-            Foreign: It refers to one of the modules.
+            NotImportable: It refers to one of the modules.
         """
         # What could change before it has been sent is copied.
         data = piece if type(piece) is bytes else bytes(piece)
         if len(data) < _OWN_PIECE or not _is_content(data):
             for name in self._names:
                 if name in data:
-                    raise Foreign(name)
+                    raise NotImportable(name)
         self.pieces.append(data)
 
 
@@ -83,7 +83,7 @@ def pickled(
             asked of what is of Python's basic types.
 
     Raises:
-        Foreign: It refers to one of the modules.
+        NotImportable: It refers to one of the modules.
         Exception: Whatever a value raises that cannot be pickled.
     """
     file = PickleFile(names)

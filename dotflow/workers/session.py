@@ -15,6 +15,7 @@ from dotflow.core.clock import monotonic
 from dotflow.core.exception import DotflowError, PicklingFailed, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
 from dotflow.workers import verdict
+from dotflow.workers.environment import ProcessEnvironment
 from dotflow.workers.imports import code_version
 from dotflow.workers.interpreter import hint
 from dotflow.workers.leased import LOOK_IN_LINE, LeasedWorkers
@@ -32,7 +33,6 @@ from dotflow.workers.protocol import (
     Step,
     decoded,
 )
-from dotflow.workers.surroundings import Surroundings
 from dotflow.workers.usage import count_living, worker_usage
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class LocalSession(Session):
         self._encoder = AttemptEncoder()
         self._last_worker: dict[str, Worker] = {}
         code_version.renew()
-        self._surroundings = Surroundings.here()
+        self._environment = ProcessEnvironment.here()
         self._host = socket.gethostname()
         self._user = worker_usage.register(self._running)
         self._notify_recorded: Callable[[int, Mapping[str, object]], object] | None = None
@@ -162,11 +162,11 @@ class LocalSession(Session):
             self._workers.watch_sending(worker)
 
     def _introduce(self, worker: Worker, pending: PendingAttempt) -> None:
-        if worker.surroundings is not self._surroundings:
+        if worker.environment is not self._environment:
             worker.known_steps.forget()
             worker.known_scope_data.clear()
-            worker.send(Environment(), pickle.dumps(tuple(self._surroundings)))
-            worker.surroundings = self._surroundings
+            worker.send(Environment(), pickle.dumps(tuple(self._environment)))
+            worker.environment = self._environment
             if self._initializer is not None and not worker.is_initialised:
                 worker.is_initialised = True
                 worker.send(Initializer(), self._initializer)
@@ -335,7 +335,7 @@ class LocalSession(Session):
         now = monotonic()
         moments = worker.shared_state.moments(pending.number)
         pid, ended = worker.pid, self._drop(worker)
-        reason = hint(self._surroundings.environment)
+        reason = hint(self._environment.environment)
         failure = verdict.lost(
             pending.attempt, moments, pending.losses, now, f"{pid} {how or ended}", reason
         )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.workers.allowance import VARIABLE
 from dotflow.workers.descriptors import socket_pair
+from dotflow.workers.environment import environment, working_folder
 from dotflow.workers.imports import import_path
 from dotflow.workers.interpreter import interpreter, variables
 from dotflow.workers.payload import KnownSteps
@@ -25,7 +26,6 @@ from dotflow.workers.protocol import (
     make_shared_state,
     packed,
 )
-from dotflow.workers.surroundings import environment, working_folder
 
 if TYPE_CHECKING:
     from dotflow.workers.protocol import Body, Frame, Message
@@ -77,7 +77,7 @@ class Worker:
         self.death = _death_of(self.pid)
         self.known_steps = KnownSteps()
         self.known_scope_data: set[int] = set()
-        self.surroundings: object = None
+        self.environment: object = None
         # Whether it has an attempt, as far as its run has read, and how many it has had.
         self.has_attempt = False
         self.attempts = 0

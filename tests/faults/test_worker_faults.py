@@ -287,20 +287,20 @@ def test_never_more_workers_than_asked_for(executor: ExecutorLocal) -> None:
     assert len(workers_of(executor) | workers_of(executor)) <= 2
 
 
-def test_surroundings_reach_warm_workers(
+def test_the_environment_reaches_warm_workers(
     executor: ExecutorLocal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A changed folder and environment are those of the next run's steps."""
 
     @action
-    def surroundings() -> tuple[str, str | None]:
+    def around() -> tuple[str, str | None]:
         return str(Path.cwd()), os.environ.get("DOTFLOW_TEST")
 
     workers_of(executor)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DOTFLOW_TEST", "new")
     flow = flow_on(executor)
-    flow.task.add([surroundings] * 2)
+    flow.task.add([around] * 2)
     flow.start(mode="parallel")
     assert flow.result_storage() == [(str(tmp_path), "new")] * 2
 

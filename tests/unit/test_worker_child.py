@@ -18,6 +18,7 @@ from dotflow import Context, action
 from dotflow.core import nesting
 from dotflow.workers import child, main_module
 from dotflow.workers.child import _Child
+from dotflow.workers.environment import ProcessEnvironment
 from dotflow.workers.pickling import dump
 from dotflow.workers.protocol import (
     Closed,
@@ -32,7 +33,6 @@ from dotflow.workers.protocol import (
     make_shared_state,
     send,
 )
-from dotflow.workers.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -238,11 +238,11 @@ def test_broken_scope_does_no_harm(where: str, wired: Wired) -> None:
         assert recorded is None
 
 
-def test_surroundings_are_taken_over(wired: Wired, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_taken_over(wired: Wired, monkeypatch: pytest.MonkeyPatch) -> None:
     """Folder, environment, import path and arguments become those of the run."""
     monkeypatch.chdir(Path.cwd())
     monkeypatch.setattr(sys, "argv", list(sys.argv))
-    here = Surroundings.here()
+    here = ProcessEnvironment.here()
     other = {**here.environment, "DOTFLOW_TEST": "1"}
     there = here._replace(environment=other, argv=["x"])
     wired.tell(Environment(), body=pickle.dumps(tuple(there)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from dotflow.workers.surroundings import Surroundings, environment
+from dotflow.workers.environment import ProcessEnvironment, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ def test_a_variable_vanishes_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     environ: Any = os.environ
     monkeypatch.setattr(environ, "_data", Vanishing(environ._data))
 
-    environment = Surroundings.here().environment
+    environment = ProcessEnvironment.here().environment
 
     assert environment == expected
     assert environment["KEPT"] == "kept"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dotflow.workers.pickling import dump_in_pieces, load
-from dotflow.workers.pieces import Foreign, pickled
+from dotflow.workers.pieces import NotImportable, pickled
 
 LARGE = 1 << 16
 NAMES = (b"json.decoder",)
@@ -74,7 +74,7 @@ def test_a_reference_is_found_wherever_it_is() -> None:
         value = [chance.choice(others)() for _ in range(chance.randrange(6))]
         assert pickled(value, NAMES)
         value.insert(chance.randrange(len(value) + 1), foreign())
-        with pytest.raises(Foreign):
+        with pytest.raises(NotImportable):
             pickled(value, NAMES)
 
 
@@ -87,7 +87,7 @@ def test_a_reference_ends_the_pickling() -> None:
             seen.append(self)
             return int, ()
 
-    with pytest.raises(Foreign):
+    with pytest.raises(NotImportable):
         pickled([foreign(), *(str(number) for number in range(50_000)), Counted()], NAMES)
     assert seen == []
 
@@ -102,5 +102,5 @@ def test_large_content_is_not_searched() -> None:
 def test_a_pickler_that_does_not_tell_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where large pieces are not known to be content, all are searched."""
     monkeypatch.setattr("dotflow.workers.pieces._TELLS_FRAMES", False)
-    with pytest.raises(Foreign):
+    with pytest.raises(NotImportable):
         pickled([NAMES[0] * LARGE], NAMES)

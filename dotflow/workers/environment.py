@@ -60,7 +60,7 @@ _DECIMAL: Final = (
 Filter = tuple[Any, Any, tuple[str, str], Any, int]
 
 
-class Surroundings(NamedTuple):
+class ProcessEnvironment(NamedTuple):
     """Where a process is.
 
     Attributes:
@@ -101,7 +101,7 @@ class Surroundings(NamedTuple):
     places: dict[str, Place]
 
     @classmethod
-    def here(cls) -> Surroundings:
+    def here(cls) -> ProcessEnvironment:
         """Return those of this process."""
         folder = working_folder() or "/"  # the folder was removed
         path = import_path()
@@ -129,15 +129,15 @@ class Baseline:
     """The state of a worker in which each attempt begins.
 
     Args:
-        surroundings: Those of the run's process.
+        given: Those of the run's process.
     """
 
-    def __init__(self, surroundings: Surroundings) -> None:
-        self._given = surroundings
-        self._argv = surroundings.argv
-        self._recursion_limit = surroundings.recursion_limit
-        self._int_digits = surroundings.int_digits
-        self._environment = dict(surroundings.environment)
+    def __init__(self, given: ProcessEnvironment) -> None:
+        self._given = given
+        self._argv = given.argv
+        self._recursion_limit = given.recursion_limit
+        self._int_digits = given.int_digits
+        self._environment = dict(given.environment)
         nested = nested_workers()
         if nested is not None:
             self._environment[VARIABLE] = str(nested)
@@ -146,24 +146,24 @@ class Baseline:
         self._environ, self._arguments = os.environ, sys.argv
         self._filter_list: Any = warnings.filters
         # Here alone: what a step has imported may rely on what it has added, as on its globals.
-        sys.path[:] = surroundings.path
-        _finder.places = surroundings.places
+        sys.path[:] = given.path
+        _finder.places = given.places
         if _finder.places and _finder not in sys.meta_path:
             sys.meta_path.insert(0, _finder)
         self._set_environment()
         # The name is private; to compare the variables in public takes ten times as long.
         self._variables: Any = getattr(os.environ, "_data", os.environ)
         self._expected = dict(self._variables)
-        _change_to(surroundings.folder)
+        _change_to(given.folder)
         self._folder = working_folder()
-        self._umask = surroundings.umask
-        self._locale = _change_locale(surroundings.locale)
-        self._socket_timeout = surroundings.socket_timeout
-        self._handlers = [surroundings.ignored.get(each, _handler(each)) for each in _SIGNALS]
+        self._umask = given.umask
+        self._locale = _change_locale(given.locale)
+        self._socket_timeout = given.socket_timeout
+        self._handlers = [given.ignored.get(each, _handler(each)) for each in _SIGNALS]
         self._set_handlers()
         self._handlers = [_handler(each) for each in _SIGNALS]
-        self._blocked = surroundings.blocked
-        self._decimal = _decimal_context(surroundings.decimal)
+        self._blocked = given.blocked
+        self._decimal = _decimal_context(given.decimal)
         self._unknown: list[Filter] = []
         self._filters: list[Any] = []
         self._set_filters()

@@ -20,7 +20,7 @@ _DEPTH: Final = 8
 _SECONDS: Final = 0.2
 
 
-def culprit(value: Any, travels: Callable[[Any], bool]) -> str | None:
+def unpicklable_part(value: Any, travels: Callable[[Any], bool]) -> str | None:
     """Name the part of a value that cannot travel; None where it is the whole of it.
 
     Args:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dotflow.workers import allowance, surroundings
-from dotflow.workers.surroundings import Baseline, Surroundings
+from dotflow.workers import allowance, environment
+from dotflow.workers.environment import Baseline, ProcessEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,9 +54,9 @@ def unchanged(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.set_int_max_str_digits(limits[1])
 
 
-def there(folder: Path, **changes: Any) -> Surroundings:
-    """Return surroundings that are none of this process's."""
-    here = Surroundings(
+def there(folder: Path, **changes: Any) -> ProcessEnvironment:
+    """Return an environment that is not this process's."""
+    here = ProcessEnvironment(
         folder=str(folder),
         environment={"KEPT": "1", "TZ": "UTC"},
         path=[*sys.path, "/their/path"],
@@ -220,17 +220,17 @@ def test_a_locale_that_is_not_there(tmp_path: Path) -> None:
 def test_the_decimal_context(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is the run's thread's; one that never was imported, or is none, is as Python has it."""
     with decimal.localcontext(decimal.Context(prec=7, traps=[decimal.Rounded])):
-        packed = Surroundings.here().decimal
+        packed = ProcessEnvironment.here().decimal
     assert packed == ((7, "ROUND_HALF_EVEN", -999999, 999999, 1, 0), ("Rounded",))
     monkeypatch.setitem(sys.modules, "decimal", ModuleType("decimal"))
-    default = Surroundings.here().decimal
+    default = ProcessEnvironment.here().decimal
     monkeypatch.delitem(sys.modules, "decimal")
-    assert Surroundings.here().decimal == default
-    assert surroundings._decimal_context(default) is None
+    assert ProcessEnvironment.here().decimal == default
+    assert environment._decimal_context(default) is None
     assert "decimal" not in sys.modules
     monkeypatch.undo()
     with decimal.localcontext(decimal.Context()):
-        assert Surroundings.here().decimal == default
+        assert ProcessEnvironment.here().decimal == default
 
 
 def test_the_time_zone_is_that_of_the_variables(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_a_folder_that_a_step_removes(tmp_path: Path) -> None:
     gone.mkdir()
     os.chdir(gone)
     gone.rmdir()
-    assert Surroundings.here().folder == "/"
+    assert ProcessEnvironment.here().folder == "/"
     baseline.restore()
     assert Path.cwd() == tmp_path
 
@@ -307,7 +307,7 @@ def test_filters_that_are_no_warnings(tmp_path: Path, monkeypatch: pytest.Monkey
     filters: Any = warnings.filters
     filters[:] = ["odd", ("ignore", None, UserWarning, None, 0)]
     packed = [("ignore", None, ("builtins", "UserWarning"), None, 0)]
-    assert Surroundings.here().filters == packed
+    assert ProcessEnvironment.here().filters == packed
 
 
 @pytest.mark.parametrize(
@@ -321,4 +321,4 @@ def test_the_main_module(
     if file is not None:
         module.__file__ = file
     monkeypatch.setitem(sys.modules, "__main__", module)
-    assert Surroundings.here().main == (found, None)
+    assert ProcessEnvironment.here().main == (found, None)

@@ -379,9 +379,11 @@ def _outcome(_name: str, keys: Sequence[str], row: Sequence[Any]) -> Outcome:
 
 
 def _attributes(keys: Sequence[str], values: Sequence[Any]) -> Attributes:
-    # The SDK takes sequences of values as tuples.
-    plain = (tuple(value) if type(value) is list else value for value in values)
-    return dict(zip(keys, plain, strict=True))
+    found = dict(zip(keys, values, strict=True))
+    if list in map(type, values):
+        # The SDK takes sequences of values as tuples.
+        found.update({key: tuple(each) for key, each in found.items() if type(each) is list})
+    return found
 
 
 def _line(event: str, _keys: Sequence[str], row: Sequence[Any]) -> LogLine:

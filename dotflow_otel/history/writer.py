@@ -48,6 +48,9 @@ _LINGER: Final = 0.05
 # Seconds between two tries where the file cannot be written.
 _PAUSE: Final = 1.0
 
+# Seconds between two warnings that it cannot be: on a full disk what is small may fit in between.
+_BETWEEN_WARNINGS: Final = 60.0
+
 # How many items are taken into one transaction: another process waits for its end.
 _MOST_AT_ONCE: Final = 5_000
 
@@ -241,7 +244,7 @@ class Writer:
         self._known_open: set[Any] = set()
         self._beat_at = 0.0
         self._since_shrink = _BETWEEN_SHRINKS
-        self._was_warned = False
+        self._warned_at: float | None = None
         self._is_closing = Event()
         self.refused = False
         self.opened = Event()
@@ -509,7 +512,6 @@ class Writer:
         self._beat_at = monotonic()
         self._pending = []
         self._pending_items = 0
-        self._was_warned = False
         self._notify(self._written)
         self._notify(self._flushes)
         if self._since_shrink >= _BETWEEN_SHRINKS:
@@ -541,8 +543,9 @@ class Writer:
 
     def _fail(self, error: sqlite3.Error | OSError) -> None:
         self._notify(self._written)
-        if not self._was_warned:
-            self._was_warned = True
+        now = monotonic()
+        if self._warned_at is None or now > self._warned_at + _BETWEEN_WARNINGS:
+            self._warned_at = now
             _logger.warning("The history %r cannot be written: %s", str(self._path), error)
         self._disconnect()
         if isinstance(error, sqlite3.Error) and is_damaged(error):

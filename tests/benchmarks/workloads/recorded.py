@@ -2,7 +2,7 @@
 
 `run` is with a history, `without` with traces alone, in microseconds a task, in turn in one
 process; `bytes` is what a span takes in the file, and `growth` by how much the process grew
-between the third round, after the first, and the last, in MB: until then memory is taken that is used again. It
+between the fourth round and the last, in MB: until then it takes memory that it uses again. It
 raises unless every task is in the history.
 """
 
@@ -23,7 +23,6 @@ from dotflow import Config
 from dotflow.providers import StorageDefault
 from dotflow_otel import History, TracerOpenTelemetry
 from dotflow_otel.history.recording import forget, record
-
 
 # After so many rounds the memory of one is used again by the next.
 _SETTLED = 3

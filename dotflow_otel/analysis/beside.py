@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from itertools import accumulate
 from statistics import median
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -24,6 +26,9 @@ TASK_TRIES: Final = "attempts"
 
 # How many values there must be beside which one can be out of the ordinary.
 FEWEST: Final = 5
+
+# So many tasks are read in about a second, and tell as much as more of them would.
+_MOST_TASKS: Final = 50_000
 
 # How many spreads from the median is outside; of values that are spread as by chance (the normal
 # distribution) one in 370 is.
@@ -110,9 +115,15 @@ class Beside(NamedTuple):
 
 
 def earlier_runs(history: History, run: RunInfo, count: int = RUNS) -> list[RunInfo]:
-    """Return the last runs of a run's workflow that ended before it started, the latest first."""
+    """Return the last runs of a run's workflow that ended before it started, the latest first.
+
+    They are fewer where they have more tasks than can be read at once.
+    """
     found = history.runs(workflow=run.workflow, until=run.started, limit=count * 2)
-    return [each for each in found if each.ended is not None and each.key != run.key][:count]
+    ended = [each for each in found if each.ended is not None and each.key != run.key][:count]
+    tasks = accumulate(each.tasks for each in ended)
+    room = sum(so_far <= _MOST_TASKS for so_far in tasks)
+    return ended[: max(room, FEWEST)]
 
 
 def beside(history: History, view: RunView, count: int = RUNS) -> Beside:
@@ -131,11 +142,15 @@ def beside(history: History, view: RunView, count: int = RUNS) -> Beside:
     """
     runs = earlier_runs(history, view.run, count)
     durations = [each.duration for each in runs if each.status == names.COMPLETED]
-    values: dict[tuple[str, str, str], list[float]] = {}
+    values: _Values = defaultdict(lambda: ([], [], []))
     for run in runs:
-        for key, value in _values(view_of(run, history.spans(run))):
-            values.setdefault(key, []).append(value)
-    baselines = {key: Baseline.of(found) for key, found in values.items()}
+        _gather(view_of(run, history.spans(run)), values)
+    baselines = {
+        (kind, *key): Baseline.of(found)
+        for key, kinds in values.items()
+        for kind, found in zip(_KINDS, kinds, strict=True)
+        if found
+    }
     unusual = [*_outside(view, baselines)]
     unusual.sort(key=_distance, reverse=True)
     if durations and view.run.ended is not None:
@@ -148,7 +163,7 @@ def beside(history: History, view: RunView, count: int = RUNS) -> Beside:
 
 def _outside(view: RunView, baselines: dict[tuple[str, str, str], Baseline]) -> Iterable[Unusual]:
     seen: dict[tuple[str, str, str], Unusual] = {}
-    for key, value in _values(view, completed=False):
+    for key, value in _values(view):
         baseline = baselines.get(key)
         least = 1.0 / _OUTSIDE if key[0] == TASK_TRIES else _LEAST
         if baseline is None or not baseline.is_outside(value, least=least):
@@ -169,14 +184,25 @@ def _distance(unusual: Unusual) -> float:
     return abs(unusual.value - baseline.median) / spread
 
 
-def _values(
-    view: RunView, *, completed: bool = True
-) -> Iterable[tuple[tuple[str, str, str], float]]:
+# By the name and group of a task: its seconds, those that it waited, and its attempts.
+_Values = defaultdict[tuple[str, str], tuple[list[float], list[float], list[float]]]
+_KINDS: Final = (TASK_DURATION, TASK_QUEUE, TASK_TRIES)
+
+
+def _gather(view: RunView, values: _Values, *, completed: bool = True) -> None:
     for task in view.tasks:
         if not task.attempts or (completed and task.status != names.COMPLETED):
             continue
-        name, group = task.name, task.group
+        durations, queues, tries = values[task.name, task.group]
         if task.ended is not None:
-            yield (TASK_DURATION, name, group), task.duration(view.end)
-        yield (TASK_QUEUE, name, group), task.queue
-        yield (TASK_TRIES, name, group), float(task.tries)
+            durations.append(task.duration(view.end))
+        queues.append(task.queue)
+        tries.append(task.tries)
+
+
+def _values(view: RunView) -> Iterable[tuple[tuple[str, str, str], float]]:
+    values: _Values = defaultdict(lambda: ([], [], []))
+    _gather(view, values, completed=False)
+    for key, kinds in values.items():
+        for kind, found in zip(_KINDS, kinds, strict=True):
+            yield from (((kind, *key), value) for value in found)

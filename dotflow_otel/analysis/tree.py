@@ -125,6 +125,8 @@ class TaskView(NamedTuple):
     @property
     def queue(self) -> float:
         """Seconds that its attempts waited for a worker."""
+        if len(self.attempts) == 1:  # as most have
+            return self.attempts[0].queue
         return sum(each.queue for each in self.attempts)
 
     @property
@@ -264,7 +266,8 @@ class _Builder:
 
     def _task(self, span: Span) -> TaskView:
         attributes = span.attributes
-        attempts, others = [], []
+        attempts: list[Span] = []
+        others: list[Span] = []
         for each in self._below.get(span.span_id, ()):
             if each.name == names.ATTEMPT_SPAN and names.ATTEMPT_NUMBER in each.attributes:
                 attempts.append(each)

@@ -441,6 +441,8 @@ class _Merged:
             above = self._spans.get(above.parent_id)
 
     def _is_below(self, span: Span, root: Span, others: set[int]) -> bool:
+        if span.parent_id == root.span_id and span.span_id not in others:
+            return True  # as most are
         for above in (span.span_id, *self._above(span)):
             if above == root.span_id:
                 return True

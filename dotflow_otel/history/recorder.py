@@ -110,6 +110,7 @@ class Recorder(SpanProcessor):
         self._items: deque[Any] = deque()
         self.traces: dict[int, str] = {}
         self._open: dict[Any, tuple[str, Any]] = {}
+        self._attempts: dict[int, tuple[str, int, int, int, bool]] = {}
         self._filled = Event()
         self._given_ids: dict[Task, int] = {}
         self._clocks: dict[str, SpanClock] = {}
@@ -230,7 +231,8 @@ class Recorder(SpanProcessor):
         Of others the tracer knows what goes on.
         """
         self._open[task] = run.id, self._begun(run, task, span, {})
-        self._filled.set()
+        if not self._filled.is_set():
+            self._filled.set()
 
     def _now(self, run: Run) -> int:
         clock = self._clocks.get(run.id)
@@ -281,36 +283,41 @@ class Recorder(SpanProcessor):
             for tracer in list(self.tracers):
                 found.update(tracer.open_tasks())
         found.update(self._open.copy())
+        for span_id, (run_id, parent_id, started, number, sampled) in self._attempts.copy().items():
+            flags, attributes = SAMPLED if sampled else 0, {names.ATTEMPT_NUMBER: number}
+            began = OpenSpan(names.ATTEMPT_SPAN, span_id, parent_id, started, flags, attributes)
+            found[span_id] = run_id, began
         return found
 
     def attempt_started(
         self, run: Run, span_id: int, parent_id: int, number: int, *, sampled: bool
     ) -> None:
         """Note that an attempt begins which has a span of its own."""
-        flags = SAMPLED if sampled else 0
-        attributes = {names.ATTEMPT_NUMBER: number}
-        started = self._now(run)
-        began = OpenSpan(names.ATTEMPT_SPAN, span_id, parent_id, started, flags, attributes)
-        self._open[span_id] = run.id, began
-        self._filled.set()
+        # Most have ended before anybody asks what goes on.
+        self._attempts[span_id] = run.id, parent_id, self._now(run), number, sampled
+        if not self._filled.is_set():
+            self._filled.set()
 
     def attempt_ended(self, span_id: int) -> None:
         """Note that an attempt has ended."""
-        self._open.pop(span_id, None)
+        self._attempts.pop(span_id, None)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Record a span that has ended, where it is of the trace of a run."""
-        context = span.context
-        if context is None or context.trace_id not in self.traces:
-            return
         # Not the span, which is many objects that the garbage collector would look at again and
         # again.
-        if len(self._items) >= self._room or self._writer is None:
-            self._put(span)  # which counts it
-            return
-        self._items.append(plain_row(span) or span)
-        if not self._filled.is_set():
-            self._filled.set()
+        row = plain_row(span)
+        if row is None:
+            context = span.context
+            if context is not None and context.trace_id in self.traces:
+                self._put(span)
+        elif row[2] in self.traces:
+            if len(self._items) >= self._room or self._writer is None:
+                self._put(row)  # which counts it
+                return
+            self._items.append(row)
+            if not self._filled.is_set():
+                self._filled.set()
 
     def event_logged(
         self,

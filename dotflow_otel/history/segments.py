@@ -4,19 +4,24 @@ A segment holds some spans and log lines of one run. Those that are alike, such 
 one task's runs, are stored by columns, and a column whose values are all the same as one value:
 that takes a tenth of the room of rows in a table, and a fraction of the time, for which the
 writing thread keeps the run from going on. It is JSON, so that what reads it needs nothing but a
-decoder, and a file that comes from elsewhere can do no harm.
+decoder, and a file that comes from elsewhere can do no harm; columns of ids and times are texts in
+it, of sixteen hexadecimal digits a number.
 """
 
 from __future__ import annotations
 
+import sys
 import zlib
+from array import array
+from collections import Counter
 from json import JSONDecoder, JSONEncoder
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow_otel import conventions as names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 # The kinds of records. A plain span is one of ours without events, links and a status; an outcome
 # is the end of a span that was not recorded itself, because it is not sampled.
@@ -51,13 +56,44 @@ _decode: Final = JSONDecoder().decode
 Attributes = dict[str, Any]
 
 
+class PlainColumns(NamedTuple):
+    """Spans of ours that are alike, in columns; one with one value has that in all of its rows.
+
+    Attributes:
+        name: Their name.
+        keys: The names of their attributes.
+        number: How many they are.
+        columns: Their ids, those of their parents, their starts, durations and flags, each as
+            `_numbers` returns it; then the values of each attribute.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    number: int
+    columns: list[Sequence[Any]]
+
+    def tally(self, *keys: str) -> Iterable[tuple[tuple[Any, ...], int]]:
+        """Return the parents with the values of these attributes, each once, and how often."""
+        where = (1, *(_NUMBERS + self.keys.index(key) for key in keys))
+        columns = [self.columns[index] for index in where]
+        if all(len(column) == 1 for column in columns):
+            return [(tuple(column[0] for column in columns), self.number)]
+        whole = (_whole(column, self.number) for column in columns)
+        return Counter(zip(*whole, strict=True)).items()
+
+
+# How many columns there are before the values of attributes.
+_NUMBERS: Final = 5
+
+
 class SegmentBuilder:
     """Puts one segment together."""
 
     def __init__(self) -> None:
         # By kind, name and the names of the attributes.
         self._groups: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
-        self._plain: dict[tuple[str, tuple[str, ...]], list[tuple[Any, ...]]] = {}
+        # By their names.
+        self._plain: dict[str, list[tuple[Any, ...]]] = {}
 
     @property
     def is_empty(self) -> bool:
@@ -83,16 +119,25 @@ class SegmentBuilder:
         row = (span_id, parent_id, started, flags, *attributes.values())
         self._add(row, _OPEN, name, tuple(attributes))
 
-    def add_plain(self, span: tuple[str, int, int, int, int, int, int, Attributes]) -> None:
-        """Add a span that has ended, as `plain_row` returns it."""
-        name, _, span_id, parent_id, started, took, flags, attributes = span
-        kind = name, tuple(attributes)
-        rows = self._plain.get(kind) or self._plain.setdefault(kind, [])
-        rows.append((span_id, parent_id, started, took, flags, *attributes.values()))
+    def like(self, span: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """Return where spans are added that have ended, and are of the name of this one.
 
-    def plain_rows(self) -> Iterator[tuple[tuple[str, ...], list[tuple[Any, ...]]]]:
-        """Return the rows of these spans, after the names of their attributes."""
-        return ((keys, rows) for (_, keys), rows in self._plain.items())
+        Args:
+            span: As `plain_row` returns it.
+        """
+        return self._plain.setdefault(span[1], [])
+
+    def plain_columns(self) -> Iterator[PlainColumns]:
+        """Return what was added to the lists of `like`, by columns."""
+        for name, rows in self._plain.items():
+            alike = _alike(name, rows)
+            if alike is not None:
+                yield alike
+                continue
+            by_keys: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
+            for row in rows:
+                by_keys.setdefault(tuple(row[0]), []).append(row)
+            yield from filter(None, (_alike(name, those) for those in by_keys.values()))
 
     def add_full(
         self,
@@ -119,12 +164,31 @@ class SegmentBuilder:
         """Add a log line: its fields, or the JSON of these."""
         self._add((time, level, fields, span_id), _LINE, event, ())
 
-    def packed(self) -> bytes:
-        """Return the segment as it is stored."""
-        groups = [(_PLAIN, *kind, len(rows), _columns(rows)) for kind, rows in self._plain.items()]
+    def packed(self, plain: Sequence[PlainColumns] | None = None) -> bytes:
+        """Return the segment as it is stored.
+
+        Args:
+            plain: What `plain_columns` returned, where that was asked for.
+        """
+        columns = self.plain_columns() if plain is None else plain
+        groups = [(_PLAIN, *each) for each in columns]
         groups += [(*key, len(rows), _columns(rows)) for key, rows in self._groups.items()]
         packing = zlib.compressobj(1, zdict=_DICTIONARY)
         return packing.compress(_encode(groups).encode()) + packing.flush()
+
+
+def _alike(name: str, rows: list[tuple[Any, ...]]) -> PlainColumns | None:
+    """Return spans by columns; None where their attributes have not all the same names."""
+    attributes, _, _, *numbers = zip(*rows, strict=True)
+    keys = tuple(attributes[0])
+    # As many of them, and each of these: a fraction of the time that comparing names takes.
+    if [*map(len, attributes)].count(len(keys)) < len(rows):
+        return None
+    try:
+        values = [tuple(map(itemgetter(key), attributes)) for key in keys]
+    except KeyError:
+        return None
+    return PlainColumns(name, keys, len(rows), [*map(_numbers, numbers), *map(_column, values)])
 
 
 def _columns(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -138,6 +202,30 @@ def _column(values: tuple[Any, ...]) -> tuple[Any, ...]:
     # What is equal need not be the same: 1, 1.0 and True.
     same = type(first) is str or len(set(map(type, values))) == 1
     return (first,) if same else values
+
+
+def _numbers(values: tuple[int, ...]) -> Sequence[int] | str:
+    """Return a column of numbers of 64 bits: as digits, which take a fraction of JSON's time."""
+    first = values[0]
+    if values.count(first) == len(values):
+        return (first,)
+    try:
+        found = array("Q", values)
+    except OverflowError:  # a duration of a clock that was set back
+        return values
+    if sys.byteorder == "little":
+        found.byteswap()
+    return found.tobytes().hex()
+
+
+def _whole(column: Sequence[Any], count: int) -> Sequence[Any]:
+    """Return what there is in each row of a column."""
+    if isinstance(column, str):
+        numbers = array("Q", bytes.fromhex(column))
+        if sys.byteorder == "little":
+            numbers.byteswap()
+        return numbers
+    return column if len(column) == count else [*column] * count
 
 
 class Event(NamedTuple):
@@ -250,9 +338,8 @@ def unpacked(body: bytes) -> Iterator[Span | Outcome | LogLine]:
     except zlib.error as error:
         raise ValueError(f"a segment is damaged: {error}") from error
     for kind, name, keys, count, columns in groups:
-        whole = (column if len(column) == count else column * count for column in columns)
         read = _READ[kind]
-        for row in zip(*whole, strict=True):
+        for row in zip(*(_whole(column, count) for column in columns), strict=True):
             yield read(name, keys, row)
 
 
@@ -292,9 +379,11 @@ def _outcome(_name: str, keys: Sequence[str], row: Sequence[Any]) -> Outcome:
 
 
 def _attributes(keys: Sequence[str], values: Sequence[Any]) -> Attributes:
-    # The SDK takes sequences of values as tuples.
-    plain = (tuple(value) if type(value) is list else value for value in values)
-    return dict(zip(keys, plain, strict=True))
+    found = dict(zip(keys, values, strict=True))
+    if list in map(type, values):
+        # The SDK takes sequences of values as tuples.
+        found.update({key: tuple(each) for key, each in found.items() if type(each) is list})
+    return found
 
 
 def _line(event: str, _keys: Sequence[str], row: Sequence[Any]) -> LogLine:

@@ -179,15 +179,18 @@ def _opened(path: Path) -> sqlite3.Connection:
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     version = _checked_version(connection, path)
     if version == 0:
+        # The first run waits until it is there. The disk, which takes nearly all of that time, is
+        # not waited for: there is nothing yet that the end of the machine could damage.
+        connection.execute("PRAGMA synchronous = OFF")
         # This has to come before the first table, and lets the file shrink later.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     _use_log(connection)
-    # What is committed survives the end of the process at once, and that of the machine from
-    # the next checkpoint on.
-    connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA journal_size_limit = 4194304")
     if version < VERSION:
         _migrate(connection, path)
+    # What is committed survives the end of the process at once, and that of the machine from
+    # the next checkpoint on.
+    connection.execute("PRAGMA synchronous = NORMAL")
 
 
 def _checked_version(connection: sqlite3.Connection, path: Path) -> int:

@@ -31,12 +31,13 @@ from dotflow_otel.spans.record import record_of, scope_of
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from opentelemetry.trace import Span, SpanContext
 
     from dotflow.core.run import Run
+    from dotflow_otel.history.segments import PlainColumns
 
 _logger: Final = logging.getLogger("dotflow_otel")
 
@@ -47,11 +48,14 @@ _LINGER: Final = 0.05
 # Seconds between two tries where the file cannot be written.
 _PAUSE: Final = 1.0
 
+# Seconds between two warnings that it cannot be: on a full disk what is small may fit in between.
+_BETWEEN_WARNINGS: Final = 60.0
+
 # How many items are taken into one transaction: another process waits for its end.
 _MOST_AT_ONCE: Final = 5_000
 
-# Where the values of attributes begin in the rows of a segment, after the id of the parent.
-_VALUES: Final = 5
+# The attributes by which tasks are counted.
+_COUNTED: Final = (names.TASK_STATUS, names.TASK_ATTEMPTS)
 
 # Spans and lines that come after a run's end still find it, for as many runs.
 _KEPT_AFTER_END: Final = 256
@@ -147,27 +151,16 @@ class _LiveRun:
         self.ended: tuple[int, str, str | None, str | None] | None = None
         self.is_over = False
 
-    def count(self, attributes: dict[str, Any]) -> None:
-        """Count a task that has ended."""
-        attempts = attributes[names.TASK_ATTEMPTS]
-        if attempts > 1:
-            self.retried += attempts - 1
-        if attributes.get(names.TASK_RESTORED):
-            self.restored += 1
-        elif attributes[names.TASK_STATUS] == names.COMPLETED:
-            self.completed += 1
-        else:
-            self.failed += 1
-
-    def count_all(self, statuses: list[str], attempts: list[int], *, restored: bool) -> None:
-        """Count tasks that have ended."""
+    def count(self, status: str, attempts: int, *, restored: bool, times: int = 1) -> None:
+        """Count a task that has ended, or several that ended alike."""
         if restored:
-            self.restored += len(statuses)
+            self.restored += times
             return
-        completed = statuses.count(names.COMPLETED)
-        self.completed += completed
-        self.failed += len(statuses) - completed
-        self.retried += sum(attempts) - len(attempts)
+        self.retried += max(attempts - 1, 0) * times
+        if status == names.COMPLETED:
+            self.completed += times
+        else:
+            self.failed += times
 
     def counts(self) -> tuple[int, ...]:
         begun = self.completed + self.failed + self.open
@@ -251,7 +244,7 @@ class Writer:
         self._known_open: set[Any] = set()
         self._beat_at = 0.0
         self._since_shrink = _BETWEEN_SHRINKS
-        self._was_warned = False
+        self._warned_at: float | None = None
         self._is_closing = Event()
         self.refused = False
         self.opened = Event()
@@ -314,17 +307,23 @@ class Writer:
         self._pending_items = len(batch)
         inserts: list[tuple[Any, ...]] = []
         touched: dict[str, _LiveRun] = {}
-        last, live = 0, None
+        # Most are spans that are like the one before, and of the same run.
+        name, trace_id = None, 0
+        alike: list[tuple[Any, ...]] = []
         for item in batch:
+            if type(item) is tuple and item[1] == name and item[2] == trace_id:
+                alike.append(item)
+                continue
             try:
                 if type(item) is tuple and item[0] is not LINE:
-                    if item[1] != last:
-                        last, live = item[1], self._live_in(item[1], touched)
-                    if live is not None:
-                        live.segment.add_plain(item)
+                    _, name, trace_id, *_ = item
+                    live = self._live_in(trace_id, touched)
+                    alike = [] if live is None else live.segment.like(item)
+                    alike.append(item)
                 else:
+                    # After it, spans may be those of another run.
+                    name = None
                     self._take(item, inserts, touched)
-                    last = 0
             except Exception:
                 _logger.exception("a record of the history could not be made")
                 tally.add(HISTORY, 1)
@@ -371,13 +370,13 @@ class Writer:
                 touched[live.run_id] = live
                 live.segment.add_open(*_below(live, item.began))
                 live.segment.add_outcome(item.began.span_id, item.time, item.attributes)
-                live.count({**item.began.attributes, **item.attributes})
+                _count(live, {**item.began.attributes, **item.attributes})
 
     def _count_one(self, span: Any, touched: dict[str, _LiveRun]) -> None:
         owner = None if span.parent is None else self._roots.get(span.parent.span_id)
         if owner is not None and names.TASK_STATUS in span.attributes:
             touched[owner.run_id] = owner
-            owner.count(span.attributes)
+            _count(owner, span.attributes)
 
     def _take_line(
         self,
@@ -447,12 +446,14 @@ class Writer:
 
     def _prepare(self, inserts: list[tuple[Any, ...]], touched: dict[str, _LiveRun]) -> None:
         segments, updates, ends = [], [], []
-        for live in [*touched.values()]:
-            self._count_plain(live, touched)
+        plain = {run_id: [*live.segment.plain_columns()] for run_id, live in touched.items()}
+        for columns in [*plain.values()]:
+            for alike in columns:
+                self._count_plain(alike, touched)
         for run_id, live in touched.items():
             size = 0
             if not live.segment.is_empty:
-                body = live.segment.packed()
+                body = live.segment.packed(plain.get(run_id, ()))
                 live.segment = SegmentBuilder()
                 segments.append((live.key, body))
                 size = len(body)
@@ -469,20 +470,16 @@ class Writer:
         )
         self._pending = [(statement, rows) for statement, rows in prepared if rows]
 
-    def _count_plain(self, live: _LiveRun, touched: dict[str, _LiveRun]) -> None:
-        """Count the tasks among the spans of a segment that have attributes alone."""
-        for keys, rows in live.segment.plain_rows():
-            if names.TASK_STATUS not in keys:
-                continue
-            where = [
-                _VALUES + keys.index(name) for name in (names.TASK_STATUS, names.TASK_ATTEMPTS)
-            ]
-            for root in {row[1] for row in rows}:
-                owner = self._roots.get(root)
-                if owner is not None:
-                    touched[owner.run_id] = owner
-                    columns = [[row[index] for row in rows if row[1] == root] for index in where]
-                    owner.count_all(*columns, restored=names.TASK_RESTORED in keys)
+    def _count_plain(self, alike: PlainColumns, touched: dict[str, _LiveRun]) -> None:
+        """Count the tasks among spans that have attributes alone."""
+        if not set(_COUNTED) <= set(alike.keys):
+            return
+        restored = names.TASK_RESTORED in alike.keys
+        for (parent, status, attempts), times in alike.tally(*_COUNTED):
+            owner = self._roots.get(parent)
+            if owner is not None:
+                touched[owner.run_id] = owner
+                owner.count(status, attempts, restored=restored, times=times)
 
     def _end(self, run_id: str) -> None:
         self._rows.pop(run_id, None)
@@ -515,7 +512,6 @@ class Writer:
         self._beat_at = monotonic()
         self._pending = []
         self._pending_items = 0
-        self._was_warned = False
         self._notify(self._written)
         self._notify(self._flushes)
         if self._since_shrink >= _BETWEEN_SHRINKS:
@@ -547,8 +543,9 @@ class Writer:
 
     def _fail(self, error: sqlite3.Error | OSError) -> None:
         self._notify(self._written)
-        if not self._was_warned:
-            self._was_warned = True
+        now = monotonic()
+        if self._warned_at is None or now > self._warned_at + _BETWEEN_WARNINGS:
+            self._warned_at = now
             _logger.warning("The history %r cannot be written: %s", str(self._path), error)
         self._disconnect()
         if isinstance(error, sqlite3.Error) and is_damaged(error):
@@ -604,6 +601,11 @@ class Writer:
 def _below(live: _LiveRun, began: OpenSpan) -> OpenSpan:
     # The span of a task that is not recorded does not know its parent.
     return began if began.parent_id else began._replace(parent_id=live.span_id)
+
+
+def _count(live: _LiveRun, attributes: Mapping[str, Any]) -> None:
+    restored = bool(attributes.get(names.TASK_RESTORED))
+    live.count(attributes[names.TASK_STATUS], attributes[names.TASK_ATTEMPTS], restored=restored)
 
 
 def _add_open(live: _LiveRun, span: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,7 @@ _SCRIPTS: Final = (
     "page",
 )
 
+_PLACE: Final = re.compile(r"<!-- (\w+) -->\n")
 _DATA: Final = '<script type="application/json" id="document">'
 
 # What a browser enforces: nothing but this page's own script and style runs, nothing is loaded
@@ -79,12 +81,11 @@ def report(document: Mapping[str, Any]) -> str:
 
 
 def shell(parts: Mapping[str, str]) -> str:
-    """Return the page, with what is given for each of its places."""
-    page = _text("page.html")
-    for name, text in parts.items():
-        before, found, after = page.partition(f"<!-- {name} -->\n")
-        page = f"{before}{text}\n{after}" if found else page
-    return page
+    """Return the page, with what is given for each of its places; the others are left out."""
+    # By one search, as what is given may itself have the form of a place.
+    return _PLACE.sub(
+        lambda place: f"{parts[place[1]]}\n" if place[1] in parts else "", _text("page.html")
+    )
 
 
 def _text(name: str) -> str:

@@ -58,11 +58,25 @@ def add_to_root(handler: logging.Handler) -> None:
     afterwards it is back. They are wrapped for that, in their modules, and so is what they call
     in turn: a program may have imported them by name before.
     """
-    logging.root.addHandler(handler)
+    root = logging.root
+    if type(root.handlers) is not _Handlers:
+        root.handlers = _Handlers(root.handlers)
+    root.addHandler(handler)
     for owner, name in _CONFIGURING:
         configure = getattr(owner, name, None)
         if configure is not None:
             setattr(owner, name, _without(handler, configure))
+
+
+class _Handlers(list[logging.Handler]):
+    """The root logger's handlers: all of them to who hands records to them, ours not counted.
+
+    `logging.warning` and its like configure logging where there are no handlers, as for a program
+    that has not done so, and ask for their number.
+    """
+
+    def __len__(self) -> int:
+        return sum(not isinstance(handler, RootHandler) for handler in self)
 
 
 _CONFIGURING: Final[tuple[tuple[Any, str], ...]] = (

@@ -110,6 +110,7 @@ def _services() -> Panels:
         Column("Processes", _q.how_many(INSTANCE, names.WORKFLOW_STARTED, JOB)),
         Column("Started", _q.counted(names.WORKFLOW_STARTED, JOB)),
         Column("Failed", _q.counted(names.WORKFLOW_FAILED, JOB), COUNT, BAD_FROM_ONE),
+        Column("Lost", _q.counted(names.WORKFLOW_LOST, JOB), COUNT, BAD_FROM_ONE),
         Column("Success", success(_q, JOB), SHARE, SUCCESS),
         Column("p95", _q.quantile_of_all(0.95, names.WORKFLOW_DURATION, JOB), SECONDS),
         Column("In progress", _q.total(names.WORKFLOW_IN_PROGRESS, JOB)),

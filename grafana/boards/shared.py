@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from boards.look import COUNT, GREEN, HALF, RED, SECONDS, About
+from boards.look import COUNT, GREEN, HALF, ORANGE, RED, SECONDS, About
 from boards.panels import bars, buckets, graph
 from boards.queries import RATE, share
 from dotflow_otel import conventions as names
@@ -30,15 +30,19 @@ def outcomes(queries: Queries) -> Panels:
     """Show how runs ended, over time: one panel."""
     about = About(
         "Runs by outcome",
-        "Runs that ended around each moment. A dot at a failure leads to its trace.",
+        "Runs that ended around each moment. A dot at a failure leads to its trace. Lost ones, "
+        "whose process was killed, are there when a later process finds them in its history: "
+        "look in the kernel's log for the out-of-memory killer.",
         COUNT,
         HALF,
     )
     ended = {
         "completed": queries.counted(names.WORKFLOW_COMPLETED, window=RATE),
         "failed": queries.counted(names.WORKFLOW_FAILED, window=RATE),
+        "lost": queries.counted(names.WORKFLOW_LOST, window=RATE),
     }
-    return [bars(about, ended, colors={"completed": GREEN, "failed": RED}, exemplars=True)]
+    colors = {"completed": GREEN, "failed": RED, "lost": ORANGE}
+    return [bars(about, ended, colors=colors, exemplars=True)]
 
 
 def durations(q: Queries) -> Panels:

@@ -362,6 +362,19 @@ def test_a_lost_run(window: Callable[..., Window], server: str) -> None:
     assert page.locator(".row[data-status=lost] .took").all_inner_texts() == ["4.00 s", "3.00 s"]
 
 
+def test_an_unknown_run(window: Callable[..., Window], server: str) -> None:
+    """The page of a run that is not there says so, below what every page has at its top."""
+    opened = window()
+    page = opened.open(f"{server}runs/nothing")
+    (fault,) = opened.faults  # the browser's own, of the answer to what the page asked for
+    assert "404" in fault
+    opened.faults.clear()
+    assert "The history has no run 'nothing'." in page.inner_text("main[role=alert]")
+    assert page.locator(".masthead .actions button").count() == 1
+    page.click(".masthead a:has-text('All runs')")
+    page.wait_for_selector(".row .cell-workflow a")
+
+
 # --- how it looks ---------------------------------------------------------------------------
 
 

@@ -21,6 +21,12 @@ _GROWTH: Final = 5
 _SHOWN: Final = 10_000
 _SHOW: Final = 1
 
+# Of how many spans the run is whose page is written, in how many seconds, with how many MB: a
+# browser is to show it within as much time again.
+_REPORTED: Final = 5_000
+_REPORT: Final = 2
+_HELD: Final = 100
+
 # Seconds: what an exit may take, whatever the backend does.
 _EXIT: Final = 5.0
 
@@ -62,7 +68,7 @@ def history(peers: Peers, pairs: int) -> Iterator[Row]:
         size = Pair(found["bytes"], _BYTES)
         yield Row(f"a span of that in the file, `{mode}`", "B", size, "the most allowed", 1.0)
     grown = median_figures(
-        1, partial(workload, peers.telemetry, "recorded.py", "sequential", 10_000, 10)
+        1, partial(workload, peers.telemetry, "recorded.py", "sequential", 10_000, 13)
     )
     figures = Pair(grown["growth"], _GROWTH)
     yield Row("growth over 100,000 tasks with a history", "MB", figures, "the most allowed", 1.0)
@@ -70,10 +76,15 @@ def history(peers: Peers, pairs: int) -> Iterator[Row]:
 
 def shown(peers: Peers, pairs: int) -> Iterator[Row]:
     """The commands that show a large history, as whole processes, with a line for each thing."""
-    found = median_figures(1, partial(workload, peers.telemetry, "shown.py", _SHOWN, _SHOWN, pairs))
+    arguments = (_SHOWN, _SHOWN, _REPORTED, pairs)
+    found = median_figures(1, partial(workload, peers.telemetry, "shown.py", *arguments))
+    allowed = "the most allowed"
     for name, what in {"runs": "runs", "trace": "spans of one run"}.items():
         figures = Pair(found[name], _SHOW)
-        yield Row(f"`dotflow {name}`, {_SHOWN:,} {what}", "s", figures, "the most allowed", 1.0)
+        yield Row(f"`dotflow {name}`, {_SHOWN:,} {what}", "s", figures, allowed, 1.0)
+    report = f"`dotflow report`, {_REPORTED:,} spans of one run"
+    yield Row(report, "s", Pair(found["report"], _REPORT), allowed, 1.0)
+    yield Row(f"{report}: its memory", "MB", Pair(found["memory"], _HELD), allowed, 1.0)
 
 
 def otlp(peers: Peers, pairs: int) -> Iterator[Row]:

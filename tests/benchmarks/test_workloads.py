@@ -41,7 +41,7 @@ HERE = Path(__file__).resolve().parent
         (["progress_parallel.py", "9000", "1", "1"], {"run", "without", "pictures"}),
         (["recorded.py", "sequential", "10", "1"], {"run", "without", "bytes", "growth"}),
         (["recorded.py", "parallel", "10", "1"], {"run", "without", "bytes", "growth"}),
-        (["shown.py", "10", "10", "1"], {"runs", "trace"}),
+        (["shown.py", "10", "10", "10", "1"], {"runs", "trace", "report", "memory"}),
         (["otlp.py", "healthy", "4", "1"], {"run", "exit"}),
         (["otlp.py", "healthy", "4", "1", "grpc"], {"run", "exit"}),
     ],

@@ -108,6 +108,32 @@ def test_a_file_that_is_locked_to_the_end(
     ) in warnings(caplog)
 
 
+def test_writes_that_fail_now_and_then(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of which some writes fail and some do not, as on a full disk, is told of once."""
+    whole = writer.transaction
+    failed: list[bool] = []
+
+    def some_fail(connection: sqlite3.Connection) -> Any:
+        failed.append(len(failed) % 3 == 0)
+        if failed[-1]:
+            raise sqlite3.OperationalError("database or disk is full")
+        return whole(connection)
+
+    with RecordedRuns(path) as recorded:
+        recorded.run(step)
+        recorded.recorder.flush(20)
+        monkeypatch.setattr(writer, "transaction", some_fail)
+        for _ in range(3):
+            recorded.run(step)
+            recorded.recorder.flush(20)
+        assert sum(failed) > 1
+        monkeypatch.setattr(writer, "transaction", whole)
+        assert [run.status for run in recorded.history().runs()] == ["completed"] * 4
+    assert len(warnings(caplog)) == 1
+
+
 def test_no_run_waits_twice(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once the file was slow, no later run waits for its beginning to be written."""
     monkeypatch.setattr(recorder_module, "_PATIENCE", 0.5)

@@ -2,19 +2,23 @@
 
 const FORMAT = 1;
 
-function show(page, home) {
-  const brand = [sign("completed"), "dotflow"];
-  const bar = element("header", { class: "masthead" },
+function masthead(home, isList, ...actions) {
+  return element("header", { class: "masthead" },
     element("nav", { "aria-label": "Pages" }, home ? element("a", { class: "brand", href: home }, "dotflow") : element("span", { class: "brand" }, "dotflow"),
-      home && !(page instanceof RunsPage) ? element("a", { href: home }, "All runs") : null),
-    element("div", { class: "actions" },
-      page instanceof RunPage ? button("Keys", "keys", () => page.keys.showModal()) : null, themeButton()));
-  document.body.replaceChildren(bar, page.element, announcer);
+      home && !isList ? element("a", { href: home }, "All runs") : null),
+    element("div", { class: "actions" }, ...actions, themeButton()));
+}
+
+function show(page, home) {
+  const keys = page instanceof RunPage ? button("Keys", "keys", () => page.keys.showModal()) : null;
+  document.body.replaceChildren(masthead(home, page instanceof RunsPage, keys), page.element, announcer);
   document.documentElement.dataset.ready = "true";
 }
 
 function fail(text) {
-  document.body.replaceChildren(element("main", { class: "failure", role: "alert" }, element("h1", {}, "The page cannot be shown"), element("p", {}, visible(text)), location.protocol.startsWith("http") ? element("p", {}, element("a", { href: "/" }, "All runs")) : null));
+  const home = location.protocol.startsWith("http") ? "/" : null;
+  const told = element("main", { class: "failure", role: "alert" }, element("h1", {}, "The page cannot be shown"), element("p", {}, visible(text)));
+  document.body.replaceChildren(masthead(home, false), told);
   document.documentElement.dataset.ready = "failed";
 }
 

@@ -19,7 +19,7 @@ from boards.canvas import fitted, width_of
 from boards.drawing import drawn
 from boards.files import FOLDER, texts, write
 from dotflow.core.exception import InvalidOption
-from dotflow_otel.conventions import HISTOGRAM, METRICS
+from dotflow_otel.conventions import HISTOGRAM, METRICS, WORKFLOW_FAILED, WORKFLOW_LOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -277,6 +277,13 @@ def test_every_metric_is_on_a_board() -> None:
     """What is measured is shown."""
     shown = {name for query in queries() for name in _metrics(query.expression)}
     assert shown == {metric.name for metric in METRICS}
+
+
+@pytest.mark.parametrize("uid", BOARDS)
+def test_lost_runs_are_on_every_board(uid: str) -> None:
+    """Runs whose process was killed are beside those that failed, whichever board is open."""
+    shown = [_metrics(query.expression) for query in queries() if query.board == uid]
+    assert {WORKFLOW_FAILED.name, WORKFLOW_LOST.name} <= set().union(*shown)
 
 
 def _metrics(expression: str) -> set[str]:

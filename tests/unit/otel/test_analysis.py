@@ -14,6 +14,7 @@ from dotflow_otel.analysis import (
     compare,
     concurrency,
     critical_path,
+    earlier_runs,
     lanes,
     time_of_tasks,
     time_on_path,
@@ -330,3 +331,17 @@ def test_deep_spans(made: MadeHistory) -> None:
     made.add("deep", MadeTask("load", 0, 1, spans=[span]))
     found = view(made)
     assert [each.depth for each in found.tasks[0].attempts[0].spans] == list(range(301))
+
+
+@pytest.mark.parametrize(("tasks", "runs"), [(10, 20), (4_000, 12), (10_000, 5), (200_000, 5)])
+def test_runs_of_many_tasks(made: MadeHistory, tasks: int, runs: int) -> None:
+    """A run is compared with the last 20; where these have very many tasks, with five or more."""
+    for number in range(22):
+        task = MadeTask("load", number * 10.0, number * 10.0 + 1)
+        made.add("etl", task, started=number * 10.0, ended=number * 10.0 + 2, count=tasks)
+    with History(made.path) as history:
+        latest = history.run("latest")
+        found = earlier_runs(history, latest)
+    assert len(found) == runs
+    assert found == sorted(found, key=lambda run: run.started, reverse=True)
+    assert found[0].started == latest.started - 10 * 10**9

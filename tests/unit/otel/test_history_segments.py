@@ -24,7 +24,13 @@ HIGH = 2**64 - 1  # the ids of spans have 64 bits
 
 def plain(number: int, **attributes: Any) -> tuple[Any, ...]:
     """Return a span as the run hands it over."""
-    return ("task load", 1, HIGH - number, HIGH, NOW + number, 5, 1, attributes)
+    own = HIGH - number, HIGH, NOW + number, 5, 1
+    return (attributes, "task load", 1, *own)
+
+
+def add(builder: SegmentBuilder, span: tuple[Any, ...]) -> None:
+    """Add a span that has ended."""
+    builder.like(span).append(span)
 
 
 @pytest.mark.parametrize("count", [1, 2, 50])
@@ -32,7 +38,7 @@ def test_plain_spans(count: int) -> None:
     """Spans that are alike come back each with its own values, in their order."""
     builder = SegmentBuilder()
     for number in range(count):
-        builder.add_plain(plain(number, same="text", index=number, share=0.5))  # type: ignore[arg-type]
+        add(builder, plain(number, same="text", index=number, share=0.5))
     assert list(unpacked(builder.packed())) == [
         Span(
             "task load",
@@ -61,9 +67,48 @@ def test_values(values: tuple[Any, ...]) -> None:
     """Values keep their types, also where they are equal to those of other spans."""
     builder = SegmentBuilder()
     for number, value in enumerate(values):
-        builder.add_plain(plain(number, value=value))  # type: ignore[arg-type]
+        add(builder, plain(number, value=value))
     found = [span.attributes["value"] for span in unpacked(builder.packed()) if type(span) is Span]
     assert [(type(value), value) for value in found] == [(type(value), value) for value in values]
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [({"a": 1, "b": 2}, {"a": 3}), ({"a": 1, "b": 2}, {"b": 4, "c": 5}), ({}, {"a": 1})],
+    ids=["fewer", "others", "none"],
+)
+def test_other_attributes(attributes: tuple[dict[str, Any], ...]) -> None:
+    """Spans of one name that have other attributes come back each with its own."""
+    builder = SegmentBuilder()
+    for number, each in enumerate([*attributes, *attributes]):
+        add(builder, plain(number, **each))
+    found = {span.span_id: span for span in unpacked(builder.packed()) if type(span) is Span}
+    assert [found[HIGH - number].attributes for number in range(4)] == [*attributes, *attributes]
+
+
+def test_a_clock_that_was_set_back() -> None:
+    """Durations below zero come back as they were."""
+    builder = SegmentBuilder()
+    for number, took in enumerate((5, -7)):
+        add(builder, ({}, "task load", 1, number, HIGH, NOW, took, 1))
+    assert [span.duration for span in unpacked(builder.packed()) if type(span) is Span] == [
+        5e-9,
+        -7e-9,
+    ]
+
+
+def test_columns_are_counted() -> None:
+    """Spans are counted by their parents and attributes, whether these are all alike or not."""
+    builder = SegmentBuilder()
+    for number in range(4):
+        add(builder, plain(number, status="completed", attempts=1))
+    (alike,) = builder.plain_columns()
+    assert dict(alike.tally("status", "attempts")) == {(HIGH, "completed", 1): 4}
+    other = SegmentBuilder()
+    for parent, attempts in ((7, 1), (8, 1), (7, 2), (7, 1)):
+        add(other, ({"attempts": attempts}, "task load", 1, attempts, parent, NOW, 5, 1))
+    (mixed,) = other.plain_columns()
+    assert dict(mixed.tally("attempts")) == {(7, 1): 2, (8, 1): 1, (7, 2): 1}
 
 
 def test_all_kinds() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from functools import partial
 from time import time_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -64,6 +65,29 @@ def test_a_new_file(path: Path) -> None:
         assert connection.execute("PRAGMA auto_vacuum").fetchone() == (2,)
     with closing(open_to_write(path)) as connection:
         assert runs(connection) == []
+
+
+def test_the_disk_is_not_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making a file waits for no disk, as the first run waits for it; later use of it does."""
+    asked: list[str] = []
+
+    class Traced(sqlite3.Connection):
+        def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:  # type: ignore[override]
+            asked.append(sql)
+            return super().execute(sql, *args)
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Traced))
+    off, on, log = (
+        f"PRAGMA {each}" for each in ("synchronous = OFF", "synchronous = NORMAL", "journal_mode")
+    )
+    for is_new in (True, False):
+        asked.clear()
+        with closing(open_to_write(path)) as connection:
+            assert connection.execute("PRAGMA synchronous").fetchone() == (1,)
+        (uses_log,) = [at for at, each in enumerate(asked) if each.startswith(log)]
+        assert asked.count(off) == is_new
+        assert off in asked[:uses_log] or not is_new
+        assert on in asked[uses_log:]
 
 
 def test_migration(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

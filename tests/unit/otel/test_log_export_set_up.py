@@ -105,6 +105,30 @@ def test_logging_that_is_configured_later(configure: str) -> None:
     assert stderr == "app: hello\n"
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "logging.warning('careful')",
+        "logging.info('not shown, but configures')",
+        "logging.getLogger('shop').warning('not configured')",
+    ],
+)
+def test_logging_that_nobody_configures(call: str) -> None:
+    """A program that has not configured logging prints the same lines with and without export."""
+    program = f"""
+import logging
+{call}
+logging.getLogger("shop").warning("sold out")
+logging.getLogger("shop").info("quiet")
+"""
+    alone = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    bodies, stderr = exported(program)
+    assert stderr == alone.stderr
+    assert bodies[-1] == "sold out"
+
+
 def test_a_text_that_cannot_be_encoded() -> None:
     """A record with the name of a file that is no UTF-8 is exported with that escaped."""
     program = "logging.getLogger('app').error('no \\udce9.csv', extra={'file': '\\udce9'})\n"

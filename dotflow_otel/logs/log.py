@@ -22,6 +22,7 @@ from dotflow_otel.logs.lines import completed_line, head_of, started_line
 from dotflow_otel.logs.output import LogOutput
 from dotflow_otel.plain import bounded
 from dotflow_otel.relay.log_relay import is_configured, levels_here
+from dotflow_otel.relay.pacing import pace_logs
 from dotflow_otel.relay.process import this_process
 from dotflow_otel.relay.relaying import relaying
 from dotflow_otel.relay.remote_log import RemoteLogs
@@ -266,6 +267,7 @@ class _RunNote:
         if self._remote is None:
             name = "" if self._run is None else self._run.name
             ids = {"workflow_id": self.workflow_id, "workflow": name}
+            pace_logs()
             self._remote = RemoteLogs(ids, levels_here(), this_process())
         return self._remote
 

@@ -20,6 +20,7 @@ from opentelemetry.trace import (
 )
 
 from dotflow_otel.relay.live_spans import LiveSpans
+from dotflow_otel.relay.pacing import pace_spans
 from dotflow_otel.spans.given import GivenSpan
 from dotflow_otel.spans.sdk_access import FastMaker
 from dotflow_otel.spans.sdk_tracer import (
@@ -27,6 +28,7 @@ from dotflow_otel.spans.sdk_tracer import (
     instrumentation_of,
     let_ids_be_given,
     limits_of,
+    wrapped_by,
 )
 
 if TYPE_CHECKING:
@@ -72,7 +74,10 @@ def handover_of(maker: SpanMaker) -> Handover:
     """Give what hands spans to where a run's own spans go."""
     tracer = maker.tracer
     if not isinstance(tracer, SdkTracer):
+        for each in wrapped_by(tracer):
+            pace_spans(each)
         return _ByReplay(tracer)
+    pace_spans(tracer)
     return _ToProcessors(tracer, maker if isinstance(maker, FastMaker) else None)
 
 

@@ -128,8 +128,10 @@ class _ToProcessors(_Handover):
         parent = _parent_of(record, above)
         context = set_span_in_context(above or NonRecordingSpan(parent or INVALID), context)
         own, links = record.context.restored(), _links(record)
-        # Of an attempt the sampler was asked when that was sent.
-        if self._maker is None and record.scope is not None:
+        # About an attempt the sampler was asked when that was sent, and about most spans below it
+        # where they began. Below a sampled span no other one that has a maker has a say.
+        has_a_say = self._maker is None or parent is None
+        if has_a_say and record.scope is not None and not record.is_decided:
             result = self._tracer.sampler.should_sample(
                 context, own.trace_id, name, SpanKind(record.kind), attributes, links
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from itertools import count
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +22,7 @@ from dotflow_otel.relay.latecomers import latecomers
 from dotflow_otel.relay.process import this_process
 from dotflow_otel.relay.remote_span import RemoteSpan, RemoteSpans
 from dotflow_otel.relay.returned import Returned
+from dotflow_otel.relay.sampling import SentSampler
 from dotflow_otel.relay.set_up import SetUp
 from dotflow_otel.spans.failures import description_of, exception_attributes
 from dotflow_otel.spans.record import EventRecord, PlainContext, PlainSpan, SpanRecord
@@ -69,13 +71,19 @@ class RemoteAttempts:
         self._baggage = {name: plain(entry) for name, entry in baggage.get_all(context).items()}
         self._run = next(_runs)
         self._set_up = SetUp.here()
+        self._sampler = SentSampler(tracer, asked=self._has_a_say)
         self._kits: dict[tuple[int, bool, str], RemoteSpans] = {}
         self._trace_id = run.get_span_context().trace_id
-        self._kit = self._kit_like(run)
+        # Made where an attempt needs it: of a sampler it is known then whether it is sent.
+        self._run_span = run
 
     def expect(self, hand_over: HandOver) -> None:
         """Have spans handed over that come late, with the outcome of another run."""
         latecomers.expect(self._run, hand_over)
+
+    @cached_property
+    def _kit(self) -> RemoteSpans:
+        return self._kit_like(self._run_span)
 
     def _kit_like(self, span: Span) -> RemoteSpans:
         context = span.get_span_context()
@@ -95,6 +103,7 @@ class RemoteAttempts:
                 owner,
                 self._run,
                 self._set_up,
+                self._sampler.data,
             )
             if len(self._kits) < _MOST_KITS:
                 self._kits[flags, recording, state] = found
@@ -108,10 +117,12 @@ class RemoteAttempts:
             context: The run's context.
             number: The number of the attempt, from 1.
         """
-        kit, attributes = self._kit, {names.ATTEMPT_NUMBER: number}
+        attributes: dict[str, Any] = {names.ATTEMPT_NUMBER: number}
         if self._has_a_say:
             below = set_span_in_context(task, context)
             kit, attributes = self._decided(task, below, attributes)
+        else:
+            kit = self._kit
         above = task.get_span_context().span_id
         return RemoteAttempt(kit, above, self._new_id(), attributes)
 
@@ -125,6 +136,7 @@ class RemoteAttempts:
         result = tracer.sampler.should_sample(
             context, above.trace_id, names.ATTEMPT_SPAN, SpanKind.INTERNAL, attributes, ()
         )
+        self._sampler.note_asked()
         sampled = TraceFlags.SAMPLED if result.decision is Decision.RECORD_AND_SAMPLE else 0
         flags = (int(above.trace_flags) & ~TraceFlags.SAMPLED) | sampled
         recording = result.decision is not Decision.DROP

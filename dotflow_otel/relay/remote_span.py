@@ -7,6 +7,7 @@ nothing only its two times come back.
 
 from __future__ import annotations
 
+from functools import cached_property
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from opentelemetry.trace import (
 
 from dotflow.core.failure import Failure
 from dotflow.core.once import once
+from dotflow.workers.pickling import load_or_none
 from dotflow_otel import conventions as names
 from dotflow_otel.relay.process import this_process
 from dotflow_otel.relay.returned import Returned
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import Span as SdkSpan
+    from opentelemetry.sdk.trace.sampling import Sampler
     from opentelemetry.trace import Span
 
     from dotflow.core.action import Action
@@ -70,6 +73,7 @@ class RemoteSpans:
         owner: Tells the process that owns the run.
         run: Tells the run from others of that process.
         set_up: What the application has set up in code.
+        sampler: The application's sampler, pickled, where it is to be asked in workers.
     """
 
     def __init__(
@@ -82,8 +86,9 @@ class RemoteSpans:
         owner: Process,
         run: int,
         set_up: SetUp | None = None,
+        sampler: bytes | None = None,
     ) -> None:
-        self._sent = trace_id, flags, state, recording, baggage, owner, run, set_up
+        self._sent = trace_id, flags, state, recording, baggage, owner, run, set_up, sampler
         self._set_up = set_up
         self.trace_id = trace_id
         self.flags = TraceFlags(flags)
@@ -100,6 +105,12 @@ class RemoteSpans:
     def is_away(self) -> bool:
         """Whether this is another process than the run's."""
         return self.owner != this_process()
+
+    @cached_property
+    def sampler(self) -> Sampler | None:
+        """The application's sampler, where it is asked here."""
+        found: Sampler | None = load_or_none(self._sent[-1])
+        return found
 
     def apply_set_up(self) -> None:
         """Set up in a worker what the application has set up, once."""
@@ -152,7 +163,9 @@ class RemoteSpan:
         if not kit.is_away:
             return
         relay = relay_here()
-        box = SpanBox(kit.owner, kit.run, self.on_recorded, sampled=kit.flags.sampled)
+        box = SpanBox(
+            kit.owner, kit.run, self.on_recorded, sampled=kit.flags.sampled, sampler=kit.sampler
+        )
         relay.begin(box, self.own[1])
         self._box = box
         kit.apply_set_up()

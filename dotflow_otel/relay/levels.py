@@ -18,11 +18,13 @@ class Levels(NamedTuple):
         disabled: The level up to which all records are disabled.
         by_logger: The levels of loggers that have one of their own.
         structlogs: That of structlog.
+        classes: The classes of structlog's loggers, as `classes_here` gives them.
     """
 
     disabled: int
     by_logger: dict[str, int]
     structlogs: int
+    classes: bytes | None = None
 
     def of(self, name: str) -> int:
         """Give the level that counts for a logger: its own, or that of the next one above."""
@@ -65,6 +67,12 @@ class LevelsHere:
     def structlogs(self) -> int:
         """The level of structlog."""
         return min(_read(each).structlogs for each in self._wanted)
+
+    @property
+    def classes(self) -> bytes | None:
+        """The classes of structlog's loggers, where all attempts here have the same."""
+        found = {_read(each).classes for each in self._wanted}
+        return found.pop() if len(found) == 1 else None
 
 
 @lru_cache(maxsize=64)

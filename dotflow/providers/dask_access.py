@@ -29,6 +29,9 @@ class DaskDoor:
     Args:
         executor: What `Client.get_executor()` gave.
         client: That client.
+
+    Attributes:
+        packer: Makes what travels of attempts.
     """
 
     def __init__(self, executor: futures.Executor, client: Client) -> None:
@@ -36,7 +39,7 @@ class DaskDoor:
         # Which workers, resources and the like it was made for: it has no public name.
         self._options = {**getattr(executor, "_kwargs", {}), "pure": False}
         self._errand = make_errand()
-        self._packer = Packer()
+        self.packer: Final = Packer()
         self._mailbox = mailbox_of(client)
 
     def open(self) -> int:
@@ -66,7 +69,7 @@ class DaskDoor:
 
     def begin(self, attempt: Attempt) -> futures.Future[Any]:
         """Begin an attempt, under a key of its own that tells its step."""
-        payload = self._packer.pack(attempt)
+        payload = self.packer.pack(attempt)
         key = f"{attempt.name}-{token_hex(16)}"
         promise = self._mailbox.expect(key, attempt.name)
         try:

@@ -25,10 +25,13 @@ from dotflow.core.timed_queue import TimedQueue
 from dotflow.core.user_objects import name_of, text_of
 from dotflow.providers.dask_access import DaskDoor, client_of, losses_of_dask
 from dotflow.workers.performing import not_interrupted
-from dotflow.workers.remote import Packer, perform_packed, perform_shared, unpacked
+from dotflow.workers.pickling import load_or_none
+from dotflow.workers.remote import Packer, Parcel, perform_packed, perform_shared, unpacked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from dotflow.abc.scope import WorkerScope
 
     Future = futures.Future[Any]
 
@@ -111,16 +114,16 @@ class ExecutorFutures(Executor):
         client = client_of(self.executor)
         if client is None:
             if not _shares_memory(self.executor):
-                return _FuturesSession(_begin_apart(self.executor), self.in_flight)
+                packer = Packer()
+                return _FuturesSession(_begin_apart(self.executor, packer), self.in_flight, packer)
             return _SharedSession(self.executor, self.in_flight)
         door = DaskDoor(self.executor, client)
         threads = door.open()
         room = max(self.in_flight, 2 * threads) if self._grows else self.in_flight
-        return _FuturesSession(door.begin, room)
+        return _FuturesSession(door.begin, room, door.packer)
 
 
-def _begin_apart(executor: futures.Executor) -> Callable[[Attempt], Future]:
-    packer = Packer()
+def _begin_apart(executor: futures.Executor, packer: Packer) -> Callable[[Attempt], Future]:
     return lambda attempt: executor.submit(perform_packed, packer.pack(attempt))
 
 
@@ -161,9 +164,21 @@ class _Job(NamedTuple):
 
 
 class _FuturesSession(Session):
-    def __init__(self, begin: Callable[[Attempt], Future], in_flight: int) -> None:
+    """The use of an executor by one run.
+
+    Args:
+        begin: Begins an attempt.
+        in_flight: How many of them the executor has at a time.
+        packer: Makes what travels of them; None where nothing travels.
+    """
+
+    def __init__(
+        self, begin: Callable[[Attempt], Future], in_flight: int, packer: Packer | None = None
+    ) -> None:
         self._begin = begin
         self._in_flight = in_flight
+        self._packer = packer
+        self._notify_shared: Callable[[Mapping[str, object]], object] | None = None
         self._jobs: dict[int, _Job] = {}
         self._failed: list[tuple[int, Outcome]] = []
         # What has ended, and when: put there by whichever thread ends it.
@@ -172,6 +187,14 @@ class _FuturesSession(Session):
     def threads(self) -> Sequence[int | None]:
         """Return the threads that this run waits for, where they are of this process."""
         return ()
+
+    def share(
+        self, scopes: Mapping[str, WorkerScope], notify: Callable[[Mapping[str, object]], object]
+    ) -> None:
+        """Have scopes set up in each other process; what they recorded comes with outcomes."""
+        if self._packer is not None:
+            self._packer.share(scopes)
+            self._notify_shared = notify
 
     def has_room(self) -> bool:
         """Tell whether one more attempt may be submitted now."""
@@ -197,8 +220,15 @@ class _FuturesSession(Session):
                 ticket, when = self._ended.get(timeout)
             except Empty:
                 return done
-            done.append((ticket, _outcome(self._jobs.pop(ticket), when)))
+            job = self._jobs.pop(ticket)
+            done.append((ticket, _outcome(job, when)))
+            self._tell_shared(job.future)
             timeout = 0
+
+    def _tell_shared(self, future: Future) -> None:
+        parcel = None if _error_of(future) is not None else future.result()
+        if self._notify_shared is not None and type(parcel) is Parcel and parcel.shared:
+            self._notify_shared(load_or_none(parcel.shared) or {})
 
     def close(self) -> None:
         """End the use: what waits is cancelled, what runs is abandoned."""

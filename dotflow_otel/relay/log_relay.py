@@ -22,7 +22,7 @@ from dotflow.core.once import once
 from dotflow_otel.plain import plain
 from dotflow_otel.relay.backlog import Taken
 from dotflow_otel.relay.boxes import Box, Boxes
-from dotflow_otel.relay.levels import ROOT, LevelsHere
+from dotflow_otel.relay.levels import ROOT, Levels, LevelsHere, makers_here, warns_here
 from dotflow_otel.relay.log_entry import EventEntry, RecordEntry
 from dotflow_otel.relay.structlogs import METHODS, Classes, classes_here, classes_of, level_here
 
@@ -46,7 +46,15 @@ def levels_here() -> bytes:
         if isinstance(logger, logging.Logger) and logger.level
     }
     levels = {ROOT: logging.root.level, **levels}
-    return pickle.dumps((logging.root.manager.disable, levels, level_here(), classes_here()))
+    told = Levels(
+        logging.root.manager.disable,
+        levels,
+        level_here(),
+        classes_here(),
+        makers_here(),
+        warns_here(),
+    )
+    return pickle.dumps(tuple(told))
 
 
 def is_configured() -> bool:

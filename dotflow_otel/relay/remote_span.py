@@ -164,7 +164,12 @@ class RemoteSpan:
             return
         relay = relay_here()
         box = SpanBox(
-            kit.owner, kit.run, self.on_recorded, sampled=kit.flags.sampled, sampler=kit.sampler
+            kit.owner,
+            kit.run,
+            self.on_recorded,
+            sampled=kit.flags.sampled,
+            sampler=kit.sampler,
+            baggage=kit.baggage,
         )
         relay.begin(box, self.own[1])
         self._box = box

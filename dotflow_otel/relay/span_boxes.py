@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.trace import get_current_span
 
@@ -11,7 +11,7 @@ from dotflow_otel.relay.boxes import Box
 from dotflow_otel.spans.record import Begun, SpanRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan
@@ -36,9 +36,10 @@ class SpanBox(Box[SpanRecord]):
         sampled: What the run's sampler decided; spans without a parent follow it where there is
             no `sampler`.
         sampler: The application's, where that decides here; None: it does in the run's process.
+        baggage: The caller's, which spans have unless the step sets another.
     """
 
-    __slots__ = ("announced", "begun", "sampled", "sampler")
+    __slots__ = ("announced", "baggage", "begun", "sampled", "sampler")
 
     def __init__(
         self,
@@ -48,10 +49,12 @@ class SpanBox(Box[SpanRecord]):
         *,
         sampled: bool,
         sampler: Sampler | None = None,
+        baggage: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(owner, run, on_put)
         self.sampled = sampled
         self.sampler = sampler
+        self.baggage = baggage or {}
         # Spans that have begun and not ended, by their ids, and those of them that the run knows.
         self.begun: dict[int, Begun] = {}
         self.announced: set[int] = set()

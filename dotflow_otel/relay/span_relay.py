@@ -12,7 +12,7 @@ from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from opentelemetry import trace
+from opentelemetry import baggage, trace
 from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
@@ -22,6 +22,7 @@ from dotflow import __version__
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.once import once
 from dotflow_otel import conventions as names
+from dotflow_otel.plain import plain
 from dotflow_otel.relay.backlog import Taken
 from dotflow_otel.relay.boxes import Boxes
 from dotflow_otel.relay.process import is_forked_from
@@ -211,12 +212,15 @@ class _Recorder(SpanProcessor):
     def _decided(self, box: SpanBox | None) -> bool:
         return self.is_decided or (box is not None and box.sampler is not None)
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         box = self._whose.note(span)
         if box is None or span.context is None or len(box.begun) >= _MOST_BEGUN:
             return
         attributes = plain_attributes(span.attributes)
-        begun = Begun(next(self._places), span.name, attributes, span, self._decided(box))
+        # Processors of the application may look for it: those that copy it to spans do.
+        own = baggage.get_all(parent_context)
+        told = None if own == box.baggage else {name: plain(own[name]) for name in own}
+        begun = Begun(next(self._places), span.name, attributes, span, self._decided(box), told)
         box.begun[span.context.span_id] = begun
         if box.on_put is not None and box.is_open:
             box.on_put(0)

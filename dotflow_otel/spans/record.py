@@ -76,6 +76,7 @@ class SpanRecord(NamedTuple):
         order: Its places among the starts and ends in its process; 0 where it has none.
         first: The name and attributes that it began with; None: those that it has.
         is_decided: Whether the application's sampler was asked about it where it began.
+        baggage: That of the context that it began in; None: the caller's.
     """
 
     name: str
@@ -92,6 +93,7 @@ class SpanRecord(NamedTuple):
     order: tuple[int, int] = (0, 0)
     first: tuple[str, dict[str, Any]] | None = None
     is_decided: bool = False
+    baggage: dict[str, Any] | None = None
 
 
 class PlainSpan(NamedTuple):
@@ -121,6 +123,7 @@ class Begun(NamedTuple):
         attributes: Its attributes, plain.
         span: The span.
         is_decided: Whether the application's sampler was asked about it.
+        baggage: As of `SpanRecord`.
     """
 
     place: int
@@ -128,6 +131,7 @@ class Begun(NamedTuple):
     attributes: dict[str, Any]
     span: ReadableSpan
     is_decided: bool
+    baggage: dict[str, Any] | None
 
     def record(self) -> SpanRecord:
         """Return what it says, without an end."""
@@ -147,6 +151,7 @@ class Begun(NamedTuple):
             (self.place, 0),
             None,
             self.is_decided,
+            self.baggage,
         )
 
 
@@ -186,6 +191,7 @@ def record_of(
         (0 if begun is None else begun.place, place),
         first,
         is_decided,
+        None if begun is None else begun.baggage,
     )
 
 

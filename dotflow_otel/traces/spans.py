@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from opentelemetry.context import Context
-    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.trace import Span, Tracer, TracerProvider
 
     from dotflow.abc.scope import RemoteScope
     from dotflow.core.action import Action
@@ -96,6 +96,7 @@ class RunSpan:
         shared: The attributes that tasks have from their run.
         ids: The ids of the span.
         clock: Tells when the spans of the run begin and end.
+        provider: Made the tracer.
 
     Attributes:
         maker: Makes the spans below at less cost.
@@ -111,8 +112,10 @@ class RunSpan:
         shared: Mapping[str, str],
         ids: SpanIds | None,
         clock: SpanClock,
+        provider: TracerProvider | None = None,
     ) -> None:
         self.tracer = tracer
+        self._provider = provider
         self.maker = maker_of(tracer, span, clock)
         self.span = span
         self.context = context
@@ -142,7 +145,7 @@ class RunSpan:
         from dotflow_otel.relay.handover import handover_of  # noqa: PLC0415 - as below
         from dotflow_otel.relay.live_spans import LiveSpans  # noqa: PLC0415 - as below
 
-        return LiveSpans(handover_of(self.maker), self.context)
+        return LiveSpans(handover_of(self.maker, self._provider), self.context)
 
     @cached_property
     def attempts(self) -> RemoteAttempts | None:

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from opentelemetry import trace
+from opentelemetry import baggage, context, trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.sampling import (
@@ -416,3 +416,58 @@ def test_samplers_of_the_sdk(
     assert manager.tasks[0].current_context.storage == expected
     names = [span.name for span in observed.spans]
     assert ("below" in names, "root" in names) == expected
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_baggage_that_a_step_sets(observed: Observed, mode: str) -> None:
+    """A processor finds at a span's start the baggage of the step, and the caller's elsewhere."""
+
+    class Copies(SpanProcessor):
+        def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+            span.set_attributes(baggage.get_all(parent_context))  # type: ignore[arg-type]
+
+    observed.provider._active_span_processor._span_processors = (  # type: ignore[attr-defined]
+        Copies(),
+        *observed.provider._active_span_processor._span_processors,  # type: ignore[attr-defined]
+    )
+    tracer = observed.provider.get_tracer("app")
+
+    @action
+    def step() -> None:
+        with tracer.start_as_current_span("as called"):
+            pass
+        tracer.start_span("more", baggage.set_baggage("tenant", "acme")).end()
+        tracer.start_span("none", baggage.clear(context.get_current())).end()
+
+    token = context.attach(baggage.set_baggage("caller", "me"))
+    try:
+        observed.run(step, mode=mode)
+    finally:
+        context.detach(token)
+    seen = {
+        name: {key: (observed.span(name).attributes or {}).get(key) for key in ("caller", "tenant")}
+        for name in ("as called", "more", "none", "task step")
+    }
+    assert seen == {
+        "as called": {"caller": "me", "tenant": None},
+        "more": {"caller": "me", "tenant": "acme"},
+        "none": {"caller": None, "tenant": None},
+        "task step": {"caller": "me", "tenant": None},
+    }
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_whose_instrumentation_made_a_span(observed: Observed, mode: str) -> None:
+    """With a provider that wraps the SDK's too, a span has the scope of the step's own tracer."""
+    observed.tracer._provider = Wrapping(observed.provider)  # type: ignore[assignment]
+
+    tracer = observed.provider.get_tracer("app", "1.2", schema_url="http://schemas")
+
+    @action
+    def step() -> None:
+        tracer.start_span("query").end()
+
+    observed.run(step, mode=mode)
+    scope = observed.span("query").instrumentation_scope
+    assert scope is not None
+    assert (scope.name, scope.version, scope.schema_url) == ("app", "1.2", "http://schemas")

@@ -17,9 +17,11 @@ from __future__ import annotations
 import logging
 import sys
 from _thread import allocate_lock, start_new_thread
+from contextlib import suppress
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
+from dotflow.core.clock import monotonic
 from dotflow_otel.drops import LOGS, TRACES, tally
 from dotflow_otel.forks import call_in_forked_child
 from dotflow_otel.relay.intake import Intake
@@ -37,9 +39,14 @@ _FREE: Final = 256
 # How often a queue is filled up, in seconds.
 _PAUSE: Final = 0.05
 
-# How long the end of a processor may take to deliver what is kept, in milliseconds: as much of it
-# as a slow collector takes in that time, of which a silent one must not keep the exit for ever.
-_AT_THE_END: Final = 10_000
+# How long the end of a processor may take to deliver what is kept, in seconds, as long as a slow
+# collector takes some of it; and how long it waits for one that takes nothing.
+_AT_THE_END: Final = 10.0
+_SILENCE: Final = 5.0
+
+# After so many looks at a queue that stays full it is flushed: it may have room for no batch, and
+# so be exported when the delay is over.
+_FULL: Final = 20
 
 # How deep a batch processor may be inside of what wraps it.
 _DEPTH: Final = 3
@@ -159,12 +166,15 @@ class Paced:
             self._has_thread = False
 
     def _fill_up(self) -> None:
-        # A lock that nobody releases: it waits by a clock that no program can set.
-        never = allocate_lock()
-        never.acquire()
+        pause, looks, seen = _pauses(), 0, -1
         while True:
-            never.acquire(timeout=_PAUSE)
+            pause(timeout=_PAUSE)
             self._intake.refill()
+            looks, seen = (looks + 1 if self._room.left == seen else 0), self._room.left
+            if looks >= _FULL:
+                looks = 0
+                with suppress(Exception):
+                    self._flush()
             with self._lock:
                 if self._room.is_closed or not self._intake.keeps:
                     self._has_thread = False
@@ -179,10 +189,29 @@ class Paced:
 
     def shutdown(self, *args: Any, **kwargs: Any) -> Any:
         """Export what is queued or kept, and end."""
-        if self._intake.keeps:
-            self._intake.flush(self._flush, _AT_THE_END)
+        self._wait_for_kept()
         self._room.close()
         return self._shut_down(*args, **kwargs)
+
+    def _wait_for_kept(self) -> None:
+        # A flush of the SDK's may take for ever: its thread exports what is queued, while it can.
+        pause, seen = _pauses(), -1
+        began = last = monotonic()
+        while self._intake.keeps:
+            self._intake.refill()
+            now, left = monotonic(), self._room.left
+            if left != seen:
+                seen, last = left, now
+            if now >= began + _AT_THE_END or now >= last + _SILENCE:
+                return
+            pause(timeout=_PAUSE)
+
+
+def _pauses() -> Callable[..., object]:
+    # A lock that nobody releases: it waits by a clock that no program can set.
+    never = allocate_lock()
+    never.acquire()
+    return never.acquire
 
 
 def _is_exported(item: Any) -> bool:
@@ -242,6 +271,11 @@ class _Room:
     def put_back(self) -> None:
         with self._lock:
             self._kept += 1
+
+    @property
+    def left(self) -> int:
+        """How many items are queued or kept."""
+        return self._kept + len(self._queue)
 
     def close(self) -> None:
         """Count what is kept as dropped: from now on nothing is delivered."""

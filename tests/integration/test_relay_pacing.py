@@ -7,19 +7,20 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from threading import Event
+from threading import Event, Thread
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from waiting import wait_for
 
 from dotflow import Config, DotFlow, action
 from dotflow.providers import LogDefault
 from dotflow_otel import TracerOpenTelemetry
 from dotflow_otel.drops import tally
-from dotflow_otel.relay import intake
+from dotflow_otel.relay import intake, pacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -187,19 +188,56 @@ def test_several_runs_with_one_processor(app: Application) -> None:
     assert app.exporter.names == STEPS + STEPS + STEPS + OWN + OWN + OWN
 
 
+def test_the_end_does_not_wait_for_a_silent_collector(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept is given up, and counted, where nothing of it is taken for some time."""
+    monkeypatch.setattr(pacing, "_SILENCE", 0.1)
+    app.provider.add_span_processor(app.batches)
+    app.run()
+    ended = Thread(target=app.provider.shutdown)
+    ended.start()
+    kept = MANY - (2048 - 256)
+    wait_for(lambda: tally.total("traces") - app.dropped >= kept - 512, 10)
+    app.exporter.released.set()
+    ended.join(30)
+    dropped = tally.total("traces") - app.dropped
+    assert app.exporter.names == STEPS - Counter({"query": dropped}) + OWN
+
+
+def test_a_batch_that_is_as_large_as_the_queue(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queue that is never full enough to be exported at once is flushed."""
+    monkeypatch.setattr(pacing, "_FULL", 2)
+    app.exporter.released.set()
+    app.provider.add_span_processor(
+        BatchSpanProcessor(
+            app.exporter,
+            max_queue_size=512,
+            max_export_batch_size=512,
+            schedule_delay_millis=3_600_000,
+        )
+    )
+    app.run()
+    wait_for(lambda: app.exporter.names["query"] >= MANY - 384, 30)
+    app.provider.shutdown()
+    assert app.exporter.names == STEPS + OWN
+
+
 LOGS = """
-import json, logging, sys, time
+import json, logging, sys, threading
 from opentelemetry import _logs
 from opentelemetry.sdk import _logs as sdk
 from opentelemetry.sdk._logs import export
 from dotflow import DotFlow, action
 from dotflow_otel import observe
 
-told = []
+told, released = [], threading.Event()
 
 class Slow:
     def export(self, batch):
-        time.sleep(0.03)
+        released.wait(30)
         told.extend(each.log_record.body for each in batch)
     def shutdown(self):
         pass
@@ -223,6 +261,7 @@ def burst():
 flow = DotFlow(config=observe("app", logs=True), name="w")
 flow.task.add(burst)
 flow.start(mode="parallel")
+released.set()
 provider.shutdown()
 print(json.dumps(told))
 """

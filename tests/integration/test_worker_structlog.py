@@ -142,10 +142,10 @@ def test_records_that_structlog_makes(observed: Observed, mode: str) -> None:
 
     @action
     def step() -> int:
-        logger = structlog.get_logger("app")
+        logger = structlog.get_logger("app of structlog")
         assert logger.isEnabledFor(logging.INFO)
         assert not logger.isEnabledFor(logging.DEBUG)
-        assert logger.name == "app"
+        assert logger.name == "app of structlog"
         logger.debug("not wanted")
         logger.info("read %d rows of %s", 3, "orders", key="k")
         structlog.get_logger().warning("of no name")
@@ -158,7 +158,7 @@ def test_records_that_structlog_makes(observed: Observed, mode: str) -> None:
         structlog.reset_defaults()
     mine = [each for each in records if each.name != "dotflow"]
     assert [(each.name, each.getMessage()) for each in mine] == [
-        ("app", "read 3 rows of orders"),
+        ("app of structlog", "read 3 rows of orders"),
         (__name__, "of no name"),
         (__name__, "hello"),
     ]

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from dotflow.core.failure import Failure
     from dotflow_otel.relay.latecomers import HandOver
     from dotflow_otel.relay.live_spans import LiveSpans
+    from dotflow_otel.relay.remote_span import AttemptHere
     from dotflow_otel.spans.maker import SpanMaker
 
 _logger: Final = logging.getLogger("dotflow_otel")
@@ -173,9 +174,26 @@ class RemoteAttempt:
         """Whether the span is exported."""
         return self._kit.flags.sampled
 
-    def scope(self) -> RemoteSpan:
-        """Give what goes along to the worker."""
-        return self._kit.scope(self._parent_id, self.span_id, self._attributes)
+    def scope(self, here: AttemptHere) -> RemoteSpan:
+        """Return what goes along to the worker.
+
+        Args:
+            here: Begins the span where that is a thread of this process.
+        """
+        scope = self._kit.scope(self._parent_id, self.span_id, self._attributes)
+        scope.here = here
+        return scope
+
+    def begin_here(self, live: LiveSpans, task: Span) -> Span:
+        """Begin the span in a thread of this process, and return it.
+
+        Args:
+            live: The run's spans in workers.
+            task: The task's span.
+        """
+        self._began = time_ns()
+        self._begin(self._began, live, task, is_theirs=False)
+        return live.span_of(self.span_id)
 
     def take_in(self, recorded: bytes, live: LiveSpans, task: Span) -> None:
         """Take in what a worker sent of the spans below, while the attempt goes on.
@@ -237,7 +255,8 @@ class RemoteAttempt:
             span = PlainSpan(names.ATTEMPT_SPAN, own, above, attributes, returned.times)
             if live.handover.hand_over_plain(span):
                 return
-        record = returned.own or self._made(*(returned.times or self._times(outcome)))
+        times = returned.times or self._times(outcome)
+        record = returned.own or self._made(*times)
         self._begin(record.started, live, task, is_theirs=returned.is_theirs)
         try:
             live.take_in(returned.below)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from time import time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry import baggage
 from opentelemetry.context import attach, detach, get_current
@@ -59,6 +59,16 @@ if TYPE_CHECKING:
     from dotflow_otel.spans.record import SpanRecord
 
 _ids = RandomIdGenerator()
+
+
+class AttemptHere(Protocol):
+    """Begins spans of the application's where an attempt runs in a thread of the run's process."""
+
+    def begin(self) -> Span:
+        """Begin the span of the attempt, for processors to see it before what is below it."""
+
+    def start_below(self, name: str, attributes: Mapping[str, Any]) -> Span:
+        """Begin a span below the current one."""
 
 
 class RemoteSpans:
@@ -138,9 +148,12 @@ class RemoteSpan:
 
     Attributes:
         on_recorded: Called with how many spans wait, where they are drained.
+        here: What begins the span as one of the application's, where the attempt runs in a thread
+            of the run's process. It does not travel.
     """
 
     on_recorded: Callable[[int], object] | None = None
+    here: AttemptHere | None = None
 
     def __init__(
         self, kit: RemoteSpans, parent_id: int, span_id: int, attributes: dict[str, Any]
@@ -152,6 +165,7 @@ class RemoteSpan:
         self._methods: list[ReadableSpan] = []
         self._box: SpanBox | None = None
         self._theirs: TheirTracer | None = None
+        self._here: Span | None = None
         self._token: Token[Context] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -182,7 +196,9 @@ class RemoteSpan:
         parent_id, span_id, attributes = self.own
         ids = kit.ids(span_id, is_remote=False)
         span: Span
-        if kit.recording:
+        if self.here is not None and kit.recording and not kit.is_away:
+            span = self._here = self.here.begin()
+        elif kit.recording:
             parent = kit.ids(parent_id, is_remote=True)
             start = _started if self._theirs is None else self._theirs.started
             span = self._span = start(names.ATTEMPT_SPAN, ids, parent, dict(attributes))
@@ -214,9 +230,13 @@ class RemoteSpan:
 
     def method_scope(self, action: Action, attempt: int | None) -> MethodScope | None:
         """Give what makes a span of a method of a class step, or of a try of it."""
-        return None if self._span is None else MethodScope(self._start_below, action, attempt)
+        if self._span is None and self._here is None:
+            return None
+        return MethodScope(self._start_below, action, attempt)
 
     def _start_below(self, name: str, attributes: Mapping[str, Any]) -> Span:
+        if self.here is not None and self._here is not None:
+            return self.here.start_below(name, attributes)
         if self._theirs is not None:
             return self._theirs.started_below(name, attributes)
         if self._box is not None:

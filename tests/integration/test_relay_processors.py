@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from opentelemetry.sdk.trace.sampling import (
 from waiting import wait_for
 
 from dotflow import action
+from dotflow.providers import ExecutorFutures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,6 +121,43 @@ def test_order_while_the_step_goes_on(observed: Observed, tmp_path: Path, mode: 
         ("end", "late"),
         ("end", "outer"),
     ]
+
+
+class Methods:
+    """A class step."""
+
+    @action
+    def first(self) -> None:
+        """Do nothing."""
+
+
+def test_order_in_threads_of_a_pool(observed: Observed) -> None:
+    """An attempt in a `ThreadPoolExecutor`, and methods there, begin before what is below them."""
+    notes = Notes()
+    observed.provider.add_span_processor(notes)
+    tracer = observed.provider.get_tracer("app")
+
+    @action
+    def step() -> Methods:
+        trace.get_current_span().set_attribute("rows", 3)
+        with tracer.start_as_current_span("query"):
+            pass
+        return Methods()
+
+    with ThreadPoolExecutor(1) as pool:
+        observed.config.executor = ExecutorFutures(pool)
+        observed.run(step, mode="parallel")
+    assert notes.seen[2:-2] == [
+        ("start", "attempt", "task step"),
+        ("start", "query", "attempt"),
+        ("end", "query"),
+        ("start", "method first", "attempt"),
+        ("end", "method first"),
+        ("end", "attempt"),
+    ]
+    attributes = dict(observed.span("attempt").attributes or {})
+    assert attributes["rows"] == 3
+    assert attributes["dotflow.attempt.number"] == 1
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -285,6 +285,6 @@ def test_a_burst_of_log_records(whose: str) -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     told = Counter(json.loads(done.stdout))
-    assert told.pop("row") == MANY
+    assert told.pop("row") == MANY, done.stderr[-2000:]
     events = ["task.completed", "task.started", "workflow.completed", "workflow.started"]
     assert told == (Counter(events) if whose == "global" else Counter())

@@ -65,6 +65,8 @@ class RemoteScope(Scope, Protocol):
 class WorkerScope(Protocol):
     """What is set up once in each of our own workers for a run: it must pickle.
 
+    In the processes of other executors it is prepared before each attempt, in the thread that
+    runs that, and `collect` is called after it; several applications may use such a process.
     Its methods are those of a `RemoteScope` of the same names: `prepare` is called before the first
     step of the run is read there, `collect` at the end of each attempt that recorded something,
     and `drain`, if there is one, while attempts run. So that nobody asks where nothing was

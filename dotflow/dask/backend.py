@@ -48,6 +48,7 @@ class DaskBackend:
         client: That client.
 
     Attributes:
+        packer: Pickles attempts.
         losses: The errors that say that a worker is gone.
     """
 
@@ -58,7 +59,7 @@ class DaskBackend:
         # Which workers, resources and the like it was made for: it has no public name.
         self._options = {**getattr(executor, "_kwargs", {}), "pure": False}
         self._entry = _make_remote_entry()
-        self._packer = Packer()
+        self.packer = Packer()
         self._router = _router_of(client)
 
     def open(self) -> int:
@@ -88,7 +89,7 @@ class DaskBackend:
 
     def begin(self, attempt: Attempt) -> futures.Future[Any]:
         """Begin an attempt, under a key of its own that names its step."""
-        payload = self._packer.pack(attempt)
+        payload = self.packer.pack(attempt)
         key = f"{attempt.name}-{token_hex(16)}"
         promise = self._router.expect(key, attempt.name)
         try:

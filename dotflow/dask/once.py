@@ -112,7 +112,7 @@ def perform_once(payload: bytes) -> Parcel | None:
 
 
 def _size(parcel: Parcel) -> int:
-    return len(parcel.value or b"") + len(parcel.recorded or b"")
+    return sum(len(each or b"") for each in (parcel.value, parcel.recorded, parcel.shared))
 
 
 class _Scheduler:

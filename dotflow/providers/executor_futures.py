@@ -25,10 +25,13 @@ from dotflow.core.signatures import strict_arguments
 from dotflow.core.timed_queue import TimedQueue
 from dotflow.core.user_objects import mro_of, name_of, text_of
 from dotflow.workers.performing import not_interrupted
-from dotflow.workers.remote import Packer, perform_packed, perform_shared, unpacked
+from dotflow.workers.pickling import load_or_none
+from dotflow.workers.remote import Packer, Parcel, perform_packed, perform_shared, unpacked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from dotflow.abc.scope import WorkerScope
 
     Future = futures.Future[Any]
 
@@ -116,19 +119,22 @@ class ExecutorFutures(Executor):
             return _SharedSession(self.executor, self.in_flight)
         backend = _backend_of(self.executor)
         if backend is None:
-            return _FuturesSession(_begin_in(self.executor), self.in_flight)
+            packer = Packer()
+            return _FuturesSession(_begin_in(self.executor, packer), self.in_flight, packer)
         threads = backend.open()
         room = max(self.in_flight, 2 * threads) if self._grows else self.in_flight
-        return _FuturesSession(backend.begin, room, backend.losses)
+        return _FuturesSession(backend.begin, room, backend.packer, backend.losses)
 
 
 class Backend(Protocol):
     """The way of one run's attempts into the executor of another library.
 
     Attributes:
+        packer: Pickles attempts.
         losses: The errors that say that a worker is gone.
     """
 
+    packer: Packer
     losses: tuple[type[BaseException], ...]
 
     def open(self) -> int:
@@ -153,8 +159,7 @@ def _backend_of(executor: futures.Executor) -> Backend | None:
     return None
 
 
-def _begin_in(executor: futures.Executor) -> Callable[[Attempt], Future]:
-    packer = Packer()
+def _begin_in(executor: futures.Executor, packer: Packer) -> Callable[[Attempt], Future]:
     return lambda attempt: executor.submit(perform_packed, packer.pack(attempt))
 
 
@@ -195,15 +200,27 @@ class _Job(NamedTuple):
 
 
 class _FuturesSession(Session):
+    """The use of an executor by one run.
+
+    Args:
+        begin: Begins an attempt.
+        in_flight: How many of them the executor has at a time.
+        packer: Pickles them; None where nothing travels.
+        losses: The errors that say that a worker is gone.
+    """
+
     def __init__(
         self,
         begin: Callable[[Attempt], Future],
         in_flight: int,
+        packer: Packer | None = None,
         losses: tuple[type[BaseException], ...] = (),
     ) -> None:
         self._begin = begin
         self._losses = losses
         self._in_flight = in_flight
+        self._packer = packer
+        self._notify_shared: Callable[[Mapping[str, object]], object] | None = None
         self._jobs: dict[int, _Job] = {}
         self._failed: list[tuple[int, Outcome]] = []
         # What has ended, and when: put there by whichever thread ends it.
@@ -212,6 +229,14 @@ class _FuturesSession(Session):
     def threads(self) -> Sequence[int | None]:
         """Return the threads that this run waits for, where they are of this process."""
         return ()
+
+    def share(
+        self, scopes: Mapping[str, WorkerScope], notify: Callable[[Mapping[str, object]], object]
+    ) -> None:
+        """Register scopes that each other process sets up; outcomes bring what they recorded."""
+        if self._packer is not None:
+            self._packer.share(scopes)
+            self._notify_shared = notify
 
     def has_room(self) -> bool:
         """Return whether one more attempt may be submitted now."""
@@ -239,8 +264,15 @@ class _FuturesSession(Session):
                 ticket, when = self._ended.get(timeout)
             except Empty:
                 return done
-            done.append((ticket, _outcome(self._jobs.pop(ticket), when, self._losses)))
+            job = self._jobs.pop(ticket)
+            done.append((ticket, _outcome(job, when, self._losses)))
+            self._note_shared(job.future)
             timeout = 0
+
+    def _note_shared(self, future: Future) -> None:
+        parcel = None if _error_of(future) is not None else future.result()
+        if self._notify_shared is not None and type(parcel) is Parcel and parcel.shared:
+            self._notify_shared(load_or_none(parcel.shared) or {})
 
     def close(self) -> None:
         """End the use: what waits is cancelled, what runs is abandoned."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from time import time_ns
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dotflow.core.attempt import Attempt, Outcome
 from dotflow.core.clock import monotonic, monotonic_ns
@@ -30,6 +30,11 @@ from dotflow.workers.pickling import (
     load_step,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dotflow.abc.scope import WorkerScope
+
 
 class Parcel(NamedTuple):
     """What comes back from another process, as plain values.
@@ -43,6 +48,7 @@ class Parcel(NamedTuple):
         pid: The other process.
         host: Its host.
         to_wall: Nanoseconds from its monotonic clock to its wall clock.
+        shared: What the scopes of its process recorded, pickled; None for nothing.
     """
 
     value: bytes | None
@@ -53,6 +59,7 @@ class Parcel(NamedTuple):
     pid: int
     host: str
     to_wall: int
+    shared: bytes | None = None
 
 
 class Packer:
@@ -60,6 +67,11 @@ class Packer:
 
     def __init__(self) -> None:
         self._steps = StepStore()
+        self._shared: bytes | None = None
+
+    def share(self, scopes: Mapping[str, WorkerScope]) -> None:
+        """Register scopes that are set up where attempts run, for all of them."""
+        self._shared = dump_or_none(scopes)
 
     def pack(self, attempt: Attempt) -> bytes:
         """Make what travels of an attempt.
@@ -74,7 +86,8 @@ class Packer:
         given = b"".join(dump_contexts(contexts, what, modules, by_name=by_name))
         remote = dump_or_none(dict(attempt.remote)) if attempt.remote else None
         about = attempt.name, attempt.task_id, attempt.timeout, attempt.number, seeds, step.by_name
-        return dump((step.data, given, remote, about), f"step {attempt.name}")
+        sent = step.data, given, remote, self._shared, about
+        return dump(sent, f"step {attempt.name}")
 
 
 def perform_packed(payload: bytes) -> Parcel:
@@ -88,18 +101,20 @@ def perform_packed(payload: bytes) -> Parcel:
 
 def _performed(payload: bytes) -> Parcel:
     began = monotonic()
-    step, given, remote, about = load(payload, "an attempt")
+    step, given, remote, shared, about = load(payload, "an attempt")
     name, task_id, timeout, number, seeds, by_name = about
+    around = scopes_read(shared)
     scopes = scopes_read(remote)
     try:
         initial, previous = load(given, f"the input of step {name}")
         what = f"step {name}"
         action = load_step(step, what, seeds) if seeds else load(step, what)
     except BaseException as error:  # noqa: BLE001 - reading may import what exits; the run is told
-        return _parcel(Outcome.failed(Failure.of(error), began), name, scopes.collect())
+        failed = Outcome.failed(Failure.of(error), began)
+        return _parcel(failed, name, scopes.collect(), around.collect())
     call = Attempt(action, name, task_id, initial, previous, timeout, number=number)
     outcome = perform_apart(call, scopes)
-    return _parcel(outcome, name, scopes.collect(), by_name=by_name)
+    return _parcel(outcome, name, scopes.collect(), around.collect(), by_name=by_name)
 
 
 def perform_shared(attempt: Attempt) -> Outcome:
@@ -125,7 +140,12 @@ def unpacked(parcel: Parcel, name: str) -> Outcome:
 
 
 def _parcel(
-    outcome: Outcome, name: str, recorded: dict[str, object], *, by_name: bool = True
+    outcome: Outcome,
+    name: str,
+    recorded: dict[str, object],
+    shared: dict[str, object],
+    *,
+    by_name: bool = True,
 ) -> Parcel:
     pieces, failure = dumped_value(outcome, name, by_name=by_name)
     value = None if pieces is None else b"".join(pieces)
@@ -133,6 +153,8 @@ def _parcel(
     if failure is not None:
         told = (*failure[:-1], dump_or_none(failure.exception, by_name=by_name))
     kept = dump_or_none(recorded) if recorded else None
+    of_all = dump_or_none(shared) if shared else None
     host = socket.gethostname()
     to_wall = time_ns() - monotonic_ns()
-    return Parcel(value, told, outcome.started, outcome.ended, kept, os.getpid(), host, to_wall)
+    times = outcome.started, outcome.ended
+    return Parcel(value, told, *times, kept, os.getpid(), host, to_wall, of_all)

@@ -22,9 +22,11 @@ from dotflow_otel.logs.lines import completed_line, head_of, started_line
 from dotflow_otel.logs.output import LogOutput
 from dotflow_otel.plain import bounded
 from dotflow_otel.relay.log_relay import is_configured, levels_here
+from dotflow_otel.relay.pacing import pace_logs
 from dotflow_otel.relay.process import this_process
 from dotflow_otel.relay.relaying import relaying
 from dotflow_otel.relay.remote_log import RemoteLogs
+from dotflow_otel.relay.structlogs import let_loggers_travel
 from dotflow_otel.span_ids import ids_of_run, ids_of_task
 
 if TYPE_CHECKING:
@@ -266,6 +268,8 @@ class _RunNote:
         if self._remote is None:
             name = "" if self._run is None else self._run.name
             ids = {"workflow_id": self.workflow_id, "workflow": name}
+            pace_logs()
+            let_loggers_travel()
             self._remote = RemoteLogs(ids, levels_here(), this_process())
         return self._remote
 

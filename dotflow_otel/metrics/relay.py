@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copyreg
 import os
+from dataclasses import dataclass, field
 from functools import cache, partial
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -22,12 +23,15 @@ from dotflow.core.once import once
 from dotflow_otel.conventions import SCOPE
 from dotflow_otel.drops import METRICS, tally
 from dotflow_otel.each import for_each
+from dotflow_otel.metrics.remote import owners
 from dotflow_otel.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from opentelemetry.context import Context
+
+    from dotflow_otel.relay.process import Process
 
 # The kinds of instruments, by the names of what makes them.
 COUNTER: Final = "create_counter"
@@ -78,6 +82,21 @@ class Measured(NamedTuple):
     values: list[tuple[float, Ids | None]]
 
 
+@dataclass
+class _Kept:
+    """What is kept for one application.
+
+    Attributes:
+        measured: By the instrument and the attributes.
+        count: How many values these have.
+        dropped: How many more there was no room for.
+    """
+
+    measured: dict[tuple[Instrument, Attributes], Measured] = field(default_factory=dict)
+    count: int = 0
+    dropped: int = 0
+
+
 class MeterRelay:
     """Keeps what is measured in this process until it is fetched.
 
@@ -91,12 +110,7 @@ class MeterRelay:
         self._provider = _RelayProvider(self)
         self._has_looked = False
         self.on_put: Callable[[int], object] | None = None
-        self._begin()
-
-    def _begin(self) -> None:
-        self._kept: dict[tuple[Instrument, Attributes], Measured] = {}
-        self._count = 0
-        self._dropped = 0
+        self._kept: dict[Process, _Kept] = {}
 
     def begin(self, on_put: Callable[[int], object] | None) -> None:
         """Become the global provider of meters, where there is none."""
@@ -118,42 +132,51 @@ class MeterRelay:
         if attributes:
             told = tuple(sorted((str(key), _hashable(each)) for key, each in attributes.items()))
         ids = _ids_of(context)
+        owner = owners.here()
+        if owner is None:  # it may be another application's
+            return
         with self._lock:
-            found = self._kept.get((instrument, told))
+            kept = self._kept.setdefault(owner, _Kept())
+            found = kept.measured.get((instrument, told))
             if found is None:
-                if self._count >= _MOST:
-                    self._dropped += 1
+                if kept.count >= _MOST:
+                    kept.dropped += 1
                     return
-                found = self._kept[instrument, told] = Measured(instrument, told, [])
+                found = kept.measured[instrument, told] = Measured(instrument, told, [])
             values = found.values
             if values and instrument.kind in _SUMS:
                 # An exemplar is of one measurement: the last one.
                 values[0] = values[0][0] + value, ids or values[0][1]
             elif values and instrument.kind == GAUGE:
                 values[0] = value, ids
-            elif self._count >= _MOST:
-                self._dropped += 1
+            elif kept.count >= _MOST:
+                kept.dropped += 1
             else:
-                self._count += 1
+                kept.count += 1
                 values.append((value, ids))
         if self.on_put is not None:
-            self.on_put(self._count)
+            self.on_put(kept.count)
 
-    def take(self, *, own: bool) -> tuple[list[Measured], int] | None:
+    def take(self, owner: Process, *, own: bool) -> tuple[list[Measured], int] | None:
         """Return what was measured and how much there was no room for, if anything, once.
 
         Args:
+            owner: The application that it was measured for.
             own: Whether also with the instruments of our metrics: what these tell of a run in a
                 worker comes as a whole.
         """
         with self._lock:
-            kept, dropped = self._kept, self._dropped
-            self._begin()
+            kept = self._kept.pop(owner, None)
+            if kept is None:
+                return None
+            measured = list(kept.measured.items())
             if not own:
-                self._kept = {key: each for key, each in kept.items() if _is_own(key[0])}
-                self._count = sum(len(each.values) for each in self._kept.values())
-                kept = {key: each for key, each in kept.items() if key not in self._kept}
-        return (list(kept.values()), dropped) if kept or dropped else None
+                left = {key: each for key, each in measured if _is_own(key[0])}
+                if left:
+                    count = sum(len(each.values) for each in left.values())
+                    self._kept[owner] = _Kept(left, count)
+                measured = [each for each in measured if each[0] not in left]
+        return ([each for _, each in measured], kept.dropped) if measured or kept.dropped else None
 
 
 @once

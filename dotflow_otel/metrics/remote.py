@@ -11,7 +11,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow_otel import conventions as names
-from dotflow_otel.relay.process import Process, is_forked_from, this_process
+from dotflow_otel.relay.process import Owners, Process, is_forked_from, this_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,17 +49,19 @@ class CountedHere:
 
     def __init__(self) -> None:
         self._lock = RLock()
-        self._kept: Counted = {}
+        self._kept: dict[Process, Counted] = {}
         self._count = 0
         self.is_on = False
         self.on_put: Callable[[int], object] | None = None
 
     def put(self, metric: Metric, values: tuple[str, ...], how: str, told: tuple[Any, Any]) -> None:
         """Keep a value that was added, set or observed, with its exemplar."""
-        if metric.name in _OF_A_PROCESS:
+        owner = owners.here()
+        if metric.name in _OF_A_PROCESS or owner is None:
             return
         with self._lock:
-            kept = self._kept.setdefault((metric.name, values, how), [])
+            counted = self._kept.setdefault(owner, {})
+            kept = counted.setdefault((metric.name, values, how), [])
             amount, exemplar = told
             if kept and how == _ADD:
                 kept[0] = kept[0][0] + amount, exemplar or kept[0][1]
@@ -71,13 +73,15 @@ class CountedHere:
         if self.on_put is not None:
             self.on_put(0)
 
-    def take(self) -> Counted | None:
-        """Return what was counted, if anything, once."""
+    def take(self, owner: Process) -> Counted | None:
+        """Return what was counted for an application, if anything, once."""
         with self._lock:
-            kept, self._kept, self._count = self._kept, {}, 0
-        return kept or None
+            kept = self._kept.pop(owner, None)
+            self._count -= sum(map(len, kept.values())) if kept else 0
+        return kept
 
 
+owners: Final = Owners()
 counted_here: Final = CountedHere()
 
 
@@ -186,6 +190,7 @@ class RemoteMetrics:
         owner, meters = self._sent
         if owner == this_process() or is_forked_from(owner):
             return
+        owners.begin(owner)
         counted_here.is_on, counted_here.on_put = True, self.on_recorded
         if meters:
             from dotflow_otel.metrics.relay import meter_relay_here  # noqa: PLC0415 - as above
@@ -193,11 +198,12 @@ class RemoteMetrics:
             meter_relay_here().begin(self.on_recorded)
 
     def _measured(self, *, own: bool) -> Any:
-        if not self._sent[1]:
+        owner, meters = self._sent
+        if not meters:
             return None
         from dotflow_otel.metrics.relay import meter_relay_here  # noqa: PLC0415 - as above
 
-        return meter_relay_here().take(own=own)
+        return meter_relay_here().take(owner, own=own)
 
     def drain(self) -> Any:
         """Return what steps have measured since this was last called, if anything."""
@@ -206,7 +212,7 @@ class RemoteMetrics:
 
     def collect(self) -> Any:
         """Return that, and what our metrics have counted."""
-        counted, measured = counted_here.take(), self._measured(own=True)
+        counted, measured = counted_here.take(self._sent[0]), self._measured(own=True)
         return None if counted is measured is None else (counted, measured)
 
 

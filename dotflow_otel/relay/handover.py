@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from opentelemetry import baggage
 from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -19,7 +20,9 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from dotflow_otel.conventions import SCOPE
 from dotflow_otel.relay.live_spans import LiveSpans
+from dotflow_otel.relay.pacing import pace_spans
 from dotflow_otel.spans.given import GivenSpan
 from dotflow_otel.spans.sdk_access import FastMaker
 from dotflow_otel.spans.sdk_tracer import (
@@ -27,6 +30,7 @@ from dotflow_otel.spans.sdk_tracer import (
     instrumentation_of,
     let_ids_be_given,
     limits_of,
+    wrapped_by,
 )
 
 if TYPE_CHECKING:
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace.sampling import SamplingResult
-    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.trace import Span, Tracer, TracerProvider
 
     from dotflow_otel.spans.maker import SpanMaker
     from dotflow_otel.spans.record import PlainSpan, ScopeRecord, SpanRecord
@@ -68,11 +72,19 @@ class Handover(Protocol):
         """Give a span that says little, if that can be done at less cost; tell whether it was."""
 
 
-def handover_of(maker: SpanMaker) -> Handover:
-    """Give what hands spans to where a run's own spans go."""
+def handover_of(maker: SpanMaker, provider: TracerProvider | None = None) -> Handover:
+    """Return what hands spans to where a run's own spans go.
+
+    Args:
+        maker: Makes the run's own.
+        provider: Makes tracers for what others have instrumented, where that is not the SDK's.
+    """
     tracer = maker.tracer
     if not isinstance(tracer, SdkTracer):
-        return _ByReplay(tracer)
+        for each in wrapped_by(tracer):
+            pace_spans(each)
+        return _ByReplay(tracer, provider)
+    pace_spans(tracer)
     return _ToProcessors(tracer, maker if isinstance(maker, FastMaker) else None)
 
 
@@ -121,10 +133,13 @@ class _ToProcessors(_Handover):
     def start(self, record: SpanRecord, above: Span | None, context: Context) -> Span:
         name, attributes = record.first or (record.name, record.attributes)
         parent = _parent_of(record, above)
+        context = _with_baggage(record, context)
         context = set_span_in_context(above or NonRecordingSpan(parent or INVALID), context)
         own, links = record.context.restored(), _links(record)
-        # Of an attempt the sampler was asked when that was sent.
-        if self._maker is None and record.scope is not None:
+        # About an attempt the sampler was asked when that was sent, and about most spans below it
+        # where they began. Below a sampled span no other one that has a maker has a say.
+        has_a_say = self._maker is None or parent is None
+        if has_a_say and record.scope is not None and not record.is_decided:
             result = self._tracer.sampler.should_sample(
                 context, own.trace_id, name, SpanKind(record.kind), attributes, links
             )
@@ -172,12 +187,28 @@ class _ByReplay(_Handover):
     providers of vendors do.
 
     Args:
-        tracer: Makes them.
+        tracer: Makes this project's own.
+        provider: Makes the tracers of the others; None: that makes all.
     """
 
-    def __init__(self, tracer: Tracer) -> None:
+    def __init__(self, tracer: Tracer, provider: TracerProvider | None) -> None:
         self._tracer = tracer
+        self._provider = provider
+        self._tracers: dict[ScopeRecord, Tracer] = {}
         let_ids_be_given(tracer)
+
+    def _tracer_of(self, scope: ScopeRecord | None) -> Tracer:
+        if scope is None or self._provider is None or scope.name == SCOPE:
+            return self._tracer
+        found = self._tracers.get(scope)
+        if found is None:
+            name, version, schema_url, told = scope
+            # Older releases, and what vendors made for these, know no attributes.
+            more: dict[str, Any] = {"attributes": dict(told)} if told else {}
+            found = self._provider.get_tracer(name, version, schema_url=schema_url, **more)
+            let_ids_be_given(found)
+            self._tracers[scope] = found
+        return found
 
     def hand_over_plain(self, span: PlainSpan) -> bool:  # noqa: ARG002 - there is no such way
         return False
@@ -185,8 +216,9 @@ class _ByReplay(_Handover):
     def start(self, record: SpanRecord, above: Span | None, context: Context) -> Span:
         name, attributes = record.first or (record.name, record.attributes)
         parent = _parent_of(record, above)
+        context = _with_baggage(record, context)
         with ids_given(record.context.trace_id, record.context.span_id):
-            return self._tracer.start_span(
+            return self._tracer_of(record.scope).start_span(
                 name,
                 set_span_in_context(above or NonRecordingSpan(parent or INVALID), context),
                 SpanKind(record.kind),
@@ -201,6 +233,15 @@ def _parent_of(record: SpanRecord, above: Span | None) -> SpanContext | None:
         return None
     # What is above may have got other flags by the sampler, or other ids, than in the worker.
     return record.parent.restored() if above is None else above.get_span_context()
+
+
+def _with_baggage(record: SpanRecord, context: Context) -> Context:
+    if record.baggage is None:
+        return context
+    context = baggage.clear(context)
+    for name, value in record.baggage.items():
+        context = baggage.set_baggage(name, value, context)
+    return context
 
 
 def _sampled_as(own: SpanContext, result: SamplingResult) -> SpanContext:

@@ -59,10 +59,17 @@ class LiveSpans:
     def add(self, context: SpanContext, span: Span | None) -> None:
         """Know a span, or of one that is not recorded the ids."""
         while len(self._spans) >= _REMEMBERED:
-            forgotten = next(iter(self._spans))
-            del self._spans[forgotten]
+            try:
+                forgotten = next(iter(self._spans))
+            except RuntimeError:  # another thread adds one at this moment
+                continue
+            self._spans.pop(forgotten, None)
             self._open.pop(forgotten, None)
         self._spans[context.span_id] = NonRecordingSpan(context) if span is None else span
+
+    def span_of(self, span_id: int) -> Span:
+        """Return a span that is known, by its id."""
+        return self._spans[span_id]
 
     def take_in(self, ended: Sequence[SpanRecord], begun: Sequence[SpanRecord] = ()) -> None:
         """Have spans begin and end.
@@ -123,7 +130,7 @@ class LiveSpans:
             description: Likewise, in words.
         """
         # Children began after their parents.
-        left = [each for each in self._open if each in begun]
+        left = [each for each in list(self._open) if each in begun]
         with relaying():
             for span_id in reversed(left):
                 del self._open[span_id]

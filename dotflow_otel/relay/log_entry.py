@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from time import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import structlog
 from structlog.contextvars import bound_contextvars, get_contextvars
 
 from dotflow.core.user_objects import guarded, traceback_of
@@ -18,6 +17,7 @@ from dotflow_otel.conventions import LOGGED_AT
 from dotflow_otel.log_context import run_context
 from dotflow_otel.plain import plain
 from dotflow_otel.relay.arguments import Shown, is_simple, packed, unpacked
+from dotflow_otel.relay.structlogs import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 # to the standard library.
 _NOT_SENT: Final = frozenset({"args", "exc_info", "msg", "message", "_logger"})
 _STRUCTLOGS: Final = "_logger"
+
+# The arguments of an event that are to be formatted into it: these must be a tuple.
+_POSITIONAL: Final = "positional_args"
 _format: Final = logging.Formatter().formatException
 
 
@@ -150,21 +153,31 @@ class EventEntry(NamedTuple):
     Attributes:
         logger: What `structlog.get_logger` was given.
         method: The method that was called.
-        fields: The event and what was bound.
+        fields: The event and what the logger was bound to.
+        bound: What was bound in structlog's context.
         span: The ids and flags of the span that was current, if any.
         logged: When it was logged, in seconds since the epoch.
+        origin: Where.
+        is_wrapped: Whether the application's class of loggers has had its say there.
     """
 
     logger: Sequence[Any]
     method: str
     fields: dict[str, Any]
+    bound: dict[str, Any]
     span: tuple[int, int, int] | None
     logged: float
+    origin: Origin
+    is_wrapped: bool
 
     @classmethod
-    def of(cls, logger: Sequence[Any], method: str, event: dict[str, Any]) -> EventEntry:
+    def of(
+        cls, logger: Sequence[Any], method: str, event: dict[str, Any], *, is_wrapped: bool
+    ) -> EventEntry:
         """Make one of an event."""
-        return cls(plain(logger), method, plain(event), _current_span(), time())
+        span, origin = _current_span(), Origin.here()
+        fields = plain(event)
+        return cls(plain(logger), method, fields, _bound(), span, time(), origin, is_wrapped)
 
     def shifted(self, shift: int) -> EventEntry:
         """Give the event as if it had been logged so many nanoseconds later."""
@@ -172,11 +185,15 @@ class EventEntry(NamedTuple):
 
     def replay(self) -> None:
         """Log the event as this process logs."""
-        method = getattr(structlog.get_logger(*self.logger), self.method)
         # The application's processors put their own time into it, when they get it.
         logged = datetime.fromtimestamp(self.logged, UTC).isoformat()
-        with _within(self.span):
-            method(**{LOGGED_AT: logged, **self.fields})
+        fields = {LOGGED_AT: logged, **self.fields}
+        if type(fields.get(_POSITIONAL)) is list:
+            fields[_POSITIONAL] = tuple(fields[_POSITIONAL])
+        # What they merge is what the step had bound.
+        bound = bound_contextvars(**self.bound) if self.bound else nullcontext()
+        with _within(self.span), bound:
+            self.origin.log(self.logger, self.method, fields, is_wrapped=self.is_wrapped)
 
 
 Entry = RecordEntry | EventEntry

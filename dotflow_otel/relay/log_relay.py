@@ -15,7 +15,6 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from structlog.contextvars import merge_contextvars
 from structlog.processors import StackInfoRenderer, format_exc_info
 
 from dotflow.core.locks import fork_safe_lock
@@ -23,8 +22,9 @@ from dotflow.core.once import once
 from dotflow_otel.plain import plain
 from dotflow_otel.relay.backlog import Taken
 from dotflow_otel.relay.boxes import Box, Boxes
-from dotflow_otel.relay.levels import ROOT, LevelsHere
+from dotflow_otel.relay.levels import ROOT, Levels, LevelsHere, makers_here, warns_here
 from dotflow_otel.relay.log_entry import EventEntry, RecordEntry
+from dotflow_otel.relay.structlogs import METHODS, Classes, classes_here, classes_of, level_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,17 +36,9 @@ if TYPE_CHECKING:
 
 _logger: Final = logging.getLogger("dotflow_otel")
 
-_METHODS: Final = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-    "critical": logging.CRITICAL,
-}
-
 
 def levels_here() -> bytes:
-    """Give the levels that the application has set, in a form that is cheap to send."""
+    """Return the levels that the application has set, in a form that is cheap to send."""
     loggers = logging.root.manager.loggerDict.copy().items()
     levels = {
         name: logger.level
@@ -54,17 +46,15 @@ def levels_here() -> bytes:
         if isinstance(logger, logging.Logger) and logger.level
     }
     levels = {ROOT: logging.root.level, **levels}
-    return pickle.dumps((logging.root.manager.disable, levels, _structlog_level()))
-
-
-def _structlog_level() -> int:
-    # Its filtering loggers have methods that do nothing below their level, all the same one.
-    wrapper = structlog.get_config()["wrapper_class"]
-    nothing = getattr(structlog.make_filtering_bound_logger(logging.CRITICAL), "debug", None)
-    for method, level in _METHODS.items():
-        if getattr(wrapper, method, None) is not nothing:
-            return level
-    return logging.CRITICAL
+    told = Levels(
+        logging.root.manager.disable,
+        levels,
+        level_here(),
+        classes_here(),
+        makers_here(),
+        warns_here(),
+    )
+    return pickle.dumps(tuple(told))
 
 
 def is_configured() -> bool:
@@ -143,14 +133,19 @@ class LogRelay:
             if self._handler in logging.root.handlers and is_new:
                 self._levels.apply()
             if not structlog.is_configured() or (is_new and not is_configured()):
-                self._configure_structlog(self._levels.structlogs)
+                self._configure_structlog(self._levels)
             self._only_levels = next(iter(wanted)) if len(wanted) == 1 else None
 
-    def _configure_structlog(self, level: int) -> None:
+    def _configure_structlog(self, levels: LevelsHere) -> None:
+        classes = classes_of(levels.classes)
+        is_wrapped = classes is not None
+        if classes is None:
+            classes = Classes(structlog.make_filtering_bound_logger(levels.structlogs), dict)
         structlog.configure(
-            processors=[merge_contextvars, StackInfoRenderer(), format_exc_info, _sent],
-            wrapper_class=structlog.make_filtering_bound_logger(level),
-            logger_factory=_RelayLoggers(self),
+            processors=[StackInfoRenderer(), format_exc_info, _sent],
+            wrapper_class=classes.wrapper,
+            context_class=classes.context,
+            logger_factory=_RelayLoggers(self, is_wrapped),
         )
 
     def keep(self, entry: Entry) -> bool:
@@ -206,35 +201,57 @@ class _Handler(logging.Handler):
 
 
 class _RelayLoggers:
-    """Makes what structlog's loggers call in the end."""
+    """Makes what structlog's loggers call in the end.
 
-    def __init__(self, relay: LogRelay) -> None:
+    Args:
+        relay: Keeps their events.
+        is_wrapped: Whether the class of the loggers is the application's.
+    """
+
+    def __init__(self, relay: LogRelay, is_wrapped: bool) -> None:
         self._relay = relay
+        self._is_wrapped = is_wrapped
 
     def __call__(self, *args: Any) -> _RelayLogger:
-        return _RelayLogger(self._relay, args)
+        return _RelayLogger(self._relay, args, self._is_wrapped)
 
 
 class _RelayLogger:
-    """Keeps an event, whatever the method."""
+    """Keeps an event, whatever the method.
 
-    def __init__(self, relay: LogRelay, args: Sequence[Any]) -> None:
+    What a logger of the standard library has besides, that of the same name here has for it: the
+    application's class of loggers may ask.
+    """
+
+    def __init__(self, relay: LogRelay, args: Sequence[Any], is_wrapped: bool) -> None:
         self._relay = relay
         self._args = args
+        self._is_wrapped = is_wrapped
 
     def __getattr__(self, method: str) -> Any:
         if method.startswith("__"):
             raise AttributeError(method)
+        if method == "name":
+            return self._args[0] if self._args else "root"
+        if method in _OF_LOGGERS:
+            return getattr(logging.getLogger(self.name), method)
         return lambda event: self._keep(method, event)
 
     def _keep(self, method: str, event: dict[str, Any]) -> None:
         try:
-            if not self._relay.keep(EventEntry.of(self._args, method, event)):
-                told = {"name": "structlog", "levelno": _METHODS.get(method, logging.INFO)}
+            entry = EventEntry.of(self._args, method, event, is_wrapped=self._is_wrapped)
+            if not self._relay.keep(entry):
+                told = {"name": "structlog", "levelno": METHODS.get(method, logging.INFO)}
                 _handle_here(logging.makeLogRecord({**told, "msg": str(plain(event))}))
         except Exception:
             # To the root logger's handlers, which is the relay as well: the step goes on.
             _logger.exception("an event of structlog could not be sent to the run")
+
+
+# What loggers of the standard library have that writes nothing.
+_OF_LOGGERS: Final = {
+    *dir(logging.getLogger("dotflow_otel")),
+} - {*METHODS, "exception", "fatal", "log", "warn"}
 
 
 def _handle_here(record: logging.LogRecord) -> None:

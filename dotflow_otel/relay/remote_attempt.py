@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from itertools import count
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +22,7 @@ from dotflow_otel.relay.latecomers import latecomers
 from dotflow_otel.relay.process import this_process
 from dotflow_otel.relay.remote_span import RemoteSpan, RemoteSpans
 from dotflow_otel.relay.returned import Returned
+from dotflow_otel.relay.sampling import SentSampler
 from dotflow_otel.relay.set_up import SetUp
 from dotflow_otel.spans.failures import description_of, exception_attributes
 from dotflow_otel.spans.record import EventRecord, PlainContext, PlainSpan, SpanRecord
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from dotflow.core.failure import Failure
     from dotflow_otel.relay.latecomers import HandOver
     from dotflow_otel.relay.live_spans import LiveSpans
+    from dotflow_otel.relay.remote_span import AttemptHere
     from dotflow_otel.spans.maker import SpanMaker
 
 _logger: Final = logging.getLogger("dotflow_otel")
@@ -69,13 +72,19 @@ class RemoteAttempts:
         self._baggage = {name: plain(entry) for name, entry in baggage.get_all(context).items()}
         self._run = next(_runs)
         self._set_up = SetUp.here()
+        self._sampler = SentSampler(tracer, asked=self._has_a_say)
         self._kits: dict[tuple[int, bool, str], RemoteSpans] = {}
         self._trace_id = run.get_span_context().trace_id
-        self._kit = self._kit_like(run)
+        # Made where an attempt needs it: of a sampler it is known then whether it is sent.
+        self._run_span = run
 
     def expect(self, hand_over: HandOver) -> None:
         """Have spans handed over that come late, with the outcome of another run."""
         latecomers.expect(self._run, hand_over)
+
+    @cached_property
+    def _kit(self) -> RemoteSpans:
+        return self._kit_like(self._run_span)
 
     def _kit_like(self, span: Span) -> RemoteSpans:
         context = span.get_span_context()
@@ -95,6 +104,7 @@ class RemoteAttempts:
                 owner,
                 self._run,
                 self._set_up,
+                self._sampler.data,
             )
             if len(self._kits) < _MOST_KITS:
                 self._kits[flags, recording, state] = found
@@ -108,10 +118,12 @@ class RemoteAttempts:
             context: The run's context.
             number: The number of the attempt, from 1.
         """
-        kit, attributes = self._kit, {names.ATTEMPT_NUMBER: number}
+        attributes: dict[str, Any] = {names.ATTEMPT_NUMBER: number}
         if self._has_a_say:
             below = set_span_in_context(task, context)
             kit, attributes = self._decided(task, below, attributes)
+        else:
+            kit = self._kit
         above = task.get_span_context().span_id
         return RemoteAttempt(kit, above, self._new_id(), attributes)
 
@@ -125,6 +137,7 @@ class RemoteAttempts:
         result = tracer.sampler.should_sample(
             context, above.trace_id, names.ATTEMPT_SPAN, SpanKind.INTERNAL, attributes, ()
         )
+        self._sampler.note_asked()
         sampled = TraceFlags.SAMPLED if result.decision is Decision.RECORD_AND_SAMPLE else 0
         flags = (int(above.trace_flags) & ~TraceFlags.SAMPLED) | sampled
         recording = result.decision is not Decision.DROP
@@ -161,9 +174,26 @@ class RemoteAttempt:
         """Whether the span is exported."""
         return self._kit.flags.sampled
 
-    def scope(self) -> RemoteSpan:
-        """Give what goes along to the worker."""
-        return self._kit.scope(self._parent_id, self.span_id, self._attributes)
+    def scope(self, here: AttemptHere) -> RemoteSpan:
+        """Return what goes along to the worker.
+
+        Args:
+            here: Begins the span where that is a thread of this process.
+        """
+        scope = self._kit.scope(self._parent_id, self.span_id, self._attributes)
+        scope.here = here
+        return scope
+
+    def begin_here(self, live: LiveSpans, task: Span) -> Span:
+        """Begin the span in a thread of this process, and return it.
+
+        Args:
+            live: The run's spans in workers.
+            task: The task's span.
+        """
+        self._began = time_ns()
+        self._begin(self._began, live, task, is_theirs=False)
+        return live.span_of(self.span_id)
 
     def take_in(self, recorded: bytes, live: LiveSpans, task: Span) -> None:
         """Take in what a worker sent of the spans below, while the attempt goes on.
@@ -225,7 +255,8 @@ class RemoteAttempt:
             span = PlainSpan(names.ATTEMPT_SPAN, own, above, attributes, returned.times)
             if live.handover.hand_over_plain(span):
                 return
-        record = returned.own or self._made(*(returned.times or self._times(outcome)))
+        times = returned.times or self._times(outcome)
+        record = returned.own or self._made(*times)
         self._begin(record.started, live, task, is_theirs=returned.is_theirs)
         try:
             live.take_in(returned.below)

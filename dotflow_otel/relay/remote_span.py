@@ -7,8 +7,9 @@ nothing only its two times come back.
 
 from __future__ import annotations
 
+from functools import cached_property
 from time import time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry import baggage
 from opentelemetry.context import attach, detach, get_current
@@ -27,6 +28,7 @@ from opentelemetry.trace import (
 
 from dotflow.core.failure import Failure
 from dotflow.core.once import once
+from dotflow.workers.pickling import load_or_none
 from dotflow_otel import conventions as names
 from dotflow_otel.relay.process import this_process
 from dotflow_otel.relay.returned import Returned
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import Span as SdkSpan
+    from opentelemetry.sdk.trace.sampling import Sampler
     from opentelemetry.trace import Span
 
     from dotflow.core.action import Action
@@ -56,6 +59,16 @@ if TYPE_CHECKING:
     from dotflow_otel.spans.record import SpanRecord
 
 _ids = RandomIdGenerator()
+
+
+class AttemptHere(Protocol):
+    """Begins spans of the application's where an attempt runs in a thread of the run's process."""
+
+    def begin(self) -> Span:
+        """Begin the span of the attempt, for processors to see it before what is below it."""
+
+    def start_below(self, name: str, attributes: Mapping[str, Any]) -> Span:
+        """Begin a span below the current one."""
 
 
 class RemoteSpans:
@@ -70,6 +83,7 @@ class RemoteSpans:
         owner: Tells the process that owns the run.
         run: Tells the run from others of that process.
         set_up: What the application has set up in code.
+        sampler: The application's sampler, pickled, where it is to be asked in workers.
     """
 
     def __init__(
@@ -82,8 +96,9 @@ class RemoteSpans:
         owner: Process,
         run: int,
         set_up: SetUp | None = None,
+        sampler: bytes | None = None,
     ) -> None:
-        self._sent = trace_id, flags, state, recording, baggage, owner, run, set_up
+        self._sent = trace_id, flags, state, recording, baggage, owner, run, set_up, sampler
         self._set_up = set_up
         self.trace_id = trace_id
         self.flags = TraceFlags(flags)
@@ -100,6 +115,12 @@ class RemoteSpans:
     def is_away(self) -> bool:
         """Whether this is another process than the run's."""
         return self.owner != this_process()
+
+    @cached_property
+    def sampler(self) -> Sampler | None:
+        """The application's sampler, where it is asked here."""
+        found: Sampler | None = load_or_none(self._sent[-1])
+        return found
 
     def apply_set_up(self) -> None:
         """Set up in a worker what the application has set up, once."""
@@ -127,9 +148,12 @@ class RemoteSpan:
 
     Attributes:
         on_recorded: Called with how many spans wait, where they are drained.
+        here: What begins the span as one of the application's, where the attempt runs in a thread
+            of the run's process. It does not travel.
     """
 
     on_recorded: Callable[[int], object] | None = None
+    here: AttemptHere | None = None
 
     def __init__(
         self, kit: RemoteSpans, parent_id: int, span_id: int, attributes: dict[str, Any]
@@ -141,6 +165,7 @@ class RemoteSpan:
         self._methods: list[ReadableSpan] = []
         self._box: SpanBox | None = None
         self._theirs: TheirTracer | None = None
+        self._here: Span | None = None
         self._token: Token[Context] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -152,7 +177,14 @@ class RemoteSpan:
         if not kit.is_away:
             return
         relay = relay_here()
-        box = SpanBox(kit.owner, kit.run, self.on_recorded, sampled=kit.flags.sampled)
+        box = SpanBox(
+            kit.owner,
+            kit.run,
+            self.on_recorded,
+            sampled=kit.flags.sampled,
+            sampler=kit.sampler,
+            baggage=kit.baggage,
+        )
         relay.begin(box, self.own[1])
         self._box = box
         kit.apply_set_up()
@@ -164,7 +196,9 @@ class RemoteSpan:
         parent_id, span_id, attributes = self.own
         ids = kit.ids(span_id, is_remote=False)
         span: Span
-        if kit.recording:
+        if self.here is not None and kit.recording and not kit.is_away:
+            span = self._here = self.here.begin()
+        elif kit.recording:
             parent = kit.ids(parent_id, is_remote=True)
             start = _started if self._theirs is None else self._theirs.started
             span = self._span = start(names.ATTEMPT_SPAN, ids, parent, dict(attributes))
@@ -196,9 +230,13 @@ class RemoteSpan:
 
     def method_scope(self, action: Action, attempt: int | None) -> MethodScope | None:
         """Give what makes a span of a method of a class step, or of a try of it."""
-        return None if self._span is None else MethodScope(self._start_below, action, attempt)
+        if self._span is None and self._here is None:
+            return None
+        return MethodScope(self._start_below, action, attempt)
 
     def _start_below(self, name: str, attributes: Mapping[str, Any]) -> Span:
+        if self.here is not None and self._here is not None:
+            return self.here.start_below(name, attributes)
         if self._theirs is not None:
             return self._theirs.started_below(name, attributes)
         if self._box is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.trace import get_current_span
 
@@ -11,9 +11,11 @@ from dotflow_otel.relay.boxes import Box
 from dotflow_otel.spans.record import Begun, SpanRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace.sampling import Sampler
 
     from dotflow_otel.relay.process import Process
 
@@ -31,10 +33,13 @@ class SpanBox(Box[SpanRecord]):
         owner: Tells the process that owns the run.
         run: Tells the run from others of that process.
         on_put: As of `Box`.
-        sampled: What the run's sampler decided; spans without a parent follow it.
+        sampled: What the run's sampler decided; spans without a parent follow it where there is
+            no `sampler`.
+        sampler: The application's, where that decides here; None: it does in the run's process.
+        baggage: The caller's, which spans have unless the step sets another.
     """
 
-    __slots__ = ("announced", "begun", "sampled")
+    __slots__ = ("announced", "baggage", "begun", "sampled", "sampler")
 
     def __init__(
         self,
@@ -43,9 +48,13 @@ class SpanBox(Box[SpanRecord]):
         on_put: Callable[[int], object] | None = None,
         *,
         sampled: bool,
+        sampler: Sampler | None = None,
+        baggage: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(owner, run, on_put)
         self.sampled = sampled
+        self.sampler = sampler
+        self.baggage = baggage or {}
         # Spans that have begun and not ended, by their ids, and those of them that the run knows.
         self.begun: dict[int, Begun] = {}
         self.announced: set[int] = set()
@@ -94,6 +103,11 @@ class SpanBoxes:
         """Give the box of a span that has begun."""
         here = _current.get()
         return here if span.context is None else self._by_span.get(span.context.span_id, here)
+
+    def box_below(self, context: Context | None) -> SpanBox | None:
+        """Return the box of a span that is about to begin in a context; None: the current one."""
+        above = self._by_span.get(get_current_span(context).get_span_context().span_id)
+        return above or _current.get()
 
     def box_here(self) -> SpanBox | None:
         """Give the box of the code that runs now, by its context, else by its current span."""

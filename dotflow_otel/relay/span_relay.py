@@ -12,7 +12,7 @@ from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from opentelemetry import trace
+from opentelemetry import baggage, trace
 from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
@@ -22,6 +22,7 @@ from dotflow import __version__
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.once import once
 from dotflow_otel import conventions as names
+from dotflow_otel.plain import plain
 from dotflow_otel.relay.backlog import Taken
 from dotflow_otel.relay.boxes import Boxes
 from dotflow_otel.relay.process import is_forked_from
@@ -80,12 +81,13 @@ class Relay:
         self._boxes: Boxes[SpanRecord] = boxes or Boxes()
         self._whose = SpanBoxes()
         self._roots = _LikeTheRun(self._boxes, self._whose)
+        sampler = _AsTheApplication(self._whose, ParentBased(self._roots))
         self._has_looked = False
         self._looking = fork_safe_lock()
         self.theirs: TracerProvider | None = None
         # Whose spans they are, the application knows.
         self._provider = TracerProvider(
-            ParentBased(self._roots),
+            sampler,
             Resource.get_empty(),
             shutdown_on_exit=False,
             span_limits=worker_limits(),
@@ -123,7 +125,11 @@ class Relay:
     def _diverts(self, provider: TracerProvider, owner: Process) -> bool:
         # A forked child has the run's own. Its exporters would send what they have got when
         # they please, and lose the rest at the child's end.
-        return is_forked_from(owner) and divert(provider, self._recorder)
+        if not (is_forked_from(owner) and divert(provider, self._recorder)):
+            return False
+        # It has the application's sampler.
+        self._recorder.is_decided = True
+        return True
 
     def end(self, box: SpanBox) -> Collected:
         """Give what was recorded for an attempt, and what is late of its application, once."""
@@ -200,29 +206,62 @@ class _Recorder(SpanProcessor):
         self._boxes = boxes
         self._whose = whose
         self._places = count(1)
+        # Whether the provider asks the application's sampler about every span.
+        self.is_decided = False
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
+    def _decided(self, box: SpanBox | None) -> bool:
+        return self.is_decided or (box is not None and box.sampler is not None)
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         box = self._whose.note(span)
         if box is None or span.context is None or len(box.begun) >= _MOST_BEGUN:
             return
         attributes = plain_attributes(span.attributes)
-        begun = Begun(next(self._places), span.name, attributes, span)
+        # Processors of the application may look for it: those that copy it to spans do.
+        own = baggage.get_all(parent_context)
+        told = None if own == box.baggage else {name: plain(own[name]) for name in own}
+        begun = Begun(next(self._places), span.name, attributes, span, self._decided(box), told)
         box.begun[span.context.span_id] = begun
         if box.on_put is not None and box.is_open:
             box.on_put(0)
 
     def on_end(self, span: ReadableSpan) -> None:
         box = self._whose.box_of(span)
+        decided = self._decided(box)
         if box is None or span.context is None:
-            self._boxes.put(box, record_of(span, scope_of(span)))
+            self._boxes.put(box, record_of(span, scope_of(span), is_decided=decided))
             return
         span_id = span.context.span_id
         begun, place = box.begun.get(span_id), next(self._places)
-        record = record_of(span, scope_of(span), begun, place)
+        record = record_of(span, scope_of(span), begun, place, is_decided=decided)
         with self._boxes.lock:
             box.begun.pop(span_id, None)
             box.announced.discard(span_id)
             self._boxes.put(box, record)
+
+
+class _AsTheApplication(Sampler):
+    """Asks the application's sampler, where that has come along with the attempt.
+
+    Args:
+        whose: Tells whose attempt's a span is.
+        otherwise: Decides where it has not; then it is asked in the run's process.
+    """
+
+    def __init__(self, whose: SpanBoxes, otherwise: Sampler) -> None:
+        self._whose = whose
+        self._otherwise = otherwise
+
+    def should_sample(
+        self, parent_context: Context | None, *about: Any, **more: Any
+    ) -> SamplingResult:
+        box = self._whose.box_below(parent_context)
+        found = None if box is None else box.sampler
+        # What else the SDK tells differs between its releases, and a sampler takes what it needs.
+        return (found or self._otherwise).should_sample(parent_context, *about, **more)
+
+    def get_description(self) -> str:
+        return "AsTheApplication"
 
 
 class _LikeTheRun(Sampler):

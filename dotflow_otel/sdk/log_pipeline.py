@@ -28,10 +28,10 @@ from opentelemetry.trace import (
 from dotflow_otel.conventions import LOGGER
 from dotflow_otel.drops import LOGS
 from dotflow_otel.plain import bounded
+from dotflow_otel.relay.intake import Intake
 from dotflow_otel.sdk.account import Account
 from dotflow_otel.sdk.batching import Batching
 from dotflow_otel.sdk.exporting import exporting
-from dotflow_otel.sdk.intake import Intake
 from dotflow_otel.span_ids import SpanIds
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from dotflow_otel.conventions import ATTEMPT_SPAN, SCOPE
 from dotflow_otel.drops import TRACES
 from dotflow_otel.forks import call_in_forked_child
+from dotflow_otel.relay.intake import Intake
 from dotflow_otel.sdk.account import Account
 from dotflow_otel.sdk.batching import Batching
 from dotflow_otel.sdk.exporting import exporting
-from dotflow_otel.sdk.intake import Intake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

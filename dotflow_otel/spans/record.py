@@ -75,6 +75,8 @@ class SpanRecord(NamedTuple):
         scope: None: this project's own.
         order: Its places among the starts and ends in its process; 0 where it has none.
         first: The name and attributes that it began with; None: those that it has.
+        is_decided: Whether the application's sampler was asked about it where it began.
+        baggage: That of the context that it began in; None: the caller's.
     """
 
     name: str
@@ -90,6 +92,8 @@ class SpanRecord(NamedTuple):
     scope: ScopeRecord | None = None
     order: tuple[int, int] = (0, 0)
     first: tuple[str, dict[str, Any]] | None = None
+    is_decided: bool = False
+    baggage: dict[str, Any] | None = None
 
 
 class PlainSpan(NamedTuple):
@@ -118,12 +122,16 @@ class Begun(NamedTuple):
         name: Its name.
         attributes: Its attributes, plain.
         span: The span.
+        is_decided: Whether the application's sampler was asked about it.
+        baggage: As of `SpanRecord`.
     """
 
     place: int
     name: str
     attributes: dict[str, Any]
     span: ReadableSpan
+    is_decided: bool
+    baggage: dict[str, Any] | None
 
     def record(self) -> SpanRecord:
         """Return what it says, without an end."""
@@ -141,6 +149,9 @@ class Begun(NamedTuple):
             _links_of(span),
             scope_of(span),
             (self.place, 0),
+            None,
+            self.is_decided,
+            self.baggage,
         )
 
 
@@ -149,6 +160,8 @@ def record_of(
     scope: ScopeRecord | None,
     begun: Begun | None = None,
     place: int = 0,
+    *,
+    is_decided: bool = False,
 ) -> SpanRecord:
     """Return what a finished span says.
 
@@ -157,6 +170,7 @@ def record_of(
         scope: Which instrumentation made it; None: this project's own.
         begun: As it began, if that is known.
         place: The place of its end among the starts and ends in its process.
+        is_decided: Whether the application's sampler was asked about it.
     """
     attributes = plain_attributes(span.attributes)
     first = None
@@ -176,6 +190,8 @@ def record_of(
         scope,
         (0 if begun is None else begun.place, place),
         first,
+        is_decided,
+        None if begun is None else begun.baggage,
     )
 
 

@@ -98,17 +98,18 @@ def ids_given(trace_id: int, span_id: int) -> Iterator[None]:
 
 def let_ids_be_given(tracer: Tracer) -> None:
     """Have a tracer that wraps one of the SDK take ids, as far as that can be found."""
-    for each in _wrapped_by(tracer, _DEPTH):
+    for each in wrapped_by(tracer):
         if type(each.id_generator) is not _GivenIds:
             each.id_generator = _GivenIds(each.id_generator)
 
 
-def _wrapped_by(wrapper: object, depth: int) -> Iterator[SdkTracer]:
+def wrapped_by(wrapper: object, depth: int = _DEPTH) -> Iterator[SdkTracer]:
+    """Return the tracers of the SDK that another one wraps, as far as they can be found."""
     for value in _fields_of(wrapper):
         if isinstance(value, SdkTracer):
             yield value
         elif depth > 1 and hasattr(type(value), "start_span"):
-            yield from _wrapped_by(value, depth - 1)
+            yield from wrapped_by(value, depth - 1)
 
 
 def _fields_of(wrapper: object) -> Iterator[object]:

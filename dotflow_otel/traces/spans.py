@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from opentelemetry.context import Context
-    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.trace import Span, Tracer, TracerProvider
 
     from dotflow.abc.scope import RemoteScope
     from dotflow.core.action import Action
@@ -96,6 +96,7 @@ class RunSpan:
         shared: The attributes that tasks have from their run.
         ids: The ids of the span.
         clock: Tells when the spans of the run begin and end.
+        provider: Made the tracer.
 
     Attributes:
         maker: Makes the spans below at less cost.
@@ -111,8 +112,10 @@ class RunSpan:
         shared: Mapping[str, str],
         ids: SpanIds | None,
         clock: SpanClock,
+        provider: TracerProvider | None = None,
     ) -> None:
         self.tracer = tracer
+        self._provider = provider
         self.maker = maker_of(tracer, span, clock)
         self.span = span
         self.context = context
@@ -142,7 +145,7 @@ class RunSpan:
         from dotflow_otel.relay.handover import handover_of  # noqa: PLC0415 - as below
         from dotflow_otel.relay.live_spans import LiveSpans  # noqa: PLC0415 - as below
 
-        return LiveSpans(handover_of(self.maker), self.context)
+        return LiveSpans(handover_of(self.maker, self._provider), self.context)
 
     @cached_property
     def attempts(self) -> RemoteAttempts | None:
@@ -182,9 +185,10 @@ class RunSpan:
 
     def method_scope(self, action: Action, attempt: int | None) -> MethodScope:
         """Give what makes a span of a method of a class step, or of a try of it."""
-        return MethodScope(self._start_below, action, attempt)
+        return MethodScope(self.start_below, action, attempt)
 
-    def _start_below(self, name: str, attributes: Mapping[str, Any]) -> Span:
+    def start_below(self, name: str, attributes: Mapping[str, Any]) -> Span:
+        """Begin a span below the current one."""
         return self.tracer.start_span(name, None, SpanKind.INTERNAL, attributes)
 
     def note(self, task_name: str, failure: Failure) -> None:
@@ -280,7 +284,7 @@ class TaskSpan:
         if ids is not None:
             span_id = f"{remote.span_id:016x}"
             span_ids.put_attempt(self._task, SpanIds(ids.trace_id, span_id, sampled=remote.sampled))
-        return remote.scope()
+        return remote.scope(_Here(remote, self))
 
     def take_in_recorded(self, recorded: bytes) -> None:
         """Hand on what was recorded in a worker below the span of an attempt that goes on."""
@@ -315,6 +319,26 @@ class TaskSpan:
     ) -> None:
         if self._token is not None:
             detach(self._token)
+
+
+class _Here(NamedTuple):
+    """Begins the span of an attempt in a thread of this process.
+
+    Attributes:
+        attempt: The attempt.
+        task: The task's span.
+    """
+
+    attempt: RemoteAttempt
+    task: TaskSpan
+
+    def begin(self) -> Span:
+        """Begin it."""
+        return self.attempt.begin_here(self.task.run.live, self.task.span)
+
+    def start_below(self, name: str, attributes: Mapping[str, Any]) -> Span:
+        """Begin a span below the current one."""
+        return self.task.run.start_below(name, attributes)
 
 
 class Current:

@@ -127,7 +127,8 @@ class TracerOpenTelemetry(Tracer):
         ids = span_ids.SpanIds.of(span.get_span_context())
         if ids is not None:
             span_ids.put_run(run.id, ids)
-        state = RunSpan(tracer, span, set_span_in_context(span, parent), shared, ids, clock)
+        below = set_span_in_context(span, parent)
+        state = RunSpan(tracer, span, below, shared, ids, clock, self._made_by)
         self._runs[run.id] = state
         if self._watcher is not None:
             state.watch(self._watcher)

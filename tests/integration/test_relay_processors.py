@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from opentelemetry import trace
+from opentelemetry import baggage, context, trace
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace import SpanProcessor
-from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    Decision,
+    ParentBased,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
 from waiting import wait_for
 
 from dotflow import action
+from dotflow.providers import ExecutorFutures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from observed import Observed
-    from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
 
 MODES = ("sequential", "sequential_group", "background", "parallel")
@@ -110,6 +121,43 @@ def test_order_while_the_step_goes_on(observed: Observed, tmp_path: Path, mode: 
         ("end", "late"),
         ("end", "outer"),
     ]
+
+
+class Methods:
+    """A class step."""
+
+    @action
+    def first(self) -> None:
+        """Do nothing."""
+
+
+def test_order_in_threads_of_a_pool(observed: Observed) -> None:
+    """An attempt in a `ThreadPoolExecutor`, and methods there, begin before what is below them."""
+    notes = Notes()
+    observed.provider.add_span_processor(notes)
+    tracer = observed.provider.get_tracer("app")
+
+    @action
+    def step() -> Methods:
+        trace.get_current_span().set_attribute("rows", 3)
+        with tracer.start_as_current_span("query"):
+            pass
+        return Methods()
+
+    with ThreadPoolExecutor(1) as pool:
+        observed.config.executor = ExecutorFutures(pool)
+        observed.run(step, mode="parallel")
+    assert notes.seen[2:-2] == [
+        ("start", "attempt", "task step"),
+        ("start", "query", "attempt"),
+        ("end", "query"),
+        ("start", "method first", "attempt"),
+        ("end", "method first"),
+        ("end", "attempt"),
+    ]
+    attributes = dict(observed.span("attempt").attributes or {})
+    assert attributes["rows"] == 3
+    assert attributes["dotflow.attempt.number"] == 1
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -257,3 +305,208 @@ def test_the_sampler_decides_on_each_span(observe: Callable[..., Observed], mode
     assert names == {"workflow billing", "task step", "attempt", "query", "below"}
     assert {dict(span.attributes or {}).get("kept.by") for span in observed.spans} == {"us"}
     assert dict(observed.span("query").attributes or {})["later"] == 1
+
+
+class ByName(Sampler):
+    """Drops pings and only records peeks; it has no state, and so is asked where spans begin."""
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: Any = None,
+        attributes: Any = None,
+        links: Any = None,
+        trace_state: Any = None,
+    ) -> SamplingResult:
+        """Decide by the name."""
+        decision = {"ping": Decision.DROP, "peek": Decision.RECORD_ONLY}.get(
+            name, Decision.RECORD_AND_SAMPLE
+        )
+        return SamplingResult(decision, {**(attributes or {}), "kept.by": "us"})
+
+    def get_description(self) -> str:
+        """Tell who it is."""
+        return "by name"
+
+
+class Locked(ByName):
+    """Likewise, and cannot travel."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+
+
+class Wrapping:
+    """A tracer provider that is not the SDK's: it wraps that, as those of vendors do."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def get_tracer(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a tracer that is not the SDK's."""
+        return WrappingTracer(self.inner.get_tracer(*args, **kwargs))
+
+
+class WrappingTracer:
+    """Its tracer."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def start_span(self, *args: Any, **kwargs: Any) -> Any:
+        """Begin a span."""
+        return self.inner.start_span(*args, **kwargs)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_span_knows_in_its_step_what_the_sampler_says(
+    observe: Callable[..., Observed], mode: str
+) -> None:
+    """`is_recording()` and the flags are the sampler's decision, also of what is below."""
+    observed = observe(sampler=ByName())
+    notes = Notes()
+    observed.provider.add_span_processor(notes)
+    tracer = observed.provider.get_tracer("app")
+
+    @action(retry=2, retry_delay=0)
+    def step() -> dict[str, tuple[bool, bool]]:
+        told = {}
+        for name in ("query", "ping", "peek"):
+            with tracer.start_as_current_span(name) as span:
+                told[name] = span.is_recording(), span.get_span_context().trace_flags.sampled
+        return told
+
+    manager = observed.run(step, mode=mode)
+    told = manager.tasks[0].current_context.storage
+    assert told == {"query": (True, True), "ping": (False, False), "peek": (True, False)}
+    seen = [each for each in notes.seen if each[1] in told]
+    assert seen == [
+        ("start", "query", "attempt"),
+        ("end", "query"),
+        ("start", "peek", "attempt"),
+        ("end", "peek"),
+    ]
+    names = [span.name for span in observed.spans]
+    assert names == ["query", "attempt", "task step", "workflow billing"]
+    assert {dict(span.attributes or {}).get("kept.by") for span in observed.spans} == {"us"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_sampler_that_cannot_travel(observe: Callable[..., Observed], mode: str) -> None:
+    """It decides in the run's process, about every span."""
+    observed = observe(sampler=Locked())
+    tracer = observed.provider.get_tracer("app")
+
+    @action
+    def step() -> None:
+        for name in ("query", "ping", "peek"):
+            tracer.start_span(name).end()
+
+    observed.run(step, mode=mode)
+    own = {"attempt"} if mode == "parallel" else set()
+    names = {span.name for span in observed.spans}
+    assert names == {"query", "task step", "workflow billing"} | own
+    assert {dict(span.attributes or {}).get("kept.by") for span in observed.spans} == {"us"}
+
+
+_NONE_BELOW = ParentBased(ALWAYS_ON, local_parent_sampled=ALWAYS_OFF)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("sampler", "is_wrapped", "expected"),
+    [
+        (None, False, (True, True)),
+        (ALWAYS_ON, False, (True, True)),
+        (ALWAYS_OFF, False, (False, False)),
+        (_NONE_BELOW, False, (False, True)),
+        (_NONE_BELOW, True, (False, True)),
+        (ParentBased(TraceIdRatioBased(0)), False, (True, False)),
+        (ParentBased(TraceIdRatioBased(0)), True, (True, False)),
+        (ParentBased(Locked(), local_parent_sampled=ALWAYS_ON), False, (True, True)),
+    ],
+)
+def test_samplers_of_the_sdk(
+    observe: Callable[..., Observed],
+    mode: str,
+    sampler: Sampler | None,
+    is_wrapped: bool,
+    expected: tuple[bool, bool],
+) -> None:
+    """They decide about a span of a step, and about one that begins a trace of its own there."""
+    observed = observe() if sampler is None else observe(sampler=sampler)
+    if is_wrapped:
+        observed.tracer._provider = Wrapping(observed.provider)  # type: ignore[assignment]
+    tracer = observed.provider.get_tracer("app")
+
+    @action
+    def step() -> tuple[bool, bool]:
+        with tracer.start_as_current_span("below") as below:
+            own = tracer.start_span("root", context=Context())
+            own.end()
+            recording = below.is_recording()
+        return recording, own.get_span_context().trace_flags.sampled
+
+    ids = trace.SpanContext(7, 8, is_remote=True, trace_flags=trace.TraceFlags(1))
+    with trace.use_span(trace.NonRecordingSpan(ids)):
+        manager = observed.run(step, mode=mode)
+    assert manager.tasks[0].current_context.storage == expected
+    names = [span.name for span in observed.spans]
+    assert ("below" in names, "root" in names) == expected
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_baggage_that_a_step_sets(observed: Observed, mode: str) -> None:
+    """A processor finds at a span's start the baggage of the step, and the caller's elsewhere."""
+
+    class Copies(SpanProcessor):
+        def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+            span.set_attributes(baggage.get_all(parent_context))  # type: ignore[arg-type]
+
+    observed.provider._active_span_processor._span_processors = (  # type: ignore[attr-defined]
+        Copies(),
+        *observed.provider._active_span_processor._span_processors,  # type: ignore[attr-defined]
+    )
+    tracer = observed.provider.get_tracer("app")
+
+    @action
+    def step() -> None:
+        with tracer.start_as_current_span("as called"):
+            pass
+        tracer.start_span("more", baggage.set_baggage("tenant", "acme")).end()
+        tracer.start_span("none", baggage.clear(context.get_current())).end()
+
+    token = context.attach(baggage.set_baggage("caller", "me"))
+    try:
+        observed.run(step, mode=mode)
+    finally:
+        context.detach(token)
+    seen = {
+        name: {key: (observed.span(name).attributes or {}).get(key) for key in ("caller", "tenant")}
+        for name in ("as called", "more", "none", "task step")
+    }
+    assert seen == {
+        "as called": {"caller": "me", "tenant": None},
+        "more": {"caller": "me", "tenant": "acme"},
+        "none": {"caller": None, "tenant": None},
+        "task step": {"caller": "me", "tenant": None},
+    }
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_whose_instrumentation_made_a_span(observed: Observed, mode: str) -> None:
+    """With a provider that wraps the SDK's too, a span has the scope of the step's own tracer."""
+    observed.tracer._provider = Wrapping(observed.provider)  # type: ignore[assignment]
+
+    tracer = observed.provider.get_tracer("app", "1.2", schema_url="http://schemas")
+
+    @action
+    def step() -> None:
+        tracer.start_span("query").end()
+
+    observed.run(step, mode=mode)
+    scope = observed.span("query").instrumentation_scope
+    assert scope is not None
+    assert (scope.name, scope.version, scope.schema_url) == ("app", "1.2", "http://schemas")

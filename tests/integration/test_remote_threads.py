@@ -259,7 +259,7 @@ def test_structlogs_events_of_threads(
         return ""
 
     observed.config.executor = remote.executor()
-    structlog.configure(processors=[keep])
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, keep])
     try:
         manager = observed.run(
             {"step": speaks, "initial_context": "a", "name": "a"},

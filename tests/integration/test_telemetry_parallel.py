@@ -282,7 +282,10 @@ def test_unsampled(observe: Callable[..., Observed]) -> None:
 
 
 def test_sampler_is_asked(observe: Callable[..., Observed]) -> None:
-    """The application's sampler decides on attempts in workers as on all other spans."""
+    """The application's sampler decides on attempts in workers as on all other spans, by itself.
+
+    It keeps those below an attempt that it drops, as it does where a step runs in this process.
+    """
 
     class NoAttempts(Sampler):
         def should_sample(
@@ -305,7 +308,7 @@ def test_sampler_is_asked(observe: Callable[..., Observed]) -> None:
     observed = observe(sampler=NoAttempts())
     observed.run(queries, mode="parallel")
     names = sorted(span.name for span in observed.spans)
-    assert names == ["task queries", "workflow billing"]
+    assert names == ["parse", "select", "task queries", "workflow billing"]
 
 
 def test_nothing_of_the_process_is_set(observed: Observed) -> None:

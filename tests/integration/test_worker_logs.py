@@ -7,6 +7,8 @@ import logging
 import os
 import subprocess
 import sys
+import warnings
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -355,3 +357,80 @@ def test_a_level_with_a_name_of_its_own(observed: Observed, kept: Kept) -> None:
     finally:
         logging.addLevelName(25, "Level 25")
     assert [record.levelname for record, _ in kept.records if record.name == "app"] == ["NOTICE"]
+
+
+class Auditing(logging.Logger):
+    """A class of loggers with a method of its own."""
+
+    def audit(self, what: str) -> None:
+        """Log what matters to auditors."""
+        self._log(logging.ERROR, "audit: %s", (what,))
+
+
+_request: ContextVar[str] = ContextVar("request", default="none")
+
+
+def with_request(*args: Any, **kwargs: Any) -> logging.LogRecord:
+    """Make a record that tells of the request."""
+    record = logging.LogRecord(*args, **kwargs)
+    record.__dict__["request"] = _request.get()
+    return record
+
+
+@action
+def audits() -> None:
+    """Log with a method of the application's own, and warn, within a request."""
+    _request.set("r1")
+    logging.getLogger("audited").audit("paid")  # type: ignore[attr-defined]
+    warnings.warn("old", UserWarning, stacklevel=1)
+
+
+@pytest.mark.parametrize("mode", ["sequential", "sequential_group", "background", "parallel"])
+def test_what_makes_loggers_and_records(observed: Observed, kept: Kept, mode: str) -> None:
+    """The application's class of loggers, its record factory and its capture of warnings hold."""
+    logging.setLoggerClass(Auditing)
+    logging.setLogRecordFactory(with_request)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(True)
+        try:
+            manager = observed.run(audits, mode=mode)
+        finally:
+            logging.captureWarnings(False)
+            logging.setLogRecordFactory(logging.LogRecord)
+            logging.setLoggerClass(logging.Logger)
+    assert manager.tasks[0].status == "Completed"
+    told = [
+        (record.name, record.getMessage().partition("UserWarning: ")[2] or record.getMessage())
+        for record, _ in kept.records
+        if record.name != "dotflow"
+    ]
+    assert [(name, text.splitlines()[0]) for name, text in told] == [
+        ("audited", "audit: paid"),
+        ("py.warnings", "old"),
+    ]
+    assert {vars(record).get("request") for record, _ in kept.records} == {"r1"}
+
+
+@pytest.mark.parametrize("mode", ["sequential", "parallel"])
+def test_nothing_of_that_stays_in_a_worker(observed: Observed, kept: Kept, mode: str) -> None:
+    """The next run's workers have what makes loggers and records then."""
+
+    @action
+    def shows() -> list[str]:
+        kind, factory = logging.getLoggerClass(), logging.getLogRecordFactory()
+        return [kind.__name__, getattr(factory, "__name__", ""), warnings.showwarning.__module__]
+
+    observed.config.executor = executor = ExecutorLocal(workers=1)
+    try:
+        logging.setLoggerClass(Auditing)
+        try:
+            first = observed.run(shows, mode=mode)
+        finally:
+            logging.setLoggerClass(logging.Logger)
+        second = observed.run(shows, mode=mode)
+    finally:
+        executor.close()
+    found = [each.tasks[0].current_context.storage for each in (first, second)]
+    assert [each[:2] for each in found] == [["Auditing", "LogRecord"], ["Logger", "LogRecord"]]
+    assert logging.__name__ not in {each[2] for each in found}

@@ -147,3 +147,95 @@ def test_counters_of_prometheus_client(tmp_path: Path, mode: str) -> None:
         timeout=60,
     )
     assert done.stdout.strip() == "['rows_total{table=\"orders\"} 9.0']"
+
+
+# It prints what the application's provider has of the steps' measurements, and what the registry
+# has of the workflow that the steps run.
+_MEASURING = """
+import json, sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from prometheus_client import REGISTRY
+from dotflow import Config, DotFlow, action
+from dotflow.providers import LogDefault
+from dotflow_otel import MetricsPrometheus
+
+rows = metrics.get_meter("app").create_counter("rows", unit="{row}")
+
+
+@action
+def leaf():
+    pass
+
+
+@action(retry=2, retry_delay=0)
+def outer():
+    rows.add(3, {"table": "orders"})
+    metrics.get_meter("app").create_histogram("took").record(0.5)
+    config = Config(metrics=MetricsPrometheus(), log=LogDefault(level="CRITICAL"))
+    inner = DotFlow(config=config, name="inner")
+    inner.task.add(leaf)
+    inner.start()
+
+
+def executors(kind):
+    if kind == "dask":
+        from dotflow.providers import ExecutorDask
+
+        return ExecutorDask(workers=2)
+    return ProcessPoolExecutor(2, mp_context=get_context(kind))
+
+
+if __name__ == "__main__":
+    reader = InMemoryMetricReader()
+    metrics.set_meter_provider(MeterProvider([reader], shutdown_on_exit=False))
+    with executors(sys.argv[1]) as executor:
+        log = LogDefault(level="CRITICAL")
+        config = Config(metrics=MetricsPrometheus(), log=log, executor=executor)
+        flow = DotFlow(config=config, name="outer")
+        for group in "abc":
+            flow.task.add(outer, group_name=group)
+        flow.start(mode="parallel")
+    assert [task.status for task in flow.result_task()] == ["Completed"] * 3
+    told = {}
+    for resource in reader.get_metrics_data().resource_metrics:
+        for scope in resource.scope_metrics:
+            for metric in scope.metrics:
+                for point in metric.data.data_points:
+                    value = getattr(point, "value", None) or [point.count, point.sum]
+                    told[metric.name] = [metric.unit, dict(point.attributes), value]
+    for name in ("workflow_started", "task_completed"):
+        told[name] = sum(
+            sample.value
+            for family in REGISTRY.collect()
+            for sample in family.samples
+            if sample.name == f"dotflow_{name}_total" and sample.labels["workflow"] == "inner"
+        )
+    print(json.dumps(told))
+"""
+
+
+@pytest.mark.parametrize("kind", ["spawn", "forkserver", "dask"])
+def test_what_steps_measure_in_other_executors(tmp_path: Path, kind: str) -> None:
+    """What steps count and measure in the processes of others comes back with their outcomes."""
+    if kind == "dask":
+        pytest.importorskip("distributed")
+    (tmp_path / "program.py").write_text(_MEASURING, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "program.py", kind],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        "rows": ["{row}", {"table": "orders"}, 9],
+        "took": ["", {}, [3, 1.5]],
+        "workflow_started": 3,
+        "task_completed": 3,
+    }

@@ -12,8 +12,8 @@ from opentelemetry.trace import set_span_in_context
 
 from dotflow_otel.conventions import SCOPE
 from dotflow_otel.drops import tally
+from dotflow_otel.relay import intake
 from dotflow_otel.relay.relaying import relaying
-from dotflow_otel.sdk import intake
 from dotflow_otel.sdk.span_pipeline import SpanPipeline
 
 if TYPE_CHECKING:

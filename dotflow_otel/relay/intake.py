@@ -8,7 +8,7 @@ takes what is queued.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dotflow.core.clock import monotonic
 from dotflow_otel.forks import call_in_forked_child
@@ -17,10 +17,27 @@ from dotflow_otel.relay.relaying import is_relaying
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dotflow_otel.sdk.account import Account
-
 # How many relayed items are kept beside the queue.
 _MOST: Final = 32_768
+
+
+class Room(Protocol):
+    """Decides what fits into a queue, and counts what does not."""
+
+    def admit(self, *, matters: bool = False, own: bool = False) -> bool:
+        """Queue one item that was recorded in this process; count it where it does not fit."""
+
+    def try_to_admit(self, *, matters: bool = False, own: bool = False) -> bool:
+        """Queue one item where there is room for it."""
+
+    def keep(self, most: int) -> bool:
+        """Keep one item beside the queue, if fewer than so many are; else count it as dropped."""
+
+    def admit_kept(self) -> bool:
+        """Queue one of the items that are kept, if there is room; a part of that stays free."""
+
+    def put_back(self) -> None:
+        """Keep again what `admit_kept` has queued."""
 
 
 class Intake:
@@ -31,7 +48,7 @@ class Intake:
         put: Puts an item into the queue.
     """
 
-    def __init__(self, account: Account, put: Callable[[Any], object]) -> None:
+    def __init__(self, account: Room, put: Callable[[Any], object]) -> None:
         self._account = account
         self._put = put
         self._begin()
@@ -88,8 +105,9 @@ class Intake:
         while True:
             left = len(self._kept)
             done = bool(flush(max(0, round((until - monotonic()) * 1000))))
-            self.refill()
-            if not done or not self._kept:
+            if not done or not left:
                 return done
+            # What is queued by this is exported the next time.
+            self.refill()
             if len(self._kept) >= left or monotonic() >= until:
                 return False

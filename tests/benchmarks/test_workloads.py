@@ -36,6 +36,8 @@ HERE = Path(__file__).resolve().parent
         (["large_result.py", "pipe", "1000000", "1"], {"run", "owner", "worker"}),
         (["many.py", "parallel", "100", "1"], {"run", "workers", "growth"}),
         (["many.py", "sequential", "100", "1"], {"run", "workers", "growth"}),
+        (["observed_first.py", "on", "4", "1"], {"run"}),
+        (["observed_first.py", "off", "4", "1"], {"run"}),
         (["observed_parallel.py", "10", "1", "1"], {"run", "without", "sdk"}),
         (["observed_parallel.py", "10", "1", "1", "0.1"], {"run", "without", "sdk"}),
         (["progress_parallel.py", "9000", "1", "1"], {"run", "without", "pictures"}),

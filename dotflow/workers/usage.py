@@ -14,14 +14,12 @@ import weakref
 from functools import partial
 from operator import methodcaller
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from dotflow.core.locks import fork_safe_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-
-    from dotflow.workers.pool import Pool
 
     Notify = Callable[[int, int], object]
     CountLiving = Callable[[], int]
@@ -130,6 +128,22 @@ class Listener:
                 self.is_done = not self.users and not now[0]
             finally:
                 self._lock.release()
+
+
+class Pool(Protocol):
+    """What has workers."""
+
+    def live(self) -> int:
+        """Return how many of them live."""
+        ...
+
+    def close(self) -> None:
+        """End them."""
+        ...
+
+    def forget(self) -> None:
+        """Begin with none, in a forked copy of the process."""
+        ...
 
 
 # Of all pools of this process.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _GROUP: Final = "dotflow.providers"
 
 _BUILT_IN: Final = {
-    "ExecutorDask": "dotflow.dask",
+    "ExecutorDask": "dotflow.dask.executor",
     "ExecutorFutures": "dotflow.providers.executor_futures",
     "ExecutorLocal": "dotflow.providers.executor_local",
     "LogDefault": "dotflow.providers.log_default",

@@ -111,12 +111,12 @@ def test_subclass_of_default_metrics_hears_of_runs() -> None:
 def test_built_in_names_resolve(name: str) -> None:
     """`dotflow.providers.<Name>` is the class of its module."""
     assert getattr(providers, name).__name__ == name
-    assert getattr(providers, name).__module__ == f"dotflow.providers.{providers._BUILT_IN[name]}"
+    assert getattr(providers, name).__module__ == providers._BUILT_IN[name]
 
 
 def test_executor_local_is_in_the_table() -> None:
     """The pool of worker processes is found like the other providers."""
-    assert providers._BUILT_IN["ExecutorLocal"] == "executor_local"
+    assert providers._BUILT_IN["ExecutorLocal"] == "dotflow.providers.executor_local"
 
 
 def test_providers_are_imported_when_asked_for() -> None:

@@ -162,8 +162,8 @@ def test_a_missing_library(project: pytest.Pytester) -> None:
 
 
 def test_the_readme_s_test(project: pytest.Pytester) -> None:
-    """The README's example of a test passes."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    """The example of a test in `dotflow_otel/README.md` passes."""
+    readme = (Path(__file__).parents[2] / "dotflow_otel" / "README.md").read_text(encoding="utf-8")
     (code,) = (
         code
         for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL)

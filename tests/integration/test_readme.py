@@ -1,4 +1,4 @@
-"""Every Python snippet and every command of the README runs, and prints what the README says."""
+"""Every Python snippet and every command of the pages for users runs, and prints what they say."""
 
 from __future__ import annotations
 
@@ -16,22 +16,36 @@ import pytest
 from made_history import MadeHistory
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+# What users read, in the order in which they meet it.
+PAGES = {
+    name: (ROOT / name).read_text(encoding="utf-8")
+    for name in ("README.md", "dotflow/README.md", "dotflow_otel/README.md", "grafana/README.md")
+}
 _SNIPPET = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
-SNIPPETS = _SNIPPET.findall(README)
+SNIPPETS = {name: _SNIPPET.findall(page) for name, page in PAGES.items()}
 
 # Blocks of a shell whose first command is ours, in the order in which a reader runs them.
 _COMMANDS = re.compile(r"```sh\n(dotflow .*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
-COMMANDS = _COMMANDS.findall(README)
+COMMANDS = [block for page in PAGES.values() for block in _COMMANDS.findall(page)]
 _TIME = re.compile(r" +[\d.]+ m?s\b")
 
 
-def test_readme_has_snippets() -> None:
+def test_pages_have_snippets() -> None:
     """There are snippets to be run, and none that the pattern overlooks."""
-    assert len(SNIPPETS) == README.count("```python") == 13
+    found = {name: len(snippets) for name, snippets in SNIPPETS.items()}
+    assert found == {name: page.count("```python") for name, page in PAGES.items()}
+    assert list(found.values()) == [1, 6, 6, 0]
 
 
-@pytest.mark.parametrize(("code", "output"), SNIPPETS)
+@pytest.mark.parametrize(
+    ("code", "output"),
+    [
+        pytest.param(*snippet, id=f"{name}-{number}")
+        for name, snippets in SNIPPETS.items()
+        for number, snippet in enumerate(snippets, 1)
+    ],
+)
 def test_snippet(code: str, output: str, tmp_path: Path) -> None:
     """A snippet runs as a program in an empty folder, and prints the text below it."""
     script = tmp_path / "snippet.py"
@@ -90,7 +104,7 @@ def test_commands(tmp_path: Path) -> None:
 
 
 def test_schedule(tmp_path: Path) -> None:
-    """The schedule of the README tells its next run, and ends at SIGTERM."""
+    """The schedule of the pages names its next run, and ends at SIGTERM."""
     (command,) = [code for code, _ in COMMANDS if "dotflow schedule" in code]
     subprocess.run(
         [Path(sysconfig.get_path("scripts")) / "dotflow", "init", "weather"],
@@ -118,7 +132,7 @@ def test_schedule(tmp_path: Path) -> None:
 
 
 def test_ui(tmp_path: Path) -> None:
-    """The pages of the README are where it says."""
+    """The pages of runs are where `dotflow_otel/README.md` says."""
     (command,) = [code for code, _ in COMMANDS if code.startswith("dotflow ui")]
     with MadeHistory(tmp_path / ".dotflow" / "history.db") as made:
         made.add("weather")
@@ -157,19 +171,14 @@ def _shell_environment() -> dict[str, str]:
     }
 
 
-def test_links_lead_somewhere() -> None:
-    """What the README links to in this repository is there."""
-    links = re.findall(r"\]\(([^)#]+)\)", README)
-    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
-
-
-def test_commands_exist() -> None:
-    """Every make target and every extra that the README names is one."""
+@pytest.mark.parametrize("name", PAGES)
+def test_commands_exist(name: str) -> None:
+    """Every make target and every extra that a page names is one."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
-    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE)) <= targets
+    assert set(re.findall(r"(?:^ *|`)make ([a-z-]+)", PAGES[name], re.MULTILINE)) <= targets
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = set(project["project"]["optional-dependencies"])
-    named = set(re.findall(r"'\.\[([a-z]+)\]'", README))
-    assert named
-    assert named <= extras
+    named = set(re.findall(r"'\.\[([a-z,]+)\]'", PAGES[name]))
+    assert {extra for group in named for extra in group.split(",")} <= extras
+    assert named or name != "README.md"

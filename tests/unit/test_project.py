@@ -286,6 +286,29 @@ def test_every_module_can_be_imported_first(tracked: list[Path]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def _anchors(page: str) -> set[str]:
+    """Return what the headings of a page are linked by, as forges make it."""
+    headings = re.findall(r"^#+ +(.+)$", re.sub(r"(?ms)^```.*?^```", "", page), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_of_pages_lead_somewhere(tracked: list[Path]) -> None:
+    """What a page links to in this repository is there: file, picture and heading."""
+    pages = [file for file in tracked if file.suffix == ".md"]
+    assert {file.name for file in pages} >= {"README.md", "CONTRIBUTING.md", "CHANGELOG.md"}
+    anchors = {file: _anchors(file.read_text(encoding="utf-8")) for file in pages}
+    broken = []
+    for page in pages:
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            name, _, anchor = link.partition("#")
+            target = (page.parent / name).resolve() if name else page
+            if "://" in link:
+                continue
+            if not target.exists() or (anchor and anchor not in anchors.get(target, ())):
+                broken.append(f"{page.relative_to(ROOT)}: {link}")
+    assert broken == []
+
+
 def test_no_absolute_path_of_a_machine(tracked: list[Path]) -> None:
     """No tracked file names the folder this work tree is in, nor the user's home."""
     places = {str(place) for place in (ROOT, Path.home()) if len(place.parts) > 1}

@@ -121,6 +121,11 @@ check: $(VENV)/.dev ## Run the gates that run no code: style, types, import cont
 check-rules: $(VENV)/.dev ## Check and test the rules for Prometheus, or those of ARGS (needs promtool)
 	@$(BIN)/python grafana/check_rules.py $(ARGS)
 
+.PHONY: docs
+docs: $(VENV)/.dev ## Write the API reference into build/docs, from the docstrings
+	@rm -rf build/docs
+	@$(BIN)/python tests/reference.py build/docs
+
 .PHONY: format
 format: $(VENV)/.dev ## Repair style where it can be repaired
 	$(BIN)/ruff check --fix .

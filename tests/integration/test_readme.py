@@ -171,6 +171,37 @@ def _shell_environment() -> dict[str, str]:
     }
 
 
+def test_reference() -> None:
+    """`make docs` writes the API reference, and pdoc has nothing to warn of."""
+    # Tests that `make` runs must not be taken for a part of it.
+    environment = {name: os.environ[name] for name in os.environ if not name.startswith("MAKE")}
+    command = ["make", "--no-print-directory", "docs"]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    pages = {
+        page: (ROOT / "build" / "docs" / f"{page}.html").read_text(encoding="utf-8")
+        for page in ("dotflow", "dotflow_otel", "dotflow/abc/storage", "dotflow/providers")
+    }
+    shown = {page: set(re.findall(r'<section id="(\w+)">', text)) for page, text in pages.items()}
+    assert shown["dotflow"] == {"Config", "Context", "DotFlow", "Task", "action"}
+    assert {"TracerOpenTelemetry", "observe", "record_telemetry"} <= shown["dotflow_otel"]
+    assert {"ExecutorDask", "StorageFile"} <= shown["dotflow/providers"]
+    assert shown["dotflow/abc/storage"] >= {"Storage"}
+
+
+def test_the_readme_is_short() -> None:
+    """Who reads the first page knows within minutes what there is, and where the rest is."""
+    assert PAGES["README.md"].count("\n") < 350
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_commands_exist(name: str) -> None:
     """Every make target and every extra that a page names is one."""

@@ -309,6 +309,20 @@ def test_links_of_pages_lead_somewhere(tracked: list[Path]) -> None:
     assert broken == []
 
 
+def test_the_map_leads_somewhere(tracked: list[Path]) -> None:
+    """What CONTRIBUTING says to open is there, and it names every package."""
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    _, _, table = page.partition("\n| to change | open |\n")
+    rows = [row.split(" | ", 1) for row in table.partition("\n\n")[0].splitlines()[1:]]
+    opened = re.findall(r"`([^` ]+)`", " ".join(where for _, where in rows))
+    assert len(rows) > 30
+    assert [name for name in opened if not (ROOT / name).exists()] == []
+    initial = [file.relative_to(ROOT) for file in tracked if file.name == "__init__.py"]
+    packages = {str(file.parent) for file in initial if len(file.parts) == 3}
+    assert "dotflow/core" in packages
+    assert sorted(packages - {"/".join(Path(name).parts[:2]) for name in opened}) == []
+
+
 def test_no_absolute_path_of_a_machine(tracked: list[Path]) -> None:
     """No tracked file names the folder this work tree is in, nor the user's home."""
     places = {str(place) for place in (ROOT, Path.home()) if len(place.parts) > 1}

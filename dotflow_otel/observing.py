@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from opentelemetry import metrics
 
-import dotflow_otel
 from dotflow.abc.log import level_of
 from dotflow.core.config import Config, check_slots
 from dotflow.core.exception import InvalidOption
 from dotflow.core.options import Slots
 from dotflow.core.signatures import refuse_unknown, strict_arguments
-from dotflow_otel.bounded import TIMEOUT
+from dotflow_otel._process import TIMEOUT
 from dotflow_otel.conventions import BUCKETS
 from dotflow_otel.history.place import history_path
 from dotflow_otel.logs.log import LogStructlog
@@ -113,9 +112,10 @@ def _metrics(registry: CollectorRegistry | None, buckets: Sequence[float]) -> Me
             METRICS.variable,
             ",".join(named),
         )
-    provider = metrics.get_meter_provider()
-    made: Metrics = dotflow_otel.MetricsOpenTelemetry(meter_provider=provider, buckets=buckets)
-    return made
+    # Here, because most programs do without it.
+    from dotflow_otel.metrics.otel import MetricsOpenTelemetry  # noqa: PLC0415
+
+    return MetricsOpenTelemetry(meter_provider=metrics.get_meter_provider(), buckets=buckets)
 
 
 def _has_meters() -> bool:

@@ -7,16 +7,18 @@ and find a run's span also after that has ended. Ids are kept as the texts that 
 from __future__ import annotations
 
 import sys
+import time
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from dotflow.core.run import Run
 from dotflow_otel.conventions import SPAN_ID, TRACE_ID
 
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
 
-    from dotflow.core.run import Run
     from dotflow.core.task import Task
+
 
 # A run's metrics and log line come right after its span's end. So many runs would have to
 # end between the one and the other for the ids to be gone.
@@ -133,3 +135,25 @@ def current_ids() -> SpanIds | None:
     if trace is None:
         return None
     return SpanIds.of(trace.get_current_span().get_span_context())
+
+
+class ToldRuns:
+    """Makes the records that the hooks of 1.x do without.
+
+    The engine does not call those; a program that drives a provider itself may.
+    """
+
+    def __init__(self) -> None:
+        self._runs: dict[str, Run] = {}
+
+    def start(self, workflow_id: Any, *, mode: str = "sequential", tasks_count: int = 0) -> Run:
+        """Give the record of a run that begins."""
+        key = str(workflow_id)
+        run = Run(key, workflow_id, "workflow", mode, tasks_count, time.time())
+        self._runs[key] = run
+        return run
+
+    def finish(self, workflow_id: Any, *, duration: float, failed: bool) -> Run | None:
+        """Give the record of a run that ended; None where it was not told to begin."""
+        run = self._runs.pop(str(workflow_id), None)
+        return None if run is None else run.finished(duration, failed=failed)

@@ -14,9 +14,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 
 from dotflow.core.locks import fork_safe_lock
 from dotflow_otel import conventions as names
-from dotflow_otel.drops import HISTORY, tally
-from dotflow_otel.endings import at_exit
-from dotflow_otel.forks import call_in_forked_child
+from dotflow_otel._process import HISTORY, at_exit, call_in_forked_child, tally
 from dotflow_otel.history.segments import SAMPLED
 from dotflow_otel.history.store import Limits
 from dotflow_otel.history.writer import (
@@ -45,7 +43,6 @@ if TYPE_CHECKING:
     from dotflow.core.failure import Failure
     from dotflow.core.run import Run
     from dotflow.core.task import Task
-    from dotflow_otel.history.deliveries import Deliveries
     from dotflow_otel.span_ids import SpanIds
     from dotflow_otel.traces.tracer import TracerOpenTelemetry
 
@@ -83,7 +80,6 @@ class Recorder(SpanProcessor):
         traces: The run that last began in each trace.
         process: The key of this process in the history, once that is open.
         receives_spans: Whether the ends of recording spans come from a provider.
-        deliveries: Where exporters note what they deliver, if any do.
         tracers: Whose runs are recorded.
     """
 
@@ -101,7 +97,6 @@ class Recorder(SpanProcessor):
         self._room = _ROOM
         self._lock = fork_safe_lock()
         self.receives_spans = False
-        self.deliveries: Deliveries | None = None
         self.tracers: WeakSet[TracerOpenTelemetry] = WeakSet()
         self._begin()
         call_in_forked_child(self._begin_in_child)

@@ -14,7 +14,7 @@ from dotflow.core.locks import fork_safe_lock
 from dotflow.core.signatures import strict_arguments
 from dotflow.providers.tracer_default import TracerDefault
 from dotflow_otel import conventions as names
-from dotflow_otel.each import for_each
+from dotflow_otel._process import for_each
 from dotflow_otel.history.deliveries import Deliveries
 from dotflow_otel.history.place import history_path
 from dotflow_otel.history.recorder import RecordedLogs, Recorder
@@ -49,6 +49,7 @@ _lock: Final = fork_safe_lock()
 
 # As global as the providers and the root logger that they listen to: one for each file.
 _recorders: Final[dict[Path, Recorder]] = {}
+_deliveries: Final[dict[Path, Deliveries]] = {}
 
 _heard: Final[list[tuple[Any, Recorder]]] = []
 _logs: Final = RecordedLogs()
@@ -193,9 +194,9 @@ def record(
             pipelines = _own_pipelines(provider, telemetry)
             exporters = [pipeline.name for pipeline in pipelines]
             recorder = _recorders[path] = Recorder(path, attributes, exporters, limits)
-            recorder.deliveries = Deliveries(recorder)
+            deliveries = _deliveries[path] = Deliveries(recorder)
             for pipeline in pipelines:
-                pipeline.note_in(recorder.deliveries)
+                pipeline.note_in(deliveries)
             is_first = True
             events.listeners.append(recorder.event_logged)
             _listen_to_logs(recorder)
@@ -248,7 +249,8 @@ def _recovery(recorder: Recorder, config: Config, telemetry: Telemetry | None) -
     )
     pipelines = _own_pipelines(provider, telemetry)
     replay = None if pipelines else _replay_to(provider)
-    outlets = Outlets(pipelines, recorder.deliveries, replay, partial(_report_lost, config))
+    noted = _deliveries.get(recorder.path)
+    outlets = Outlets(pipelines, noted, replay, partial(_report_lost, config))
     return Recovery(recorder, outlets)
 
 
@@ -291,9 +293,8 @@ def _on_the_wall(nanoseconds: int) -> str:
 def forget(recorder: Recorder) -> None:
     """Close a history, and record nothing there any more: for tests."""
     recorder.close()
-    if recorder.deliveries is not None:
-        recorder.deliveries.close()
     with _lock:
+        deliveries = _deliveries.pop(recorder.path, None)
         _recorders.pop(recorder.path, None)
         _heard[:] = [each for each in _heard if each[1] is not recorder]
         events.listeners[:] = [each for each in events.listeners if each != recorder.event_logged]
@@ -301,6 +302,8 @@ def forget(recorder: Recorder) -> None:
             _logs.recorders.remove(recorder)
         if not _logs.recorders:
             logging.root.removeHandler(_logs)
+    if deliveries is not None:
+        deliveries.close()
 
 
 def _listen(recorder: Recorder, provider: Any) -> None:

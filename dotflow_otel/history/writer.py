@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow.core.clock import monotonic, system_time_ns
 from dotflow_otel import conventions as names
-from dotflow_otel.drops import HISTORY, tally
+from dotflow_otel._process import HISTORY, tally
 from dotflow_otel.history.liveness import ProcessMark
 from dotflow_otel.history.segments import PARENT_IS_REMOTE, SAMPLED, SegmentBuilder
 from dotflow_otel.history.store import (

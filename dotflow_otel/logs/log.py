@@ -13,9 +13,8 @@ from dotflow.core.failure import Failure
 from dotflow.core.signatures import strict_arguments
 from dotflow.core.texts import is_json, to_json
 from dotflow.core.types import TypeStatus
+from dotflow_otel._process import LOGS, for_each, tally
 from dotflow_otel.conventions import LOGGER, SPAN_ID, TRACE_ID
-from dotflow_otel.drops import LOGS, tally
-from dotflow_otel.each import for_each
 from dotflow_otel.log_context import BoundIds, TraceContextFilter, add_run_context, ids_bound
 from dotflow_otel.logs import events
 from dotflow_otel.logs.lines import completed_line, head_of, started_line

@@ -18,7 +18,7 @@ from opentelemetry.trace import (
 )
 
 from dotflow_otel import conventions as names
-from dotflow_otel.forks import call_in_forked_child
+from dotflow_otel._process import call_in_forked_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.metrics import Metrics
 from dotflow_otel import conventions as names
-from dotflow_otel.drops import tally
+from dotflow_otel._process import tally
 from dotflow_otel.metrics.remote import RemoteMetrics, receive
-from dotflow_otel.span_ids import exemplar_of_run, exemplar_of_task
-from dotflow_otel.told import ToldRuns
+from dotflow_otel.span_ids import ToldRuns, exemplar_of_run, exemplar_of_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable

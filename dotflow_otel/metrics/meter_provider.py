@@ -12,10 +12,8 @@ from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, V
 from dotflow.core.checks import check_instance
 from dotflow.core.signatures import strict_arguments
 from dotflow_otel import conventions as names
-from dotflow_otel.bounded import TIMEOUT, BoundedCall
-from dotflow_otel.endings import at_exit
-from dotflow_otel.instance import service_resource
-from dotflow_otel.metrics.anew import begin_anew_in_children
+from dotflow_otel._fork_reset import begin_anew_in_children, service_resource
+from dotflow_otel._process import TIMEOUT, BoundedCall, at_exit
 from dotflow_otel.metrics.checks import check_buckets
 from dotflow_otel.metrics.instruments_otel import ADVISES_BUCKETS
 

@@ -12,8 +12,8 @@ from dotflow.core.exception import InvalidOption
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.signatures import strict_arguments
 from dotflow_otel import conventions as names
-from dotflow_otel.bounded import TIMEOUT
-from dotflow_otel.metrics.anew import begins_anew
+from dotflow_otel._fork_reset import begins_anew
+from dotflow_otel._process import TIMEOUT
 from dotflow_otel.metrics.checks import check_buckets
 from dotflow_otel.metrics.instruments_otel import OtelInstruments
 from dotflow_otel.metrics.labels import BoundedLabels

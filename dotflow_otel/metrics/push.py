@@ -15,7 +15,7 @@ from prometheus_client.exposition import default_handler
 from dotflow.core.checks import check_callable, check_seconds, check_text
 from dotflow.core.exception import InvalidOption
 from dotflow.core.signatures import strict_arguments
-from dotflow_otel.bounded import TIMEOUT
+from dotflow_otel._process import TIMEOUT
 from dotflow_otel.metrics.errors import PushFailed
 from dotflow_otel.metrics.multiprocess import shown
 from dotflow_otel.plain import shown_address

@@ -7,7 +7,7 @@ from threading import Condition, Thread
 from typing import TYPE_CHECKING, Final
 
 from dotflow.core.locks import fork_safe_lock
-from dotflow_otel.endings import at_exit
+from dotflow_otel._process import at_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

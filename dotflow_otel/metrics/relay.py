@@ -20,9 +20,8 @@ from opentelemetry.metrics import NoOpMeter, NoOpMeterProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from dotflow.core.once import once
+from dotflow_otel._process import METRICS, for_each, tally
 from dotflow_otel.conventions import SCOPE
-from dotflow_otel.drops import METRICS, tally
-from dotflow_otel.each import for_each
 from dotflow_otel.metrics.remote import owners
 from dotflow_otel.plain import plain
 

@@ -6,8 +6,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from dotflow_otel import conventions as names
-from dotflow_otel.drops import tally
-from dotflow_otel.forks import call_in_forked_child
+from dotflow_otel._process import call_in_forked_child, tally
 from dotflow_otel.metrics.oldest import RunsInProgress
 from dotflow_otel.metrics.remote import BY_NAME, count_again
 

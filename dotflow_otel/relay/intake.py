@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dotflow.core.clock import monotonic
-from dotflow_otel.forks import call_in_forked_child
+from dotflow_otel._process import call_in_forked_child
 from dotflow_otel.relay.relaying import is_relaying
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.locks import fork_safe_lock
-from dotflow_otel.drops import TRACES, tally
-from dotflow_otel.each import for_each
+from dotflow_otel._process import TRACES, for_each, tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

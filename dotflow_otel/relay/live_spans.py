@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opentelemetry.trace import NonRecordingSpan, StatusCode
 
+from dotflow_otel._process import for_each
 from dotflow_otel.conventions import ERROR_TYPE
-from dotflow_otel.each import for_each
 from dotflow_otel.relay.relaying import relaying
 
 if TYPE_CHECKING:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from threading import RLock
 from typing import TYPE_CHECKING, Final
 
-from dotflow_otel.drops import tally
-from dotflow_otel.forks import call_in_forked_child
+from dotflow_otel._process import call_in_forked_child, tally
 
 if TYPE_CHECKING:
-    from dotflow_otel.drops import DropTally
+    from dotflow_otel._process import DropTally
 
 # So many items that matter more than others fit in where the queue is full.
 RESERVE: Final = 64

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
-from dotflow_otel.bounded import TIMEOUT
-from dotflow_otel.instance import service_resource
+from dotflow_otel._fork_reset import service_resource
+from dotflow_otel._process import TIMEOUT
 from dotflow_otel.sdk.exporters import (
     LOGS,
     METRICS,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_PROTOCOL
 
-from dotflow_otel import drops
+from dotflow_otel import _process as process
 from dotflow_otel.sdk.variables import variable
 
 if TYPE_CHECKING:
@@ -87,9 +87,9 @@ class Signal(NamedTuple):
         return _BY_PROTOCOL[protocol]
 
 
-TRACES: Final = Signal(drops.TRACES, "spans")
-METRICS: Final = Signal(drops.METRICS, "metrics")
-LOGS: Final = Signal(drops.LOGS, "log records")
+TRACES: Final = Signal(process.TRACES, "spans")
+METRICS: Final = Signal(process.METRICS, "metrics")
+LOGS: Final = Signal(process.LOGS, "log records")
 
 
 def span_exporters() -> Iterator[SpanExporter]:

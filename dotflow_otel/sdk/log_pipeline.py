@@ -25,8 +25,8 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from dotflow_otel._process import LOGS
 from dotflow_otel.conventions import LOGGER
-from dotflow_otel.drops import LOGS
 from dotflow_otel.plain import bounded
 from dotflow_otel.relay.intake import Intake
 from dotflow_otel.sdk.account import Account

@@ -12,8 +12,8 @@ from opentelemetry.sdk.metrics.export import (
     PeriodicExportingMetricReader,
 )
 
-from dotflow_otel.drops import METRICS
-from dotflow_otel.metrics.anew import begin_anew_in_children
+from dotflow_otel._fork_reset import begin_anew_in_children
+from dotflow_otel._process import METRICS
 from dotflow_otel.metrics.meter_provider import histogram_views
 from dotflow_otel.sdk.account import Account
 from dotflow_otel.sdk.exporting import exporting

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
+from dotflow_otel._process import TRACES, call_in_forked_child
 from dotflow_otel.conventions import ATTEMPT_SPAN, SCOPE
-from dotflow_otel.drops import TRACES
-from dotflow_otel.forks import call_in_forked_child
 from dotflow_otel.relay.intake import Intake
 from dotflow_otel.sdk.account import Account
 from dotflow_otel.sdk.batching import Batching

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from dotflow.core.checks import check_seconds
 from dotflow.core.clock import monotonic
 from dotflow.core.signatures import strict_arguments
-from dotflow_otel.bounded import TIMEOUT, BoundedCall
-from dotflow_otel.drops import tally
-from dotflow_otel.endings import at_exit
+from dotflow_otel._process import TIMEOUT, BoundedCall, at_exit, tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -19,7 +19,7 @@ from recorded import RecordedRuns
 from waiting import wait_for
 
 from dotflow import action
-from dotflow_otel.drops import tally
+from dotflow_otel._process import tally
 from dotflow_otel.history import recorder as recorder_module
 from dotflow_otel.history import store, writer
 from dotflow_otel.history.store import Limits, open_to_write

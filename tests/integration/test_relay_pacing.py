@@ -19,7 +19,7 @@ from waiting import wait_for
 from dotflow import Config, DotFlow, action
 from dotflow.providers import LogDefault
 from dotflow_otel import TracerOpenTelemetry
-from dotflow_otel.drops import tally
+from dotflow_otel._process import tally
 from dotflow_otel.relay import intake, pacing
 
 if TYPE_CHECKING:

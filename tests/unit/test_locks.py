@@ -51,7 +51,7 @@ lock = worker_usage._lock
 """,
     "requests": "from dotflow.providers.delivery import _all_lock as lock",
     "set-up": "from dotflow_otel.sdk.setting_up import _lock as lock",
-    "what forks are told to": "from dotflow_otel.forks import _lock as lock",
+    "what forks are told to": "from dotflow_otel._process import _lock as lock",
     "Prometheus' series": "from dotflow_otel.metrics.prometheus import _lock as lock",
     "OpenTelemetry's series": "from dotflow_otel.metrics.otel import _lock as lock",
     "a file of lines": """

@@ -17,7 +17,8 @@ from dotflow.testing import Recording, RecordingLog
 from dotflow.workers import usage as usage_module
 from dotflow.workers.pool import Pool
 from dotflow.workers.usage import WorkerUsage
-from dotflow_otel import LogStructlog, drops, endings, forks
+from dotflow_otel import LogStructlog
+from dotflow_otel import _process as process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,13 +58,13 @@ def test_watchers_of_drops() -> None:
     """Two threads begin to watch what is dropped at the same time: both are told."""
 
     def prepare() -> Calls:
-        tally, one, other = drops.DropTally(), Hearer(), Hearer()
+        tally, one, other = process.DropTally(), Hearer(), Hearer()
         tally.watch(Hearer().hear)  # one that is gone
 
         def check() -> None:
-            tally.add(drops.TRACES, 2)
+            tally.add(process.TRACES, 2)
             tally.tell()
-            assert one.heard == other.heard == [(drops.TRACES, 2)]
+            assert one.heard == other.heard == [(process.TRACES, 2)]
 
         return lambda: tally.watch(one.hear), lambda: tally.watch(other.hear), check
 
@@ -92,19 +93,19 @@ def test_what_forks_are_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads want to be called in a forked child at the same time: both are."""
 
     def prepare() -> Calls:
-        monkeypatch.setattr(forks, "_methods", forks._methods[:1])
+        monkeypatch.setattr(process, "_methods", process._methods[:1])
         one, other = Hearer(), Hearer()
 
         def check() -> None:
-            forks._call_all()
+            process._call_in_child()
             assert one.heard == other.heard == [()]
 
         def want(hearer: Hearer) -> None:
-            forks.call_in_forked_child(hearer.hear)
+            process.call_in_forked_child(hearer.hear)
 
         return lambda: want(one), lambda: want(other), check
 
-    forks.call_in_forked_child(Hearer().hear)
+    process.call_in_forked_child(Hearer().hear)
     interleave(prepare)
 
 
@@ -118,11 +119,11 @@ def test_a_method_fails_in_a_forked_child(
             raise RuntimeError("can't start new thread")
 
     failing, other = Failing(), Hearer()
-    monkeypatch.setattr(forks, "_methods", forks._methods[:1])
-    forks.call_in_forked_child(failing.fail)
-    forks.call_in_forked_child(other.hear)
+    monkeypatch.setattr(process, "_methods", process._methods[:1])
+    process.call_in_forked_child(failing.fail)
+    process.call_in_forked_child(other.hear)
 
-    forks._call_all()
+    process._call_in_child()
 
     assert other.heard == [()]
     assert [record.getMessage() for record in own_records(caplog)] == [
@@ -134,7 +135,7 @@ def test_what_ends_at_exit() -> None:
     """Two threads remove the same thing from what ends at exit: it is gone, and no error."""
 
     def prepare() -> Calls:
-        ending, others, errors = Hearer(), endings.Endings(), list[Exception]()
+        ending, others, errors = Hearer(), process.Endings(), list[Exception]()
         others._endings += [ending]
 
         def remove() -> None:

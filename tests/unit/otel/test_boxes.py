@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dotflow_otel.drops import TRACES, tally
+from dotflow_otel._process import TRACES, tally
 from dotflow_otel.relay.backlog import Taken
 from dotflow_otel.relay.boxes import Box, Boxes, Late
 from dotflow_otel.relay.latecomers import Latecomers

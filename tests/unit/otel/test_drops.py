@@ -11,7 +11,7 @@ from own_records import own_records
 from prometheus_client import CollectorRegistry
 
 from dotflow_otel import MetricsPrometheus
-from dotflow_otel.drops import DropTally, tally
+from dotflow_otel._process import DropTally, tally
 from dotflow_otel.sdk.account import RESERVE, Account
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import set_span_in_context
 
+from dotflow_otel._process import tally
 from dotflow_otel.conventions import SCOPE
-from dotflow_otel.drops import tally
 from dotflow_otel.relay import intake
 from dotflow_otel.relay.relaying import relaying
 from dotflow_otel.sdk.span_pipeline import SpanPipeline

@@ -25,7 +25,7 @@ from opentelemetry.trace import (
     TraceState,
 )
 
-from dotflow_otel.each import for_each
+from dotflow_otel._process import for_each
 from dotflow_otel.plain import plain
 from dotflow_otel.relay.backlog import Backlog
 from dotflow_otel.relay.boxes import Boxes

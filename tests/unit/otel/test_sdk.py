@@ -23,7 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from dotflow.core.exception import InvalidOption
 from dotflow_otel import observe, setup
-from dotflow_otel.bounded import BoundedCall
+from dotflow_otel._process import BoundedCall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -327,7 +327,7 @@ def test_bounded_call_in_a_forked_child() -> None:
     done = python(
         """
         import os
-        from dotflow_otel.bounded import BoundedCall
+        from dotflow_otel._process import BoundedCall
         bounded = BoundedCall(lambda: os.write(1, b"called "), "test")
         child = os.fork()
         if not child:

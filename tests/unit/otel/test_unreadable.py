@@ -18,7 +18,7 @@ from dotflow.abc.executor import Executor, Session
 from dotflow.core.attempt import Outcome
 from dotflow.providers import LogDefault
 from dotflow_otel import TracerOpenTelemetry
-from dotflow_otel.drops import TRACES, tally
+from dotflow_otel._process import TRACES, tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

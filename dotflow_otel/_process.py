@@ -1,0 +1,275 @@
+"""The life of the process: what begins again in a forked child, and what ends with the process.
+
+Calls that may hang, telemetry that was dropped, and the exit are bounded and counted here. It
+knows no telemetry library, so that metrics can count what traces lost without importing those.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import suppress
+from threading import Event, RLock, Thread
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from weakref import WeakMethod
+
+from dotflow.core.clock import monotonic
+from dotflow.core.exits import call_at_exit
+from dotflow.core.locks import fork_safe_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    Watcher = Callable[[str, int], None]
+
+_logger: Final = logging.getLogger("dotflow_otel")
+_lock: Final = fork_safe_lock()
+
+# The interpreter never forgets what it was told to call after a fork, so it is told once.
+_methods: Final[list[WeakMethod[Callable[[], Any]]]] = []
+
+
+def call_in_forked_child(method: Callable[[], Any]) -> None:
+    """Call a method in every child that is forked, for as long as its object lives."""
+    with _lock:
+        if not _methods:
+            os.register_at_fork(after_in_child=_call_in_child)
+        # The first one stays: it tells that the interpreter knows.
+        _methods[1:] = [each for each in _methods[1:] if each() is not None]
+        _methods.append(WeakMethod(method))
+
+
+def _call_in_child() -> None:
+    for each in _methods:
+        method = each()
+        if method is not None:
+            _guarded(method)
+
+
+def _guarded(method: Callable[[], Any]) -> None:
+    # A child that may start no thread still gets the rest.
+    try:
+        method()
+    except Exception:
+        _logger.exception("telemetry could not begin anew in a forked child")
+
+
+# How much of the time that an exit may take is for delivering. The rest is for the
+# interpreter, whose exit is bounded as a whole.
+_SHARE: Final = 0.9
+
+
+class Ending(Protocol):
+    """Something that delivers at exit, in a thread of its own."""
+
+    @property
+    def bound(self) -> float:
+        """Seconds that the exit may take for its sake."""
+        ...
+
+    def ask_to_end(self) -> None:
+        """Have it deliver what it has; do not wait."""
+
+    def end_within(self, seconds: float) -> object:
+        """Wait until it has, for so many seconds at most; then give up what is left."""
+
+
+class Endings:
+    """Ends all together, so that an exit takes the longest bound, and not their sum."""
+
+    def __init__(self) -> None:
+        self._endings: list[Ending] = []
+        self._is_known = False
+
+    def add(self, ending: Ending) -> None:
+        """Have something ended at exit."""
+        if not self._is_known:
+            self._is_known = True
+            call_at_exit(self.end)
+        self._endings.append(ending)
+
+    def remove(self, ending: Ending) -> None:
+        """Let go what has ended, or needs no end."""
+        with suppress(ValueError):
+            self._endings.remove(ending)
+
+    def end(self) -> None:
+        """Ask all, then wait for each until its time is up, counted from now."""
+        begun, asked = monotonic(), tuple(self._endings)
+        for ending in asked:
+            _guard_end(ending.ask_to_end)
+        for ending in asked:
+            left = begun + ending.bound * _SHARE - monotonic()
+            _guard_end(ending.end_within, max(left, 0.0))
+
+
+def _guard_end(function: Callable[..., object], *arguments: float) -> None:
+    try:
+        function(*arguments)
+    except Exception:
+        _logger.exception("telemetry could not be ended")
+
+
+# As global as the exit.
+at_exit: Final = Endings()
+
+
+# Seconds that anything of ours waits for a backend, unless told otherwise.
+TIMEOUT: Final = 5.0
+
+
+class BoundedCall:
+    """One call, made when it is asked for, in a thread that waits for that from now on.
+
+    At the exit of the interpreter no thread can be started any more; this one is there. It
+    is a daemon: where the call hangs, the interpreter goes without it.
+
+    Args:
+        function: What to call.
+        name: The name of the thread.
+    """
+
+    def __init__(self, function: Callable[[], object], name: str) -> None:
+        self._function = function
+        self._name = name
+        self._start()
+        call_in_forked_child(self._start)
+
+    def _start(self) -> None:
+        # Anew in a forked child: it has none of its parent's threads.
+        self._asked = Event()
+        self._ended = Event()
+        work = _Work(self._function, self._asked, self._ended)
+        Thread(target=work, name=self._name, daemon=True).start()
+
+    def ask(self) -> None:
+        """Have the call made, at the first time; do not wait."""
+        self._asked.set()
+
+    def wait(self, timeout: float) -> bool:
+        """Tell whether the call, once asked for, ended within `timeout` seconds."""
+        return self._ended.wait(max(timeout, 0.0))
+
+    def call(self, timeout: float) -> bool:
+        """Make the call, at the first time; tell whether it ended within `timeout` seconds."""
+        self.ask()
+        return self.wait(timeout)
+
+
+class _Work:
+    # No method of BoundedCall, so that the thread keeps that alive no longer than its owner.
+    def __init__(self, function: Callable[[], object], asked: Event, ended: Event) -> None:
+        self._function = function
+        self._asked = asked
+        self._ended = ended
+
+    def __call__(self) -> None:
+        self._asked.wait()
+        try:
+            self._function()
+        except Exception:
+            _logger.exception("telemetry could not be delivered")
+        finally:
+            self._ended.set()
+
+
+TRACES: Final = "traces"
+METRICS: Final = "metrics"
+LOGS: Final = "logs"
+HISTORY: Final = "history"
+
+# What a signal's items are called: one, several.
+_ITEMS: Final = {
+    TRACES: ("span", "spans"),
+    METRICS: ("data point of metrics", "data points of metrics"),
+    LOGS: ("log record", "log records"),
+    HISTORY: ("record of the history", "records of the history"),
+}
+_WHY: Final = "telemetry was dropped"
+
+
+class DropTally:
+    """How much was dropped, by signal, and how much of that nobody was told of yet."""
+
+    def __init__(self) -> None:
+        self._watchers: list[WeakMethod[Watcher]] = []
+        self._begin()
+        call_in_forked_child(self._begin)
+
+    def _begin(self) -> None:
+        # Anew in a forked child: what its parent lost, its parent tells of.
+        # One that a signal handler or a finalizer that logs can take again.
+        self._lock = RLock()
+        self._totals: dict[str, int] = {}
+        self._untold: dict[str, int] = {}
+
+    def add(self, signal: str, count: int) -> None:
+        """Take in that items of a signal were dropped."""
+        if count <= 0:
+            return
+        with self._lock:
+            for counts in (self._totals, self._untold):
+                counts[signal] = counts.get(signal, 0) + count
+
+    def total(self, signal: str) -> int:
+        """Give how many items of a signal were dropped in this process."""
+        return self._totals.get(signal, 0)
+
+    def watch(self, watcher: Watcher) -> None:
+        """Have a method called with each signal and its count, for as long as its object lives.
+
+        It is called by `tell`, with what has been dropped since that was last called.
+        """
+        with self._lock:
+            living = [each for each in self._watchers if each() is not None]
+            self._watchers = [*living, WeakMethod(watcher)]
+
+    def tell(self, why: str | None = None) -> None:
+        """Log one line of what was dropped since the last one, and tell the watchers.
+
+        Args:
+            why: What the line begins with, which is then written in any case.
+        """
+        if not self._untold and why is None:
+            return
+        with self._lock:
+            dropped, self._untold = self._untold, {}
+        if dropped or why is not None:
+            told = ", ".join(_worded(signal, count) for signal, count in sorted(dropped.items()))
+            _logger.warning("%s%s", why or _WHY, f": {told}" if told else "")
+        for each in self._watchers:
+            watcher = each()
+            if watcher is not None:
+                _tell(watcher, dropped)
+
+
+def _tell(watcher: Watcher, dropped: Mapping[str, int]) -> None:
+    for signal, count in dropped.items():
+        watcher(signal, count)
+
+
+def _worded(signal: str, count: int) -> str:
+    one, several = _ITEMS[signal]
+    return f"{count} {one if count == 1 else several}"
+
+
+tally: Final = DropTally()
+
+
+_Item = TypeVar("_Item")
+
+
+def for_each(function: Callable[[_Item], object], items: Iterable[_Item]) -> None:
+    """Call a function with each item.
+
+    Raises:
+        Exception: The first one that a call raised, after all of them.
+    """
+    first: Exception | None = None
+    for item in items:
+        try:
+            function(item)
+        except Exception as error:  # noqa: BLE001 - raised below, when the others had their turn
+            first = error if first is None else first
+    if first is not None:
+        raise first

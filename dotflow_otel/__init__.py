@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from dotflow_otel.log_context import TraceContextFilter as TraceContextFilter
     from dotflow_otel.log_context import add_run_context as add_run_context
     from dotflow_otel.logs.log import LogStructlog as LogStructlog
-    from dotflow_otel.metrics.app import MetricsApp as MetricsApp
-    from dotflow_otel.metrics.app import metrics_app as metrics_app
     from dotflow_otel.metrics.errors import CannotListen as CannotListen
     from dotflow_otel.metrics.errors import PushFailed as PushFailed
     from dotflow_otel.metrics.meter_provider import histogram_views as histogram_views
@@ -25,7 +23,9 @@ if TYPE_CHECKING:
     from dotflow_otel.metrics.prometheus import MetricsPrometheus as MetricsPrometheus
     from dotflow_otel.metrics.push import PushGateway as PushGateway
     from dotflow_otel.metrics.push import push_metrics as push_metrics
+    from dotflow_otel.metrics.serve import MetricsApp as MetricsApp
     from dotflow_otel.metrics.serve import MetricsServer as MetricsServer
+    from dotflow_otel.metrics.serve import metrics_app as metrics_app
     from dotflow_otel.metrics.serve import serve_metrics as serve_metrics
     from dotflow_otel.observing import observe as observe
     from dotflow_otel.sdk.setting_up import Telemetry as Telemetry
@@ -47,7 +47,7 @@ _PLACES: Final = {
     "History": "history.reader",
     "LogEvent": "testing",
     "LogStructlog": "logs.log",
-    "MetricsApp": "metrics.app",
+    "MetricsApp": "metrics.serve",
     "MetricsOpenTelemetry": "metrics.otel",
     "MetricsPrometheus": "metrics.prometheus",
     "MetricsServer": "metrics.serve",
@@ -63,7 +63,7 @@ _PLACES: Final = {
     "TracerOpenTelemetry": "traces.tracer",
     "add_run_context": "log_context",
     "histogram_views": "metrics.meter_provider",
-    "metrics_app": "metrics.app",
+    "metrics_app": "metrics.serve",
     "observe": "observing",
     "push_metrics": "metrics.push",
     "record_history": "history.recording",

@@ -16,7 +16,7 @@ from dotflow_otel._process import TIMEOUT
 from dotflow_otel.conventions import BUCKETS
 from dotflow_otel.history.place import history_path
 from dotflow_otel.logs.log import LogStructlog
-from dotflow_otel.metrics.checks import check_registry
+from dotflow_otel.metrics.errors import check_registry
 from dotflow_otel.metrics.prometheus import MetricsPrometheus
 from dotflow_otel.sdk.exporters import METRICS, metric_exporter_names
 from dotflow_otel.sdk.setting_up import check_set_up, setup

@@ -14,7 +14,7 @@ from dotflow.core.signatures import strict_arguments
 from dotflow_otel import conventions as names
 from dotflow_otel._fork_reset import begin_anew_in_children, service_resource
 from dotflow_otel._process import TIMEOUT, BoundedCall, at_exit
-from dotflow_otel.metrics.checks import check_buckets
+from dotflow_otel.metrics.errors import check_buckets
 from dotflow_otel.metrics.instruments_otel import ADVISES_BUCKETS
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from dotflow.core.checks import check_count
 from dotflow.core.exception import InvalidOption
 from dotflow.core.signatures import strict_arguments
 from dotflow_otel import conventions as names
-from dotflow_otel.metrics.checks import check_registry
+from dotflow_otel.metrics.errors import check_registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,11 +14,10 @@ from dotflow.core.signatures import strict_arguments
 from dotflow_otel import conventions as names
 from dotflow_otel._fork_reset import begins_anew
 from dotflow_otel._process import TIMEOUT
-from dotflow_otel.metrics.checks import check_buckets
+from dotflow_otel.metrics.errors import check_buckets
 from dotflow_otel.metrics.instruments_otel import OtelInstruments
-from dotflow_otel.metrics.labels import BoundedLabels
 from dotflow_otel.metrics.ledger import LedgerMetrics
-from dotflow_otel.metrics.series import SeriesBook
+from dotflow_otel.metrics.series import BoundedLabels, SeriesBook
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,7 +22,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from dotflow.core.once import once
 from dotflow_otel._process import METRICS, for_each, tally
 from dotflow_otel.conventions import SCOPE
-from dotflow_otel.metrics.remote import owners
+from dotflow_otel.metrics.instruments import owners
 from dotflow_otel.plain import plain
 
 if TYPE_CHECKING:

@@ -1,22 +1,95 @@
-"""The series of each workflow and task, looked up once and kept."""
+"""The series of each workflow and task, looked up once and kept, in bounded number."""
 
 from __future__ import annotations
 
+import logging
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
+from dotflow.core.locks import fork_safe_lock
 from dotflow_otel import conventions as names
 from dotflow_otel._process import call_in_forked_child, tally
-from dotflow_otel.metrics.oldest import RunsInProgress
-from dotflow_otel.metrics.remote import BY_NAME, count_again
+from dotflow_otel.conventions import MAX_LABEL_VALUES, OTHER
+from dotflow_otel.metrics.instruments import BY_NAME, count_again
+from dotflow_otel.plain import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dotflow_otel.conventions import Metric
-    from dotflow_otel.metrics.instruments import Add, GaugeSeries, Instruments, Observe
-    from dotflow_otel.metrics.labels import BoundedLabels
-    from dotflow_otel.metrics.remote import Counted
+    from dotflow_otel.metrics.instruments import Add, Counted, GaugeSeries, Instruments, Observe
+
+
+_logger: Final = logging.getLogger("dotflow_otel")
+
+
+class BoundedLabels:
+    """Lets the first values of each label through and turns further ones into `other`.
+
+    A backend keeps a time series for every combination of values, for ever; a workflow
+    that is named by a date or an id would fill it.
+
+    Args:
+        limit: How many values a label may have.
+    """
+
+    def __init__(self, limit: int = MAX_LABEL_VALUES) -> None:
+        self._limit = limit
+        self._lock = fork_safe_lock()
+        self._seen: dict[str, set[str]] = {}
+        self._warned: set[str] = set()
+
+    def bounded(self, label: str, value: str) -> str:
+        """Give the value itself, or `other` where the label has enough of them."""
+        value = printable(value)
+        seen = self._seen.get(label)
+        if seen is not None and value in seen:
+            return value
+        with self._lock:
+            seen = self._seen.setdefault(label, set())
+            if value in seen or len(seen) < self._limit:
+                seen.add(value)
+                return value
+            warned = label in self._warned
+            self._warned.add(label)
+        if not warned:
+            _logger.warning(
+                "the label %r has more than %d values: further ones, from %r on, count as %r",
+                label,
+                self._limit,
+                value,
+                OTHER,
+            )
+        return OTHER
+
+
+class RunsInProgress:
+    """The runs of one workflow that go on, and the gauge of the oldest one's start.
+
+    Attributes:
+        gauge: The gauge.
+    """
+
+    def __init__(self, instruments: Instruments, workflow: str) -> None:
+        self._lock = Lock()
+        self._starts: dict[str, float] = {}
+        self.gauge = instruments.gauge(names.WORKFLOW_OLDEST_START, workflow)
+
+    def begin(self, run_id: str, started_at: float) -> None:
+        """Take in that a run begins."""
+        with self._lock:
+            self._starts[run_id] = started_at
+            self._tell()
+
+    def end(self, run_id: str) -> None:
+        """Take in that a run has ended."""
+        with self._lock:
+            self._starts.pop(run_id, None)
+            self._tell()
+
+    def _tell(self) -> None:
+        self.gauge.set(min(self._starts.values(), default=0.0))
+
 
 _OF_WORKERS: Final = (names.WORKERS, names.WORKERS_BUSY)
 

@@ -18,7 +18,7 @@ from dotflow.core.locks import fork_safe_lock
 from dotflow.core.signatures import strict_arguments
 from dotflow_otel._process import TIMEOUT
 from dotflow_otel.conventions import BUCKETS
-from dotflow_otel.metrics.checks import check_buckets
+from dotflow_otel.metrics.errors import check_buckets
 from dotflow_otel.sdk.telemetry import Telemetry
 from dotflow_otel.sdk.variables import valid_variables
 

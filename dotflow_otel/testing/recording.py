@@ -11,7 +11,7 @@ from dotflow.core.config import Config
 from dotflow.core.exception import WrongMoment
 from dotflow.core.options import Slots
 from dotflow.core.signatures import refuse_unknown, strict_arguments
-from dotflow_otel.metrics.checks import check_registry
+from dotflow_otel.metrics.errors import check_registry
 from dotflow_otel.metrics.prometheus import MetricsPrometheus
 from dotflow_otel.observing import ARGUMENTS
 from dotflow_otel.testing.balance import imbalance

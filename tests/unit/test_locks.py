@@ -52,7 +52,7 @@ lock = worker_usage._lock
     "requests": "from dotflow.providers.delivery import _all_lock as lock",
     "set-up": "from dotflow_otel.sdk.setting_up import _lock as lock",
     "what forks are told to": "from dotflow_otel._process import _lock as lock",
-    "Prometheus' series": "from dotflow_otel.metrics.prometheus import _lock as lock",
+    "Prometheus' series": "from dotflow_otel.metrics.instruments_prometheus import _lock as lock",
     "OpenTelemetry's series": "from dotflow_otel.metrics.otel import _lock as lock",
     "a file of lines": """
 from pathlib import Path
@@ -60,7 +60,7 @@ from dotflow_otel.logs.output import _LogFile
 lock = _LogFile(Path("none"))._lock
 """,
     "labels": """
-from dotflow_otel.metrics.labels import BoundedLabels
+from dotflow_otel.metrics.series import BoundedLabels
 lock = BoundedLabels()._lock
 """,
     "a backlog": """
@@ -83,7 +83,7 @@ lock = relay_here()._looking
     "pushes": """
 from prometheus_client import CollectorRegistry
 from dotflow_otel import PushGateway
-from dotflow_otel.metrics.push_at_end import PushAtEnd
+from dotflow_otel.metrics.push import PushAtEnd
 pushing = PushAtEnd(PushGateway("localhost:9", "job"), CollectorRegistry(), print)
 lock = pushing._changed
 """,

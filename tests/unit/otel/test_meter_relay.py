@@ -7,7 +7,7 @@ from contextvars import copy_context
 import pytest
 
 from dotflow_otel import conventions as names
-from dotflow_otel.metrics import relay, remote
+from dotflow_otel.metrics import instruments, relay
 from dotflow_otel.metrics.relay import COUNTER, Instrument, MeterRelay
 from dotflow_otel.relay.process import Owners
 
@@ -20,7 +20,7 @@ def owners(monkeypatch: pytest.MonkeyPatch) -> Owners:
     """Make a process that no application has used."""
     found = Owners()
     monkeypatch.setattr(relay, "owners", found)
-    monkeypatch.setattr(remote, "owners", found)
+    monkeypatch.setattr(instruments, "owners", found)
     return found
 
 
@@ -51,7 +51,7 @@ def test_a_thread_without_a_context(owners: Owners) -> None:
 
 def test_counts_of_two_applications(owners: Owners) -> None:
     """Likewise, what workflows count that steps run."""
-    here = remote.CountedHere()
+    here = instruments.CountedHere()
     for owner in (ONE, OTHER, ONE):
         context = copy_context()
         context.run(owners.begin, owner)

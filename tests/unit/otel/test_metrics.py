@@ -231,6 +231,7 @@ if way == "imported again":
     for name in [name for name in sys.modules if name.startswith("dotflow")]:
         del sys.modules[name]
 elif way == "loaded again":
+    importlib.reload(sys.modules["dotflow_otel.metrics.instruments_prometheus"])
     importlib.reload(sys.modules["dotflow_otel.metrics.prometheus"])
 
 class Registry:

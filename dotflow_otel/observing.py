@@ -18,9 +18,8 @@ from dotflow_otel.history.place import history_path
 from dotflow_otel.logs.log import LogStructlog
 from dotflow_otel.metrics.errors import check_registry
 from dotflow_otel.metrics.prometheus import MetricsPrometheus
-from dotflow_otel.sdk.exporters import METRICS, metric_exporter_names
 from dotflow_otel.sdk.setting_up import check_set_up, setup
-from dotflow_otel.sdk.variables import valid_variables
+from dotflow_otel.sdk.variables import METRICS, metric_exporter_names, valid_variables
 from dotflow_otel.traces.tracer import TracerOpenTelemetry
 
 if TYPE_CHECKING:

@@ -1,12 +1,25 @@
-"""How a batch processor collects its items, as the standard OTEL_* variables say."""
+"""How the items of a pipeline are batched and exported, and what becomes of each.
+
+One is queued, on its way, delivered or dropped. Code knows when it runs in an export, whose own log
+records must not be exported.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import Any, Final, NamedTuple
+from contextlib import contextmanager
+from contextvars import ContextVar
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dotflow_otel.sdk.account import OWN, RESERVE
+from dotflow_otel._process import call_in_forked_child, tally
 from dotflow_otel.sdk.variables import setting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dotflow_otel._process import DropTally
+
 
 _logger: Final = logging.getLogger("dotflow_otel")
 
@@ -59,3 +72,145 @@ class Batching(NamedTuple):
             "max_export_batch_size": self.batch,
             "export_timeout_millis": self.timeout,
         }
+
+
+# So many items that matter more than others fit in where the queue is full.
+RESERVE: Final = 64
+
+# So many items of this project's own fit in where others have filled the queue.
+OWN: Final = 256
+
+
+class Account:
+    """Follows the items of a batch processor from its queue to the exporter's answer.
+
+    The SDK tells of none of this. The queue is bounded here, so that every item that does not
+    fit in is seen: the processor's own is never full.
+
+    Args:
+        signal: `traces`, `logs` or `metrics`.
+        limit: How many items may be queued; metrics are not queued.
+        drops: Where the dropped ones are counted.
+    """
+
+    def __init__(self, signal: str, limit: int = 0, drops: DropTally = tally) -> None:
+        self._signal = signal
+        self._limit = limit
+        self._drops = drops
+        self._begin()
+        call_in_forked_child(self._begin)
+
+    def _begin(self) -> None:
+        # Anew in a forked child: what is queued there, its parent delivers.
+        # One that a signal handler or a finalizer that logs can take again.
+        self._lock = RLock()
+        self._queued = 0
+        # Of the queued ones those of this project's own, and those that wait beside the queue.
+        self._own = 0
+        self._kept = 0
+        self._on_their_way = 0
+        self._closed = False
+        self._abandoned = False
+
+    def admit(self, *, matters: bool = False, own: bool = False) -> bool:
+        """Queue one item; where there is no room for it, or no more, count it as dropped.
+
+        Args:
+            matters: Whether it may take the room that is kept for such.
+            own: Whether it is of this project's own: as many as these fit in anyway.
+        """
+        admitted = self.try_to_admit(matters=matters, own=own)
+        if not admitted:
+            self._drops.add(self._signal, 1)
+        return admitted
+
+    def try_to_admit(self, *, matters: bool = False, own: bool = False) -> bool:
+        """Queue one item where there is room for it: see `admit`."""
+        with self._lock:
+            room = self._limit + (RESERVE if matters else 0) - self._queued
+            fits = room > 0 or (own and self._own < min(OWN, self._limit))
+            if fits and not self._closed:
+                self._queued += 1
+                self._own += own
+                return True
+        return False
+
+    def keep(self, most: int) -> bool:
+        """Keep one item beside the queue, if fewer than so many are; else count it as dropped."""
+        with self._lock:
+            if self._kept < most and not self._closed:
+                self._kept += 1
+                return True
+        self._drops.add(self._signal, 1)
+        return False
+
+    def admit_kept(self) -> bool:
+        """Queue one of the items that are kept, if there is room; a part of that stays free."""
+        with self._lock:
+            fits = self._queued < self._limit - min(OWN, self._limit // 4)
+            if fits and self._kept and not self._abandoned:
+                self._queued += 1
+                self._kept -= 1
+                return True
+        return False
+
+    def put_back(self) -> None:
+        """Keep again what `admit_kept` has queued."""
+        with self._lock:
+            self._queued -= 1
+            self._kept += 1
+
+    def send(self, count: int, *, queued: bool = True, own: int = 0) -> None:
+        """Take in that items are given to the exporter.
+
+        Args:
+            count: How many.
+            queued: Whether they were queued before.
+            own: How many of them are of this project's own.
+        """
+        with self._lock:
+            if not self._abandoned:
+                self._queued -= count if queued else 0
+                self._own -= own
+                self._on_their_way += count
+
+    def answered(self, count: int, *, delivered: bool) -> None:
+        """Take in what the exporter says of items that it was given."""
+        with self._lock:
+            if self._abandoned:
+                return
+            self._on_their_way -= count
+        if not delivered:
+            self._drops.add(self._signal, count)
+
+    def close(self) -> None:
+        """Queue nothing any more."""
+        self._closed = True
+
+    def abandon(self) -> None:
+        """Count as dropped what is neither delivered nor dropped; later answers do not count."""
+        with self._lock:
+            if self._abandoned:
+                return
+            self._abandoned = self._closed = True
+            left = self._queued + self._kept + self._on_their_way
+        self._drops.add(self._signal, left)
+
+
+# A variable of our own: the SDK marks its exports under a key that has no public name.
+_exports: Final[ContextVar[bool]] = ContextVar("dotflow_exports", default=False)
+
+
+@contextmanager
+def exporting() -> Iterator[None]:
+    """Mark what is done inside as an export."""
+    token = _exports.set(True)
+    try:
+        yield
+    finally:
+        _exports.reset(token)
+
+
+def is_exporting() -> bool:
+    """Tell whether this code runs in an export."""
+    return _exports.get()

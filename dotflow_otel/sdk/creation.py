@@ -10,15 +10,15 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from dotflow_otel._fork_reset import service_resource
 from dotflow_otel._process import TIMEOUT
-from dotflow_otel.sdk.exporters import (
+from dotflow_otel.sdk.span_pipeline import SpanPipeline
+from dotflow_otel.sdk.telemetry import Telemetry
+from dotflow_otel.sdk.variables import (
     LOGS,
     METRICS,
     log_exporter_names,
     metric_exporter_names,
     span_exporters,
 )
-from dotflow_otel.sdk.span_pipeline import SpanPipeline
-from dotflow_otel.sdk.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -119,7 +119,7 @@ def _add_logs(telemetry: Telemetry, resource: Resource, wanted: bool | None) -> 
         return
     # Here, as metrics below: most programs do without.
     from dotflow_otel.sdk import log_pipeline  # noqa: PLC0415
-    from dotflow_otel.sdk.log_export import export_events, export_records  # noqa: PLC0415
+    from dotflow_otel.sdk.log_pipeline import export_events, export_records  # noqa: PLC0415
 
     if not log_pipeline.is_unset():
         # The application's: its own handlers give it the records, and only we our events.

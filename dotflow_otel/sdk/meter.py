@@ -15,8 +15,7 @@ from opentelemetry.sdk.metrics.export import (
 from dotflow_otel._fork_reset import begin_anew_in_children
 from dotflow_otel._process import METRICS
 from dotflow_otel.metrics.meter_provider import histogram_views
-from dotflow_otel.sdk.account import Account
-from dotflow_otel.sdk.exporting import exporting
+from dotflow_otel.sdk.batching import Account, exporting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,7 +8,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow_otel.logs import events
-from dotflow_otel.sdk.exporting import is_exporting
+from dotflow_otel.sdk.batching import is_exporting
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,9 +11,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from dotflow_otel._process import TRACES, call_in_forked_child
 from dotflow_otel.conventions import ATTEMPT_SPAN, SCOPE
 from dotflow_otel.relay.intake import Intake
-from dotflow_otel.sdk.account import Account
-from dotflow_otel.sdk.batching import Batching
-from dotflow_otel.sdk.exporting import exporting
+from dotflow_otel.sdk.batching import Account, Batching, exporting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
 
-    from dotflow_otel.sdk.account import Account
+    from dotflow_otel.sdk.batching import Account
     from dotflow_otel.sdk.span_pipeline import SpanPipeline
 
 

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from dotflow_otel import MetricsPrometheus
 from dotflow_otel._process import DropTally, tally
-from dotflow_otel.sdk.account import RESERVE, Account
+from dotflow_otel.sdk.batching import RESERVE, Account
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,8 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 from own_records import own_records
 
-from dotflow_otel.sdk import exporters
-from dotflow_otel.sdk.exporters import span_exporters
+from dotflow_otel.sdk import variables
+from dotflow_otel.sdk.variables import span_exporters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("OTEL_"):
             monkeypatch.delenv(name)
-    monkeypatch.setattr(exporters, "_DEFAULT_COLLECTOR", ("127.0.0.1", 1))
+    monkeypatch.setattr(variables, "_DEFAULT_COLLECTOR", ("127.0.0.1", 1))
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_collector_on_this_machine(
     monkeypatch: pytest.MonkeyPatch, listener: tuple[str, int]
 ) -> None:
     """Where nothing is told, spans go to a collector that listens where OTLP goes by default."""
-    monkeypatch.setattr(exporters, "_DEFAULT_COLLECTOR", listener)
+    monkeypatch.setattr(variables, "_DEFAULT_COLLECTOR", listener)
     assert kinds() == [Http]
 
 

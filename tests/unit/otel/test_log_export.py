@@ -10,8 +10,7 @@ from opentelemetry._logs import SeverityNumber
 from opentelemetry.sdk.trace import TracerProvider
 
 from dotflow_otel.logs import events
-from dotflow_otel.sdk.log_export import EventExporter, RecordExporter
-from dotflow_otel.sdk.log_pipeline import severity_of
+from dotflow_otel.sdk.log_pipeline import EventExporter, RecordExporter, severity_of
 from dotflow_otel.span_ids import SpanIds
 
 if TYPE_CHECKING:

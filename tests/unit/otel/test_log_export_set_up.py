@@ -16,7 +16,7 @@ from dotflow_otel.span_ids import SpanIds
 _SET_UP = """
 import json, logging, logging.config, sys
 from opentelemetry.sdk.resources import Resource
-from dotflow_otel.sdk.log_export import export_records
+from dotflow_otel.sdk.log_pipeline import export_records
 from dotflow_otel.sdk.log_pipeline import LogWriter, set_provider
 
 class Exporter:
@@ -175,7 +175,7 @@ def test_a_signal_handler_that_logs() -> None:
     """A record that comes while another is written, in the same thread, does not hang."""
     from opentelemetry.sdk.resources import Resource
 
-    from dotflow_otel.sdk.account import Account
+    from dotflow_otel.sdk.batching import Account
     from dotflow_otel.sdk.log_pipeline import LogWriter
 
     class Loggers:

@@ -17,7 +17,7 @@ from dotflow.providers import LogDefault
 from dotflow_otel import LogStructlog
 from dotflow_otel.plain import plain
 from dotflow_otel.relay.log_entry import RecordEntry
-from dotflow_otel.sdk.log_export import RecordExporter
+from dotflow_otel.sdk.log_pipeline import RecordExporter
 from dotflow_otel.spans.code import code_attributes
 
 if TYPE_CHECKING:

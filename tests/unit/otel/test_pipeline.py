@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry
 from dotflow import Config, DotFlow, action
 from dotflow_otel import LogStructlog, MetricsPrometheus, Telemetry, TracerOpenTelemetry
 from dotflow_otel._process import tally
-from dotflow_otel.sdk.account import RESERVE
+from dotflow_otel.sdk.batching import RESERVE
 from dotflow_otel.sdk.span_pipeline import SpanPipeline
 
 if TYPE_CHECKING:

@@ -17,8 +17,7 @@ from dotflow_otel._process import LOGS, for_each, tally
 from dotflow_otel.conventions import LOGGER, SPAN_ID, TRACE_ID
 from dotflow_otel.log_context import BoundIds, TraceContextFilter, add_run_context, ids_bound
 from dotflow_otel.logs import events
-from dotflow_otel.logs.lines import completed_line, head_of, started_line
-from dotflow_otel.logs.output import LogOutput
+from dotflow_otel.logs.output import LogOutput, completed_line, head_of, started_line
 from dotflow_otel.plain import bounded
 from dotflow_otel.relay.log_relay import is_configured, levels_here
 from dotflow_otel.relay.pacing import pace_logs

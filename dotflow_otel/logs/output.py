@@ -1,4 +1,9 @@
-"""Writes events as lines: JSON for machines, colours for people."""
+"""Writes events as lines: JSON for machines, colours for people.
+
+The JSON lines that every task has are put together from texts. They are what the encoder would
+make of the same fields, at less than half of its cost: the names are written here, and the ids of
+a span need no encoding.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,8 @@ import sys
 import weakref
 from datetime import UTC, datetime
 from io import BufferedIOBase, RawIOBase, TextIOWrapper
+from json import JSONEncoder
+from math import isfinite
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any, Final
@@ -16,15 +23,20 @@ from structlog.dev import ConsoleRenderer, plain_traceback
 from dotflow.core.checks import check_choice, check_file, check_method
 from dotflow.core.exception import InvalidOption
 from dotflow.core.locks import fork_safe_lock
-from dotflow.core.texts import printable, strict_json, write_text
-from dotflow.core.user_objects import guarded, whole_repr_of
+from dotflow.core.texts import printable, strict_json, to_json, write_text
+from dotflow.core.user_objects import guarded, text_of, whole_repr_of
 from dotflow.settings import Settings
-from dotflow_otel.conventions import BOUND
+from dotflow_otel.conventions import BOUND, SPAN_ID, TRACE_ID
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
     from io import FileIO
     from typing import TextIO
+
+    from dotflow.core.task import Task
+    from dotflow_otel.span_ids import SpanIds
+
 
 _OUTPUTS: Final = ("console", "file", "both")
 _FORMATS: Final = ("json", "simple")
@@ -206,3 +218,53 @@ def _check_stream(stream: TextIO | None) -> None:
     closed = getattr(stream, "closed", False)
     if closed or (isinstance(stream, TextIOWrapper) and not stream.writable()):
         raise InvalidOption("stream", stream, hint)
+
+
+_encode: Final = JSONEncoder(default=text_of).encode
+
+
+def encode(value: object) -> str:
+    """Return a value of a field as strict JSON."""
+    return _encode(to_json(value))
+
+
+def head_of(workflow_id: str, workflow: str) -> str:
+    """Give what the lines of all tasks of a run have in common."""
+    return f'"workflow_id": {encode(workflow_id)}, "workflow": {encode(workflow)}'
+
+
+def started_line(now: str, head: str, task: Task, ids: SpanIds | None) -> str:
+    """Give the line of `task.started`."""
+    return (
+        f'{{"timestamp": "{now}", "level": "info", "event": "task.started", {head}, '
+        f'{_fields(task, ids)}, "attempt": {task.attempt}}}\n'
+    )
+
+
+def completed_line(now: str, head: str, task: Task, ids: SpanIds | None) -> str:
+    """Give the line of `task.completed`."""
+    return (
+        f'{{"timestamp": "{now}", "level": "info", "event": "task.completed", {head}, '
+        f'{_fields(task, ids)}, "attempt": {task.attempt}, "duration": {_number(task.duration)}}}\n'
+    )
+
+
+def _fields(task: Task, ids: SpanIds | None) -> str:
+    fields = _names(task, _encode)
+    if "\\ud" in fields:
+        fields = _names(task, encode)
+    if ids is None:
+        return fields
+    return f'{fields}, "{TRACE_ID}": "{ids.trace_id}", "{SPAN_ID}": "{ids.span_id}"'
+
+
+def _names(task: Task, encode: Callable[[object], str]) -> str:
+    return (
+        f'"task_id": {encode(task.task_id)}, "task": {encode(task.name)}, '
+        f'"group": {encode(task.group_name)}'
+    )
+
+
+def _number(value: float | None) -> str:
+    # As the encoder writes it; making that up for a single number takes as long as a line.
+    return repr(value) if type(value) is float and isfinite(value) else encode(value)

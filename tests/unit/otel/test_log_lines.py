@@ -13,7 +13,7 @@ from dotflow import Config, DotFlow, action
 from dotflow.core.run import Run
 from dotflow.core.task import Task
 from dotflow_otel import LogStructlog
-from dotflow_otel.logs.lines import completed_line, head_of, started_line
+from dotflow_otel.logs.output import completed_line, head_of, started_line
 from dotflow_otel.span_ids import SpanIds
 
 ODD = 'a "quoted" \\ name\nof ✓ two lines'

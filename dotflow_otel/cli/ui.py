@@ -12,7 +12,7 @@ from dotflow.core.exception import ModuleNotFound
 from dotflow_otel.cli.report import Grafana, Jaeger
 from dotflow_otel.cli.shared import Debug, HistoryPath
 from dotflow_otel.history.reader import History
-from dotflow_otel.pages.links import addresses
+from dotflow_otel.pages.report import addresses
 
 _PORT = 8329
 _LIBRARIES = ("starlette", "uvicorn", "anyio", "h11")

@@ -13,8 +13,7 @@ from dotflow.core.exception import InvalidOption
 from dotflow_otel.history.reader import History
 from dotflow_otel.history.segments import Event, Link, LogLine, Scope, Span
 from dotflow_otel.pages.document import part_of, run_document, to_json
-from dotflow_otel.pages.links import addresses
-from dotflow_otel.pages.report import policy, report, script, shell
+from dotflow_otel.pages.report import addresses, policy, report, script, shell
 
 if TYPE_CHECKING:
     from pathlib import Path

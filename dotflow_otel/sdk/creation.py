@@ -119,17 +119,16 @@ def _add_logs(telemetry: Telemetry, resource: Resource, wanted: bool | None) -> 
         return
     # Here, as metrics below: most programs do without.
     from dotflow_otel.sdk import log_pipeline  # noqa: PLC0415
-    from dotflow_otel.sdk.log_pipeline import export_events, export_records  # noqa: PLC0415
 
     if not log_pipeline.is_unset():
         # The application's: its own handlers give it the records, and only we our events.
-        export_events(log_pipeline.LogWriter.of_application(resource))
+        log_pipeline.export_events(log_pipeline.LogWriter.of_application(resource))
         return
     provider, pipelines = log_pipeline.set_provider(resource, LOGS.exporters(names))
     if provider is not None:
         telemetry.logger_provider = provider
         telemetry.add([*pipelines, provider], [pipeline.account for pipeline in pipelines])
-        export_records(log_pipeline.LogWriter(provider, resource))
+        log_pipeline.export_records(log_pipeline.LogWriter(provider, resource))
 
 
 def _add_metrics(telemetry: Telemetry, resource: Resource, buckets: Sequence[float]) -> None:

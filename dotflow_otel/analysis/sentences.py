@@ -10,23 +10,22 @@ from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dotflow.core.types import TypeExecution
-from dotflow_otel.analysis.beside import (
+from dotflow_otel.analysis.timing import BACKOFF, BETWEEN, QUEUE, RETRY, STEP, concurrency
+from dotflow_otel.analysis.why import (
     FEWEST,
     RUN_DURATION,
     TASK_DURATION,
     TASK_QUEUE,
     TASK_TRIES,
 )
-from dotflow_otel.analysis.timing import BACKOFF, BETWEEN, QUEUE, RETRY, STEP, concurrency
 from dotflow_otel.history.store import LOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from dotflow_otel.analysis.beside import Unusual
     from dotflow_otel.analysis.timing import Segment
     from dotflow_otel.analysis.tree import TaskView
-    from dotflow_otel.analysis.why import Why
+    from dotflow_otel.analysis.why import Unusual, Why
 
 # How many of each kind are told of; of the rest there is the number.
 _MOST: Final = 5

@@ -21,9 +21,8 @@ from dotflow_otel.analysis.why import why
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from dotflow_otel.analysis.compare import Comparison
     from dotflow_otel.analysis.sentences import Fact
-    from dotflow_otel.analysis.timing import TimeSpent
+    from dotflow_otel.analysis.timing import Comparison, TimeSpent
     from dotflow_otel.analysis.why import Why
     from dotflow_otel.history.reader import History, RunInfo
     from dotflow_otel.history.segments import Event, LogLine, Span

@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from dotflow.core.exception import DotflowError
-from dotflow_otel.analysis.compare import compare
+from dotflow_otel.analysis.timing import compare
 from dotflow_otel.analysis.tree import view_of
 from dotflow_otel.history.reader import History, RunNotFound
 from dotflow_otel.history.store import RUNNING, HistoryUnusable

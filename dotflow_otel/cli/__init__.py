@@ -8,10 +8,10 @@ from typing import Final
 COMMANDS: Final = {
     "runs": ("dotflow_otel.cli.runs:runs", "List the runs of the history."),
     "trace": ("dotflow_otel.cli.trace:trace", "Show where the time of a run went."),
-    "why": ("dotflow_otel.cli.why:why", "Tell why a run failed, was slow, or was lost."),
+    "why": ("dotflow_otel.cli.trace:why", "Tell why a run failed, was slow, or was lost."),
     "logs": ("dotflow_otel.cli.logs:logs", "Print the log lines of a run."),
     "report": ("dotflow_otel.cli.report:report", "Write a page of a run, as one file."),
-    "ui": ("dotflow_otel.cli.ui:ui", "Serve pages of all runs on this machine."),
+    "ui": ("dotflow_otel.cli.report:ui", "Serve pages of all runs on this machine."),
     "recover": ("dotflow_otel.cli.recover:recover", "Send the traces of runs that were killed."),
     "grafana": ("dotflow_otel.cli.grafana:grafana", "Write the dashboards and alert rules."),
 }

@@ -1,4 +1,7 @@
-"""`dotflow trace`: the waterfall of a run, two runs side by side, and traces for other programs."""
+"""`dotflow trace`, the waterfall of a run, two runs, and traces for other programs; `dotflow why`.
+
+`dotflow why` tells in a few lines what failed, where the time went, and what is unusual.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ import typer
 
 from dotflow.cli.output import COMPLETED
 from dotflow_otel.analysis import chrome_trace, compare, otlp_json, view_of
-from dotflow_otel.analysis.sentences import moment, plural, seconds
+from dotflow_otel.analysis import why as reasons
+from dotflow_otel.analysis.sentences import moment, plural, seconds, sections
 from dotflow_otel.cli.shared import (
     BOLD,
     DIM,
@@ -20,8 +24,10 @@ from dotflow_otel.cli.shared import (
     Debug,
     HistoryPath,
     OptionalReference,
+    Reference,
     Screen,
     WrongUse,
+    heading,
     wide,
 )
 from dotflow_otel.cli.waterfall import waterfall
@@ -32,6 +38,7 @@ if TYPE_CHECKING:
 
     from dotflow_otel.analysis import Comparison, RunView, TaskChange
     from dotflow_otel.history.reader import RunInfo
+
 
 _FORMATS: Final = ("text", "otlp-json", "chrome")
 
@@ -201,3 +208,24 @@ def _weight(before: float | None, change: float) -> tuple[str, ...]:
     if before is None or abs(change) <= before / 20:
         return (DIM,)
     return (RED,) if change > 0 else (GREEN,)
+
+
+def why(run: Reference, history: HistoryPath = None, _debug: Debug = False) -> int:
+    """Tell why a run failed, was slow, or was lost: facts of the history, each with its figure.
+
+    Out of the ordinary is what lies more than three spreads from the median of the last 20 runs
+    of the same workflow; the spread is the median distance from the median, times 1.48.
+    """
+    with History(history) as found:
+        named = found.run(run)
+        view = view_of(named, found.spans(named, nested=True))
+        told = reasons(found, view, found.logs(named) if named.skipped else ())
+    screen = Screen()
+    lines = heading(screen, view)
+    for title, facts in sections(told):
+        lines += ["", *(screen.style(line, BOLD) for line in screen.wrapped(title))]
+        for fact in facts:
+            indent = "  " * (fact.depth + 1)
+            lines += screen.wrapped(fact.text, indent, f"{indent}  ")
+    screen.write(lines)
+    return COMPLETED

@@ -6,9 +6,8 @@ With pytest the fixture `telemetry` gives the same; nothing here needs pytest.
 from __future__ import annotations
 
 from dotflow_otel.testing.events import LogEvent
-from dotflow_otel.testing.numbers import MetricsSnapshot
+from dotflow_otel.testing.numbers import Exemplar, MetricsSnapshot
 from dotflow_otel.testing.recording import RecordedTelemetry, record_telemetry
-from dotflow_otel.testing.samples import Exemplar
 from dotflow_otel.testing.spans import RecordedSpan, SpanEvent, SpanLink
 
 __all__ = [

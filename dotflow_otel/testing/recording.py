@@ -14,12 +14,9 @@ from dotflow.core.signatures import refuse_unknown, strict_arguments
 from dotflow_otel.metrics.errors import check_registry
 from dotflow_otel.metrics.prometheus import MetricsPrometheus
 from dotflow_otel.observing import ARGUMENTS
-from dotflow_otel.testing.balance import imbalance
-from dotflow_otel.testing.collector import global_spans_to
 from dotflow_otel.testing.events import EventReader, LogRecorder
-from dotflow_otel.testing.numbers import MetricsReader
-from dotflow_otel.testing.samples import Samples
-from dotflow_otel.testing.span_reader import SpanReader
+from dotflow_otel.testing.numbers import MetricsReader, Samples, imbalance
+from dotflow_otel.testing.span_reader import SpanReader, global_spans_to
 from dotflow_otel.traces.tracer import TracerOpenTelemetry
 
 if TYPE_CHECKING:

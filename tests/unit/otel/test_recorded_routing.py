@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, TraceFlags, set_span_in_context
 
 from dotflow_otel import RecordedTelemetry
-from dotflow_otel.testing.collector import Router, SpanCollector, provider_of
+from dotflow_otel.testing.span_reader import Router, SpanCollector, provider_of
 
 
 def finished(

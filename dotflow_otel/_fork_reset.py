@@ -64,7 +64,7 @@ _known: Final[WeakKeyDictionary[Any, _Beginning]] = WeakKeyDictionary()
 
 
 def begin_anew_in_children(provider: Any) -> None:
-    """Have a provider of the SDK begin at nothing in every child that is forked.
+    """Reset the sums of a provider of the SDK in every child that is forked.
 
     Does nothing where the SDK is not as it is known.
 
@@ -76,7 +76,7 @@ def begin_anew_in_children(provider: Any) -> None:
 
 
 def begins_anew(provider: object) -> bool:
-    """Tell whether a provider begins at nothing in a forked child."""
+    """Return whether a provider begins at nothing in a forked child."""
     return provider in _known
 
 

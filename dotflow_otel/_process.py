@@ -68,7 +68,7 @@ class Ending(Protocol):
         ...
 
     def ask_to_end(self) -> None:
-        """Have it deliver what it has; do not wait."""
+        """Ask it to deliver what it has; do not wait."""
 
     def end_within(self, seconds: float) -> object:
         """Wait until it has, for so many seconds at most; then give up what is left."""
@@ -82,14 +82,14 @@ class Endings:
         self._is_known = False
 
     def add(self, ending: Ending) -> None:
-        """Have something ended at exit."""
+        """Register what is to be ended at exit."""
         if not self._is_known:
             self._is_known = True
             call_at_exit(self.end)
         self._endings.append(ending)
 
     def remove(self, ending: Ending) -> None:
-        """Let go what has ended, or needs no end."""
+        """Release what has ended, or needs no end."""
         with suppress(ValueError):
             self._endings.remove(ending)
 
@@ -143,15 +143,15 @@ class BoundedCall:
         Thread(target=work, name=self._name, daemon=True).start()
 
     def ask(self) -> None:
-        """Have the call made, at the first time; do not wait."""
+        """Ask for the call, at the first time; do not wait."""
         self._asked.set()
 
     def wait(self, timeout: float) -> bool:
-        """Tell whether the call, once asked for, ended within `timeout` seconds."""
+        """Return whether the call, once asked for, ended within `timeout` seconds."""
         return self._ended.wait(max(timeout, 0.0))
 
     def call(self, timeout: float) -> bool:
-        """Make the call, at the first time; tell whether it ended within `timeout` seconds."""
+        """Make the call, at the first time; return whether it ended within `timeout` seconds."""
         self.ask()
         return self.wait(timeout)
 
@@ -204,7 +204,7 @@ class DropTally:
         self._untold: dict[str, int] = {}
 
     def add(self, signal: str, count: int) -> None:
-        """Take in that items of a signal were dropped."""
+        """Count items of a signal that were dropped."""
         if count <= 0:
             return
         with self._lock:
@@ -212,11 +212,11 @@ class DropTally:
                 counts[signal] = counts.get(signal, 0) + count
 
     def total(self, signal: str) -> int:
-        """Give how many items of a signal were dropped in this process."""
+        """Return how many items of a signal were dropped in this process."""
         return self._totals.get(signal, 0)
 
     def watch(self, watcher: Watcher) -> None:
-        """Have a method called with each signal and its count, for as long as its object lives.
+        """Register a method for each signal and its count, for as long as its object lives.
 
         It is called by `tell`, with what has been dropped since that was last called.
         """

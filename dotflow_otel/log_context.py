@@ -73,7 +73,7 @@ class BoundIds:
 
 
 def ids_bound(task: Task) -> dict[str, str]:
-    """Give what is bound while a step runs, but for what it has from its run."""
+    """Return what is bound while a step runs, but for what it has from its run."""
     values = {"task_id": task.task_id, "task": task.name}
     ids = ids_of_step(task)
     if ids is not None:
@@ -115,7 +115,7 @@ def add_run_context(_logger: WrappedLogger, _method: str, event_dict: EventDict)
 
 
 def run_context() -> dict[str, str]:
-    """Give the ids of the step that this code runs in, and of the current span."""
+    """Return the ids of the step that this code runs in, and of the current span."""
     bound = get_contextvars()
     found = {name: bound[name] for name in BOUND if name in bound}
     ids = current_ids()

@@ -38,7 +38,7 @@ _MOST: Final = 1000
 
 
 def plain(value: Any, depth: int = _DEPTH) -> Any:
-    """Give a value that is made of plain ones: itself where it is, else its text.
+    """Return a value that is made of plain ones: itself where it is, else its text.
 
     Lists, tuples and dictionaries are gone into; other containers are told by their text.
     """

@@ -43,7 +43,7 @@ class SpanIds:
 
     @classmethod
     def of(cls, context: SpanContext) -> SpanIds | None:
-        """Give the ids of a span context, or None where that is invalid."""
+        """Return the ids of a span context, or None where that is invalid."""
         if not context.is_valid:
             return None
         return cls(
@@ -53,7 +53,7 @@ class SpanIds:
         )
 
     def as_dict(self) -> dict[str, str]:
-        """Give the ids as the fields of a log line, or the labels of an exemplar."""
+        """Return the ids as the fields of a log line, or the labels of an exemplar."""
         return {TRACE_ID: self.trace_id, SPAN_ID: self.span_id}
 
 
@@ -69,7 +69,7 @@ def put_run(run_id: str, ids: SpanIds) -> None:
 
 
 def end_run(run_id: str) -> None:
-    """Let the ids of a run's span go, after a while."""
+    """Release the ids of a run's span, after a while."""
     _ended.append(run_id)
     while len(_ended) > _KEPT_AFTER_END:
         _runs.pop(_ended.popleft(), None)
@@ -81,7 +81,7 @@ def put_task(task: Task, ids: SpanIds) -> None:
 
 
 def end_task(task: Task) -> None:
-    """Let the ids of a task's span go."""
+    """Release the ids of a task's span."""
     _tasks.pop(task, None)
 
 
@@ -92,17 +92,17 @@ def put_attempt(task: Task, ids: SpanIds | None) -> None:
 
 
 def end_attempt(task: Task) -> None:
-    """Let the ids of the span of a task's attempt go."""
+    """Release the ids of the span of a task's attempt."""
     _attempts.pop(task, None)
 
 
 def ids_of_run(run: Run) -> SpanIds | None:
-    """Give the ids of a run's span; without one, those of the caller's current span."""
+    """Return the ids of a run's span; without one, those of the caller's current span."""
     return _runs.get(run.id) or current_ids()
 
 
 def ids_of_task(task: Task) -> SpanIds | None:
-    """Give the ids of a task's span; without one, its run's, else the caller's."""
+    """Return the ids of a task's span; without one, its run's, else the caller's."""
     found = _tasks.get(task)
     if found is not None:
         return found
@@ -110,17 +110,17 @@ def ids_of_task(task: Task) -> SpanIds | None:
 
 
 def ids_of_step(task: Task) -> SpanIds | None:
-    """Give the ids of the span that is current when a task's step begins."""
+    """Return the ids of the span that is current when a task's step begins."""
     return _attempts.get(task) or ids_of_task(task)
 
 
 def exemplar_of_run(run: Run) -> dict[str, str] | None:
-    """Give the labels of an exemplar, where the run's span is sampled."""
+    """Return the labels of an exemplar, where the run's span is sampled."""
     return _exemplar(ids_of_run(run))
 
 
 def exemplar_of_task(task: Task) -> dict[str, str] | None:
-    """Give the labels of an exemplar, where the task's span is sampled."""
+    """Return the labels of an exemplar, where the task's span is sampled."""
     return _exemplar(_tasks.get(task) or ids_of_task(task))
 
 
@@ -129,7 +129,7 @@ def _exemplar(ids: SpanIds | None) -> dict[str, str] | None:
 
 
 def current_ids() -> SpanIds | None:
-    """Give the ids of the caller's current span, if there is one."""
+    """Return the ids of the caller's current span, if there is one."""
     # Where nobody imported the API, nobody made a span: logs and metrics do not need it.
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None:
@@ -147,13 +147,13 @@ class ToldRuns:
         self._runs: dict[str, Run] = {}
 
     def start(self, workflow_id: Any, *, mode: str = "sequential", tasks_count: int = 0) -> Run:
-        """Give the record of a run that begins."""
+        """Return the record of a run that begins."""
         key = str(workflow_id)
         run = Run(key, workflow_id, "workflow", mode, tasks_count, time.time())
         self._runs[key] = run
         return run
 
     def finish(self, workflow_id: Any, *, duration: float, failed: bool) -> Run | None:
-        """Give the record of a run that ended; None where it was not told to begin."""
+        """Return the record of a run that ended; None where it was not told to begin."""
         run = self._runs.pop(str(workflow_id), None)
         return None if run is None else run.finished(duration, failed=failed)

@@ -147,7 +147,7 @@ class _Owners:
         self._tasks: dict[int, tuple[str, str]] = {}
 
     def add(self, spans: Iterable[Span]) -> None:
-        """Take in spans."""
+        """Receive spans."""
         for span in spans:
             self._above[span.span_id] = span.parent_id
             name = span.attributes.get(names.TASK_NAME)

@@ -143,7 +143,7 @@ class Recorder(SpanProcessor):
         return _BOUND
 
     def ask_to_end(self) -> None:
-        """Have the rest written; do not wait."""
+        """Ask for the rest to be written; do not wait."""
         if self._writer is not None:
             self._writer.close()
 
@@ -167,12 +167,12 @@ class Recorder(SpanProcessor):
         return not thread.is_alive()
 
     def open(self) -> None:
-        """Have the file opened, and made where there is none; do not wait."""
+        """Ask for the file to be opened, and made where there is none; do not wait."""
         self.start()
         self._put(Flush(Event()))
 
     def flush(self, seconds: float = _BOUND) -> bool:
-        """Have written what was recorded until now; return whether that was done in time."""
+        """Write what was recorded until now; return whether that was done in time."""
         self.start()
         written = Event()
         self._put(Flush(written), matters=True)

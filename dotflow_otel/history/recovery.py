@@ -126,7 +126,7 @@ class Recovery:
         return _BOUND
 
     def ask_to_end(self) -> None:
-        """Have it end soon: what is left, the next process sends."""
+        """Ask it to end soon: what is left, the next process sends."""
         self._until = monotonic() + _AT_EXIT
 
     def end_within(self, seconds: float) -> bool:

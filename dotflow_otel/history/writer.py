@@ -256,7 +256,7 @@ class Writer:
         self._guarded(self._close)
 
     def close(self) -> None:
-        """Have the rest written, and the file closed; do not wait."""
+        """Ask for the rest to be written, and the file to be closed; do not wait."""
         self._is_closing.set()
         self._source.urgent.set()
         self._source.filled.set()

@@ -44,7 +44,7 @@ def as_line() -> Iterator[None]:
 
 
 def is_line() -> bool:
-    """Tell whether this code writes the line of an event."""
+    """Return whether this code writes the line of an event."""
     return _is_line.get()
 
 

@@ -157,15 +157,15 @@ class LogStructlog(Log):
             self._tell(WARNING, "task.skipped", task)
 
     def attempt_scope(self, task: Task, attempt: int) -> Scope | None:  # noqa: ARG002
-        """Give what binds the ids while the step runs."""
+        """Return what binds the ids while the step runs."""
         return BoundIds(task, self._note_of(task).workflow_id)
 
     def remote_scope(self, task: Task, attempt: int) -> RemoteScope | None:  # noqa: ARG002
-        """Give what binds the ids in a worker, and keeps what the step logs there."""
+        """Return what binds the ids in a worker, and keeps what the step logs there."""
         return self._note_of(task).remote.scope(ids_bound(task))
 
     def attempt_recorded(self, task: Task, attempt: int, recorded: Any) -> None:  # noqa: ARG002
-        """Have what a step that goes on has logged in a worker handled as the application logs."""
+        """Handle what a step that goes on has logged in a worker, as the application logs."""
         _replay(recorded)
 
     def attempt_finished(
@@ -175,7 +175,7 @@ class LogStructlog(Log):
         outcome: Outcome,
         recorded: Any,
     ) -> None:
-        """Have what the step logged in a worker handled as the application logs."""
+        """Handle what the step logged in a worker, as the application logs."""
         if recorded is None:
             return
         if outcome.shift:

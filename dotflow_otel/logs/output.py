@@ -97,7 +97,7 @@ class LogOutput:
             self._file.write(self._line(facts, self._format or "json", colours=False))
 
     def takes_json(self) -> bool:
-        """Tell whether every line is JSON and says nothing but the event.
+        """Return whether every line is JSON and says nothing but the event.
 
         Then one that was made elsewhere, at less cost, can be given to `write_line`.
         """
@@ -112,7 +112,7 @@ class LogOutput:
             self._file.write(line)
 
     def now(self) -> str:
-        """Give the timestamp of an event."""
+        """Return the timestamp of an event."""
         return self._clock.now()
 
     def close(self) -> None:
@@ -229,12 +229,12 @@ def encode(value: object) -> str:
 
 
 def head_of(workflow_id: str, workflow: str) -> str:
-    """Give what the lines of all tasks of a run have in common."""
+    """Return what the lines of all tasks of a run have in common."""
     return f'"workflow_id": {encode(workflow_id)}, "workflow": {encode(workflow)}'
 
 
 def started_line(now: str, head: str, task: Task, ids: SpanIds | None) -> str:
-    """Give the line of `task.started`."""
+    """Return the line of `task.started`."""
     return (
         f'{{"timestamp": "{now}", "level": "info", "event": "task.started", {head}, '
         f'{_fields(task, ids)}, "attempt": {task.attempt}}}\n'
@@ -242,7 +242,7 @@ def started_line(now: str, head: str, task: Task, ids: SpanIds | None) -> str:
 
 
 def completed_line(now: str, head: str, task: Task, ids: SpanIds | None) -> str:
-    """Give the line of `task.completed`."""
+    """Return the line of `task.completed`."""
     return (
         f'{{"timestamp": "{now}", "level": "info", "event": "task.completed", {head}, '
         f'{_fields(task, ids)}, "attempt": {task.attempt}, "duration": {_number(task.duration)}}}\n'

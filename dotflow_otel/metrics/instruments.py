@@ -56,15 +56,15 @@ class Instruments(Protocol):
     """
 
     def counter(self, metric: Metric, *values: str) -> Add:
-        """Give a series of a counter."""
+        """Return a series of a counter."""
         ...
 
     def gauge(self, metric: Metric, *values: str) -> GaugeSeries:
-        """Give a series of a gauge."""
+        """Return a series of a gauge."""
         ...
 
     def histogram(self, metric: Metric, *values: str) -> Observe:
-        """Give a series of a histogram."""
+        """Return a series of a histogram."""
         ...
 
 

@@ -83,13 +83,13 @@ class OtelInstruments:
             level.begin_in_child(anew=self._anew)
 
     def counter(self, metric: Metric, *values: str) -> Add:
-        """Give a series of a counter, which is there from now on: at 0."""
+        """Return a series of a counter, which is there from now on: at 0."""
         series = _Measured(self._counters[metric].add, _attributes(metric, values))
         series(0)
         return series
 
     def gauge(self, metric: Metric, *values: str) -> GaugeSeries:
-        """Give a series of a gauge; one that is added up is there from now on: at 0."""
+        """Return a series of a gauge; one that is added up is there from now on: at 0."""
         with self._lock:
             found = self._levels.get((metric, values))
             if found is None:
@@ -113,7 +113,7 @@ class OtelInstruments:
         ]
 
     def histogram(self, metric: Metric, *values: str) -> Observe:
-        """Give a series of a histogram."""
+        """Return a series of a histogram."""
         return _Measured(self._histograms[metric].record, _attributes(metric, values))
 
 

@@ -62,7 +62,7 @@ class OwnMeterProvider:
         at_exit.add(self)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Hand what was measured to the backend; tell whether that ended in time.
+        """Hand what was measured to the backend; return whether that ended in time.
 
         Args:
             timeout: Seconds; None: what was given at first.
@@ -73,7 +73,7 @@ class OwnMeterProvider:
         return flushing.call(self.bound if timeout is None else timeout)
 
     def shutdown(self, timeout: float | None = None) -> bool:
-        """Flush, and end for good; tell whether that ended in time.
+        """Flush, and end for good; return whether that ended in time.
 
         Args:
             timeout: Seconds; None: what was given at first.
@@ -83,13 +83,13 @@ class OwnMeterProvider:
         return self._ended_within(seconds, seconds)
 
     def ask_to_end(self) -> None:
-        """Have the provider end; do not wait."""
+        """Ask the provider to end; do not wait."""
         at_exit.remove(self)
         self._ended = True
         self._end.ask()
 
     def end_within(self, seconds: float) -> bool:
-        """Wait for the end within the bound of an exit; tell whether that came in time."""
+        """Wait for the end within the bound of an exit; return whether that came in time."""
         return self._ended_within(seconds, self.bound)
 
     def _ended_within(self, seconds: float, told: float) -> bool:
@@ -101,7 +101,7 @@ class OwnMeterProvider:
 
 @strict_arguments
 def histogram_views(buckets: Sequence[float] = names.BUCKETS) -> list[View]:
-    """Give the views that a meter provider needs for our buckets, in seconds.
+    """Return the views that a meter provider needs for our buckets, in seconds.
 
     There are none where the API is new enough for the instruments themselves to ask for their
     buckets.

@@ -60,7 +60,7 @@ def check_folder() -> None:
 
 
 def shown(registry: CollectorRegistry | None) -> CollectorRegistry:
-    """Give the registry to read from: in multiprocess mode one that adds all processes up.
+    """Return the registry to read from: in multiprocess mode one that adds all processes up.
 
     Of a registry other than prometheus-client's own, the metrics are shown that it has in
     this process. What is in no file, such as a collector of the application's own, is shown

@@ -69,7 +69,7 @@ class MetricsPrometheus(LedgerMetrics):
             self._pushing = PushAtEnd(push_to, self.registry, self._count_failed_push)
 
     def run_finished(self, run: Run) -> None:
-        """Count a run that has ended, and have the metrics pushed if they are to be."""
+        """Count a run that has ended, and push the metrics if they are to be."""
         super().run_finished(run)
         if self._pushing is not None:
             self._pushing.ask()

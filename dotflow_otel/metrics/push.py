@@ -233,7 +233,7 @@ class PushAtEnd:
             at_exit.add(self)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until all that was asked for is pushed, or given up; tell whether it is.
+        """Wait until all that was asked for is pushed, or given up; return whether it is.
 
         Args:
             timeout: Seconds; None: those of one push.

@@ -40,7 +40,7 @@ class BoundedLabels:
         self._warned: set[str] = set()
 
     def bounded(self, label: str, value: str) -> str:
-        """Give the value itself, or `other` where the label has enough of them."""
+        """Return the value itself, or `other` where the label has enough of them."""
         value = printable(value)
         seen = self._seen.get(label)
         if seen is not None and value in seen:
@@ -76,13 +76,13 @@ class RunsInProgress:
         self.gauge = instruments.gauge(names.WORKFLOW_OLDEST_START, workflow)
 
     def begin(self, run_id: str, started_at: float) -> None:
-        """Take in that a run begins."""
+        """Note that a run begins."""
         with self._lock:
             self._starts[run_id] = started_at
             self._tell()
 
     def end(self, run_id: str) -> None:
-        """Take in that a run has ended."""
+        """Note that a run has ended."""
         with self._lock:
             self._starts.pop(run_id, None)
             self._tell()
@@ -135,7 +135,7 @@ class TaskSeries:
         self.end = self.in_progress.dec
 
     def by_error(self, metric: Metric, error_type: str) -> Add:
-        """Give the series of a counter for one type of error."""
+        """Return the series of a counter for one type of error."""
         found = self._by_error.get((metric, error_type))
         if found is None:
             value = self._labels.bounded("error_type", error_type)
@@ -145,7 +145,7 @@ class TaskSeries:
         return found
 
     def took(self, status: str) -> Observe:
-        """Give the series of durations for `completed` or `failed`."""
+        """Return the series of durations for `completed` or `failed`."""
         found = self._took.get(status)
         if found is None:
             found = self._instruments.histogram(names.TASK_DURATION, *self._key, status)
@@ -219,12 +219,12 @@ class SeriesBook:
             self._inherited.pop().set(0)
 
     def of_task(self, workflow: str, task: str) -> TaskSeries:
-        """Give the series of a task."""
+        """Return the series of a task."""
         # The names that passed the bounds are the keys, so this is bounded as well.
         return self._tasks.get((workflow, task)) or self._find_task(workflow, task)
 
     def of_workflow(self, workflow: str, mode: str) -> WorkflowSeries:
-        """Give the series of a workflow in a mode."""
+        """Return the series of a workflow in a mode."""
         return self._workflows.get((workflow, mode)) or self._find_workflow(workflow, mode)
 
     def workers_changed(self, workers: int, busy: int) -> None:

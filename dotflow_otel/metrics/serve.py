@@ -140,7 +140,7 @@ class MetricsApp:
 
 @strict_arguments
 def metrics_app(registry: CollectorRegistry | None = None) -> MetricsApp:
-    """Give metrics as an application to mount in a service, at any path.
+    """Return metrics as an application to mount in a service, at any path.
 
     It is one for WSGI (Flask, Django) and for ASGI (FastAPI, Starlette) at once. A server
     that must be told which of them it is gets `metrics_app().wsgi` or `metrics_app().asgi`.

@@ -145,7 +145,7 @@ class PageServer:
             self._server.run(sockets=[self._socket])
 
     def stop(self) -> None:
-        """Have `run` return, from any thread."""
+        """Make `run` return, from any thread."""
         self._server.should_exit = True
 
     def _is_ending(self) -> bool:
@@ -408,7 +408,7 @@ def _refused(status: int) -> Callable[[Request, Exception], Awaitable[Response]]
 
 
 def _own_requests_only(app: ASGIApp, given: Sequence[str]) -> ASGIApp:
-    """Have an application answer only who asks for this machine."""
+    """Make an application answer only who asks for this machine."""
     names = {"localhost", socket.gethostname().lower(), *(name.lower() for name in given)}
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:

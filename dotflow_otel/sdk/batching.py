@@ -65,7 +65,7 @@ class Batching(NamedTuple):
         )
 
     def arguments(self) -> dict[str, Any]:
-        """Give the arguments of the SDK's batch processors, with room for the reserves."""
+        """Return the arguments of the SDK's batch processors, with room for the reserves."""
         return {
             "max_queue_size": self.queue + OWN + RESERVE,
             "schedule_delay_millis": self.delay,
@@ -161,7 +161,7 @@ class Account:
             self._kept += 1
 
     def send(self, count: int, *, queued: bool = True, own: int = 0) -> None:
-        """Take in that items are given to the exporter.
+        """Note that items are given to the exporter.
 
         Args:
             count: How many.
@@ -175,7 +175,7 @@ class Account:
                 self._on_their_way += count
 
     def answered(self, count: int, *, delivered: bool) -> None:
-        """Take in what the exporter says of items that it was given."""
+        """Note what the exporter says of items that it was given."""
         with self._lock:
             if self._abandoned:
                 return
@@ -212,5 +212,5 @@ def exporting() -> Iterator[None]:
 
 
 def is_exporting() -> bool:
-    """Tell whether this code runs in an export."""
+    """Return whether this code runs in an export."""
     return _exports.get()

@@ -81,7 +81,7 @@ def set_provider(
 
 
 def is_unset() -> bool:
-    """Tell whether the application has set no provider of loggers."""
+    """Return whether the application has set no provider of loggers."""
     from opentelemetry._logs._internal import ProxyLoggerProvider  # noqa: PLC0415 - private
 
     return isinstance(api.get_logger_provider(), ProxyLoggerProvider)
@@ -174,7 +174,7 @@ def _printable(value: str | bool | float) -> str | bool | int | float:
 
 
 def severity_of(level: int) -> tuple[SeverityNumber, str]:
-    """Give the number and the name of a level's severity."""
+    """Return the number and the name of a level's severity."""
     for least, number, text in _SEVERITIES:
         if level >= least:
             return number, text
@@ -182,7 +182,7 @@ def severity_of(level: int) -> tuple[SeverityNumber, str]:
 
 
 def current_span_ids() -> SpanIds | None:
-    """Give the ids of the current span."""
+    """Return the ids of the current span."""
     return SpanIds.of(get_current_span().get_span_context())
 
 

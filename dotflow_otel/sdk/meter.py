@@ -47,7 +47,7 @@ def set_provider(
 
 
 def is_unset() -> bool:
-    """Tell whether the application has set no provider of meters."""
+    """Return whether the application has set no provider of meters."""
     from opentelemetry.metrics._internal import _ProxyMeterProvider  # noqa: PLC0415 - private
 
     return isinstance(metrics.get_meter_provider(), _ProxyMeterProvider)

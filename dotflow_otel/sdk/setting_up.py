@@ -210,7 +210,7 @@ def _found_in(environment: Mapping[str, str]) -> Context | None:
 
 
 def parent_context() -> Context:
-    """Give the context that a run belongs to: the current one, or else the inherited one."""
+    """Return the context that a run belongs to: the current one, or else the inherited one."""
     current = get_current()
     if _inherited is None or get_current_span(current).get_span_context().is_valid:
         return current

@@ -48,7 +48,7 @@ class SpanPipeline(SpanProcessor):
         call_in_forked_child(self.release)
 
     def note_in(self, journal: Journal) -> None:
-        """Have what is delivered noted in a journal, from now on."""
+        """Note what is delivered in a journal, from now on."""
         self._exporter.journal = journal
 
     def export_now(self, spans: Sequence[ReadableSpan]) -> bool:
@@ -56,11 +56,11 @@ class SpanPipeline(SpanProcessor):
         return self._exporter.export_now(spans) is not SpanExportResult.FAILURE
 
     def hold_open(self) -> None:
-        """Have the end wait until `release` is called."""
+        """Make the end wait until `release` is called."""
         self._is_free.clear()
 
     def release(self) -> None:
-        """Have the end wait no more."""
+        """Make the end wait no more."""
         self._is_free.set()
 
     def on_end(self, span: ReadableSpan) -> None:

@@ -74,7 +74,7 @@ class Telemetry:
         return self._is_over
 
     def add(self, parts: Sequence[Part], accounts: Sequence[Account]) -> None:
-        """Take in what is to be flushed and ended, from now on at exit as well.
+        """Register what is to be flushed and ended, from now on at exit as well.
 
         All parts get the same time, so that one that hangs keeps no other from delivering.
 
@@ -124,12 +124,12 @@ class Telemetry:
         return self._shut_down(seconds, self._call(self._ends, seconds))
 
     def ask_to_end(self) -> None:
-        """Have all parts end; do not wait."""
+        """Ask all parts to end; do not wait."""
         for end in self._ends:
             end.ask()
 
     def end_within(self, seconds: float) -> bool:
-        """Wait for the end within the bound of an exit; tell whether that came in time."""
+        """Wait for the end within the bound of an exit; return whether that came in time."""
         return self._shut_down(self.bound, self._call(self._ends, seconds))
 
     def _shut_down(self, seconds: float, ended: bool) -> bool:

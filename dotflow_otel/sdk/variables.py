@@ -153,7 +153,7 @@ _RULES: Final = {
 
 @contextmanager
 def valid_variables(*, warns: bool = True) -> Iterator[None]:
-    """Have the SDK not see the variables whose values are wrong, each with a warning.
+    """Hide the variables whose values are wrong from the SDK, each with a warning.
 
     For one of them the SDK cannot be imported, for another no provider or exporter be made; for
     want of it the default counts. `os.environ` is the whole process's, and stays as it is: the
@@ -258,7 +258,7 @@ class Signal(NamedTuple):
         return f"OTEL_{self.name.upper()}_EXPORTER"
 
     def named(self) -> list[str]:
-        """Give the exporters that the variable names, `none` and `prometheus` among them."""
+        """Return the exporters that the variable names, `none` and `prometheus` among them."""
         names = (name.strip().lower() for name in variable(self.variable).split(","))
         return [name for name in names if name]
 
@@ -303,7 +303,7 @@ LOGS: Final = Signal(process.LOGS, "log records")
 
 
 def span_exporters() -> Iterator[SpanExporter]:
-    """Give the exporters of spans that the environment asks for.
+    """Return the exporters of spans that the environment asks for.
 
     `OTEL_TRACES_EXPORTER` names them (`otlp`, `console`, `none`, or any that is installed),
     separated by commas. Without it there is the one for OTLP if any `OTEL_EXPORTER_OTLP_*`
@@ -318,7 +318,7 @@ def span_exporters() -> Iterator[SpanExporter]:
 
 
 def log_exporter_names(*, wanted: bool | None = None) -> list[str]:
-    """Tell which exporters of log records `OTEL_LOGS_EXPORTER` names; without it none.
+    """Return which exporters of log records `OTEL_LOGS_EXPORTER` names; without it none.
 
     Args:
         wanted: False: none in any case; True: the one for OTLP where none is named.
@@ -330,7 +330,7 @@ def log_exporter_names(*, wanted: bool | None = None) -> list[str]:
 
 
 def metric_exporter_names() -> list[str]:
-    """Tell which exporters of metrics `OTEL_METRICS_EXPORTER` names; without it none.
+    """Return which exporters of metrics `OTEL_METRICS_EXPORTER` names; without it none.
 
     `prometheus` needs none: Prometheus comes for its metrics.
     """

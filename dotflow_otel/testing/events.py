@@ -43,7 +43,7 @@ class LogEvent:
         return self.fields[name]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Give a field, or the default where there is none."""
+        """Return a field, or the default where there is none."""
         return self.fields.get(name, default)
 
     def __str__(self) -> str:
@@ -108,7 +108,7 @@ class EventReader:
         return [one for one in self.events if event in {None, one.event} and _has(one, fields)]
 
     def event(self, event: str, /, **fields: Any) -> LogEvent:
-        """Give the only event that fits. Arguments as in `find_events`.
+        """Return the only event that fits. Arguments as in `find_events`.
 
         Raises:
             AssertionError: There is none, or more than one; it tells what there is.

@@ -39,7 +39,7 @@ _ASCII_SIGNS: Final = _Signs("+", "x", "r", "=", "~")
 
 
 def label_of(span: RecordedSpan) -> str:
-    """Tell what a span is, in the words that do not change from run to run."""
+    """Return what a span is, in the words that do not change from run to run."""
     attributes = span.attributes
     parts = [span.name]
     if names.ATTEMPT_NUMBER in attributes:
@@ -55,12 +55,12 @@ def label_of(span: RecordedSpan) -> str:
 
 
 def outline_of(roots: Sequence[RecordedSpan]) -> str:
-    """Give a line for each span, indented by two below its parent. No times, no ids."""
+    """Return a line for each span, indented by two below its parent. No times, no ids."""
     return "\n".join(f"{'  ' * depth}{label_of(span)}" for span, depth in _rows(roots))
 
 
 def waterfall_of(roots: Sequence[RecordedSpan], width: int, *, ascii_only: bool) -> str:
-    """Give a line for each span: state, label, duration, and a bar for when it went on.
+    """Return a line for each span: state, label, duration, and a bar for when it went on.
 
     Args:
         roots: The spans to begin with; each has the full width for its time.
@@ -113,28 +113,28 @@ def _bar(span: RecordedSpan, time: tuple[int, int], width: int, signs: _Signs) -
 
 
 def near(name: str, known: Iterable[str]) -> list[str]:
-    """Give the names that one may have been meant, the likeliest first."""
+    """Return the names that one may have been meant, the likeliest first."""
     return get_close_matches(name, sorted(set(known)), n=3)
 
 
 def or_list(found: Iterable[str]) -> str:
-    """Give names in quotes, with `or` before the last."""
+    """Return names in quotes, with `or` before the last."""
     *first, last = map(repr, found)
     return f"{', '.join(first)} or {last}" if first else last
 
 
 def facts(values: Mapping[str, Any]) -> str:
-    """Give names and values as they are written in a call."""
+    """Return names and values as they are written in a call."""
     return ", ".join(f"{name}={value!r}" for name, value in values.items())
 
 
 def block(title: str, text: str) -> str:
-    """Give a text below its title, indented."""
+    """Return a text below its title, indented."""
     return f"{title}\n{indent(text, '  ')}"
 
 
 def difference(expected: str, found: str) -> str:
-    """Give two texts as one, its lines marked: `-` expected only, `+` found only."""
+    """Return two texts as one, its lines marked: `-` expected only, `+` found only."""
     lines = ndiff(expected.splitlines(), found.splitlines())
     return "\n".join(line.rstrip() for line in lines if not line.startswith("?"))
 
@@ -154,7 +154,7 @@ def missing_span(
     roots: Sequence[RecordedSpan],
     still_open: Sequence[str],
 ) -> str:
-    """Say that no span fits, and what there is."""
+    """Return a message that no span fits, and what there is."""
     name = wanted.name
     named = [span for span in spans if span.name == name]
     if named:
@@ -168,7 +168,7 @@ def missing_span(
 
 
 def too_many_spans(name: str, found: Sequence[RecordedSpan], roots: Sequence[RecordedSpan]) -> str:
-    """Say that more than one span fits."""
+    """Return a message that more than one span fits."""
     first = (
         f"{len(found)} spans {name!r} were recorded, not one; "
         "say which by attributes=, below= or error_type=, or take them all from find()"
@@ -177,7 +177,7 @@ def too_many_spans(name: str, found: Sequence[RecordedSpan], roots: Sequence[Rec
 
 
 def wrong_tree(expected: str, found: str, still_open: Sequence[str]) -> str:
-    """Say where two outlines differ."""
+    """Return a message of where two outlines differ."""
     first = block(
         "the spans are not as expected (- expected only, + recorded only):",
         difference(expected, found),

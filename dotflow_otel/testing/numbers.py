@@ -92,7 +92,7 @@ class Samples:
         self.all = tuple(sample for family in families for sample in _samples(family))
 
     def select(self, name: str, labels: Mapping[str, object]) -> list[Sample]:
-        """Give the samples of a name that have these labels.
+        """Return the samples of a name that have these labels.
 
         Raises:
             InvalidOption: There is no metric of the name, or no such label on it.
@@ -120,7 +120,7 @@ class Samples:
 
 
 def sums_up(name: str) -> bool:
-    """Tell whether the sum of several series of a metric means something."""
+    """Return whether the sum of several series of a metric means something."""
     metric = _TABLE.get(name)
     return metric is None or metric.kind != names.GAUGE or metric.across == "livesum"
 
@@ -219,7 +219,7 @@ class MetricsReader:
         self._since = time.time()
 
     def metric(self, name: str, /, **labels: object) -> float:
-        """Give a metric's value: the sum of the series that have these labels, 0 if none has.
+        """Return a metric's value: the sum of the series that have these labels, 0 if none has.
 
         Args:
             name: As Prometheus knows it; of histograms with `_count`, `_sum` or `_bucket`.
@@ -255,7 +255,7 @@ class MetricsReader:
         )
 
     def exemplar(self, name: str, /, **labels: object) -> Exemplar:
-        """Give the latest exemplar of a counter, or of a histogram's buckets.
+        """Return the latest exemplar of a counter, or of a histogram's buckets.
 
         Args:
             name: The metric; of histograms without a suffix, or with `_bucket`.
@@ -315,7 +315,7 @@ class Equation(NamedTuple):
 
 
 def imbalance(samples: Iterable[Sample], spans: Iterable[RecordedSpan]) -> str | None:
-    """Say which equations do not hold; None where all do."""
+    """Return which equations do not hold; None where all do."""
     ledger = _Ledger(samples)
     equations = (*ledger.of_runs(), *ledger.of_tasks(), *_across(ledger, tuple(spans)))
     wrong = [str(equation) for equation in equations if not equation.holds]

@@ -74,7 +74,7 @@ class SpanCollector(SpanProcessor):
         return tuple(self._open.copy().values())
 
     def holds(self, trace_id: int) -> bool:
-        """Tell whether a span of that trace was seen here."""
+        """Return whether a span of that trace was seen here."""
         return trace_id in self._traces
 
     def clear(self) -> None:
@@ -267,7 +267,7 @@ class SpanReader:
         raise AssertionError(missing_span(wanted, self.spans, self.roots, self.collector.open))
 
     def outline(self) -> str:
-        """Give the tree without times, a span a line, the same from run to run.
+        """Return the tree without times, a span a line, the same from run to run.
 
         A line tells the span's name; `#2` for the second attempt; in brackets the task's
         group, where it is not `default`; `(restored)`; the type of the error, if it failed.
@@ -288,7 +288,7 @@ class SpanReader:
             raise AssertionError(wrong_tree(wanted, self.outline(), self.collector.open))
 
     def waterfall(self, width: int = _WIDTH, *, ascii_only: bool = False) -> str:
-        """Give the tree with states, durations and bars.
+        """Return the tree with states, durations and bars.
 
         Args:
             width: How many characters a line has at most.

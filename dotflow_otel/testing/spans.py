@@ -135,7 +135,7 @@ class RecordedSpan:
         return self.family.children_of(self)
 
     def walk(self) -> Iterator[RecordedSpan]:
-        """Give this span and all below it, each before its children."""
+        """Return this span and all below it, each before its children."""
         yield self
         for child in self.children:
             yield from child.walk()
@@ -205,11 +205,11 @@ class Family:
             yield from root.walk()
 
     def parent_of(self, span: RecordedSpan) -> RecordedSpan | None:
-        """Give the span above one, if it is among these."""
+        """Return the span above one, if it is among these."""
         return self._by_id.get((span.trace_id, span.parent_id or ""))
 
     def children_of(self, span: RecordedSpan) -> tuple[RecordedSpan, ...]:
-        """Give the spans right below one."""
+        """Return the spans right below one."""
         return self._below.get(span, ())
 
 

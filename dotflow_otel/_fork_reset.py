@@ -60,10 +60,10 @@ class _Instance:
         inside._attributes = BoundedAttributes(attributes=attributes)  # noqa: SLF001
 
 
-_known: Final[WeakKeyDictionary[Any, _Beginning]] = WeakKeyDictionary()
+_known: Final[WeakKeyDictionary[Any, _Reset]] = WeakKeyDictionary()
 
 
-def begin_anew_in_children(provider: Any) -> None:
+def reset_in_children(provider: Any) -> None:
     """Reset the sums of a provider of the SDK in every child that is forked.
 
     Does nothing where the SDK is not as it is known.
@@ -72,10 +72,10 @@ def begin_anew_in_children(provider: Any) -> None:
         provider: One that we made; those of the application are left as they are.
     """
     if all(hasattr(each, "_instrument_view_instrument_matches") for each in _sums(provider)):
-        _known[provider] = _Beginning(provider)
+        _known[provider] = _Reset(provider)
 
 
-def begins_anew(provider: object) -> bool:
+def resets_in_children(provider: object) -> bool:
     """Return whether a provider begins at nothing in a forked child."""
     return provider in _known
 
@@ -85,7 +85,7 @@ def _sums(provider: Any) -> list[Any]:
     return list(getattr(consumer, "_reader_storages", {None: None}).values())
 
 
-class _Beginning:
+class _Reset:
     def __init__(self, provider: Any) -> None:
         self._provider = ref(provider)
         call_in_forked_child(self._begin)

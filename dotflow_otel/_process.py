@@ -59,7 +59,7 @@ def _guarded(method: Callable[[], Any]) -> None:
 _SHARE: Final = 0.9
 
 
-class Ending(Protocol):
+class ShutdownHook(Protocol):
     """Something that delivers at exit, in a thread of its own."""
 
     @property
@@ -74,28 +74,28 @@ class Ending(Protocol):
         """Wait until it has, for so many seconds at most; then give up what is left."""
 
 
-class Endings:
+class Shutdown:
     """Ends all together, so that an exit takes the longest bound, and not their sum."""
 
     def __init__(self) -> None:
-        self._endings: list[Ending] = []
+        self._hooks: list[ShutdownHook] = []
         self._is_known = False
 
-    def add(self, ending: Ending) -> None:
+    def add(self, ending: ShutdownHook) -> None:
         """Register what is to be ended at exit."""
         if not self._is_known:
             self._is_known = True
             call_at_exit(self.end)
-        self._endings.append(ending)
+        self._hooks.append(ending)
 
-    def remove(self, ending: Ending) -> None:
+    def remove(self, ending: ShutdownHook) -> None:
         """Release what has ended, or needs no end."""
         with suppress(ValueError):
-            self._endings.remove(ending)
+            self._hooks.remove(ending)
 
     def end(self) -> None:
         """Ask all, then wait for each until its time is up, counted from now."""
-        begun, asked = monotonic(), tuple(self._endings)
+        begun, asked = monotonic(), tuple(self._hooks)
         for ending in asked:
             _guard_end(ending.ask_to_end)
         for ending in asked:
@@ -111,14 +111,14 @@ def _guard_end(function: Callable[..., object], *arguments: float) -> None:
 
 
 # As global as the exit.
-at_exit: Final = Endings()
+at_exit: Final = Shutdown()
 
 
 # Seconds that anything of ours waits for a backend, unless told otherwise.
 TIMEOUT: Final = 5.0
 
 
-class BoundedCall:
+class TimedCall:
     """One call, made when it is asked for, in a thread that waits for that from now on.
 
     At the exit of the interpreter no thread can be started any more; this one is there. It
@@ -157,7 +157,7 @@ class BoundedCall:
 
 
 class _Work:
-    # No method of BoundedCall, so that the thread keeps that alive no longer than its owner.
+    # No method of TimedCall, so that the thread keeps that alive no longer than its owner.
     def __init__(self, function: Callable[[], object], asked: Event, ended: Event) -> None:
         self._function = function
         self._asked = asked
@@ -188,7 +188,7 @@ _ITEMS: Final = {
 _WHY: Final = "telemetry was dropped"
 
 
-class DropTally:
+class DropCounter:
     """How much was dropped, by signal, and how much of that nobody was told of yet."""
 
     def __init__(self) -> None:
@@ -201,14 +201,14 @@ class DropTally:
         # One that a signal handler or a finalizer that logs can take again.
         self._lock = RLock()
         self._totals: dict[str, int] = {}
-        self._untold: dict[str, int] = {}
+        self._unreported: dict[str, int] = {}
 
     def add(self, signal: str, count: int) -> None:
         """Count items of a signal that were dropped."""
         if count <= 0:
             return
         with self._lock:
-            for counts in (self._totals, self._untold):
+            for counts in (self._totals, self._unreported):
                 counts[signal] = counts.get(signal, 0) + count
 
     def total(self, signal: str) -> int:
@@ -230,10 +230,10 @@ class DropTally:
         Args:
             why: What the line begins with, which is then written in any case.
         """
-        if not self._untold and why is None:
+        if not self._unreported and why is None:
             return
         with self._lock:
-            dropped, self._untold = self._untold, {}
+            dropped, self._unreported = self._unreported, {}
         if dropped or why is not None:
             told = ", ".join(_worded(signal, count) for signal, count in sorted(dropped.items()))
             _logger.warning("%s%s", why or _WHY, f": {told}" if told else "")
@@ -253,7 +253,7 @@ def _worded(signal: str, count: int) -> str:
     return f"{count} {one if count == 1 else several}"
 
 
-tally: Final = DropTally()
+drop_counter: Final = DropCounter()
 
 
 _Item = TypeVar("_Item")

@@ -12,7 +12,7 @@ from typing import Any, Final
 from dotflow.core.texts import printable
 from dotflow.core.user_objects import exactly_text, guarded, name_of
 
-__all__ = ["TEXT_LIMIT", "bounded", "plain", "printable", "shown_address"]
+__all__ = ["TEXT_LIMIT", "bounded", "printable", "shown_address", "to_plain"]
 
 _logger: Final = logging.getLogger("dotflow_otel")
 
@@ -37,7 +37,7 @@ _DEPTH: Final = 8
 _MOST: Final = 1000
 
 
-def plain(value: Any, depth: int = _DEPTH) -> Any:
+def to_plain(value: Any, depth: int = _DEPTH) -> Any:
     """Return a value that is made of plain ones: itself where it is, else its text.
 
     Lists, tuples and dictionaries are gone into; other containers are told by their text.
@@ -58,9 +58,9 @@ def _items(value: Any, depth: int) -> Any:
     if not is_small:
         return None
     if issubclass(kind, (list, tuple)):
-        items = [plain(each, depth - 1) for each in value]
+        items = [to_plain(each, depth - 1) for each in value]
         return items if issubclass(kind, list) else tuple(items)
-    return {_text(key): plain(each, depth - 1) for key, each in value.items()}
+    return {_text(key): to_plain(each, depth - 1) for key, each in value.items()}
 
 
 def _text(value: Any) -> str:

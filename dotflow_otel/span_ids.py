@@ -137,7 +137,7 @@ def current_ids() -> SpanIds | None:
     return SpanIds.of(trace.get_current_span().get_span_context())
 
 
-class ToldRuns:
+class LegacyRuns:
     """Makes the records that the hooks of 1.x do without.
 
     The engine does not call those; a program that drives a provider itself may.

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 
 from dotflow.core.locks import fork_safe_lock
 from dotflow_otel import conventions as names
-from dotflow_otel._process import HISTORY, at_exit, call_in_forked_child, tally
+from dotflow_otel._process import HISTORY, at_exit, call_in_forked_child, drop_counter
 from dotflow_otel.history.segments import SAMPLED
 from dotflow_otel.history.store import Limits
 from dotflow_otel.history.writer import (
@@ -28,7 +28,7 @@ from dotflow_otel.history.writer import (
     Writer,
 )
 from dotflow_otel.log_context import run_context, stack_trace_of
-from dotflow_otel.plain import bounded, plain, printable
+from dotflow_otel.plain import bounded, printable, to_plain
 from dotflow_otel.sdk.root_handler import RootHandler
 from dotflow_otel.spans.clock import SpanClock
 from dotflow_otel.spans.sdk_access import plain_row
@@ -91,7 +91,7 @@ class Recorder(SpanProcessor):
         limits: Limits = Limits(),  # noqa: B008 - a tuple
     ) -> None:
         self.path = path
-        self._resource = {name: plain(value) for name, value in (resource or {}).items()}
+        self._resource = {name: to_plain(value) for name, value in (resource or {}).items()}
         self._exporters = tuple(exporters)
         self._limits = limits
         self._room = _ROOM
@@ -161,9 +161,9 @@ class Recorder(SpanProcessor):
                 str(self.path),
                 seconds,
             )
-            tally.add(HISTORY, len(self._items))
+            drop_counter.add(HISTORY, len(self._items))
         self._thread = self._writer = None
-        tally.tell()
+        drop_counter.tell()
         return not thread.is_alive()
 
     def open(self) -> None:
@@ -192,7 +192,7 @@ class Recorder(SpanProcessor):
         if len(self._items) < self._room or (matters and len(self._items) < self._room + _RESERVE):
             self._items.append(item)
         else:
-            tally.add(HISTORY, 1)
+            drop_counter.add(HISTORY, 1)
         if not self._filled.is_set():
             self._filled.set()
 

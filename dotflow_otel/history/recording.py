@@ -22,7 +22,7 @@ from dotflow_otel.history.recovery import Outlets, Recovery
 from dotflow_otel.history.store import HistoryUnusable, Limits
 from dotflow_otel.logs import events
 from dotflow_otel.logs.log import LogStructlog
-from dotflow_otel.metrics.ledger import LedgerMetrics
+from dotflow_otel.metrics.ledger import BaseMetrics
 from dotflow_otel.sdk.root_handler import add_to_root
 from dotflow_otel.sdk.setting_up import ensure_provider
 from dotflow_otel.span_ids import SpanIds
@@ -268,7 +268,7 @@ def _replay_to(provider: Any) -> Callable[[Sequence[ReadableSpan]], None] | None
 
 
 def _report_lost(config: Config, run: RunInfo, spans: Sequence[Span]) -> None:
-    if isinstance(config.metrics, LedgerMetrics):
+    if isinstance(config.metrics, BaseMetrics):
         config.metrics.workflow_lost(run.workflow)
     if isinstance(config.log, LogStructlog):
         in_flight = [each.attributes.get(names.TASK_NAME) for each in spans if each.ended is None]

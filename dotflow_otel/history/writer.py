@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow.core.clock import monotonic, system_time_ns
 from dotflow_otel import conventions as names
-from dotflow_otel._process import HISTORY, tally
+from dotflow_otel._process import HISTORY, drop_counter
 from dotflow_otel.history.liveness import ProcessMark
 from dotflow_otel.history.segments import PARENT_IS_REMOTE, SAMPLED, SegmentBuilder
 from dotflow_otel.history.store import (
@@ -326,7 +326,7 @@ class Writer:
                     self._take(item, inserts, touched)
             except Exception:
                 _logger.exception("a record of the history could not be made")
-                tally.add(HISTORY, 1)
+                drop_counter.add(HISTORY, 1)
         self._take_open(going_on, touched)
         if touched:
             self._prepare(inserts, touched)
@@ -563,7 +563,7 @@ class Writer:
     def _drop_pending(self) -> None:
         self._notify(self._written)
         self._notify(self._flushes)
-        tally.add(HISTORY, self._pending_items)
+        drop_counter.add(HISTORY, self._pending_items)
         self._pending = []
         self._pending_items = 0
 
@@ -574,7 +574,7 @@ class Writer:
             if isinstance(item, (RunBegan, Flush)):
                 item.written.set()
             if not isinstance(item, Flush):
-                tally.add(HISTORY, 1)
+                drop_counter.add(HISTORY, 1)
         self._rows.clear()
         self._source.traces.clear()
 

@@ -13,7 +13,7 @@ from dotflow.core.failure import Failure
 from dotflow.core.signatures import strict_arguments
 from dotflow.core.texts import is_json, to_json
 from dotflow.core.types import TypeStatus
-from dotflow_otel._process import LOGS, for_each, tally
+from dotflow_otel._process import LOGS, drop_counter, for_each
 from dotflow_otel.conventions import LOGGER, SPAN_ID, TRACE_ID
 from dotflow_otel.log_context import BoundIds, TraceContextFilter, add_run_context, ids_bound
 from dotflow_otel.logs import events
@@ -284,7 +284,7 @@ def _replay(recorded: Any) -> None:
         with relaying():
             for_each(lambda entry: entry.replay(), recorded.items)
     finally:
-        tally.add(LOGS, recorded.dropped)
+        drop_counter.add(LOGS, recorded.dropped)
 
 
 def _task_fields(task: Task, workflow_id: str) -> dict[str, Any]:

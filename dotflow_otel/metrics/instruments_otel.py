@@ -49,14 +49,14 @@ class OtelInstruments:
     Args:
         meter: Makes them.
         buckets: The upper bounds of the histograms, in seconds.
-        anew: Whether the meter begins at nothing in a forked child.
+        resets: Whether the meter begins at nothing in a forked child.
     """
 
-    def __init__(self, meter: api.Meter, buckets: Sequence[float], *, anew: bool = False) -> None:
+    def __init__(self, meter: api.Meter, buckets: Sequence[float], *, resets: bool = False) -> None:
         self._counters: dict[Metric, api.Counter] = {}
         self._sums: dict[Metric, api.UpDownCounter] = {}
         self._histograms: dict[Metric, api.Histogram] = {}
-        self._anew = anew
+        self._resets = resets
         self._lock = Lock()
         self._levels: dict[tuple[Metric, tuple[str, ...]], _Level] = {}
         advice: dict[str, Any] = {}
@@ -80,7 +80,7 @@ class OtelInstruments:
     def _begin_in_child(self) -> None:
         self._lock = Lock()
         for level in self._levels.values():
-            level.begin_in_child(anew=self._anew)
+            level.begin_in_child(resets=self._resets)
 
     def counter(self, metric: Metric, *values: str) -> Add:
         """Return a series of a counter, which is there from now on: at 0."""
@@ -148,9 +148,9 @@ class _Level:
         self.value = 0.0
         self.is_set = False
 
-    def begin_in_child(self, *, anew: bool) -> None:
+    def begin_in_child(self, *, resets: bool) -> None:
         self._lock = Lock()
-        if anew:
+        if resets:
             self.value, self.is_set = 0.0, False
 
     def inc(self, amount: float = 1, /) -> None:

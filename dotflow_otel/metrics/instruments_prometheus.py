@@ -12,7 +12,7 @@ from dotflow.core.locks import fork_safe_lock
 from dotflow_otel import conventions as names
 from dotflow_otel.metrics.instruments import RelayedInstruments, counted_here
 from dotflow_otel.metrics.multiprocess import FOLDER_VARIABLE
-from dotflow_otel.metrics.series import BoundedLabels, SeriesBook
+from dotflow_otel.metrics.series import BoundedLabels, SeriesCache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,28 +79,28 @@ def _child(collector: _Collector, values: tuple[str, ...]) -> _Collector:
 
 
 # Those of before, where the module is loaded again.
-_books: WeakKeyDictionary[CollectorRegistry, SeriesBook] = globals().get(
-    "_books", WeakKeyDictionary()
+_caches: WeakKeyDictionary[CollectorRegistry, SeriesCache] = globals().get(
+    "_caches", WeakKeyDictionary()
 )
 _lock: Final = fork_safe_lock()
 
 
-def book_of(
+def series_of_registry(
     registry: CollectorRegistry, buckets: Sequence[float], max_label_values: int
-) -> SeriesBook:
+) -> SeriesCache:
     """Return the series of a registry, whose buckets and bounds are those of the first call."""
     with _lock:
-        found = _books.get(registry)
+        found = _caches.get(registry)
         if found is None:
             instruments: Instruments = _PrometheusInstruments(registry, buckets)
             # In a worker; not where prometheus-client adds up over processes by itself.
             if counted_here.is_on and registry is REGISTRY and not os.environ.get(FOLDER_VARIABLE):
                 instruments = RelayedInstruments(instruments)
-            found = _books[registry] = SeriesBook(instruments, BoundedLabels(max_label_values))
+            found = _caches[registry] = SeriesCache(instruments, BoundedLabels(max_label_values))
         return found
 
 
 def count_in_registry(counted: Counted) -> None:
     """Count in prometheus-client's own registry what was counted in a worker."""
-    book = book_of(REGISTRY, names.BUCKETS, names.MAX_LABEL_VALUES)
-    book.count_again(counted)
+    series = series_of_registry(REGISTRY, names.BUCKETS, names.MAX_LABEL_VALUES)
+    series.count_again(counted)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.metrics import Metrics
 from dotflow_otel import conventions as names
-from dotflow_otel._process import tally
+from dotflow_otel._process import drop_counter
 from dotflow_otel.metrics.remote import RemoteMetrics, receive
-from dotflow_otel.span_ids import ToldRuns, exemplar_of_run, exemplar_of_task
+from dotflow_otel.span_ids import LegacyRuns, exemplar_of_run, exemplar_of_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,56 +18,56 @@ if TYPE_CHECKING:
     from dotflow.abc.scope import WorkerScope
     from dotflow.core.run import Run
     from dotflow.core.task import Task
-    from dotflow_otel.metrics.series import SeriesBook, TaskSeries
+    from dotflow_otel.metrics.series import SeriesCache, TaskSeries
 
 # What a task is counted under whose run has no record.
 _UNNAMED: Final = "workflow"
 
 
-class LedgerMetrics(Metrics):
+class BaseMetrics(Metrics):
     """Counts so that the ledger balances: what started has completed, failed or goes on.
 
     Args:
-        find_book: Gives the series of the backend; called when they are first needed.
+        find_series: Gives the series of the backend; called when they are first needed.
     """
 
-    def __init__(self, find_book: Callable[[], SeriesBook]) -> None:
-        self._find_book = find_book
-        self._told = ToldRuns()
+    def __init__(self, find_series: Callable[[], SeriesCache]) -> None:
+        self._find_series = find_series
+        self._legacy = LegacyRuns()
 
     @cached_property
-    def _book(self) -> SeriesBook:
-        return self._find_book()
+    def _series_cache(self) -> SeriesCache:
+        return self._find_series()
 
     # --- runs -------------------------------------------------------------------------
 
     def workflow_started(self, workflow_id: Any, **kwargs: Any) -> None:
         """A run begins that has no record. Keyword: `mode`."""
-        self.run_started(self._told.start(workflow_id, **kwargs))
+        self.run_started(self._legacy.start(workflow_id, **kwargs))
 
     def workflow_completed(self, workflow_id: Any, duration: float) -> None:
         """A run that has no record ended well after `duration` seconds."""
-        self._told_finish(workflow_id, duration, failed=False)
+        self._finish_legacy(workflow_id, duration, failed=False)
 
     def workflow_failed(self, workflow_id: Any, duration: float) -> None:
         """A run that has no record failed after `duration` seconds."""
-        self._told_finish(workflow_id, duration, failed=True)
+        self._finish_legacy(workflow_id, duration, failed=True)
 
-    def _told_finish(self, workflow_id: Any, duration: float, *, failed: bool) -> None:
-        run = self._told.finish(workflow_id, duration=duration, failed=failed)
+    def _finish_legacy(self, workflow_id: Any, duration: float, *, failed: bool) -> None:
+        run = self._legacy.finish(workflow_id, duration=duration, failed=failed)
         if run is not None:
             self.run_finished(run)
 
     def run_started(self, run: Run) -> None:
         """Count a run that begins."""
-        series = self._book.of_workflow(run.name, run.mode)
+        series = self._series_cache.of_workflow(run.name, run.mode)
         series.started(1)
         series.in_progress.inc()
         series.runs.begin(run.id, run.started_at)
 
     def run_finished(self, run: Run) -> None:
         """Count a run that has ended."""
-        series = self._book.of_workflow(run.name, run.mode)
+        series = self._series_cache.of_workflow(run.name, run.mode)
         exemplar = exemplar_of_run(run)
         if run.failed:
             series.failed(1, exemplar)
@@ -78,11 +78,11 @@ class LedgerMetrics(Metrics):
         series.runs.end(run.id)
         status = names.FAILED if run.failed else names.COMPLETED
         series.took(status)(run.duration or 0.0, exemplar)
-        tally.tell()
+        drop_counter.tell()
 
     def workflow_lost(self, workflow: str) -> None:
         """Count a run of another process, which was killed, by the name of its workflow."""
-        self._book.count(names.WORKFLOW_LOST, workflow)
+        self._series_cache.count(names.WORKFLOW_LOST, workflow)
 
     # --- in workers -------------------------------------------------------------------
 
@@ -141,7 +141,7 @@ class LedgerMetrics(Metrics):
 
     def _series(self, task: Task) -> TaskSeries:
         workflow = _UNNAMED if task.run is None else task.run.name
-        return self._book.of_task(workflow, task.name)
+        return self._series_cache.of_task(workflow, task.name)
 
     # --- workers and telemetry --------------------------------------------------------
 
@@ -151,11 +151,11 @@ class LedgerMetrics(Metrics):
 
     def workers_changed(self, workers: int, busy: int) -> None:
         """Note how many workers live, and how many run a step."""
-        self._book.workers_changed(workers, busy)
+        self._series_cache.workers_changed(workers, busy)
 
     def telemetry_error(self, provider: str, hook: str) -> None:
         """Count an error that a provider raised."""
-        self._book.count(names.TELEMETRY_ERRORS, provider, hook)
+        self._series_cache.count(names.TELEMETRY_ERRORS, provider, hook)
 
     def telemetry_dropped(self, signal: str, count: int = 1) -> None:
         """Count spans, points of metrics or log records that could not be delivered.
@@ -166,7 +166,7 @@ class LedgerMetrics(Metrics):
             signal: `traces`, `metrics` or `logs`.
             count: How many.
         """
-        self._book.count_dropped(signal, count)
+        self._series_cache.count_dropped(signal, count)
 
 
 def _error_type(task: Task) -> str:

@@ -12,8 +12,8 @@ from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, V
 from dotflow.core.checks import check_instance
 from dotflow.core.signatures import strict_arguments
 from dotflow_otel import conventions as names
-from dotflow_otel._fork_reset import begin_anew_in_children, service_resource
-from dotflow_otel._process import TIMEOUT, BoundedCall, at_exit
+from dotflow_otel._fork_reset import reset_in_children, service_resource
+from dotflow_otel._process import TIMEOUT, TimedCall, at_exit
 from dotflow_otel.metrics.errors import check_buckets
 from dotflow_otel.metrics.instruments_otel import ADVISES_BUCKETS
 
@@ -55,9 +55,9 @@ class OwnMeterProvider:
             shutdown_on_exit=False,
             views=histogram_views(buckets),
         )
-        begin_anew_in_children(self.provider)
+        reset_in_children(self.provider)
         self.bound: Final = timeout
-        self._end = BoundedCall(self.provider.shutdown, "dotflow-metrics-end")
+        self._end = TimedCall(self.provider.shutdown, "dotflow-metrics-end")
         self._ended = False
         at_exit.add(self)
 
@@ -69,7 +69,7 @@ class OwnMeterProvider:
         """
         if self._ended:
             return True
-        flushing = BoundedCall(self.provider.force_flush, "dotflow-metrics-flush")
+        flushing = TimedCall(self.provider.force_flush, "dotflow-metrics-flush")
         return flushing.call(self.bound if timeout is None else timeout)
 
     def shutdown(self, timeout: float | None = None) -> bool:

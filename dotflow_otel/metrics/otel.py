@@ -12,12 +12,12 @@ from dotflow.core.exception import InvalidOption
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.signatures import strict_arguments
 from dotflow_otel import conventions as names
-from dotflow_otel._fork_reset import begins_anew
+from dotflow_otel._fork_reset import resets_in_children
 from dotflow_otel._process import TIMEOUT
 from dotflow_otel.metrics.errors import check_buckets
 from dotflow_otel.metrics.instruments_otel import OtelInstruments
-from dotflow_otel.metrics.ledger import LedgerMetrics
-from dotflow_otel.metrics.series import BoundedLabels, SeriesBook
+from dotflow_otel.metrics.ledger import BaseMetrics
+from dotflow_otel.metrics.series import BoundedLabels, SeriesCache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dotflow_otel.metrics.meter_provider import OwnMeterProvider
 
 
-class MetricsOpenTelemetry(LedgerMetrics):
+class MetricsOpenTelemetry(BaseMetrics):
     """Counts and measures runs, tasks and workers, with OpenTelemetry's instruments.
 
     They are those of `MetricsPrometheus`, and so are their names once a backend has turned
@@ -87,7 +87,7 @@ class MetricsOpenTelemetry(LedgerMetrics):
 
             self._own = OwnMeterProvider(reader, service_name, buckets, timeout)
             meter_provider = self._own.provider
-        super().__init__(lambda: _book_of(meter_provider, buckets, max_label_values))
+        super().__init__(lambda: _series_of_provider(meter_provider, buckets, max_label_values))
 
     def flush(self, timeout: float | None = None) -> bool:
         """Hand what was measured to the reader's backend; return whether that ended in time.
@@ -118,21 +118,21 @@ class MetricsOpenTelemetry(LedgerMetrics):
         return self._own is None or self._own.shutdown(timeout)
 
 
-_books: WeakKeyDictionary[MeterProvider, SeriesBook] = WeakKeyDictionary()
+_caches: WeakKeyDictionary[MeterProvider, SeriesCache] = WeakKeyDictionary()
 _lock: Final = fork_safe_lock()
 
 
-def _book_of(
+def _series_of_provider(
     provider: MeterProvider | None, buckets: Sequence[float], max_label_values: int
-) -> SeriesBook:
+) -> SeriesCache:
     from dotflow import __version__  # noqa: PLC0415 - the package imports its providers
 
     if provider is None:
         provider = get_meter_provider()
     with _lock:
-        found = _books.get(provider)
+        found = _caches.get(provider)
         if found is None:
             meter = provider.get_meter(names.SCOPE, __version__)
-            instruments = OtelInstruments(meter, buckets, anew=begins_anew(provider))
-            found = _books[provider] = SeriesBook(instruments, BoundedLabels(max_label_values))
+            instruments = OtelInstruments(meter, buckets, resets=resets_in_children(provider))
+            found = _caches[provider] = SeriesCache(instruments, BoundedLabels(max_label_values))
         return found

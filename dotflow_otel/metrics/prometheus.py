@@ -10,8 +10,8 @@ from dotflow.core.checks import check_count, check_instance, check_seconds
 from dotflow.core.signatures import strict_arguments
 from dotflow_otel import conventions as names
 from dotflow_otel.metrics.errors import check_buckets, check_registry
-from dotflow_otel.metrics.instruments_prometheus import book_of
-from dotflow_otel.metrics.ledger import LedgerMetrics
+from dotflow_otel.metrics.instruments_prometheus import series_of_registry
+from dotflow_otel.metrics.ledger import BaseMetrics
 from dotflow_otel.metrics.multiprocess import check_folder
 from dotflow_otel.metrics.push import PushAtEnd, PushGateway
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dotflow.core.run import Run
 
 
-class MetricsPrometheus(LedgerMetrics):
+class MetricsPrometheus(BaseMetrics):
     """Counts and measures runs, tasks and workers, for Prometheus to scrape.
 
     Instances on one registry share their metrics, whose buckets and bounds are those of the
@@ -62,8 +62,8 @@ class MetricsPrometheus(LedgerMetrics):
             check_instance("push_to", push_to, PushGateway, hint)
         check_folder()
         self.registry: Final = REGISTRY if registry is None else registry
-        book = book_of(self.registry, buckets, max_label_values)
-        super().__init__(lambda: book)
+        series = series_of_registry(self.registry, buckets, max_label_values)
+        super().__init__(lambda: series)
         self._pushing: PushAtEnd | None = None
         if push_to is not None:
             self._pushing = PushAtEnd(push_to, self.registry, self._count_failed_push)

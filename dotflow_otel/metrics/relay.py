@@ -20,10 +20,10 @@ from opentelemetry.metrics import NoOpMeter, NoOpMeterProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from dotflow.core.once import once
-from dotflow_otel._process import METRICS, for_each, tally
+from dotflow_otel._process import METRICS, drop_counter, for_each
 from dotflow_otel.conventions import SCOPE
 from dotflow_otel.metrics.instruments import owners
-from dotflow_otel.plain import plain
+from dotflow_otel.plain import to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -206,7 +206,7 @@ def _is_own(instrument: Instrument) -> bool:
 
 
 def _hashable(value: Any) -> Any:
-    found = plain(value)
+    found = to_plain(value)
     return tuple(map(_hashable, found)) if type(found) in {list, tuple} else found
 
 
@@ -332,7 +332,7 @@ class Meters:
     def measure(self, recorded: tuple[list[Measured], int]) -> None:
         """Make measurements again; count those that are lost."""
         measured, dropped = recorded
-        tally.add(METRICS, dropped)
+        drop_counter.add(METRICS, dropped)
         provider = metrics.get_meter_provider()
         if provider is not self._made_by:
             self._made_by, self._measures = provider, {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from dotflow.core.locks import fork_safe_lock
 from dotflow_otel import conventions as names
-from dotflow_otel._process import call_in_forked_child, tally
+from dotflow_otel._process import call_in_forked_child, drop_counter
 from dotflow_otel.conventions import MAX_LABEL_VALUES, OTHER
 from dotflow_otel.metrics.instruments import BY_NAME, count_again
 from dotflow_otel.plain import printable
@@ -183,7 +183,7 @@ class WorkflowSeries:
         )
 
 
-class SeriesBook:
+class SeriesCache:
     """Finds the series of a workflow or a task by its names. One for each backend.
 
     Args:
@@ -196,7 +196,7 @@ class SeriesBook:
         self._labels = labels
         self._inherited: list[GaugeSeries] = []
         self._begin()
-        tally.watch(self.count_dropped)
+        drop_counter.watch(self.count_dropped)
         call_in_forked_child(self._begin_in_child)
 
     def _begin(self) -> None:
@@ -214,7 +214,7 @@ class SeriesBook:
         self._inherited += [self.instruments.gauge(each) for each in _OF_WORKERS]
         self._begin()
 
-    def _let_go_inherited(self) -> None:
+    def _clear_inherited(self) -> None:
         while self._inherited:
             self._inherited.pop().set(0)
 
@@ -230,7 +230,7 @@ class SeriesBook:
     def workers_changed(self, workers: int, busy: int) -> None:
         """Set how many workers live, and how many run a step."""
         with self._lock:
-            self._let_go_inherited()
+            self._clear_inherited()
         for metric, value in zip(_OF_WORKERS, (workers, busy), strict=True):
             self.instruments.gauge(metric).set(value)
 
@@ -261,7 +261,7 @@ class SeriesBook:
         bounded = self._labels.bounded
         key = bounded("workflow", workflow), bounded("task", task)
         with self._lock:
-            self._let_go_inherited()
+            self._clear_inherited()
             found = self._tasks.get(key)
             if found is None:
                 found = self._tasks[key] = TaskSeries(self.instruments, self._labels, key)
@@ -270,7 +270,7 @@ class SeriesBook:
     def _find_workflow(self, workflow: str, mode: str) -> WorkflowSeries:
         key = self._labels.bounded("workflow", workflow), self._labels.bounded("mode", mode)
         with self._lock:
-            self._let_go_inherited()
+            self._clear_inherited()
             found = self._workflows.get(key)
             if found is None:
                 runs = self._runs_of(key[0])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow.core.user_objects import guarded, whole_repr_of
 from dotflow.workers.pickling import load_or_none
-from dotflow_otel.plain import plain
+from dotflow_otel.plain import to_plain as plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.locks import fork_safe_lock
-from dotflow_otel._process import TRACES, for_each, tally
+from dotflow_otel._process import TRACES, for_each
+from dotflow_otel._process import drop_counter as tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

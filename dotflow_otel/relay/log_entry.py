@@ -15,7 +15,7 @@ from dotflow.core.user_objects import guarded, traceback_of
 from dotflow.workers.pickling import dump_or_none, load_or_none
 from dotflow_otel.conventions import LOGGED_AT
 from dotflow_otel.log_context import run_context
-from dotflow_otel.plain import plain
+from dotflow_otel.plain import to_plain as plain
 from dotflow_otel.relay.arguments import Shown, is_simple, packed, unpacked
 from dotflow_otel.relay.structlogs import Origin
 

@@ -19,7 +19,7 @@ from structlog.processors import StackInfoRenderer, format_exc_info
 
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.once import once
-from dotflow_otel.plain import plain
+from dotflow_otel.plain import to_plain as plain
 from dotflow_otel.relay.backlog import Taken
 from dotflow_otel.relay.boxes import Box, Boxes
 from dotflow_otel.relay.levels import ROOT, Levels, LevelsHere, makers_here, warns_here

@@ -15,8 +15,9 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import SpanKind, StatusCode, TraceFlags, set_span_in_context
 
 from dotflow_otel import conventions as names
-from dotflow_otel._process import TRACES, tally
-from dotflow_otel.plain import plain
+from dotflow_otel._process import TRACES
+from dotflow_otel._process import drop_counter as tally
+from dotflow_otel.plain import to_plain as plain
 from dotflow_otel.relay.clocks import on_our_clock, on_the_wall
 from dotflow_otel.relay.latecomers import latecomers
 from dotflow_otel.relay.process import this_process

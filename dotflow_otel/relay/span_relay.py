@@ -22,7 +22,7 @@ from dotflow import __version__
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.once import once
 from dotflow_otel import conventions as names
-from dotflow_otel.plain import plain
+from dotflow_otel.plain import to_plain as plain
 from dotflow_otel.relay.backlog import Taken
 from dotflow_otel.relay.boxes import Boxes
 from dotflow_otel.relay.process import is_forked_from

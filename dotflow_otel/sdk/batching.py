@@ -12,13 +12,13 @@ from contextvars import ContextVar
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dotflow_otel._process import call_in_forked_child, tally
+from dotflow_otel._process import call_in_forked_child, drop_counter
 from dotflow_otel.sdk.variables import setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dotflow_otel._process import DropTally
+    from dotflow_otel._process import DropCounter
 
 
 _logger: Final = logging.getLogger("dotflow_otel")
@@ -93,7 +93,7 @@ class Account:
         drops: Where the dropped ones are counted.
     """
 
-    def __init__(self, signal: str, limit: int = 0, drops: DropTally = tally) -> None:
+    def __init__(self, signal: str, limit: int = 0, drops: DropCounter = drop_counter) -> None:
         self._signal = signal
         self._limit = limit
         self._drops = drops

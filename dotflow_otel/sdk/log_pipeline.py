@@ -36,7 +36,7 @@ from dotflow_otel._process import LOGS
 from dotflow_otel.conventions import LOGGER
 from dotflow_otel.log_context import run_context, stack_trace_of
 from dotflow_otel.logs import events
-from dotflow_otel.plain import bounded, plain
+from dotflow_otel.plain import bounded, to_plain
 from dotflow_otel.relay.intake import Intake
 from dotflow_otel.sdk.batching import Account, Batching, exporting
 from dotflow_otel.sdk.root_handler import RootHandler, add_to_root
@@ -343,7 +343,7 @@ def _ids_of(fields: Mapping[str, Any]) -> SpanIds | None:
 
 def _without_ids(fields: Mapping[str, Any]) -> Attributes:
     return {
-        name: plain(value) if issubclass(type(value), _ATTRIBUTES) else text_of(value)
+        name: to_plain(value) if issubclass(type(value), _ATTRIBUTES) else text_of(value)
         for name, value in fields.items()
         if value is not None and name not in {names.TRACE_ID, names.SPAN_ID}
     }

@@ -12,7 +12,7 @@ from opentelemetry.sdk.metrics.export import (
     PeriodicExportingMetricReader,
 )
 
-from dotflow_otel._fork_reset import begin_anew_in_children
+from dotflow_otel._fork_reset import reset_in_children
 from dotflow_otel._process import METRICS
 from dotflow_otel.metrics.meter_provider import histogram_views
 from dotflow_otel.sdk.batching import Account, exporting
@@ -41,7 +41,7 @@ def set_provider(
     provider = MeterProvider(
         readers, resource, shutdown_on_exit=False, views=histogram_views(buckets)
     )
-    begin_anew_in_children(provider)
+    reset_in_children(provider)
     metrics.set_meter_provider(provider)
     return provider, [exporter.account for exporter in counting]
 

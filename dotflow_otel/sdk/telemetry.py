@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from dotflow.core.checks import check_seconds
 from dotflow.core.clock import monotonic
 from dotflow.core.signatures import strict_arguments
-from dotflow_otel._process import TIMEOUT, BoundedCall, at_exit, tally
+from dotflow_otel._process import TIMEOUT, TimedCall, at_exit, drop_counter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,7 +60,7 @@ class Telemetry:
         self.is_silent = False
         self._parts: list[Part] = []
         self._accounts: list[Account] = []
-        self._ends: list[BoundedCall] = []
+        self._ends: list[TimedCall] = []
         self._is_over = False
 
     @property
@@ -86,7 +86,7 @@ class Telemetry:
             at_exit.add(self)
         self._parts += parts
         self._accounts += accounts
-        self._ends += [BoundedCall(part.shutdown, "dotflow-telemetry-end") for part in parts]
+        self._ends += [TimedCall(part.shutdown, "dotflow-telemetry-end") for part in parts]
 
     def flush(self, timeout: float | None = None) -> bool:
         """Hand what was recorded to the exporters; return whether that ended in time.
@@ -100,12 +100,12 @@ class Telemetry:
         check_seconds("timeout", timeout, optional=True, zero=True)
         flushes = [self._flush_of(part) for part in self._parts]
         ended = self._call(flushes, self.bound if timeout is None else timeout)
-        tally.tell()
+        drop_counter.tell()
         return ended
 
-    def _flush_of(self, part: Part) -> BoundedCall:
+    def _flush_of(self, part: Part) -> TimedCall:
         flush: Callable[[], object] = part.force_flush
-        return BoundedCall(flush, "dotflow-telemetry-flush")
+        return TimedCall(flush, "dotflow-telemetry-flush")
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Flush, and end for good; return whether that ended in time.
@@ -139,10 +139,10 @@ class Telemetry:
         late = not ended and not self._is_over
         self._is_over = True
         why = f"telemetry was not delivered within {seconds:g} s and is dropped"
-        tally.tell(why if late else None)
+        drop_counter.tell(why if late else None)
         return ended
 
-    def _call(self, calls: Sequence[BoundedCall], seconds: float) -> bool:
+    def _call(self, calls: Sequence[TimedCall], seconds: float) -> bool:
         until = monotonic() + seconds
         for call in calls:
             call.ask()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 
-from dotflow_otel.plain import plain
+from dotflow_otel.plain import to_plain as plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -19,7 +19,7 @@ from recorded import RecordedRuns
 from waiting import wait_for
 
 from dotflow import action
-from dotflow_otel._process import tally
+from dotflow_otel._process import drop_counter
 from dotflow_otel.history import recorder as recorder_module
 from dotflow_otel.history import store, writer
 from dotflow_otel.history.store import Limits, open_to_write
@@ -48,7 +48,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(store, "_PATIENCE", 0.0)
     monkeypatch.setattr(writer, "_PAUSE", 0.01)
     yield
-    tally.tell()
+    drop_counter.tell()
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -62,7 +62,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def dropped() -> int:
     """Return how many records of the history were dropped in this process."""
-    return tally.total("history")
+    return drop_counter.total("history")
 
 
 @pytest.mark.parametrize("mode", ["sequential", "parallel"])
@@ -165,7 +165,7 @@ def test_what_does_not_fit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         lost = dropped() - before
         assert lost > 50
         # Told at the end of a run, with what else was dropped; its last line came after.
-        tally.tell()
+        drop_counter.tell()
         assert recorded.value("dotflow_telemetry_dropped_total", signal="history") == lost
         other.execute("ROLLBACK")
         run, history = recorded.only()

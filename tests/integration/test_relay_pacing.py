@@ -19,7 +19,7 @@ from waiting import wait_for
 from dotflow import Config, DotFlow, action
 from dotflow.providers import LogDefault
 from dotflow_otel import TracerOpenTelemetry
-from dotflow_otel._process import tally
+from dotflow_otel._process import drop_counter
 from dotflow_otel.relay import intake, pacing
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Application:
         self.exporter = Slow()
         self.provider = TracerProvider(shutdown_on_exit=False)
         self.batches = BatchSpanProcessor(self.exporter)
-        self.dropped = tally.total("traces")
+        self.dropped = drop_counter.total("traces")
 
     def run(self, provider: Any = None) -> None:
         """Run a step in a worker that opens many spans at once."""
@@ -119,7 +119,7 @@ def app() -> Iterator[Application]:
     yield found
     found.exporter.released.set()
     found.provider.shutdown()
-    tally.tell()  # so that no other test is told
+    drop_counter.tell()  # so that no other test is told
 
 
 @pytest.mark.parametrize("end", ["shutdown", "force_flush"])
@@ -131,7 +131,7 @@ def test_a_burst_into_a_queue_of_the_application(app: Application, end: str) -> 
     app.exporter.released.set()
     getattr(app.provider, end)()
     assert app.exporter.names == STEPS + OWN
-    assert tally.total("traces") == app.dropped
+    assert drop_counter.total("traces") == app.dropped
 
 
 def test_a_processor_that_wraps_the_sdks(app: Application) -> None:
@@ -173,7 +173,7 @@ def test_what_is_kept_is_bounded(app: Application, monkeypatch: pytest.MonkeyPat
     app.run()
     app.exporter.released.set()
     app.provider.shutdown()
-    dropped = tally.total("traces") - app.dropped
+    dropped = drop_counter.total("traces") - app.dropped
     assert dropped > 0
     assert app.exporter.names == STEPS - Counter({"query": dropped}) + OWN
 
@@ -198,10 +198,10 @@ def test_the_end_does_not_wait_for_a_silent_collector(
     ended = Thread(target=app.provider.shutdown)
     ended.start()
     kept = MANY - (2048 - 256)
-    wait_for(lambda: tally.total("traces") - app.dropped >= kept - 512, 10)
+    wait_for(lambda: drop_counter.total("traces") - app.dropped >= kept - 512, 10)
     app.exporter.released.set()
     ended.join(30)
-    dropped = tally.total("traces") - app.dropped
+    dropped = drop_counter.total("traces") - app.dropped
     assert app.exporter.names == STEPS - Counter({"query": dropped}) + OWN
 
 

@@ -58,15 +58,15 @@ def test_watchers_of_drops() -> None:
     """Two threads begin to watch what is dropped at the same time: both are told."""
 
     def prepare() -> Calls:
-        tally, one, other = process.DropTally(), Hearer(), Hearer()
-        tally.watch(Hearer().hear)  # one that is gone
+        drop_counter, one, other = process.DropCounter(), Hearer(), Hearer()
+        drop_counter.watch(Hearer().hear)  # one that is gone
 
         def check() -> None:
-            tally.add(process.TRACES, 2)
-            tally.tell()
+            drop_counter.add(process.TRACES, 2)
+            drop_counter.tell()
             assert one.heard == other.heard == [(process.TRACES, 2)]
 
-        return lambda: tally.watch(one.hear), lambda: tally.watch(other.hear), check
+        return lambda: drop_counter.watch(one.hear), lambda: drop_counter.watch(other.hear), check
 
     interleave(prepare)
 
@@ -135,8 +135,8 @@ def test_what_ends_at_exit() -> None:
     """Two threads remove the same thing from what ends at exit: it is gone, and no error."""
 
     def prepare() -> Calls:
-        ending, others, errors = Hearer(), process.Endings(), list[Exception]()
-        others._endings += [ending]
+        ending, others, errors = Hearer(), process.Shutdown(), list[Exception]()
+        others._hooks += [ending]
 
         def remove() -> None:
             try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dotflow_otel._process import TRACES, tally
+from dotflow_otel._process import TRACES, drop_counter
 from dotflow_otel.relay.backlog import Taken
 from dotflow_otel.relay.boxes import Box, Boxes, Late
 from dotflow_otel.relay.latecomers import Latecomers
@@ -180,7 +180,7 @@ def test_spans_of_a_run_that_is_long_over_are_counted() -> None:
     latecomers = Latecomers()
     for run in range(257):
         latecomers.expect(run, lambda spans: None)
-    before = tally.total(TRACES)
+    before = drop_counter.total(TRACES)
     spans: Any = [(0, "a"), (0, "b"), (1, "c")]
     latecomers.hand_over(spans)
-    assert tally.total(TRACES) - before == 2
+    assert drop_counter.total(TRACES) - before == 2

@@ -1,4 +1,4 @@
-"""The tally of dropped telemetry, and the account of what is on its way."""
+"""The counter of dropped telemetry, and the account of what is on its way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from own_records import own_records
 from prometheus_client import CollectorRegistry
 
 from dotflow_otel import MetricsPrometheus
-from dotflow_otel._process import DropTally, tally
+from dotflow_otel._process import DropCounter, drop_counter
 from dotflow_otel.sdk.batching import RESERVE, Account
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ forks = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
 @pytest.fixture
-def drops() -> DropTally:
-    """Give a tally of this test's own."""
-    return DropTally()
+def drops() -> DropCounter:
+    """Give a counter of this test's own."""
+    return DropCounter()
 
 
 class Watcher:
@@ -50,7 +50,7 @@ def in_a_forked_child(check: Callable[[], bool]) -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
-def test_one_line(drops: DropTally, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_line(drops: DropCounter, caplog: pytest.LogCaptureFixture) -> None:
     """What was dropped is told in one line, once, by signal; nothing dropped is no line."""
     drops.tell()
     drops.add("traces", 1000)
@@ -65,13 +65,13 @@ def test_one_line(drops: DropTally, caplog: pytest.LogCaptureFixture) -> None:
     assert [drops.total(signal) for signal in ("traces", "logs", "metrics")] == [1001, 1, 0]
 
 
-def test_a_reason_is_told_in_any_case(drops: DropTally, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_reason_is_told_in_any_case(drops: DropCounter, caplog: pytest.LogCaptureFixture) -> None:
     """A reason is a line of its own where nothing was dropped."""
     drops.tell("telemetry was late")
     assert [record.getMessage() for record in own_records(caplog)] == ["telemetry was late"]
 
 
-def test_watchers(drops: DropTally) -> None:
+def test_watchers(drops: DropCounter) -> None:
     """Each watcher is told each drop once; one that is gone is not missed."""
     watchers = [Watcher(), Watcher()]
     for watcher in watchers:
@@ -85,7 +85,7 @@ def test_watchers(drops: DropTally) -> None:
 
 
 @forks
-def test_a_forked_child_begins_anew(drops: DropTally) -> None:
+def test_a_forked_child_begins_anew(drops: DropCounter) -> None:
     """What a parent lost is not told by its forked child."""
     drops.add("traces", 5)
     assert in_a_forked_child(lambda: drops.total("traces") == 0)
@@ -96,16 +96,16 @@ def test_counter() -> None:
     """Each registry counts what was dropped once, however many providers it has."""
     registry, other = CollectorRegistry(), CollectorRegistry()
     kept = [MetricsPrometheus(each) for each in (registry, registry, other)]
-    tally.tell()
-    tally.add("logs", 3)
-    tally.tell()
+    drop_counter.tell()
+    drop_counter.add("logs", 3)
+    drop_counter.tell()
     kept[0].telemetry_dropped("logs", 2)
     name, labels = "dotflow_telemetry_dropped_total", {"signal": "logs"}
     assert registry.get_sample_value(name, labels) == 5
     assert other.get_sample_value(name, labels) == 3
 
 
-def test_a_full_queue(drops: DropTally) -> None:
+def test_a_full_queue(drops: DropCounter) -> None:
     """What does not fit is dropped; what matters has a reserve, which ends as well."""
     account = Account("traces", 2, drops)
     assert [account.admit() for _ in range(3)] == [True, True, False]
@@ -115,7 +115,7 @@ def test_a_full_queue(drops: DropTally) -> None:
     assert account.admit()
 
 
-def test_every_item_is_accounted_for(drops: DropTally) -> None:
+def test_every_item_is_accounted_for(drops: DropCounter) -> None:
     """Delivered, failed, on its way and queued: only the first is not dropped in the end."""
     account = Account("traces", 100, drops)
     for _ in range(10):
@@ -136,7 +136,7 @@ def test_every_item_is_accounted_for(drops: DropTally) -> None:
 
 
 @forks
-def test_an_account_in_a_forked_child(drops: DropTally) -> None:
+def test_an_account_in_a_forked_child(drops: DropCounter) -> None:
     """A forked child delivers nothing of what its parent has queued, so it drops nothing."""
     account = Account("traces", 1, drops)
     account.admit()

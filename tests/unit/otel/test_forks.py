@@ -26,7 +26,7 @@ from tests.unit.otel.test_metrics_otel import step
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dotflow_otel.metrics.ledger import LedgerMetrics
+    from dotflow_otel.metrics.ledger import BaseMetrics
 
 ROOT = Path(__file__).parents[3]
 
@@ -53,7 +53,7 @@ def forked(function: Callable[[], Any]) -> Any:
     return json.loads(text)
 
 
-def begin(metrics: LedgerMetrics, run_id: str, started_at: float) -> Run:
+def begin(metrics: BaseMetrics, run_id: str, started_at: float) -> Run:
     """Have a run with a task begin."""
     run = Run(run_id, "w", "billing", "sequential", 1, started_at)
     metrics.run_started(run)

@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import set_span_in_context
 
-from dotflow_otel._process import tally
+from dotflow_otel._process import drop_counter
 from dotflow_otel.conventions import SCOPE
 from dotflow_otel.relay import intake
 from dotflow_otel.relay.relaying import relaying
@@ -51,7 +51,7 @@ class Made:
         # What is made below it is no root, for which there is a reserve.
         self._above = set_span_in_context(self._tracers["app"].start_span("above"))
         self.make("first")
-        self.dropped = tally.total("traces")
+        self.dropped = drop_counter.total("traces")
         assert self.exporter.asked.wait(10)
 
     def make(self, name: str, scope: str = "app") -> None:
@@ -73,7 +73,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
     found = Made()
     yield found
     found.end()
-    tally.tell()  # so that no other test is told
+    drop_counter.tell()  # so that no other test is told
 
 
 def test_what_comes_from_workers_waits_for_room(made: Made) -> None:
@@ -82,7 +82,7 @@ def test_what_comes_from_workers_waits_for_room(made: Made) -> None:
         for number in range(50):
             made.make(f"relayed {number}")
     assert made.end() == ["first", *(f"relayed {number}" for number in range(50))]
-    assert tally.total("traces") == made.dropped
+    assert drop_counter.total("traces") == made.dropped
 
 
 def test_a_flush_delivers_what_waits(made: Made) -> None:
@@ -99,7 +99,7 @@ def test_what_is_recorded_here_is_bounded_as_before(made: Made) -> None:
     """A step in this process gets the queue, as the variable says, and no more."""
     for number in range(QUEUE + 3):
         made.make(f"here {number}")
-    assert tally.total("traces") - made.dropped == 3
+    assert drop_counter.total("traces") - made.dropped == 3
     assert made.end() == ["first", *(f"here {number}" for number in range(QUEUE))]
 
 
@@ -124,7 +124,7 @@ def test_what_waits_is_bounded(made: Made, monkeypatch: pytest.MonkeyPatch) -> N
     with relaying():
         for number in range(50):
             made.make(f"relayed {number}")
-    dropped = tally.total("traces") - made.dropped
+    dropped = drop_counter.total("traces") - made.dropped
     assert dropped > 0
     assert len(made.end()) == 51 - dropped
 
@@ -135,4 +135,4 @@ def test_what_waits_is_counted_where_the_time_is_up(made: Made) -> None:
         for number in range(50):
             made.make(f"relayed {number}")
     made.pipeline.account.abandon()
-    assert tally.total("traces") - made.dropped == 51
+    assert drop_counter.total("traces") - made.dropped == 51

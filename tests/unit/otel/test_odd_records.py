@@ -15,7 +15,7 @@ from recorded import RecordedRuns
 from dotflow import Config, DotFlow, action
 from dotflow.providers import LogDefault
 from dotflow_otel import LogStructlog
-from dotflow_otel.plain import plain
+from dotflow_otel.plain import to_plain
 from dotflow_otel.relay.log_entry import RecordEntry
 from dotflow_otel.sdk.log_pipeline import RecordExporter
 from dotflow_otel.spans.code import code_attributes
@@ -82,8 +82,8 @@ def test_records_of_any_errors_are_in_the_history(tmp_path: Path) -> None:
 def test_any_value_has_a_plain_form(name: str) -> None:
     """That pickles, and that records and events take."""
     value = RESULTS[name].make()
-    pickle.dumps(plain(value))
-    pickle.dumps(plain([value, {"k": value}]))
+    pickle.dumps(to_plain(value))
+    pickle.dumps(to_plain([value, {"k": value}]))
     writer = _Writer()
     RecordExporter(writer).handle_record(_record_of("timeout", value))  # type: ignore[arg-type]
     assert type(writer.attributes.get("value", "")) in {str, bool, int, float}

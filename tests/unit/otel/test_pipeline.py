@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 
 from dotflow import Config, DotFlow, action
 from dotflow_otel import LogStructlog, MetricsPrometheus, Telemetry, TracerOpenTelemetry
-from dotflow_otel._process import tally
+from dotflow_otel._process import drop_counter
 from dotflow_otel.sdk.batching import RESERVE
 from dotflow_otel.sdk.span_pipeline import SpanPipeline
 
@@ -112,12 +112,12 @@ class Observed:
 @pytest.fixture(autouse=True)
 def ended(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Have told what other tests dropped, and end what this one made."""
-    tally.tell()
+    drop_counter.tell()
     caplog.clear()
     yield
     while Observed.made:
         Observed.made.pop().telemetry.shutdown(0)
-    tally.tell()  # so that no other test is told
+    drop_counter.tell()  # so that no other test is told
 
 
 @pytest.fixture
@@ -192,12 +192,12 @@ def test_the_reserve_is_for_roots(monkeypatch: pytest.MonkeyPatch, hanging: Hang
     """The span of a workflow that is the root of its trace is kept where its tasks are not."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "1")
     observed = Observed(hanging)
-    before = tally.total("traces")
+    before = drop_counter.total("traces")
     observed.run(1)
     assert hanging.asked.wait(10)
     for _ in range(RESERVE // 2):
         observed.run(1)
-    assert tally.total("traces") - before == RESERVE // 2
+    assert drop_counter.total("traces") - before == RESERVE // 2
     hanging.released.set()
     observed.telemetry.shutdown()
     names = [name for batch in hanging.batches for name in batch]
@@ -220,7 +220,7 @@ def test_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "20")
     exporter = InMemorySpanExporter()
     observed = Observed(exporter)
-    tracer, before = observed.provider.get_tracer("t"), tally.total("traces")
+    tracer, before = observed.provider.get_tracer("t"), drop_counter.total("traces")
 
     def end_many() -> None:
         for _ in range(1000):
@@ -234,7 +234,7 @@ def test_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert observed.telemetry.shutdown()
     delivered = [format(span.context.span_id, "x") for span in exporter.get_finished_spans()]
     assert len(set(delivered)) == len(delivered)
-    assert len(delivered) + tally.total("traces") - before == 4000
+    assert len(delivered) + drop_counter.total("traces") - before == 4000
 
 
 def test_what_is_not_sampled_is_not_dropped(caplog: pytest.LogCaptureFixture) -> None:

@@ -250,11 +250,11 @@ def test_balance(telemetry: RecordedTelemetry) -> None:
 def test_an_imbalance(telemetry: RecordedTelemetry) -> None:
     """Each equation that does not hold is told, with its numbers."""
     run(telemetry.config, load, save)
-    book = MetricsPrometheus(telemetry.registry)._book
-    series = book.of_task("billing", "load")
+    cache = MetricsPrometheus(telemetry.registry)._series_cache
+    series = cache.of_task("billing", "load")
     series.started(1)
     series.begin()
-    book.of_workflow("billing", "sequential").failed(2, None)
+    cache.of_workflow("billing", "sequential").failed(2, None)
     assert message(AssertionError, telemetry.assert_balanced) == (
         "the ledger does not balance:\n"
         "  runs of billing (sequential): started 1 != completed 0 + failed 3\n"
@@ -269,8 +269,8 @@ def test_an_imbalance(telemetry: RecordedTelemetry) -> None:
 
 def test_an_end_without_a_beginning(telemetry: RecordedTelemetry) -> None:
     """What ended and never began is an imbalance as well."""
-    book = MetricsPrometheus(telemetry.registry)._book
-    book.of_task("billing", "load").completed(1)
+    cache = MetricsPrometheus(telemetry.registry)._series_cache
+    cache.of_task("billing", "load").completed(1)
     assert message(AssertionError, telemetry.assert_balanced) == (
         "the ledger does not balance:\n"
         "  task load of billing: started 0 != completed 1 + failed 0\n"

@@ -26,7 +26,7 @@ from opentelemetry.trace import (
 )
 
 from dotflow_otel._process import for_each
-from dotflow_otel.plain import plain
+from dotflow_otel.plain import to_plain
 from dotflow_otel.relay.backlog import Backlog
 from dotflow_otel.relay.boxes import Boxes
 from dotflow_otel.relay.handover import handover_of
@@ -70,8 +70,8 @@ class Nameless:
 )
 def test_plain(value: object, expected: object) -> None:
     """What is not plain becomes its text, inside of lists and dictionaries as well."""
-    assert plain(value) == expected
-    assert type(plain(value)) is type(expected)
+    assert to_plain(value) == expected
+    assert type(to_plain(value)) is type(expected)
 
 
 def test_a_span_comes_back_as_it_was() -> None:

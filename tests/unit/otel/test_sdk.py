@@ -23,7 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from dotflow.core.exception import InvalidOption
 from dotflow_otel import observe, setup
-from dotflow_otel._process import BoundedCall
+from dotflow_otel._process import TimedCall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -327,8 +327,8 @@ def test_bounded_call_in_a_forked_child() -> None:
     done = python(
         """
         import os
-        from dotflow_otel._process import BoundedCall
-        bounded = BoundedCall(lambda: os.write(1, b"called "), "test")
+        from dotflow_otel._process import TimedCall
+        bounded = TimedCall(lambda: os.write(1, b"called "), "test")
         child = os.fork()
         if not child:
             os._exit(0 if bounded.call(10) else 1)
@@ -340,7 +340,7 @@ def test_bounded_call_in_a_forked_child() -> None:
 
 def test_a_call_that_raises(caplog: pytest.LogCaptureFixture) -> None:
     """A call that raises has ended, and is logged."""
-    assert BoundedCall(lambda: 1 / 0, "test").call(10)
+    assert TimedCall(lambda: 1 / 0, "test").call(10)
     assert "ZeroDivisionError" in caplog.text
 
 

@@ -18,7 +18,7 @@ from dotflow.abc.executor import Executor, Session
 from dotflow.core.attempt import Outcome
 from dotflow.providers import LogDefault
 from dotflow_otel import TracerOpenTelemetry
-from dotflow_otel._process import TRACES, tally
+from dotflow_otel._process import TRACES, drop_counter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,7 @@ def test_the_attempt_has_a_span_all_the_same(
 ) -> None:
     """The run makes it of what it knows, logs why, and counts what was lost."""
     counted: list[tuple[str, int]] = []
-    monkeypatch.setattr(tally, "add", lambda *what: counted.append(what))
+    monkeypatch.setattr(drop_counter, "add", lambda *what: counted.append(what))
     exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     log = LogDefault(output="file", path=os.devnull)

@@ -38,7 +38,7 @@ def service_resource(service_name: str | None) -> Resource:
     resource = sdk.Resource.create({} if service_name is None else {sdk.SERVICE_NAME: service_name})
     if sdk.SERVICE_INSTANCE_ID not in resource.attributes:  # newer SDKs give one
         resource = resource.merge(sdk.Resource({sdk.SERVICE_INSTANCE_ID: str(uuid4())}))
-    # One that is told by a variable stays.
+    # One that a variable sets stays.
     if sdk.SERVICE_INSTANCE_ID not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         _kept.append(_Instance(resource))
     return resource
@@ -54,7 +54,7 @@ class _Instance:
         from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID  # noqa: PLC0415
 
         # Newer SDKs do it by themselves. In others the providers, and what they made, have the
-        # resource itself: what it says is changed in place, for none of them can be told.
+        # resource itself: what it says is changed in place, for none of them can be given another.
         attributes = {**self._resource.attributes, SERVICE_INSTANCE_ID: str(uuid4())}
         inside: Any = self._resource
         inside._attributes = BoundedAttributes(attributes=attributes)  # noqa: SLF001
@@ -69,7 +69,7 @@ def reset_in_children(provider: Any) -> None:
     Does nothing where the SDK is not as it is known.
 
     Args:
-        provider: One that we made; those of the application are left as they are.
+        provider: One of this project; those of the application are left as they are.
     """
     if all(hasattr(each, "_instrument_view_instrument_matches") for each in _sums(provider)):
         _known[provider] = _Reset(provider)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _logger: Final = logging.getLogger("dotflow_otel")
 _lock: Final = fork_safe_lock()
 
-# The interpreter never forgets what it was told to call after a fork, so it is told once.
+# The interpreter never forgets what it is to call after a fork, so this is registered once.
 _methods: Final[list[WeakMethod[Callable[[], Any]]]] = []
 
 
@@ -34,7 +34,7 @@ def call_in_forked_child(method: Callable[[], Any]) -> None:
     with _lock:
         if not _methods:
             os.register_at_fork(after_in_child=_call_in_child)
-        # The first one stays: it tells that the interpreter knows.
+        # The first one stays: it says that the interpreter knows.
         _methods[1:] = [each for each in _methods[1:] if each() is not None]
         _methods.append(WeakMethod(method))
 
@@ -114,7 +114,7 @@ def _guard_end(function: Callable[..., object], *arguments: float) -> None:
 at_exit: Final = Shutdown()
 
 
-# Seconds that anything of ours waits for a backend, unless told otherwise.
+# Seconds that anything of this project waits for a backend, unless set otherwise.
 TIMEOUT: Final = 5.0
 
 
@@ -136,7 +136,7 @@ class TimedCall:
         call_in_forked_child(self._start)
 
     def _start(self) -> None:
-        # Anew in a forked child: it has none of its parent's threads.
+        # Again in a forked child: it has none of its parent's threads.
         self._asked = Event()
         self._ended = Event()
         work = _Work(self._function, self._asked, self._ended)
@@ -189,7 +189,7 @@ _WHY: Final = "telemetry was dropped"
 
 
 class DropCounter:
-    """How much was dropped, by signal, and how much of that nobody was told of yet."""
+    """How much was dropped, by signal, and how much of that was not reported yet."""
 
     def __init__(self) -> None:
         self._watchers: list[WeakMethod[Watcher]] = []
@@ -197,7 +197,7 @@ class DropCounter:
         call_in_forked_child(self._begin)
 
     def _begin(self) -> None:
-        # Anew in a forked child: what its parent lost, its parent tells of.
+        # Again in a forked child: what its parent lost, its parent reports.
         # One that a signal handler or a finalizer that logs can take again.
         self._lock = RLock()
         self._totals: dict[str, int] = {}
@@ -225,7 +225,7 @@ class DropCounter:
             self._watchers = [*living, WeakMethod(watcher)]
 
     def tell(self, why: str | None = None) -> None:
-        """Log one line of what was dropped since the last one, and tell the watchers.
+        """Log one line of what was dropped since the last one, and notify the watchers.
 
         Args:
             why: What the line begins with, which is then written in any case.
@@ -235,15 +235,15 @@ class DropCounter:
         with self._lock:
             dropped, self._unreported = self._unreported, {}
         if dropped or why is not None:
-            told = ", ".join(_worded(signal, count) for signal, count in sorted(dropped.items()))
-            _logger.warning("%s%s", why or _WHY, f": {told}" if told else "")
+            listed = ", ".join(_worded(signal, count) for signal, count in sorted(dropped.items()))
+            _logger.warning("%s%s", why or _WHY, f": {listed}" if listed else "")
         for each in self._watchers:
             watcher = each()
             if watcher is not None:
-                _tell(watcher, dropped)
+                _notify(watcher, dropped)
 
 
-def _tell(watcher: Watcher, dropped: Mapping[str, int]) -> None:
+def _notify(watcher: Watcher, dropped: Mapping[str, int]) -> None:
     for signal, count in dropped.items():
         watcher(signal, count)
 

@@ -68,7 +68,7 @@ def observe(
             `DOTFLOW_HISTORY` names, else in `.dotflow/history.db` below the working directory;
             None: only where `DOTFLOW_HISTORY` is set.
         **providers: Further slots of `Config`, such as `storage`; `tracer`, `metrics` and
-            `log` take the place of ours.
+            `log` take the place of this project's.
 
     Raises:
         InvalidOption: An argument has a value that it cannot have, or `registry` is given beside

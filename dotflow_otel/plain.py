@@ -16,7 +16,7 @@ __all__ = ["TEXT_LIMIT", "bounded", "printable", "shown_address", "to_plain"]
 
 _logger: Final = logging.getLogger("dotflow_otel")
 
-# The variable that tells how many characters a text of telemetry may have, and its default: a
+# The variable that says how many characters a text of telemetry may have, and its default: a
 # batch of failed tasks then fits into a request that a collector takes.
 TEXT_LIMIT: Final = "DOTFLOW_TEXT_LIMIT"
 _LIMIT: Final = 8192
@@ -32,7 +32,7 @@ _AFTER_HOST: Final = re.compile(r"[/?#]")
 # What is so short, of an address that is none, tells no secret.
 _HARMLESS: Final = 8
 
-# Deeper, and after so many, a value is told by its text: it may have no end.
+# Deeper, and after so many, a value is replaced by its text: it may have no end.
 _DEPTH: Final = 8
 _MOST: Final = 1000
 
@@ -40,7 +40,7 @@ _MOST: Final = 1000
 def to_plain(value: Any, depth: int = _DEPTH) -> Any:
     """Return a value that is made of plain ones: itself where it is, else its text.
 
-    Lists, tuples and dictionaries are gone into; other containers are told by their text.
+    Lists, tuples and dictionaries are gone into; other containers are replaced by their text.
     """
     kind = type(value)
     if type(kind) is type and kind in _PLAIN:

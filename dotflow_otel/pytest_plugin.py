@@ -41,7 +41,7 @@ def pytest_runtest_makereport(
 
 
 def _recorded(value: object) -> str:
-    # Another fixture may have the name; without the module it is none of ours.
+    # Another fixture may have the name; without the module it is another one.
     testing = sys.modules.get("dotflow_otel.testing")
     if testing is None or not isinstance(value, testing.RecordedTelemetry):
         return ""

@@ -154,6 +154,6 @@ class LegacyRuns:
         return run
 
     def finish(self, workflow_id: Any, *, duration: float, failed: bool) -> Run | None:
-        """Return the record of a run that ended; None where it was not told to begin."""
+        """Return the record of a run that ended; None where nobody was notified of its start."""
         run = self._runs.pop(str(workflow_id), None)
         return None if run is None else run.finished(duration, failed=failed)

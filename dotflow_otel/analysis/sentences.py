@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from dotflow_otel.analysis.tree import TaskView
     from dotflow_otel.analysis.why import Unusual, Why
 
-# How many of each kind are told of; of the rest there is the number.
+# How many of each kind are listed; of the rest there is the number.
 _MOST: Final = 5
 _LONGEST: Final = 200
 
-# Of such a run there are no spans but those that its own process tells of.
+# Of such a run there are no spans but those of its own process.
 NOT_SAMPLED: Final = "The run was not sampled: what its tasks took includes waiting and retries"
 
 
@@ -97,48 +97,48 @@ def moment(nanoseconds: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
 # --- sentences ----------------------------------------------------------------------------
 
 
-def sections(told: Why) -> Iterator[Section]:
+def sections(reasons: Why) -> Iterator[Section]:
     """Return what to know of a run, part by part."""
-    run = told.view.run
-    if told.first is not None or run.error:
-        yield Section("What failed first", [*_failure(told)])
-    if told.in_flight:
-        when = f"at {moment(told.view.end, '%H:%M:%S')}"
+    run = reasons.view.run
+    if reasons.first is not None or run.error:
+        yield Section("What failed first", [*_failure(reasons)])
+    if reasons.in_flight:
+        when = f"at {moment(reasons.view.end, '%H:%M:%S')}"
         last = f"when it was lost: its process was last alive {when}"
         now = f"{when}, as far as is recorded"
-        yield Section(f"In flight {last if run.status == LOST else now}", [*_in_flight(told)])
+        yield Section(f"In flight {last if run.status == LOST else now}", [*_in_flight(reasons)])
     elif run.status == LOST:
-        when = moment(told.view.end, "%H:%M:%S")
+        when = moment(reasons.view.end, "%H:%M:%S")
         alive = Fact(f"Its process was last alive at {when}.")
         yield Section("Nothing was in flight when it was lost", [alive])
-    yield Section(f"Where the time went: {seconds(told.on_path.total)}", [*_time(told)])
-    yield from _beside(told)
+    yield Section(f"Where the time went: {seconds(reasons.on_path.total)}", [*_time(reasons)])
+    yield from _beside(reasons)
 
 
-def _failure(told: Why) -> Iterator[Fact]:
-    run, first = told.view.run, told.first
+def _failure(reasons: Why) -> Iterator[Fact]:
+    run, first = reasons.view.run, reasons.first
     if first is None:
         yield Fact(_short(run.error or ""))
         return
-    yield Fact(f"{_failed(told, first)}: {_short(str(first.error))}", 0, first.span_id)
+    yield Fact(f"{_failed(reasons, first)}: {_short(str(first.error))}", 0, first.span_id)
     if first.cause is not None and first.cause.error is not None:
         span = first.cause.span
         text = f"in it {_short(span.name)} failed: {_short(str(first.cause.error))}"
         yield Fact(text, 1, span.span_id)
-    followed = [*told.also_failed]
+    followed = [*reasons.also_failed]
     for task in followed[:_MOST]:
-        yield Fact(f"then {_failed(told, task)}: {_short(str(task.error))}", 0, task.span_id)
+        yield Fact(f"then {_failed(reasons, task)}: {_short(str(task.error))}", 0, task.span_id)
     if len(followed) > _MOST:
         yield Fact(f"and {plural(len(followed) - _MOST, 'more task')} failed")
-    if told.skipped:
-        verb = f"{plural(told.skipped, 'task')} did not run"
-        yield Fact(f"{verb}{_listed(told.skipped_names, told.skipped)}")
+    if reasons.skipped:
+        verb = f"{plural(reasons.skipped, 'task')} did not run"
+        yield Fact(f"{verb}{_listed(reasons.skipped_names, reasons.skipped)}")
 
 
-def _failed(told: Why, task: TaskView) -> str:
-    after = seconds(max((task.ended or told.view.end) - told.view.run.started, 0) / 1e9)
+def _failed(reasons: Why, task: TaskView) -> str:
+    after = seconds(max((task.ended or reasons.view.end) - reasons.view.run.started, 0) / 1e9)
     tries = f", in attempt {task.tries}" if task.tries > 1 else ""
-    return f"{_name(told, task)} failed after {after}{tries}"
+    return f"{_name(reasons, task)} failed after {after}{tries}"
 
 
 def _listed(names: Sequence[str], number: int) -> str:
@@ -148,18 +148,18 @@ def _listed(names: Sequence[str], number: int) -> str:
     return f": {shown}{', ...' if number > _MOST else ''}"
 
 
-def _in_flight(told: Why) -> Iterator[Fact]:
-    for each in told.in_flight[:_MOST]:
+def _in_flight(reasons: Why) -> Iterator[Fact]:
+    for each in reasons.in_flight[:_MOST]:
         what = f"attempt {each.attempt}" if each.attempt else "waiting for its next attempt"
         since = moment(each.since, "%H:%M:%S")
-        text = f"{_name(told, each.task)}: {what} since {since}, for {seconds(each.seconds)}"
+        text = f"{_name(reasons, each.task)}: {what} since {since}, for {seconds(each.seconds)}"
         yield Fact(text, 0, each.task.span_id)
-    if len(told.in_flight) > _MOST:
-        yield Fact(f"and {plural(len(told.in_flight) - _MOST, 'more task')}")
+    if len(reasons.in_flight) > _MOST:
+        yield Fact(f"and {plural(len(reasons.in_flight) - _MOST, 'more task')}")
 
 
-def _time(told: Why) -> Iterator[Fact]:
-    path, tasks = told.on_path, told.of_tasks
+def _time(reasons: Why) -> Iterator[Fact]:
+    path, tasks = reasons.on_path, reasons.of_tasks
     for kind, what, value in (
         (STEP, "steps", path.steps),
         (RETRY, "attempts that failed and were retried", path.retries),
@@ -169,43 +169,43 @@ def _time(told: Why) -> Iterator[Fact]:
     ):
         if value:
             part = value / path.total if path.total else 0.0
-            most, span_id = _most_of(told, [each for each in told.path if each.kind == kind])
+            most, span_id = _most_of(reasons, [each for each in reasons.path if each.kind == kind])
             yield Fact(f"{seconds(value)} ({part:.0%}) {what}{most}", 0, span_id)
-    if not told.view.run.is_sampled:
+    if not reasons.view.run.is_sampled:
         yield Fact(NOT_SAMPLED)
-    if told.retried:
-        first = told.retried[0]
-        count = sum(task.tries - 1 for task in told.retried)
+    if reasons.retried:
+        first = reasons.retried[0]
+        count = sum(task.tries - 1 for task in reasons.retried)
         retries = f"{count:,} {'retry' if count == 1 else 'retries'}"
-        where = f"{_name(told, first)} had {first.tries} attempts"
-        text = f"{retries} in {plural(len(told.retried), 'task')}: {where}"
+        where = f"{_name(reasons, first)} had {first.tries} attempts"
+        text = f"{retries} in {plural(len(reasons.retried), 'task')}: {where}"
         yield Fact(text, 0, first.span_id)
-    if tasks.queue > path.queue and len(told.view.tasks) > 1:
+    if tasks.queue > path.queue and len(reasons.view.tasks) > 1:
         ran, waited = seconds(tasks.steps + tasks.retries), seconds(tasks.queue)
-        whole = f"all {len(told.view.tasks):,} tasks together"
+        whole = f"all {len(reasons.view.tasks):,} tasks together"
         yield Fact(f"{whole} ran for {ran} and waited {waited} for workers")
-    if told.view.run.mode == TypeExecution.PARALLEL:
-        number, average = concurrency(told.view)
+    if reasons.view.run.mode == TypeExecution.PARALLEL:
+        number, average = concurrency(reasons.view)
         yield Fact(f"at most {plural(number, 'task')} ran at a time, {average:.1f} on average")
 
 
-def _most_of(told: Why, segments: Sequence[Segment]) -> tuple[str, int | None]:
+def _most_of(reasons: Why, segments: Sequence[Segment]) -> tuple[str, int | None]:
     """Return which task has the most of some segments of the critical path, and its span."""
     by_task: dict[int, tuple[float, TaskView]] = {}
     for each in segments:
         if each.task is not None and each.kind != BETWEEN:
             known = by_task.get(each.task.span_id, (0.0, each.task))[0]
             by_task[each.task.span_id] = known + each.duration, each.task
-    if len(told.view.tasks) == 1 or not by_task:
+    if len(reasons.view.tasks) == 1 or not by_task:
         return "", None
     most, task = max(by_task.values(), key=itemgetter(0))
-    name = _name(told, task)
+    name = _name(reasons, task)
     text = f": {name}" if len(by_task) == 1 else f", {seconds(most)} of it {name}"
     return text, task.span_id
 
 
-def _beside(told: Why) -> Iterator[Section]:
-    runs = told.beside.runs
+def _beside(reasons: Why) -> Iterator[Section]:
+    runs = reasons.beside.runs
     if not runs:
         return
     if len(runs) < FEWEST:
@@ -213,18 +213,18 @@ def _beside(told: Why) -> Iterator[Section]:
         yield Section(f"What is out of the ordinary is not known: {need} {len(runs)}")
         return
     beside = f"beside the last {len(runs)} runs"
-    if not told.beside.unusual:
+    if not reasons.beside.unusual:
         yield Section(f"Nothing is out of the ordinary {beside}")
         return
-    unusual = told.beside.unusual
-    facts = [Fact(_unusual(told, each), 0, _span_of(told, each)) for each in unusual[:_MOST]]
+    unusual = reasons.beside.unusual
+    facts = [Fact(_unusual(reasons, each), 0, _span_of(reasons, each)) for each in unusual[:_MOST]]
     if len(unusual) > _MOST:
         facts.append(Fact(f"and {plural(len(unusual) - _MOST, 'more figure')}"))
     yield Section(f"Out of the ordinary {beside}", facts)
 
 
-def _unusual(told: Why, each: Unusual) -> str:
-    group = f" [{_short(each.group)}]" if each.group and _has_groups(told) else ""
+def _unusual(reasons: Why, each: Unusual) -> str:
+    group = f" [{_short(each.group)}]" if each.group and _has_groups(reasons) else ""
     name = f"{_short(each.name)}{group}"
     base = each.baseline
     if each.kind in (RUN_DURATION, TASK_DURATION, TASK_QUEUE):
@@ -242,13 +242,13 @@ def _unusual(told: Why, each: Unusual) -> str:
     return f"{what} {value}{ratio} ({usual}, of {base.values:,})"
 
 
-def _name(told: Why, task: TaskView) -> str:
+def _name(reasons: Why, task: TaskView) -> str:
     name = _short(task.name)
-    return f"{name} [{_short(task.group)}]" if _has_groups(told) else name
+    return f"{name} [{_short(task.group)}]" if _has_groups(reasons) else name
 
 
-def _has_groups(told: Why) -> bool:
-    return len(set(map(attrgetter("group"), told.view.tasks))) > 1
+def _has_groups(reasons: Why) -> bool:
+    return len(set(map(attrgetter("group"), reasons.view.tasks))) > 1
 
 
 def _short(text: str) -> str:
@@ -256,11 +256,11 @@ def _short(text: str) -> str:
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
 
 
-def _span_of(told: Why, each: Unusual) -> int | None:
+def _span_of(reasons: Why, each: Unusual) -> int | None:
     """Return the span of the task that an unusual value is of."""
-    for task in told.view.tasks:
+    for task in reasons.view.tasks:
         value = {
-            TASK_DURATION: task.duration(told.view.end),
+            TASK_DURATION: task.duration(reasons.view.end),
             TASK_QUEUE: task.queue,
             TASK_TRIES: float(task.tries),
         }.get(each.kind)

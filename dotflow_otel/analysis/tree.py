@@ -324,7 +324,7 @@ class _Builder:
             gap = max(span.started - free, 0) / 1e9
             queue = attributes.get(names.TASK_QUEUE_DURATION)
             if queue is None:
-                # Only workers are waited for; one that still runs its attempt has told nothing.
+                # Only workers are waited for; one that still runs its attempt has sent nothing.
                 queue = gap if self._is_parallel and not made else 0.0
             queue = min(max(float(queue), 0.0), gap)
             pid = attributes.get(names.PROCESS_PID)

@@ -89,7 +89,7 @@ _MEANINGS: Final = {
 }
 _ON_PATH: Final = ("\N{BLACK RIGHT-POINTING SMALL TRIANGLE}", "*")
 
-# The kinds in words, as they are told of below.
+# The kinds in words, as they are named below.
 _WORDS: Final = {
     STEP: "steps",
     RETRY: "failed attempts",
@@ -443,11 +443,11 @@ def _below(screen: Screen, view: RunView, path: Sequence[Segment], left_out: int
         BACKOFF: spent.backoff,
         BETWEEN: spent.between,
     }
-    told = ", ".join(
+    listed = ", ".join(
         f"{_WORDS[kind]} {seconds(figure)}" for kind, figure in figures.items() if figure
     )
     mark = _ON_PATH[0 if screen.has_unicode else 1]
-    lines += screen.wrapped(f"critical path: {told}", f"{mark}  ", "   ")
+    lines += screen.wrapped(f"critical path: {listed}", f"{mark}  ", "   ")
     if not view.run.is_sampled:
         lines += screen.wrapped(f"{NOT_SAMPLED}.", "   ")
     keys = _keys(screen, view)

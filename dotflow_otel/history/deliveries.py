@@ -53,7 +53,7 @@ class Deliveries:
         self.recovering = set()
 
     def sending(self, exporter: str, spans: Sequence[ReadableSpan]) -> int | None:
-        """Note that spans are about to be sent; return what tells them from others.
+        """Note that spans are about to be sent; return what distinguishes them from others.
 
         Args:
             exporter: The name of the exporter.

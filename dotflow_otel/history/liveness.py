@@ -16,7 +16,7 @@ _SILENCE: Final = 60 * 10**9
 
 
 class ProcessMark(NamedTuple):
-    """What tells a process from every other, also from a later one of the same number.
+    """What distinguishes a process from every other, also from a later one of the same number.
 
     Attributes:
         host: The name of its machine.

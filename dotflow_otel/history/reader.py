@@ -77,7 +77,7 @@ class RunInfo(NamedTuple):
         pid: The number of the process.
         beat: The last heartbeat of the process.
         size: How many bytes the spans and lines take.
-        key: Tells the run from the others of this file.
+        key: Distinguishes the run from the others of this file.
     """
 
     id: str

@@ -325,10 +325,10 @@ class Recorder(SpanProcessor):
         """Record an event of `LogStructlog`.
 
         Args:
-            run_id: That of its run; None: the trace tells.
+            run_id: That of its run; None: that of the trace.
             level: As in `logging`.
             event: The name of the event.
-            fields: What it tells, or the line of JSON.
+            fields: Its fields, or the line of JSON.
             ids: Those of the span that it belongs to.
         """
         trace_id, span_id = ("", "") if ids is None else (ids.trace_id, ids.span_id)

@@ -51,7 +51,7 @@ _lock: Final = fork_safe_lock()
 _recorders: Final[dict[Path, Recorder]] = {}
 _deliveries: Final[dict[Path, Deliveries]] = {}
 
-_heard: Final[list[tuple[Any, Recorder]]] = []
+_listening: Final[list[tuple[Any, Recorder]]] = []
 _logs: Final = RecordedLogs()
 _recoveries: Final[list[Recovery]] = []
 _is_at_root = False
@@ -296,7 +296,7 @@ def forget(recorder: Recorder) -> None:
     with _lock:
         deliveries = _deliveries.pop(recorder.path, None)
         _recorders.pop(recorder.path, None)
-        _heard[:] = [each for each in _heard if each[1] is not recorder]
+        _listening[:] = [each for each in _listening if each[1] is not recorder]
         events.listeners[:] = [each for each in events.listeners if each != recorder.event_logged]
         if recorder in _logs.recorders:
             _logs.recorders.remove(recorder)
@@ -312,8 +312,8 @@ def _listen(recorder: Recorder, provider: Any) -> None:
         # Nobody makes spans, or what makes them cannot be listened to: the hooks notify of runs,
         # tasks and attempts.
         return
-    if not any(provider is known and recorder is by for known, by in _heard):
-        _heard.append((provider, recorder))
+    if not any(provider is known and recorder is by for known, by in _listening):
+        _listening.append((provider, recorder))
         add(recorder)
     recorder.receives_spans = True
 

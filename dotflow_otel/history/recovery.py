@@ -63,7 +63,7 @@ class Outlets(NamedTuple):
     """Where what is recovered goes.
 
     Attributes:
-        pipelines: Those of ours, which note what they deliver.
+        pipelines: This project's own, which note what they deliver.
         deliveries: Where they note it.
         replay: Gives spans to the processors of another provider.
         lost: Called for each run that is found to be lost, once, with its spans.

@@ -23,8 +23,8 @@ from dotflow_otel import conventions as names
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-# The kinds of records. A plain span is one of ours without events, links and a status; an outcome
-# is the end of a span that was not recorded itself, because it is not sampled.
+# The kinds of records. A plain span is one of this project without events, links and a status; an
+# outcome is the end of a span that was not recorded itself, because it is not sampled.
 _OPEN: Final = 0
 _PLAIN: Final = 1
 _FULL: Final = 2
@@ -57,7 +57,7 @@ Attributes = dict[str, Any]
 
 
 class PlainColumns(NamedTuple):
-    """Spans of ours that are alike, in columns; one with one value has that in all of its rows.
+    """Spans of this project that are alike, in columns; one value may stand for all rows.
 
     Attributes:
         name: Their name.

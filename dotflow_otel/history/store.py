@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _logger: Final = logging.getLogger("dotflow_otel")
 
-# "dotf", by which a file of ours is distinguished from a database of something else.
+# "dotf", by which a file of this project is distinguished from a database of something else.
 _APPLICATION: Final = 0x646F7466
 
 # Seconds that a transaction waits for another process's.

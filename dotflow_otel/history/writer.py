@@ -110,8 +110,8 @@ class TaskEnded(NamedTuple):
 
 
 # The first item of a plain tuple that is a log line. Others are spans, as `plain_row` returns them:
-# their first item is their name, and none of ours is called so. After it: the id of the run, or
-# None: by the trace; the ids of trace and span in hex; time, level, event and fields.
+# their first item is their name, and no span of this project is called so. After it: the id of the
+# run, or None: by the trace; the ids of trace and span in hex; time, level, event and fields.
 LINE: Final = "line"
 
 
@@ -120,7 +120,7 @@ class Source(NamedTuple):
 
     Attributes:
         items: What was recorded.
-        going_on: Returns the tasks and attempts that go on: by what tells each from others, the id
+        going_on: Returns the tasks and attempts that go on: by what distinguishes each, the id
             of its run, and its span or the beginning of that.
         traces: The run that last began in each trace.
         filled: Set when there is something to do.
@@ -234,7 +234,7 @@ class Writer:
         # Those whose beginnings were taken from the items: the recorder knows of later ones.
         self._traces: dict[int, _LiveTrace] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
-        # The rows of runs that go on, to be written again where the file is made anew.
+        # The rows of runs that go on, to be written again where the file is made again.
         self._rows: dict[str, tuple[Any, ...]] = {}
         self._pending: list[tuple[str, list[tuple[Any, ...]]]] = []
         self._pending_items = 0

@@ -112,7 +112,7 @@ class LogStructlog(Log):
         event = _EVENTS.get(task.status)
         # A task that was only added has not begun: that is no event.
         if event is not None:
-            self._tell(level, event, task)
+            self._log_task(level, event, task)
 
     def run_started(self, run: Run) -> None:
         """Write `workflow.started`."""
@@ -149,12 +149,12 @@ class LogStructlog(Log):
     def task_restored(self, task: Task) -> None:
         """Write `task.restored`."""
         if self._level <= INFO:
-            self._tell(INFO, "task.restored", task)
+            self._log_task(INFO, "task.restored", task)
 
     def task_skipped(self, task: Task) -> None:
         """Write `task.skipped`."""
         if self._level <= WARNING:
-            self._tell(WARNING, "task.skipped", task)
+            self._log_task(WARNING, "task.skipped", task)
 
     def attempt_scope(self, task: Task, attempt: int) -> Scope | None:  # noqa: ARG002
         """Return what binds the ids while the step runs."""
@@ -183,7 +183,7 @@ class LogStructlog(Log):
             recorded = recorded._replace(items=shifted)
         _replay(recorded)
 
-    def _tell(self, level: int, event: str, task: Task) -> None:
+    def _log_task(self, level: int, event: str, task: Task) -> None:
         note = self._note_of(task)
         line_of = _LINES.get(event)
         if line_of is not None and self._writes_json():
@@ -211,7 +211,7 @@ class LogStructlog(Log):
         self._emit_of(task.run, level, event, fields, ids_of_task(task))
 
     def _note_of(self, task: Task) -> _RunNote:
-        # A Manager without a config tells its tasks' providers of no run.
+        # A Manager without a config notifies its tasks' providers of no run.
         run = task.run
         return (run and self._runs.get(run.id)) or _RunNote(run, task.workflow_id)
 

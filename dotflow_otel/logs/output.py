@@ -71,7 +71,7 @@ class LogOutput:
         self._file = None if output == "console" else _LogFile(Path(path or Settings.LOG_PATH))
         self._format = format
         self._stream = stream
-        # Tracebacks come as text: told of another formatter, structlog 24 warns of that.
+        # Tracebacks come as text: with another formatter structlog 24 warns of that.
         self._renderers = {
             colours: ConsoleRenderer(colors=colours, exception_formatter=plain_traceback)
             for colours in (False, True)
@@ -191,7 +191,7 @@ def _close(files: list[FileIO]) -> None:
 
 
 class _Clock:
-    """Tells the time in UTC, ISO 8601. All but the microseconds is made once a second."""
+    """Writes the time in UTC, ISO 8601. All but the microseconds is made once a second."""
 
     def __init__(self) -> None:
         self._made: tuple[int, str] = (-1, "")

@@ -24,7 +24,7 @@ class CannotListen(DotflowError, OSError):
 
     def __init__(self, addr: str = "", port: int = 0, reason: OSError | None = None) -> None:
         super().__init__(
-            f"Metrics cannot be served on {addr!r}, port {port}: {_told(reason)}. Give an "
+            f"Metrics cannot be served on {addr!r}, port {port}: {_reason_text(reason)}. Give an "
             "address of this machine and a port that no other program listens on; port 0 "
             "takes any that is free."
         )
@@ -42,7 +42,7 @@ class PushFailed(DotflowError, OSError):
         )
 
 
-def _told(reason: OSError | None) -> str:
+def _reason_text(reason: OSError | None) -> str:
     return "" if reason is None else reason.strerror or str(reason)
 
 

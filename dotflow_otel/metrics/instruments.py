@@ -74,7 +74,7 @@ _ADD: Final = "add"
 _SET: Final = "set"
 _OBSERVE: Final = "observe"
 
-# What these tell is of one process: that of the worker is not that of the run.
+# These are of one process: that of the worker is not that of the run.
 _OF_A_PROCESS: Final = frozenset(
     {names.WORKERS.name, names.WORKERS_BUSY.name, names.WORKFLOW_OLDEST_START.name}
 )
@@ -98,7 +98,9 @@ class CountedHere:
         self.is_on = False
         self.on_put: Callable[[int], object] | None = None
 
-    def put(self, metric: Metric, values: tuple[str, ...], how: str, told: tuple[Any, Any]) -> None:
+    def put(
+        self, metric: Metric, values: tuple[str, ...], how: str, recorded: tuple[Any, Any]
+    ) -> None:
         """Keep a value that was added, set or observed, with its exemplar."""
         owner = owners.here()
         if metric.name in _OF_A_PROCESS or owner is None:
@@ -106,14 +108,14 @@ class CountedHere:
         with self._lock:
             counted = self._kept.setdefault(owner, {})
             kept = counted.setdefault((metric.name, values, how), [])
-            amount, exemplar = told
+            amount, exemplar = recorded
             if kept and how == _ADD:
                 kept[0] = kept[0][0] + amount, exemplar or kept[0][1]
             elif kept and how == _SET:
-                kept[0] = told
+                kept[0] = recorded
             elif self._count < _MOST:
                 self._count += 1
-                kept.append(told)
+                kept.append(recorded)
         if self.on_put is not None:
             self.on_put(0)
 
@@ -184,9 +186,9 @@ class _RelayedGauge:
 
 def count_again(instruments: Instruments, counted: Counted) -> None:
     """Count in this process what was counted in a worker."""
-    for (name, values, how), told in counted.items():
+    for (name, values, how), recorded in counted.items():
         metric = BY_NAME[name]
-        for amount, exemplar in told:
+        for amount, exemplar in recorded:
             if how == _OBSERVE:
                 instruments.histogram(metric, *values)(amount, exemplar)
             elif metric.kind == names.COUNTER:

@@ -138,7 +138,7 @@ class _Measured:
 
 
 class _Level:
-    # A series that goes up and down. An up-down counter is told the change alone, so this
+    # A series that goes up and down. An up-down counter is given the change alone, so this
     # remembers what it has come to; without one it is asked.
     __slots__ = ("_lock", "_measure", "is_set", "value")
 

@@ -174,6 +174,6 @@ def _error_type(task: Task) -> str:
 
 
 def _queued(series: TaskSeries, task: Task, exemplar: dict[str, str] | None, *, after: int) -> None:
-    # The wait of a task is that of its first attempt, told when that has ended.
+    # The wait of a task is that of its first attempt, observed when that has ended.
     if task.queue_duration is not None and task.retry_count == after:
         series.queued(task.queue_duration, exemplar)

@@ -92,10 +92,10 @@ class OwnMeterProvider:
         """Wait for the end within the bound of an exit; return whether that came in time."""
         return self._ended_within(seconds, self.bound)
 
-    def _ended_within(self, seconds: float, told: float) -> bool:
+    def _ended_within(self, seconds: float, reported: float) -> bool:
         ended = self._end.wait(seconds)
         if not ended:
-            _logger.warning("metrics were not delivered within %g s; the rest is dropped", told)
+            _logger.warning("metrics were not delivered within %g s; the rest is dropped", reported)
         return ended
 
 

@@ -46,7 +46,7 @@ class MetricsOpenTelemetry(BaseMetrics):
             provider is made for it, and flushed and ended at exit; it is never the global one.
         meter_provider: Makes the instruments, in place of that; the application's, which
             ends it. With neither, OpenTelemetry's global one when a run first starts.
-        service_name: The `service.name` that is told with the metrics of `reader`; it stands
+        service_name: The `service.name` that is sent with the metrics of `reader`; it stands
             over `OTEL_SERVICE_NAME`. Another provider has a name of its own.
         buckets: The upper bounds of the histograms, in seconds, rising; from 5 ms to 1 h
             unless given. Where the API is too old for an instrument to ask for them, a provider

@@ -40,7 +40,7 @@ class PushGateway:
     Args:
         address: Of the Pushgateway: `host:9091`, or a URL.
         job: The label `job` of all that is pushed.
-        grouping_key: Further labels that tell this job's metrics from those of others, such
+        grouping_key: Further labels that distinguish this job's metrics from those of others, such
             as `{"instance": "eu-1"}`.
         timeout: Seconds that a push may take, whatever the Pushgateway does.
         handler: Sends the request, in place of prometheus-client's `default_handler`; for
@@ -97,16 +97,16 @@ class PushGateway:
 
 def _check_address(address: str) -> None:
     check_text("gateway", address, "give 'host:9091' or a URL")
-    told = shown_address(address)
+    visible = shown_address(address)
     # Nor could any of it be sent so.
     if "@" in address:
         raise InvalidOption(
             "gateway", shown_address(address), "leave user and password to a handler"
         )
     if "?" in address or "#" in address:
-        raise InvalidOption("gateway", told, "leave out what follows '?' or '#'")
+        raise InvalidOption("gateway", visible, "leave out what follows '?' or '#'")
     if not _is_url(address.strip()):
-        raise InvalidOption("gateway", told, "give 'host:9091' or a URL of http or https")
+        raise InvalidOption("gateway", visible, "give 'host:9091' or a URL of http or https")
 
 
 def _is_url(address: str) -> bool:
@@ -180,7 +180,7 @@ def push_metrics(
         gateway: The address of the Pushgateway: `host:9091`, or a URL.
         job: The label `job` of all that is pushed.
         registry: Whose metrics; None: prometheus-client's own.
-        grouping_key: Further labels that tell this job's metrics from those of others.
+        grouping_key: Further labels that distinguish this job's metrics from those of others.
         timeout: Seconds that it may take, whatever the Pushgateway does.
         handler: Sends the request, in place of prometheus-client's `default_handler`.
 

@@ -1,6 +1,6 @@
 """What steps count and measure in workers, on its way to the meters of the run's process.
 
-A worker has no exporter, and nobody scrapes it. So in ours the global provider of meters is one
+A worker has no exporter, and nobody scrapes it. So there the global provider of meters is one
 that keeps measurements: sums are added up, other values kept one by one, with the span that was
 current. The run's process makes the same measurements with the application's provider: its
 views, readers and exemplars see what they would have seen.
@@ -127,21 +127,21 @@ class MeterRelay:
         context: Context | None,
     ) -> None:
         """Keep a measurement."""
-        told: Attributes = ()
+        given: Attributes = ()
         if attributes:
-            told = tuple(sorted((str(key), _hashable(each)) for key, each in attributes.items()))
+            given = tuple(sorted((str(key), _hashable(each)) for key, each in attributes.items()))
         ids = _ids_of(context)
         owner = owners.here()
         if owner is None:  # it may be another application's
             return
         with self._lock:
             kept = self._kept.setdefault(owner, _Kept())
-            found = kept.measured.get((instrument, told))
+            found = kept.measured.get((instrument, given))
             if found is None:
                 if kept.count >= _MOST:
                     kept.dropped += 1
                     return
-                found = kept.measured[instrument, told] = Measured(instrument, told, [])
+                found = kept.measured[instrument, given] = Measured(instrument, given, [])
             values = found.values
             if values and instrument.kind in _SUMS:
                 # An exemplar is of one measurement: the last one.
@@ -161,7 +161,7 @@ class MeterRelay:
 
         Args:
             owner: The application that it was measured for.
-            own: Whether also with the instruments of our metrics: what these tell of a run in a
+            own: Whether also with the instruments of our metrics: what these measure of a run in a
                 worker comes as a whole.
         """
         with self._lock:
@@ -234,7 +234,7 @@ class _RelayProvider(NoOpMeterProvider):
 
 
 class _RelayMeter(NoOpMeter):
-    """Its observable instruments do nothing: what they would tell is this process's alone."""
+    """Its observable instruments do nothing: what they would measure is this process's alone."""
 
     def __init__(
         self, relay: MeterRelay, name: str, version: str | None, schema_url: str | None
@@ -244,9 +244,9 @@ class _RelayMeter(NoOpMeter):
         self._scope = name, version, schema_url
 
     def _made(self, kind: str, name: str, unit: str, description: str, bounds: Any = None) -> Any:
-        told = None if bounds is None else tuple(bounds)
+        given = None if bounds is None else tuple(bounds)
         return _INSTRUMENTS[kind](
-            self._relay, Instrument(kind, self._scope, name, unit, description, told)
+            self._relay, Instrument(kind, self._scope, name, unit, description, given)
         )
 
     def create_counter(self, name: str, unit: str = "", description: str = "") -> metrics.Counter:

@@ -20,7 +20,7 @@ class RemoteMetrics:
     """Brings back what is counted in a worker: the scope of a worker.
 
     Args:
-        owner: Tells the process that owns the run.
+        owner: Identifies the process that owns the run.
         meters: Whether steps can measure with OpenTelemetry's meters.
 
     Attributes:

@@ -79,15 +79,15 @@ class RunsInProgress:
         """Note that a run begins."""
         with self._lock:
             self._starts[run_id] = started_at
-            self._tell()
+            self._set_gauge()
 
     def end(self, run_id: str) -> None:
         """Note that a run has ended."""
         with self._lock:
             self._starts.pop(run_id, None)
-            self._tell()
+            self._set_gauge()
 
-    def _tell(self) -> None:
+    def _set_gauge(self) -> None:
         self.gauge.set(min(self._starts.values(), default=0.0))
 
 
@@ -174,7 +174,7 @@ class WorkflowSeries:
         self.completed = instruments.counter(names.WORKFLOW_COMPLETED, *key)
         self.failed = instruments.counter(names.WORKFLOW_FAILED, *key)
         self.in_progress = instruments.gauge(names.WORKFLOW_IN_PROGRESS, *key)
-        # Not looked up before there is a success: a gauge at 0 would tell of one in 1970.
+        # Not looked up before there is a success: a gauge at 0 would mean one in 1970.
         self.last_success: Callable[[], GaugeSeries] = lambda: instruments.gauge(
             names.WORKFLOW_LAST_SUCCESS, workflow
         )
@@ -207,7 +207,7 @@ class SeriesCache:
 
     def _begin_in_child(self) -> None:
         # What goes on in the parent does not go on here. The gauges are set when the first
-        # series is looked up again: a lock of theirs may have been held at the fork.
+        # series is looked up again: a lock of the gauges may have been held at the fork.
         self._inherited += [series.in_progress for series in self._tasks.values()]
         self._inherited += [series.in_progress for series in self._workflows.values()]
         self._inherited += [runs.gauge for runs in self._runs.values()]
@@ -247,14 +247,14 @@ class SeriesCache:
     def count_again(self, counted: Counted) -> None:
         """Count what was counted in a worker, on the series that it would have been counted on."""
         bounded: Counted = {}
-        for (name, values, how), told in counted.items():
+        for (name, values, how), recorded in counted.items():
             labels = zip(BY_NAME[name].labels, values, strict=True)
             found = tuple(self._labels.bounded(label, value) for label, value in labels)
             if BY_NAME[name].labels[:2] == ("workflow", "task"):
                 self.of_task(*found[:2])
             elif BY_NAME[name].labels[:2] == ("workflow", "mode"):
                 self.of_workflow(*found[:2])
-            bounded.setdefault((name, found, how), []).extend(told)
+            bounded.setdefault((name, found, how), []).extend(recorded)
         count_again(self.instruments, bounded)
 
     def _find_task(self, workflow: str, task: str) -> TaskSeries:

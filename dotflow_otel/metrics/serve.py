@@ -50,7 +50,7 @@ class MetricsServer:
 
         A second time there is nothing to do.
 
-        In a forked child it lets go of the socket alone: the server is the parent's.
+        In a forked child it releases the socket alone: the server is the parent's.
         """
         if os.getpid() != self._pid:
             self._server.socket.close()
@@ -143,7 +143,7 @@ def metrics_app(registry: CollectorRegistry | None = None) -> MetricsApp:
     """Return metrics as an application to mount in a service, at any path.
 
     It is one for WSGI (Flask, Django) and for ASGI (FastAPI, Starlette) at once. A server
-    that must be told which of them it is gets `metrics_app().wsgi` or `metrics_app().asgi`.
+    that must be given one of the two gets `metrics_app().wsgi` or `metrics_app().asgi`.
     Whoever can reach the service there can read the metrics.
 
     Exemplars are shown to a scraper that asks for OpenMetrics. In prometheus-client's

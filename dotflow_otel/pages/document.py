@@ -32,7 +32,7 @@ FORMAT: Final = 1
 
 # JavaScript's numbers are exact up to here.
 _EXACT: Final = 2**53
-# Deeper values are told by their text.
+# Deeper values are replaced by their text.
 _DEPTH: Final = 20
 
 # What a page shows of a task, or a line, in other places.
@@ -110,11 +110,11 @@ def analysis_of(found: Why) -> Document:
     for task in view.tasks:
         if f"{task.span_id:016x}" in on_path:
             on_path.update(f"{attempt.span_id:016x}" for attempt in task.attempts)
-    told = [
+    reasons = [
         {"title": section.title, "lines": [_fact(fact) for fact in section.facts]}
         for section in sections(found)
     ]
-    return {"why": told, "path": sorted(on_path), "tasks": tasks}
+    return {"why": reasons, "path": sorted(on_path), "tasks": tasks}
 
 
 def _fact(fact: Fact) -> Document:

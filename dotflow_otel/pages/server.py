@@ -72,14 +72,14 @@ class CannotServe(DotflowError, OSError):
     """Pages cannot be served at an address."""
 
     def __init__(self, host: str = "", port: int = 0, reason: OSError | None = None) -> None:
-        told = _told(reason)
+        found = _reason_text(reason)
         super().__init__(
-            f"Pages cannot be served on {host!r}, port {port}: {told}. Give an address of this "
+            f"Pages cannot be served on {host!r}, port {port}: {found}. Give an address of this "
             "machine and a port that no other program listens on; port 0 takes any that is free."
         )
 
 
-def _told(reason: OSError | None) -> str:
+def _reason_text(reason: OSError | None) -> str:
     if reason is None:
         return ""
     # Of a name that leads nowhere the number is none of the system's.
@@ -239,7 +239,7 @@ class Pages:
         return await self._read(read)
 
     async def _analysis(self, request: Request) -> Response:
-        # Apart, for it reads the runs before as well: the page is of use before it comes.
+        # Separate, for it reads the runs before as well: the page is of use before it comes.
         reference = request.path_params["run"]
         return await self._read(lambda history: run_analysis(history, history.run(reference)))
 
@@ -266,7 +266,7 @@ class Pages:
         return self._watched(_RunsWatch(self._path))
 
     async def _watch_run(self, request: Request) -> Response:
-        # After a break the browser tells what it was told last.
+        # After a break the browser says what it received last.
         after = request.headers.get("last-event-id") or request.query_params.get("after", "0")
         # No key of SQLite is longer.
         if not (after.isascii() and after.isdecimal() and len(after) < 20):  # noqa: PLR2004
@@ -293,11 +293,11 @@ class Pages:
                 try:
                     news = await run_in_threadpool(watch.news)
                 except DotflowError:
-                    return  # the page asks again, and is then told why
+                    return  # the page asks again, and then learns why
                 looked = loop.time()
                 if news is not None or looked - said > _SILENCE:
-                    told = f"id: {watch.position}\ndata: {news}\n\n"
-                    yield ": still here\n\n" if news is None else told
+                    found = f"id: {watch.position}\ndata: {news}\n\n"
+                    yield ": still here\n\n" if news is None else found
                     said = looked
         finally:
             self._watchers -= 1
@@ -423,8 +423,8 @@ def _own_requests_only(app: ASGIApp, given: Sequence[str]) -> ASGIApp:
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         answers: Any = app
         if len(hosts) != 1 or not _is_own(hosts[0].decode("latin-1"), names):
-            told = {"error": "This server does not go by that name: ask for it by its address."}
-            answers = JSONResponse(told, 421)
+            found = {"error": "This server does not go by that name: ask for it by its address."}
+            answers = JSONResponse(found, 421)
         await answers(scope, receive, send_with_headers)
 
     return guarded

@@ -84,7 +84,7 @@ OWN: Final = 256
 class Account:
     """Follows the items of a batch processor from its queue to the exporter's answer.
 
-    The SDK tells of none of this. The queue is bounded here, so that every item that does not
+    The SDK reports none of this. The queue is bounded here, so that every item that does not
     fit in is seen: the processor's own is never full.
 
     Args:
@@ -101,7 +101,7 @@ class Account:
         call_in_forked_child(self._begin)
 
     def _begin(self) -> None:
-        # Anew in a forked child: what is queued there, its parent delivers.
+        # Again in a forked child: what is queued there, its parent delivers.
         # One that a signal handler or a finalizer that logs can take again.
         self._lock = RLock()
         self._queued = 0

@@ -127,7 +127,7 @@ class LogWriter:
             logger: The name of the logger.
             level: As in the standard library.
             body: The message.
-            attributes: What else is told.
+            attributes: What else is known.
             time_ns: When it happened, in nanoseconds since the epoch.
             ids: Those of the span that it belongs to.
         """
@@ -364,9 +364,9 @@ def _origin(record: logging.LogRecord) -> Attributes:
 
 def _exception(record: logging.LogRecord) -> Attributes:
     stack = stack_trace_of(record)
-    told: Attributes = {} if stack is None else {names.EXCEPTION_STACKTRACE: stack}
+    found: Attributes = {} if stack is None else {names.EXCEPTION_STACKTRACE: stack}
     error = record.exc_info[1] if record.exc_info else None
     if error is not None:
-        told[names.EXCEPTION_TYPE] = name_of(type(error))
-        told[names.EXCEPTION_MESSAGE] = text_of(error)
-    return told
+        found[names.EXCEPTION_TYPE] = name_of(type(error))
+        found[names.EXCEPTION_MESSAGE] = text_of(error)
+    return found

@@ -13,12 +13,12 @@ from dotflow_otel.sdk.batching import is_exporting
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Their records tell of exports: to export those would never end.
+# Their records are about exports: to export those would never end.
 _EXPORTING: Final = ("opentelemetry", "grpc")
 
 
 class RootHandler(logging.Handler):
-    """A handler of ours that leaves what other handlers do as it is."""
+    """A handler that leaves what other handlers do as it is."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Handle a record."""
@@ -40,13 +40,13 @@ class RootHandler(logging.Handler):
         if shown is None or record.levelno < shown.level:
             return
         logger: logging.Logger | None = logging.getLogger(record.name)
-        ours = []
+        own = []
         while logger is not None:
-            ours += [handler for handler in logger.handlers if isinstance(handler, RootHandler)]
+            own += [handler for handler in logger.handlers if isinstance(handler, RootHandler)]
             if any(not isinstance(handler, RootHandler) for handler in logger.handlers):
                 return
             logger = logger.parent
-        if ours[:1] == [self]:
+        if own[:1] == [self]:
             shown.handle(record)
 
 
@@ -54,7 +54,7 @@ def add_to_root(handler: logging.Handler) -> None:
     """Put a handler on the root logger, to stay there.
 
     `logging.basicConfig` does nothing where there is a handler, and `dictConfig` and
-    `fileConfig` take all of them away. So while one of these works, ours is away, and
+    `fileConfig` take all of them away. So while one of these works, this one is away, and
     afterwards it is back. They are wrapped for that, in their modules, and so is what they call
     in turn: a program may have imported them by name before.
     """
@@ -69,7 +69,7 @@ def add_to_root(handler: logging.Handler) -> None:
 
 
 class _Handlers(list[logging.Handler]):
-    """The root logger's handlers: all of them to who hands records to them, ours not counted.
+    """The root logger's handlers: all of them to who hands records to them, own ones not counted.
 
     `logging.warning` and its like configure logging where there are no handlers, as for a program
     that has not done so, and ask for their number.

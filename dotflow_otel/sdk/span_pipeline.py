@@ -102,14 +102,14 @@ class Journal(Protocol):
     """Notes what is sent, and whether it was delivered."""
 
     def sending(self, exporter: str, spans: Sequence[ReadableSpan]) -> int | None:
-        """Note that an exporter is about to send spans; return what tells them from others."""
+        """Note that an exporter is about to send spans; return a key for `sent`."""
 
     def sent(self, key: int, *, delivered: bool) -> None:
         """Note whether they were delivered."""
 
 
 class CountingSpanExporter(SpanExporter):
-    """Tells an account what another exporter does.
+    """Notifies an account of what another exporter does.
 
     Args:
         exporter: The other one.

@@ -34,7 +34,7 @@ class Part(Protocol):
 class Telemetry:
     """What `setup` created, to be flushed and ended: at exit by itself, or on call.
 
-    Where the application had set a provider there is nothing of ours to end; where it had set
+    Where the application had set a provider there is nothing to end here; where it had set
     all of them the methods do nothing.
 
     Attributes:

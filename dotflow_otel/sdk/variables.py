@@ -42,7 +42,7 @@ class _Rule(NamedTuple):
     """What a variable's value has to be.
 
     Attributes:
-        holds: Tells whether a text is valid.
+        holds: Returns whether a text is valid.
         hint: What a valid one is.
     """
 
@@ -236,7 +236,7 @@ _PROMETHEUS: Final = "prometheus"
 _BY_PROTOCOL: Final = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 _DEFAULT_PROTOCOL: Final = "http/protobuf"
 
-# Where OTLP goes unless told otherwise.
+# Where OTLP goes unless set otherwise.
 _DEFAULT_COLLECTOR: Final = ("localhost", 4318)
 _PROBE_SECONDS: Final = 0.25
 

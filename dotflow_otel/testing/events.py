@@ -47,8 +47,8 @@ class LogEvent:
         return self.fields.get(name, default)
 
     def __str__(self) -> str:
-        told = {name: self.fields[name] for name in _IN_LISTS if name in self.fields}
-        return f"{self.event} {facts(told)}".rstrip()
+        listed = {name: self.fields[name] for name in _IN_LISTS if name in self.fields}
+        return f"{self.event} {facts(listed)}".rstrip()
 
 
 class LogSink(io.TextIOBase):

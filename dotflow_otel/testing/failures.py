@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_GROUP: Final = "default"
 _LEAST_BAR: Final = 10
-_LONG: Final = 10  # seconds, from which on durations are told in seconds
+_LONG: Final = 10  # seconds, from which on durations are written in seconds
 
 
 class _Signs(NamedTuple):

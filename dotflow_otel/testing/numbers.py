@@ -1,6 +1,6 @@
 """The part of a recording that is about metrics: what a registry holds, and its ledger.
 
-The ledger balances where what started has ended, and the spans tell the same.
+The ledger balances where what started has ended, and the spans say the same.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class _Options(Slots, total=False):
 
 
 class RecordedTelemetry(SpanReader, MetricsReader, EventReader):
-    """What runs told of themselves, to be asserted on. `record_telemetry` makes one.
+    """What was recorded of runs, to be asserted on. `record_telemetry` makes one.
 
     It can be read at any time: before a run there is nothing in it, and after the recording
     has ended what was recorded stays.
@@ -85,7 +85,7 @@ class RecordedTelemetry(SpanReader, MetricsReader, EventReader):
                 are about set-up.
             level: The lowest level of events that are kept.
             **options: Further slots of `Config`, such as `storage`; `tracer`, `metrics` and
-                `log` take the place of ours, and are not recorded then.
+                `log` take the place of this project's, and are not recorded then.
 
         Raises:
             NotCallableObject: A provider is no instance of its slot's interface.
@@ -104,7 +104,7 @@ class RecordedTelemetry(SpanReader, MetricsReader, EventReader):
         return Config(**slots)
 
     def assert_balanced(self) -> None:
-        """Check that every run and task that started has ended, once, and is told of alike.
+        """Check that every run and task that started has ended, once, and is counted alike.
 
         For each workflow and mode, and each task: started = completed + failed, none is in
         progress, and each end has a duration. Over all: each task of a run was started,

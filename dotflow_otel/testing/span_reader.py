@@ -56,7 +56,7 @@ class SpanCollector(SpanProcessor):
             self._open[context.span_id] = span.name
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Keep a span. One that ended in a worker is told of at its end alone."""
+        """Keep a span. Of one in a worker only the end is known here."""
         context = span.get_span_context()
         if context is not None:
             self._traces.add(context.trace_id)
@@ -152,7 +152,7 @@ class Router(SpanProcessor):
 
 # As global as the provider that it listens to.
 _router: Final = Router()
-_heard: Final[WeakSet[trace.TracerProvider]] = WeakSet()
+_listening: Final[WeakSet[trace.TracerProvider]] = WeakSet()
 _lock: Final = Lock()
 
 
@@ -172,14 +172,14 @@ def global_spans_to(collector: SpanCollector) -> Iterator[None]:
 def _hear_global_provider() -> None:
     with _lock:
         current = trace.get_tracer_provider()
-        if current in _heard:
+        if current in _listening:
             return
         if isinstance(current, trace.ProxyTracerProvider):
             current = provider_of(_router)
             trace.set_tracer_provider(current)
         elif isinstance(current, TracerProvider):
             current.add_span_processor(_router)
-        _heard.add(current)
+        _listening.add(current)
 
 
 _WIDTH = 100

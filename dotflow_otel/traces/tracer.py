@@ -16,8 +16,8 @@ from dotflow_otel import conventions as names
 from dotflow_otel import span_ids
 from dotflow_otel._process import drop_counter as tally
 from dotflow_otel._process import for_each
+from dotflow_otel.parent import parent_context
 from dotflow_otel.plain import printable
-from dotflow_otel.sdk.setting_up import parent_context
 from dotflow_otel.span_ids import LegacyRuns as ToldRuns
 from dotflow_otel.spans.clock import SpanClock
 from dotflow_otel.spans.failures import description_of, mark_failed

@@ -49,6 +49,15 @@ def test_a_provider_imports_its_own_library(name: str, own: str) -> None:
     assert python(source) == own
 
 
+@pytest.mark.parametrize("name", ["MetricsOpenTelemetry", "TracerOpenTelemetry"])
+def test_a_provider_imports_no_sdk(name: str) -> None:
+    """OpenTelemetry's SDK is imported once it is needed, and not with a provider."""
+    source = (
+        f"import sys; from dotflow_otel import {name}; print('opentelemetry.sdk' in sys.modules)"
+    )
+    assert python(source) == "False"
+
+
 @pytest.mark.parametrize(
     ("name", "library"),
     [

@@ -94,7 +94,8 @@ VERSIONED := tests/unit/otel/test_sdk*.py tests/unit/otel/test_instance.py tests
 	tests/unit/otel/test_metrics*.py tests/unit/otel/test_log*.py tests/unit/otel/test_pipeline.py \
 	tests/unit/otel/test_relay.py tests/unit/otel/test_recorded_*.py tests/unit/otel/test_tracer.py \
 	tests/unit/workers/test_files_of_code.py tests/integration/test_telemetry_sequential.py \
-	tests/integration/test_telemetry_parallel.py tests/integration/test_own_logger_provider.py \
+	tests/integration/test_telemetry_parallel.py tests/integration/test_telemetry_deferred.py \
+	tests/integration/test_own_logger_provider.py \
 	tests/integration/test_worker_*.py tests/integration/test_relay_*.py \
 	tests/wire/test_wire_metrics.py
 # What depends on other libraries, which the lanes but for the newest one have not.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.run import Run
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
 
     from dotflow.core.task import Task
+    from dotflow_otel.relay.deferred_span import DeferredSpan
 
 
 # A run's metrics and log line come right after its span's end. So many runs would have to
@@ -61,6 +63,11 @@ _runs: dict[str, SpanIds] = {}
 _ended: deque[str] = deque()
 _tasks: dict[Task, SpanIds] = {}
 _attempts: dict[Task, SpanIds] = {}
+
+
+# The attempt that this code runs for, where that began in a worker without OpenTelemetry. Here, for
+# logs ask for its ids.
+deferred: Final[ContextVar[DeferredSpan | None]] = ContextVar("dotflow_deferred", default=None)
 
 
 def put_run(run_id: str, ids: SpanIds) -> None:
@@ -130,11 +137,24 @@ def _exemplar(ids: SpanIds | None) -> dict[str, str] | None:
 
 def current_ids() -> SpanIds | None:
     """Return the ids of the caller's current span, if there is one."""
+    found = current_numbers()
+    if found is None:
+        return None
+    trace_id, span_id, flags = found
+    return SpanIds(f"{trace_id:032x}", f"{span_id:016x}", sampled=bool(flags & 1))
+
+
+def current_numbers() -> tuple[int, int, int] | None:
+    """Return the ids and flags of the caller's current span, if there is one."""
     # Where nobody imported the API, nobody made a span: logs and metrics do not need it.
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None:
+        attempt = deferred.get()
+        return None if attempt is None else attempt.ids
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
         return None
-    return SpanIds.of(trace.get_current_span().get_span_context())
+    return context.trace_id, context.span_id, int(context.trace_flags)
 
 
 class LegacyRuns:

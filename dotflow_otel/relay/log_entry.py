@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from time import time
@@ -18,6 +17,7 @@ from dotflow_otel.log_context import run_context
 from dotflow_otel.plain import to_plain as plain
 from dotflow_otel.relay.arguments import Shown, is_simple, packed, unpacked
 from dotflow_otel.relay.structlogs import Origin
+from dotflow_otel.span_ids import current_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,7 +76,7 @@ class RecordEntry(NamedTuple):
             _STRUCTLOGS in told,
             _handled_by(record.name),
             _bound(),
-            _current_span(),
+            current_numbers(),
         )
 
     def shifted(self, shift: int) -> RecordEntry:
@@ -175,7 +175,7 @@ class EventEntry(NamedTuple):
         cls, logger: Sequence[Any], method: str, event: dict[str, Any], *, is_wrapped: bool
     ) -> EventEntry:
         """Make one of an event."""
-        span, origin = _current_span(), Origin.here()
+        span, origin = current_numbers(), Origin.here()
         fields = plain(event)
         return cls(plain(logger), method, fields, _bound(), span, time(), origin, is_wrapped)
 
@@ -221,16 +221,6 @@ def _on_the_way_up(logger: logging.Logger) -> Iterator[logging.Logger]:
     while each is not None:
         yield each
         each = each.parent if each.propagate else None
-
-
-def _current_span() -> tuple[int, int, int] | None:
-    trace = sys.modules.get("opentelemetry.trace")
-    if trace is None:
-        return None
-    context = trace.get_current_span().get_span_context()
-    if not context.is_valid:
-        return None
-    return context.trace_id, context.span_id, int(context.trace_flags)
 
 
 @contextmanager

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from contextvars import ContextVar
-from secrets import token_bytes
 from typing import Final
 
 # The number of a process, and what it has in common with its forked children alone.
 Process = tuple[int, bytes]
 
 # Also from one with the same number on another machine.
-_MARK: Final = token_bytes(8)
+_MARK: Final = os.urandom(8)
 
 
 def this_process() -> Process:

@@ -19,9 +19,10 @@ from dotflow_otel._process import TRACES
 from dotflow_otel._process import drop_counter as tally
 from dotflow_otel.plain import to_plain as plain
 from dotflow_otel.relay.clocks import on_our_clock, on_the_wall
+from dotflow_otel.relay.deferred_span import RemoteSpans
 from dotflow_otel.relay.latecomers import latecomers
 from dotflow_otel.relay.process import this_process
-from dotflow_otel.relay.remote_span import RemoteSpan, RemoteSpans
+from dotflow_otel.relay.remote_span import RemoteSpan
 from dotflow_otel.relay.returned import Returned
 from dotflow_otel.relay.sampling import SentSampler
 from dotflow_otel.relay.set_up import SetUp
@@ -72,7 +73,8 @@ class RemoteAttempts:
         self._new_id = ids.generate_span_id
         self._baggage = {name: plain(entry) for name, entry in baggage.get_all(context).items()}
         self._run = next(_runs)
-        self._set_up = SetUp.here()
+        set_up = SetUp.here()
+        self._set_up = set_up if set_up.is_something else None
         self._sampler = SentSampler(tracer, asked=self._has_a_say)
         self._kits: dict[tuple[int, bool, str], RemoteSpans] = {}
         self._trace_id = run.get_span_context().trace_id
@@ -106,6 +108,7 @@ class RemoteAttempts:
                 self._run,
                 self._set_up,
                 self._sampler.data,
+                deferrable=self._sampler.is_of_sdk and self._set_up is None,
             )
             if len(self._kits) < _MOST_KITS:
                 self._kits[flags, recording, state] = found
@@ -173,7 +176,7 @@ class RemoteAttempt:
     @property
     def sampled(self) -> bool:
         """Whether the span is exported."""
-        return self._kit.flags.sampled
+        return self._kit.sampled
 
     def scope(self, here: AttemptHere) -> RemoteSpan:
         """Return what goes along to the worker.
@@ -181,7 +184,7 @@ class RemoteAttempt:
         Args:
             here: Begins the span where that is a thread of this process.
         """
-        scope = self._kit.scope(self._parent_id, self.span_id, self._attributes)
+        scope = RemoteSpan(self._kit, self._parent_id, self.span_id, self._attributes)
         scope.here = here
         return scope
 

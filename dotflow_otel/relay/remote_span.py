@@ -7,12 +7,11 @@ nothing only its two times come back.
 
 from __future__ import annotations
 
-from functools import cached_property
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry import baggage
-from opentelemetry.context import attach, detach, get_current
+from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Tracer, TracerProvider
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
@@ -20,17 +19,13 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
-    TraceFlags,
-    TraceState,
     get_current_span,
     set_span_in_context,
 )
 
 from dotflow.core.failure import Failure
 from dotflow.core.once import once
-from dotflow.workers.pickling import load_or_none
 from dotflow_otel import conventions as names
-from dotflow_otel.relay.process import this_process
 from dotflow_otel.relay.returned import Returned
 from dotflow_otel.relay.span_boxes import SpanBox
 from dotflow_otel.relay.span_relay import relay_here, worker_limits
@@ -47,14 +42,11 @@ if TYPE_CHECKING:
     from contextvars import Token
     from types import TracebackType
 
-    from opentelemetry.context import Context
     from opentelemetry.sdk.trace import Span as SdkSpan
-    from opentelemetry.sdk.trace.sampling import Sampler
     from opentelemetry.trace import Span
 
     from dotflow.core.action import Action
-    from dotflow_otel.relay.process import Process
-    from dotflow_otel.relay.set_up import SetUp
+    from dotflow_otel.relay.deferred_span import RemoteSpans
     from dotflow_otel.relay.their_tracer import TheirTracer
     from dotflow_otel.spans.record import SpanRecord
 
@@ -69,72 +61,6 @@ class AttemptHere(Protocol):
 
     def start_below(self, name: str, attributes: Mapping[str, Any]) -> Span:
         """Begin a span below the current one."""
-
-
-class RemoteSpans:
-    """What the spans of a run's attempts in workers have in common: their kit.
-
-    Args:
-        trace_id: Of their spans.
-        flags: Of their spans.
-        state: Of their spans, as in the W3C header.
-        recording: Whether their spans are recorded.
-        baggage: The entries of the caller's baggage.
-        owner: Tells the process that owns the run.
-        run: Tells the run from others of that process.
-        set_up: What the application has set up in code.
-        sampler: The application's sampler, pickled, where it is to be asked in workers.
-    """
-
-    def __init__(
-        self,
-        trace_id: int,
-        flags: int,
-        state: str,
-        recording: bool,
-        baggage: Mapping[str, Any],
-        owner: Process,
-        run: int,
-        set_up: SetUp | None = None,
-        sampler: bytes | None = None,
-    ) -> None:
-        self._sent = trace_id, flags, state, recording, baggage, owner, run, set_up, sampler
-        self._set_up = set_up
-        self.trace_id = trace_id
-        self.flags = TraceFlags(flags)
-        self.state = TraceState.from_header([state]) if state else TraceState.get_default()
-        self.recording = recording
-        self.baggage = baggage
-        self.owner = owner
-        self.run = run
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return RemoteSpans, self._sent
-
-    @property
-    def is_away(self) -> bool:
-        """Whether this is another process than the run's."""
-        return self.owner != this_process()
-
-    @cached_property
-    def sampler(self) -> Sampler | None:
-        """The application's sampler, where it is asked here."""
-        found: Sampler | None = load_or_none(self._sent[-1])
-        return found
-
-    def apply_set_up(self) -> None:
-        """Set up in a worker what the application has set up, once."""
-        set_up, self._set_up = self._set_up, None
-        if set_up is not None:
-            set_up.apply()
-
-    def ids(self, span_id: int, *, is_remote: bool) -> SpanContext:
-        """Give the context of one of the spans."""
-        return SpanContext(self.trace_id, span_id, is_remote, self.flags, self.state)
-
-    def scope(self, parent_id: int, span_id: int, attributes: dict[str, Any]) -> RemoteSpan:
-        """Make the scope of an attempt: see `RemoteSpan`."""
-        return RemoteSpan(self, parent_id, span_id, attributes)
 
 
 class RemoteSpan:
@@ -173,25 +99,43 @@ class RemoteSpan:
 
     def prepare(self) -> None:
         """Have the spans that the step opens recorded here, where nobody else has them."""
+        if self.kit.is_away:
+            self.open_box().enter()
+
+    def open_box(self, *, is_late: bool = False) -> SpanBox:
+        """Have spans recorded that are opened below this one, and return where they are kept.
+
+        Args:
+            is_late: Whether the attempt has ended, and what it recorded has been collected.
+        """
         kit = self.kit
-        if not kit.is_away:
-            return
         relay = relay_here()
         box = SpanBox(
             kit.owner,
             kit.run,
             self.on_recorded,
-            sampled=kit.flags.sampled,
+            sampled=kit.sampled,
             sampler=kit.sampler,
             baggage=kit.baggage,
         )
-        relay.begin(box, self.own[1])
+        relay.begin(box, self.own[1], is_late=is_late)
         self._box = box
         kit.apply_set_up()
         if relay.theirs is not None:
             self._theirs = their_tracer(relay.theirs, kit.owner)
+        return box
 
     def __enter__(self) -> None:
+        self._token = attach(self.begin())
+
+    def begin(self, started: int | None = None, clock: SpanClock | None = None) -> Context:
+        """Begin the span, and return the context of the step, with it as the current span.
+
+        Args:
+            started: When it began, in nanoseconds since the epoch, where that was before there was
+                a current context; None: now, in that.
+            clock: Tells the time since then; None: one of its own.
+        """
         kit = self.kit
         parent_id, span_id, attributes = self.own
         ids = kit.ids(span_id, is_remote=False)
@@ -200,15 +144,18 @@ class RemoteSpan:
             span = self._here = self.here.begin()
         elif kit.recording:
             parent = kit.ids(parent_id, is_remote=True)
-            start = _started if self._theirs is None else self._theirs.started
-            span = self._span = start(names.ATTEMPT_SPAN, ids, parent, dict(attributes))
-            self._clock = SpanClock()
+            if self._theirs is None:
+                span = _started(names.ATTEMPT_SPAN, ids, parent, dict(attributes), started)
+            else:
+                span = self._theirs.started(names.ATTEMPT_SPAN, ids, parent, dict(attributes))
+            self._span = span
+            self._clock = clock or SpanClock()
         else:
             span = NonRecordingSpan(ids)
-        current = get_current()
+        current = get_current() if started is None else Context()
         for name, value in kit.baggage.items():
             current = baggage.set_baggage(name, value, current)
-        self._token = attach(set_span_in_context(span, current))
+        return set_span_in_context(span, current)
 
     def __exit__(
         self,
@@ -223,10 +170,15 @@ class RemoteSpan:
             return
         if self._theirs is not None and error is not None:
             mark_failed(span, Failure.of(error), self._clock.now())
+        self.end(self._clock.now())
+
+    def end(self, ended: int) -> None:
+        """End the span, if there is one, at a time in nanoseconds since the epoch."""
+        span = self._span
         if type(span) is FastSpan:
-            span.end_quietly(self._clock.now())
-        else:
-            span.end(self._clock.now())
+            span.end_quietly(ended)
+        elif span is not None:
+            span.end(ended)
 
     def method_scope(self, action: Action, attempt: int | None) -> MethodScope | None:
         """Give what makes a span of a method of a class step, or of a try of it."""
@@ -298,11 +250,17 @@ class RemoteSpan:
 
 
 def _started(
-    name: str, own: SpanContext, parent: SpanContext, attributes: dict[str, Any]
+    name: str,
+    own: SpanContext,
+    parent: SpanContext,
+    attributes: dict[str, Any],
+    started: int | None = None,
 ) -> SdkSpan:
     tracer, maker = _makers()
+    if started is None:
+        started = time_ns()
     if maker is not None:
-        made = maker.given(name, own, parent, None, attributes, time_ns())
+        made = maker.given(name, own, parent, None, attributes, started)
         if made is not None:
             return made
     span = GivenSpan(
@@ -313,7 +271,7 @@ def _started(
         attributes=attributes,
         limits=worker_limits(),
     )
-    span.start()
+    span.start(started)
     return span
 
 

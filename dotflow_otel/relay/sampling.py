@@ -34,6 +34,7 @@ class SentSampler:
 
     Attributes:
         data: The sampler, pickled; None where it is not sent.
+        is_of_sdk: Whether it is one of the SDK's, or not sent.
     """
 
     def __init__(self, tracer: Tracer, *, asked: bool) -> None:
@@ -42,7 +43,7 @@ class SentSampler:
         # What wraps the SDK asks again as it makes the span: only these give the same answer.
         may_travel = own or (asked and isinstance(tracer, SdkTracer))
         self.data = dump_or_none(self._sampler) if may_travel else None
-        self._is_known = own or self.data is None
+        self.is_of_sdk = self._is_known = own or self.data is None
 
     def note_asked(self) -> None:
         """Note that the sampler was asked; the first time, see whether that has changed it."""

@@ -41,6 +41,11 @@ class SetUp(NamedTuple):
         """Return what is set up in this process."""
         return cls(_propagator(), tuple(_instrumentors()))
 
+    @property
+    def is_something(self) -> bool:
+        """Whether anything is set up."""
+        return self.propagator is not None or bool(self.instrumentors)
+
     def apply(self) -> None:
         """Set up the same in this process, as far as it is not."""
         found = load_or_none(self.propagator)

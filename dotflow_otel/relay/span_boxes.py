@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.trace import get_current_span
 
 from dotflow_otel.relay.boxes import Box
+from dotflow_otel.span_ids import deferred
 from dotflow_otel.spans.record import Begun, SpanRecord
 
 if TYPE_CHECKING:
@@ -24,6 +25,15 @@ _REMEMBERED: Final = 10_000
 
 # The attempt that this code runs for, also in what has a copy of its context.
 _current: Final[ContextVar[SpanBox | None]] = ContextVar("dotflow_spans", default=None)
+
+
+def _box_here() -> SpanBox | None:
+    found = _current.get()
+    if found is None:
+        # Where the attempt began before OpenTelemetry was imported.
+        attempt = deferred.get()
+        found = None if attempt is None else attempt.box
+    return found
 
 
 class SpanBox(Box[SpanRecord]):
@@ -59,6 +69,10 @@ class SpanBox(Box[SpanRecord]):
         self.begun: dict[int, Begun] = {}
         self.announced: set[int] = set()
 
+    def enter(self) -> None:
+        """Have what runs in this context from now on belong to the attempt."""
+        _current.set(self)
+
     def unannounced(self) -> list[SpanRecord]:
         """Return the spans that have begun and that the run does not know; it does from now on."""
         # The copy is made in one step, while other spans begin.
@@ -74,11 +88,10 @@ class SpanBoxes:
         self._by_span: dict[int, SpanBox | None] = {}
 
     def begin(self, box: SpanBox, span_id: int) -> None:
-        """Have what runs in this context from now on belong to an attempt, by its span's id."""
+        """Have what runs below the span of an attempt belong to that."""
         if len(self._by_span) >= _REMEMBERED:
             self._forget_some()
         self._by_span[span_id] = box
-        _current.set(box)
 
     def end(self) -> None:
         """Have what runs in this context belong to no attempt."""
@@ -91,7 +104,7 @@ class SpanBoxes:
             return None
         if len(self._by_span) >= _REMEMBERED:
             self._forget_some()
-        box = self._by_span[span.context.span_id] = above or _current.get()
+        box = self._by_span[span.context.span_id] = above or _box_here()
         return box
 
     def _forget_some(self) -> None:
@@ -101,17 +114,17 @@ class SpanBoxes:
 
     def box_of(self, span: ReadableSpan) -> SpanBox | None:
         """Give the box of a span that has begun."""
-        here = _current.get()
+        here = _box_here()
         return here if span.context is None else self._by_span.get(span.context.span_id, here)
 
     def box_below(self, context: Context | None) -> SpanBox | None:
         """Return the box of a span that is about to begin in a context; None: the current one."""
         above = self._by_span.get(get_current_span(context).get_span_context().span_id)
-        return above or _current.get()
+        return above or _box_here()
 
     def box_here(self) -> SpanBox | None:
         """Give the box of the code that runs now, by its context, else by its current span."""
-        here = _current.get()
+        here = _box_here()
         if here is not None:
             return here
         return self._by_span.get(get_current_span().get_span_context().span_id)

@@ -96,18 +96,22 @@ class Relay:
         self._provider.add_span_processor(self._recorder)
         self._tracer = self._provider.get_tracer(names.SCOPE, __version__)
 
-    def begin(self, box: SpanBox, span_id: int) -> None:
+    def begin(self, box: SpanBox, span_id: int, *, is_late: bool = False) -> None:
         """Become the global provider where there is none, and record for an attempt.
 
         Args:
             box: Where its spans are kept.
             span_id: The id of its own span.
+            is_late: Whether its outcome has been sent: what comes goes along with the next one.
         """
         # It is set once in a process, and so looked for once.
         if not self._has_looked:
             self._look(box.owner)
-        self._roots.sampled = box.sampled
-        self._boxes.open(box)
+        if is_late:
+            box.is_open = False
+        else:
+            self._roots.sampled = box.sampled
+            self._boxes.open(box)
         self._whose.begin(box, span_id)
 
     def _look(self, owner: Process) -> None:

@@ -105,6 +105,7 @@ def test_relay_is_bounded() -> None:
     relay._has_looked = True  # the tests' own provider stays what it is
     box = SpanBox(OWNER, 1, sampled=True)
     relay.begin(box, 7)
+    box.enter()
     tracer = relay._provider.get_tracer("lib")
     for _ in range(5):
         tracer.start_span("select").end()
@@ -160,6 +161,7 @@ from dotflow_otel.relay.span_boxes import SpanBox
 from dotflow_otel.relay.span_relay import Relay
 relay, box = Relay(), SpanBox((1, b"elsewhere"), 1, sampled=True)
 relay.begin(box, 7)
+box.enter()
 trace.get_tracer("lib").start_span("select").end()
 print(len(relay.end(box).spans), type(trace.get_tracer_provider()).__module__)
 """

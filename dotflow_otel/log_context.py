@@ -82,7 +82,7 @@ def ids_bound(task: Task) -> dict[str, str]:
 
 
 class TraceContextFilter(logging.Filter):
-    """Gives records of the standard library the ids of the step that writes them.
+    """Adds to records of the standard library the ids of the step that writes them.
 
     Put it on a handler, and `%(workflow_id)s`, `%(workflow)s`, `%(task_id)s`, `%(task)s`,
     `%(trace_id)s` and `%(span_id)s` into its format; outside of a step they are empty, but

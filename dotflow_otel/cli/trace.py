@@ -211,7 +211,7 @@ def _weight(before: float | None, change: float) -> tuple[str, ...]:
 
 
 def why(run: Reference, history: HistoryPath = None, _debug: Debug = False) -> int:
-    """Tell why a run failed, was slow, or was lost: facts of the history, each with its figure.
+    """Return why a run failed, was slow, or was lost: facts of the history, each with its figure.
 
     Out of the ordinary is what lies more than three spreads from the median of the last 20 runs
     of the same workflow; the spread is the median distance from the median, times 1.48.

@@ -66,7 +66,7 @@ class Backlog(Generic[_Item]):
                 self._dropped += 1
 
     def take(self) -> Taken[_Item]:
-        """Give what came, and forget it."""
+        """Return what came, and forget it."""
         if not (self._items or self._dropped):
             return _NOTHING
         with self._lock:
@@ -86,7 +86,7 @@ class Backlog(Generic[_Item]):
 
 
 def size_of(value: Any) -> int:
-    """Tell about how many bytes a plain value takes."""
+    """Return about how many bytes a plain value takes."""
     if isinstance(value, (str, bytes)):
         return _FRAME + len(value)
     if isinstance(value, dict):

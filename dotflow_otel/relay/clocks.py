@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def on_the_wall(outcome: Outcome) -> tuple[int, int]:
-    """Give when an attempt started and ended, in nanoseconds since the epoch."""
+    """Return when an attempt started and ended, in nanoseconds since the epoch."""
     ahead = time_ns() - monotonic_ns()
     started = ahead + round(outcome.started * 1e9)
     return started, max(started, ahead + round(outcome.ended * 1e9))
@@ -43,7 +43,7 @@ def on_our_clock(returned: Returned, outcome: Outcome) -> Returned:
 
 
 def shifted(span: SpanRecord, shift: int) -> SpanRecord:
-    """Give a span as if it had been recorded so many nanoseconds later."""
+    """Return a span as if it had been recorded so many nanoseconds later."""
     events = [each._replace(timestamp=each.timestamp + shift) for each in span.events]
     return span._replace(started=span.started + shift, ended=span.ended + shift, events=events)
 

@@ -297,7 +297,7 @@ def make_spans() -> None:
 
 @once
 def _let_contexts_be_found() -> bool:
-    """Have the current context be the step's in what began in that before the import.
+    """Make the current context the step's in what began there before the import.
 
     To attach it would set it for the code that imports, and for what that calls: not for the
     coroutine or the function around it.

@@ -69,7 +69,7 @@ class Handover(Protocol):
         """Make spans begin and end that are above or below no others."""
 
     def hand_over_plain(self, span: PlainSpan) -> bool:
-        """Give a span that says little, if that can be done at less cost; tell whether it was."""
+        """Return a span that says little, if that can be done at less cost; tell whether it was."""
 
 
 def handover_of(maker: SpanMaker, provider: TracerProvider | None = None) -> Handover:

@@ -95,7 +95,7 @@ class Intake:
             self._put(item)
 
     def flush(self, flush: Callable[[int], object], timeout_millis: int) -> bool:
-        """Have everything exported that is queued or kept; return whether that was done.
+        """Export everything that is queued or kept; return whether that was done.
 
         Args:
             flush: Exports what is queued, within so many milliseconds.

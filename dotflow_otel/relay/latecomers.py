@@ -28,7 +28,7 @@ class Latecomers:
         self._lock = fork_safe_lock()
 
     def expect(self, run: int, hand_over: HandOver) -> None:
-        """Tell where the spans of a run go."""
+        """Return where the spans of a run go."""
         with self._lock:
             while len(self._by_run) >= _RUNS:
                 del self._by_run[next(iter(self._by_run))]

@@ -34,7 +34,7 @@ class Levels(NamedTuple):
     warns: bool = False
 
     def of(self, name: str) -> int:
-        """Give the level that counts for a logger: its own, or that of the next one above."""
+        """Return the level that counts for a logger: its own, or that of the next one above."""
         while name:
             if name in self.by_logger:
                 return self.by_logger[name]

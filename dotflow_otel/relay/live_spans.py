@@ -72,7 +72,7 @@ class LiveSpans:
         return self._spans[span_id]
 
     def take_in(self, ended: Sequence[SpanRecord], begun: Sequence[SpanRecord] = ()) -> None:
-        """Have spans begin and end.
+        """Start and end spans.
 
         Args:
             ended: Those that have ended; some of them may be known to have begun.
@@ -103,7 +103,7 @@ class LiveSpans:
         self.begin(record, above)
 
     def begin(self, record: SpanRecord, above: Span | None) -> None:
-        """Have a span begin.
+        """Start a span.
 
         Args:
             record: The span.
@@ -114,7 +114,7 @@ class LiveSpans:
         self._open[record.context.span_id] = len(record.links)
 
     def end(self, record: SpanRecord) -> None:
-        """Have a span end that has begun, if it has."""
+        """End a span that has begun, if it has."""
         links = self._open.pop(record.context.span_id, None)
         span = self._spans.get(record.context.span_id)
         if links is not None and span is not None:

@@ -80,13 +80,13 @@ class RecordEntry(NamedTuple):
         )
 
     def shifted(self, shift: int) -> RecordEntry:
-        """Give the record as if it had been made so many nanoseconds later."""
+        """Return the record as if it had been made so many nanoseconds later."""
         created = self.fields["created"] + shift / 1e9
         times = {"created": created, "msecs": created % 1 * 1000 // 1}
         return self._replace(fields={**self.fields, **times})
 
     def replay(self) -> None:
-        """Have the record handled as this process logs."""
+        """Handle the record as this process logs."""
         logger = logging.getLogger(self.fields["name"])
         if logger.isEnabledFor(self.fields["levelno"]):
             # What looks at the context, a record factory say, finds the step's.
@@ -180,7 +180,7 @@ class EventEntry(NamedTuple):
         return cls(plain(logger), method, fields, _bound(), span, time(), origin, is_wrapped)
 
     def shifted(self, shift: int) -> EventEntry:
-        """Give the event as if it had been logged so many nanoseconds later."""
+        """Return the event as if it had been logged so many nanoseconds later."""
         return self._replace(logged=self.logged + shift / 1e9)
 
     def replay(self) -> None:

@@ -58,7 +58,7 @@ def levels_here() -> bytes:
 
 
 def is_configured() -> bool:
-    """Tell whether the application, or its worker's owner, has configured structlog."""
+    """Return whether the application, or its worker's owner, has configured structlog."""
     if not structlog.is_configured():
         return False
     factory = structlog.get_config()["logger_factory"]
@@ -163,7 +163,7 @@ class LogRelay:
         return self._boxes.take_some(box)
 
     def end(self, box: LogBox) -> Taken[Entry] | None:
-        """Give what an attempt logged and what is late of its application, if anything, once."""
+        """Return what an attempt logged and what is late of its application, if anything, once."""
         _current.set(None)
         found = self._boxes.close(box)
         if found is None:
@@ -176,7 +176,7 @@ class LogRelay:
 
 @once
 def log_relay_here() -> LogRelay:
-    """Give the relay of this process."""
+    """Return the relay of this process."""
     return LogRelay()
 
 

@@ -1,4 +1,4 @@
-"""Tells a process from every other."""
+"""The identity of a process."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _MARK: Final = os.urandom(8)
 
 
 def this_process() -> Process:
-    """Give what tells this process from every other, also from its forked children."""
+    """Return what tells this process from every other, also from its forked children."""
     return os.getpid(), _MARK
 
 
 def is_forked_from(owner: Process) -> bool:
-    """Tell whether this process is a forked child of another one, with all that was set there."""
+    """Return whether this process is a forked child of another one, with all that was set there."""
     return owner[1] == _MARK and owner != this_process()
 
 
 class Owners:
-    """Tells for which application code of this process runs, where that is a worker of several."""
+    """Identifies the application that code here runs for, in a worker of several."""
 
     def __init__(self) -> None:
         self._first: Process | None = None

@@ -1,4 +1,4 @@
-"""Tells whether code hands over what was recorded elsewhere, so that pipelines know."""
+"""Whether code hands over what was recorded elsewhere, so that pipelines know."""
 
 from __future__ import annotations
 

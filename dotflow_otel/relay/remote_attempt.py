@@ -82,7 +82,7 @@ class RemoteAttempts:
         self._run_span = run
 
     def expect(self, hand_over: HandOver) -> None:
-        """Have spans handed over that come late, with the outcome of another run."""
+        """Hand over spans that come late, with the outcome of another run."""
         latecomers.expect(self._run, hand_over)
 
     @cached_property
@@ -151,7 +151,7 @@ class RemoteAttempts:
 
 
 class RemoteAttempt:
-    """Tells the whole story of an attempt's span in the end, whatever the worker sent.
+    """Completes an attempt's span in the end, whatever the worker sent.
 
     Args:
         kit: What it has in common with the run's other attempts.

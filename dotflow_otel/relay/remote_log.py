@@ -66,7 +66,7 @@ class RemoteLog:
         return RemoteLog, (self.kit, *self.own)
 
     def prepare(self) -> None:
-        """Have what the step logs kept here, where logging is not configured."""
+        """Keep what the step logs here, where logging is not configured."""
         kit = self.kit
         if kit.owner != this_process():
             self._box = log_relay_here().begin(kit.owner, kit.levels, self.on_recorded)
@@ -90,5 +90,5 @@ class RemoteLog:
         return None if self._box is None else log_relay_here().take_some(self._box)
 
     def collect(self) -> Taken[Entry] | None:
-        """Give what was logged, called after the exit."""
+        """Return what was logged, called after the exit."""
         return None if self._box is None else log_relay_here().end(self._box)

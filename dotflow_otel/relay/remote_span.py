@@ -98,12 +98,12 @@ class RemoteSpan:
         return RemoteSpan, (self.kit, *self.own)
 
     def prepare(self) -> None:
-        """Have the spans that the step opens recorded here, where nobody else has them."""
+        """Record the spans that the step opens here, where nobody else does."""
         if self.kit.is_away:
             self.open_box().enter()
 
     def open_box(self, *, is_late: bool = False) -> SpanBox:
-        """Have spans recorded that are opened below this one, and return where they are kept.
+        """Record spans that are opened below this one; return where they are kept.
 
         Args:
             is_late: Whether the attempt has ended, and what it recorded has been collected.
@@ -181,7 +181,7 @@ class RemoteSpan:
             span.end(ended)
 
     def method_scope(self, action: Action, attempt: int | None) -> MethodScope | None:
-        """Give what makes a span of a method of a class step, or of a try of it."""
+        """Return what makes a span of a method of a class step, or of a try of it."""
         if self._span is None and self._here is None:
             return None
         return MethodScope(self._start_below, action, attempt)
@@ -217,7 +217,7 @@ class RemoteSpan:
         return Returned((started, 0), None, ended, dropped, (), is_theirs, begun).packed()
 
     def collect(self) -> bytes | None:
-        """Give what was recorded, as `Returned` packs it, called after the exit."""
+        """Return what was recorded, as `Returned` packs it, called after the exit."""
         box = self._box
         records, dropped, others = ((), 0, ()) if box is None else relay_here().end(box)
         # A method's span is open where its thread was abandoned.

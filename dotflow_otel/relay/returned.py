@@ -38,7 +38,7 @@ class Returned(NamedTuple):
     begun: Sequence[SpanRecord] = ()
 
     def packed(self) -> bytes:
-        """Give it as bytes, to be sent."""
+        """Return it as bytes, to be sent."""
         if self.times is not None and not (self.below or self.dropped or self.others or self.begun):
             return _TIMES.pack(*self.times)
         return pickle.dumps(tuple(self))

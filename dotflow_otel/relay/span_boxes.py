@@ -1,4 +1,4 @@
-"""Tells whose a span is that is opened in a worker: which attempt's, of which run."""
+"""Whose a span is that is opened in a worker: which attempt's, of which run."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class SpanBox(Box[SpanRecord]):
         self.announced: set[int] = set()
 
     def enter(self) -> None:
-        """Have what runs in this context from now on belong to the attempt."""
+        """Assign what runs in this context from now on to the attempt."""
         _current.set(self)
 
     def unannounced(self) -> list[SpanRecord]:
@@ -88,13 +88,13 @@ class SpanBoxes:
         self._by_span: dict[int, SpanBox | None] = {}
 
     def begin(self, box: SpanBox, span_id: int) -> None:
-        """Have what runs below the span of an attempt belong to that."""
+        """Assign what runs below the span of an attempt to that."""
         if len(self._by_span) >= _REMEMBERED:
             self._forget_some()
         self._by_span[span_id] = box
 
     def end(self) -> None:
-        """Have what runs in this context belong to no attempt."""
+        """Assign what runs in this context to no attempt."""
         _current.set(None)
 
     def note(self, span: ReadableSpan) -> SpanBox | None:
@@ -113,7 +113,7 @@ class SpanBoxes:
             self._by_span.pop(span_id, None)
 
     def box_of(self, span: ReadableSpan) -> SpanBox | None:
-        """Give the box of a span that has begun."""
+        """Return the box of a span that has begun."""
         here = _box_here()
         return here if span.context is None else self._by_span.get(span.context.span_id, here)
 
@@ -123,7 +123,7 @@ class SpanBoxes:
         return above or _box_here()
 
     def box_here(self) -> SpanBox | None:
-        """Give the box of the code that runs now, by its context, else by its current span."""
+        """Return the box of the code that runs now, by its context, else by its current span."""
         here = _box_here()
         if here is not None:
             return here

@@ -136,7 +136,7 @@ class Relay:
         return True
 
     def end(self, box: SpanBox) -> Collected:
-        """Give what was recorded for an attempt, and what is late of its application, once."""
+        """Return what was recorded for an attempt, and what is late of its application, once."""
         self._whose.end()
         found = self._boxes.close(box)
         if found is None:
@@ -165,14 +165,14 @@ class Relay:
         return self._tracer.start_span(name, None, trace.SpanKind.INTERNAL, attributes)
 
     def owner_here(self) -> Process | None:
-        """Give the application whose attempt this code runs for, if a span or context tells."""
+        """Return the application whose attempt this code runs for, if a span or context tells."""
         box = self._whose.box_here()
         return None if box is None else box.owner
 
 
 @cache
 def worker_limits() -> SpanLimits:
-    """Give limits that only keep a span from filling the memory.
+    """Return limits that only keep a span from filling the memory.
 
     Those of the application count, where the spans arrive.
     """
@@ -190,7 +190,7 @@ def worker_limits() -> SpanLimits:
 
 @once
 def relay_here() -> Relay:
-    """Give the relay of this process."""
+    """Return the relay of this process."""
     return Relay()
 
 

@@ -66,7 +66,7 @@ class TheirTracer:
 
 
 def their_tracer(provider: TracerProvider, owner: Process) -> TheirTracer | None:
-    """Give what makes spans with a provider that is set in this process.
+    """Return what makes spans with a provider that is set in this process.
 
     None where it makes none, or is not of this process: a forked child has that of the run,
     whose processors may never export there.

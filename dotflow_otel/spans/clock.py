@@ -13,7 +13,7 @@ _TRIES: Final = 3
 
 
 class SpanClock:
-    """Tells the time of day as if nobody set it, from now on.
+    """The time of day as if nobody set it, from now on.
 
     Were the time of day itself asked for at each end, a span would have a negative duration
     whose machine's clock was set back meanwhile, and backends refuse it.

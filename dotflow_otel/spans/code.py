@@ -19,12 +19,12 @@ _METHODS: Final = (FunctionType, staticmethod, classmethod, Action)
 
 
 def step_attributes(step: Action) -> Mapping[str, str | int | float]:
-    """Give the attributes that are the same for every task of a step."""
+    """Return the attributes that are the same for every task of a step."""
     return {**code_attributes(step), TASK_TIMEOUT: float(step.timeout)}
 
 
 def code_attributes(step: Action) -> Mapping[str, str | int | float]:
-    """Give the attributes that tell where the code of a step, or of a method of it, stands."""
+    """Return the attributes that tell where the code of a step, or of a method of it, stands."""
     return _location(step.func)
 
 

@@ -33,7 +33,7 @@ def mark_failed(span: Span, failure: Failure, timestamp: int | None = None) -> N
 
 
 def exception_attributes(failure: Failure) -> Mapping[str, str]:
-    """Give the attributes of the event that tells of an exception."""
+    """Return the attributes of the event that tells of an exception."""
     return {
         names.EXCEPTION_TYPE: failure.exception_type,
         names.EXCEPTION_MESSAGE: bounded(failure.message),
@@ -42,6 +42,6 @@ def exception_attributes(failure: Failure) -> Mapping[str, str]:
 
 
 def description_of(failure: Failure) -> str:
-    """Give the description of the status of a span that failed."""
+    """Return the description of the status of a span that failed."""
     text = f"{failure.name}: {failure.message}" if failure.message else failure.name
     return bounded(text)

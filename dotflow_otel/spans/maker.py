@@ -63,7 +63,7 @@ class SpanMaker:
 
 
 def maker_of(tracer: Tracer, span: Span, clock: SpanClock) -> SpanMaker:
-    """Give what makes spans like `span`, which the tracer made, and below it."""
+    """Return what makes spans like `span`, which the tracer made, and below it."""
     if type(tracer).__module__ == type(span).__module__ == _SDK:
         # Here, because this package works with the API alone.
         from dotflow_otel.spans.sdk_access import fast_maker  # noqa: PLC0415

@@ -36,7 +36,7 @@ class PlainContext(NamedTuple):
         return cls(context.trace_id, context.span_id, context.is_remote, flags, state)
 
     def restored(self) -> SpanContext:
-        """Give the span context."""
+        """Return the span context."""
         state = TraceState.from_header([self.state]) if self.state else None
         flags = TraceFlags(self.flags)
         return SpanContext(self.trace_id, self.span_id, self.is_remote, flags, state)
@@ -203,7 +203,7 @@ def _links_of(span: ReadableSpan) -> Sequence[LinkRecord]:
 
 
 def scope_of(span: ReadableSpan) -> ScopeRecord | None:
-    """Give which instrumentation made a span."""
+    """Return which instrumentation made a span."""
     scope = span.instrumentation_scope
     if scope is None:
         return None
@@ -213,7 +213,7 @@ def scope_of(span: ReadableSpan) -> ScopeRecord | None:
 
 
 def plain_attributes(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Give attributes whose values are plain, and so pickle wherever they go."""
+    """Return attributes whose values are plain, and so pickle wherever they go."""
     return {key: plain(value) for key, value in attributes.items()} if attributes else {}
 
 

@@ -97,7 +97,7 @@ class FastSpan(SdkSpan):
                 self._end_time = end_time
 
     def says_only(self, name: str, attributes: Mapping[str, Any]) -> bool:
-        """Tell whether it has this name, these attributes, and nothing else."""
+        """Return whether it has this name, these attributes, and nothing else."""
         kept: Any = self._attributes
         events, links = self._shared
         return (
@@ -298,7 +298,7 @@ def plain_row(span: Any) -> tuple[dict[str, Any], str, int, int, int, int, int, 
 
 
 def fast_maker(tracer: Tracer, span: Span, clock: SpanClock) -> FastMaker | None:
-    """Give a maker of spans below one that a tracer of the SDK made.
+    """Return a maker of spans below one that a tracer of the SDK made.
 
     None where anything is unlike what is known here, or a sampler has a say in each span.
     """
@@ -318,7 +318,7 @@ def _counter_of(tracer: SdkTracer) -> Callable[..., Callable[[], None]] | None:
 
 
 def _hears_ends_alone(processor: Any) -> bool:
-    """Tell whether a processor leaves the other calls at what does nothing."""
+    """Return whether a processor leaves the other calls at what does nothing."""
     kind = type(processor)
     own = getattr(processor, "__dict__", ())
     return all(

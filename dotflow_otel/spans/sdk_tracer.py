@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
 
 def limits_of(tracer: Tracer) -> SpanLimits:
-    """Give the limits of a tracer's spans; without them, those that the environment sets."""
+    """Return the limits of a tracer's spans; without them, those that the environment sets."""
     return _hidden(tracer, "_span_limits") or SpanLimits()
 
 
 def instrumentation_of(tracer: Tracer) -> InstrumentationScope | None:
-    """Give which instrumentation a tracer was made for."""
+    """Return which instrumentation a tracer was made for."""
     scope: InstrumentationScope | None = _hidden(tracer, "_instrumentation_scope")
     return scope
 
 
 def is_switched_on(tracer: Tracer) -> bool:
-    """Tell whether a tracer makes spans at all, which later releases can be told not to do."""
+    """Return whether a tracer makes spans at all, which later releases can be told not to do."""
     asked = _hidden(tracer, "_is_enabled")
     return True if asked is None else bool(asked())
 
 
 def divert(provider: TracerProvider, processor: SpanProcessor) -> bool:
-    """Have all spans of a provider, of tracers that it gave already too, go to one processor.
+    """Route all spans of a provider, of tracers that it made already too, to one processor.
 
     Returns:
         Whether that was done: not where the provider keeps its processors in another way.
@@ -61,7 +61,7 @@ _given: Final[ContextVar[dict[str, int] | None]] = ContextVar("dotflow_given_ids
 
 
 class _GivenIds(IdGenerator):
-    """Gives the ids that were chosen elsewhere, where there are any, else those of another.
+    """Returns the ids that were chosen elsewhere, where there are any, else those of another.
 
     Args:
         others: The other generator.
@@ -88,7 +88,7 @@ class _GivenIds(IdGenerator):
 
 @contextmanager
 def ids_given(trace_id: int, span_id: int) -> Iterator[None]:
-    """Have the span that is begun inside get these ids, where `let_ids_be_given` was called."""
+    """Assign these ids to the span that is begun inside, where `let_ids_be_given` was called."""
     token = _given.set({"trace": trace_id, "span": span_id})
     try:
         yield
@@ -97,7 +97,7 @@ def ids_given(trace_id: int, span_id: int) -> Iterator[None]:
 
 
 def let_ids_be_given(tracer: Tracer) -> None:
-    """Have a tracer that wraps one of the SDK take ids, as far as that can be found."""
+    """Make a tracer that wraps one of the SDK take ids, as far as that can be found."""
     for each in wrapped_by(tracer):
         if type(each.id_generator) is not _GivenIds:
             each.id_generator = _GivenIds(each.id_generator)

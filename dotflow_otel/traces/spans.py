@@ -128,7 +128,7 @@ class RunSpan:
         self._first: tuple[str, Failure] | None = None
 
     def watch(self, watcher: RunWatcher) -> None:
-        """Have a watcher notified of what happens below the span."""
+        """Register a watcher that is notified of what happens below the span."""
         self.watcher = watcher
         # Below a span that others are made like, all are recorded.
         self._is_covered = watcher.receives_spans and type(self.maker) is not SpanMaker
@@ -161,7 +161,7 @@ class RunSpan:
         return attempts
 
     def likeness_of(self, task: Task) -> Likeness:
-        """Give what a task's span has in common with others of this run."""
+        """Return what a task's span has in common with others of this run."""
         key = task.step, task.name, task.group_name
         found = self._like.get(key)
         if found is None:
@@ -176,7 +176,7 @@ class RunSpan:
         return found
 
     def ids_of(self, span: Span) -> SpanIds | None:
-        """Give the ids of a span below this one."""
+        """Return the ids of a span below this one."""
         context = span.get_span_context()
         if self.ids is None:
             return SpanIds.of(context)
@@ -184,7 +184,7 @@ class RunSpan:
         return SpanIds(self.ids.trace_id, f"{context.span_id:016x}", sampled=sampled)
 
     def method_scope(self, action: Action, attempt: int | None) -> MethodScope:
-        """Give what makes a span of a method of a class step, or of a try of it."""
+        """Return what makes a span of a method of a class step, or of a try of it."""
         return MethodScope(self.start_below, action, attempt)
 
     def start_below(self, name: str, attributes: Mapping[str, Any]) -> Span:
@@ -235,7 +235,7 @@ class TaskSpan:
         self._token: Token[Context] | None = None
 
     def context_with(self, span: Span) -> Context:
-        """Give the run's context with a span as the current one."""
+        """Return the run's context with a span as the current one."""
         return set_span_in_context(span, self.run.context)
 
     def begin_attempt(self, number: int) -> Span:
@@ -305,7 +305,7 @@ class TaskSpan:
         remote.finish(outcome, failure, recorded, queued, self.run.live, self.span)
 
     def method_scope(self, action: Action, attempt: int | None) -> MethodScope:
-        """Give what makes a span of a method of a class step, or of a try of it."""
+        """Return what makes a span of a method of a class step, or of a try of it."""
         return self.run.method_scope(action, attempt)
 
     def __enter__(self) -> None:
@@ -385,7 +385,7 @@ class AttemptScope:
         self._token = attach(self._task.context_with(span))
 
     def method_scope(self, action: Action, attempt: int | None) -> MethodScope:
-        """Give what makes a span of a method of a class step, or of a try of it."""
+        """Return what makes a span of a method of a class step, or of a try of it."""
         return self._task.method_scope(action, attempt)
 
     def __exit__(
@@ -399,14 +399,14 @@ class AttemptScope:
 
 
 def traceparent(context: Context) -> Mapping[str, str] | None:
-    """Give the current span of a context in the headers of W3C Trace Context."""
+    """Return the current span of a context in the headers of W3C Trace Context."""
     carrier: dict[str, str] = {}
     _propagator.inject(carrier, context)
     return carrier or None
 
 
 def link_to(carrier: Mapping[str, str] | None) -> Sequence[Link] | None:
-    """Give a link to the span that a carrier tells of, if it tells of one."""
+    """Return a link to the span that a carrier tells of, if it tells of one."""
     if not carrier:
         return None
     span_context = get_current_span(_propagator.extract(carrier)).get_span_context()

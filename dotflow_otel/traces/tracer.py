@@ -84,7 +84,7 @@ class TracerOpenTelemetry(Tracer):
         return self._provider or trace.get_tracer_provider()
 
     def watch(self, watcher: RunWatcher) -> None:
-        """Have what happens in runs that start from now on told to a watcher as well."""
+        """Register a watcher that is notified of runs that start from now on."""
         self._watcher = watcher
 
     def _tracer(self) -> trace.Tracer:
@@ -168,7 +168,7 @@ class TracerOpenTelemetry(Tracer):
         for_each(self.end_task, left)
 
     def run_carrier(self, run: Run) -> Mapping[str, str] | None:
-        """Give the workflow's span in the headers of W3C Trace Context."""
+        """Return the workflow's span in the headers of W3C Trace Context."""
         state = self._runs.get(run.id)
         return None if state is None else traceparent(state.context)
 
@@ -278,14 +278,14 @@ class TracerOpenTelemetry(Tracer):
     # --- attempts ---------------------------------------------------------------------
 
     def attempt_scope(self, task: Task, attempt: int) -> Scope | None:
-        """Give what makes the task's span current, or that of one of several attempts."""
+        """Return what makes the task's span current, or that of one of several attempts."""
         state = self._tasks.get(task)
         if state is None or task.step.policy.attempts == 1:
             return state
         return AttemptScope(state, attempt)
 
     def remote_scope(self, task: Task, attempt: int) -> RemoteScope | None:
-        """Give what makes the span of an attempt in a worker."""
+        """Return what makes the span of an attempt in a worker."""
         state = self._tasks.get(task)
         return None if state is None else state.begin_remote(attempt)
 

@@ -277,6 +277,7 @@ class WorkersListener:
     def __init__(self, config: Config, slots: Sequence[str]) -> None:
         self._config = ref(config)
         self._methods = [(slot, getattr(config, slot).workers_changed) for slot in slots]
+        self._failed: set[str] = set()
 
     @classmethod
     def of(cls, config: Config) -> WorkersListener | None:
@@ -293,8 +294,9 @@ class WorkersListener:
                 config = self._config()
                 if config is not None:
                     report(config, slot, "workers_changed", error)
-                else:
+                elif slot not in self._failed:
                     _logger.exception("a provider could not be notified of workers")
+                self._failed.add(slot)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, WorkersListener) and self._methods == other._methods

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dotflow_otel._process import TRACES, drop_counter
-from dotflow_otel.relay.backlog import Taken
+from dotflow_otel.relay.backlog import Backlog, Taken, size_of
 from dotflow_otel.relay.boxes import Box, Boxes, Late
 from dotflow_otel.relay.latecomers import Latecomers
 
@@ -184,3 +184,13 @@ def test_spans_of_a_run_that_is_long_over_are_counted() -> None:
     spans: Any = [(0, "a"), (0, "b"), (1, "c")]
     latecomers.hand_over(spans)
     assert drop_counter.total(TRACES) - before == 2
+
+
+def test_a_burst_of_records_fits() -> None:
+    """A step that logs 10,000 lines before any of them is fetched loses none."""
+    record = {f"field {number}": "a value of some length" for number in range(32)}
+    kept: Backlog[dict[str, str]] = Backlog()
+    for _ in range(10_000):
+        kept.put(record)
+    assert size_of(record) > 5_000
+    assert (len(kept), kept.take().dropped) == (10_000, 0)

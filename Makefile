@@ -67,10 +67,11 @@ test: check ## Run every gate: style, types, import contracts, tests with covera
 test-quick: $(VENV)/.dev ## Run the tests that take no time, no servers and no Dask
 	$(BIN)/python $(PYTEST) -m 'not (slow or backends or dask)'
 
-# Without what is the same on every Python: boards, the project's files, the history's tables.
+# Without what is the same on every Python (boards, the project's files, the history's tables), and
+# without what takes long.
 .PHONY: test-pythons
 test-pythons: $(VENV)/.made ## Test on every other Python from 3.11 to 3.14 that is found
-	@$(BIN)/python tests/pythons/every_python.py $(PYTEST) -m 'not (backends or dask)' \
+	@$(BIN)/python tests/pythons/every_python.py $(PYTEST) -m 'not (slow or backends or dask)' \
 		tests/unit tests/contract tests/integration/test_recorded_telemetry.py \
 		tests/integration/test_telemetry_sequential.py tests/integration/test_telemetry_parallel.py \
 		--ignore tests/unit/grafana --ignore tests/unit/test_project.py \
@@ -80,26 +81,25 @@ test-pythons: $(VENV)/.made ## Test on every other Python from 3.11 to 3.14 that
 test-oldest: $(OLDEST)/.made ## Test telemetry and Dask on the oldest libraries that pyproject.toml admits
 	$(OLDEST)/bin/python $(PYTEST) tests/unit/otel tests/integration/test_telemetry*.py \
 		tests/contract/test_executor_*.py tests/unit/test_dask_*.py \
-		tests/integration/test_worker_logs.py tests/contract/test_command_line.py tests/integration/test_command_line.py \
-		tests/contract/test_command_line_history.py tests/integration/test_history.py \
-		tests/integration/test_history_lost.py tests/integration/test_pages.py tests/faults/test_history_faults.py \
-		tests/wire tests/backends/test_scrape.py tests/backends/test_push.py -k 'not elastic'
+		tests/integration/test_worker_*.py tests/integration/test_relay_*.py \
+		tests/contract/test_command_line.py tests/integration/test_history.py tests/integration/test_pages.py \
+		tests/wire/test_wire_*.py tests/backends/test_push.py -m 'not slow' -k 'not elastic'
 
 # Each lane is a file of pins, which says what changed in the release after them, but for the
 # newest one, which is what a user gets who installs today.
 LANES := $(patsubst tests/versions/%.txt,%,$(wildcard tests/versions/*.txt)) newest
 # What depends on the versions: spans in every mode and the short way to make them, metrics and
-# gauges, log records, forked processes, what workers record, and all of it over OTLP.
+# gauges, log records, forked processes, and all of it over OTLP.
 VERSIONED := tests/unit/otel/test_sdk*.py tests/unit/otel/test_instance.py tests/unit/otel/test_forks.py \
 	tests/unit/otel/test_metrics*.py tests/unit/otel/test_log*.py tests/unit/otel/test_pipeline.py \
-	tests/unit/otel/test_relay.py tests/unit/otel/test_recorded_*.py tests/unit/otel/test_tracer.py \
 	tests/unit/workers/test_files_of_code.py tests/integration/test_telemetry_sequential.py \
-	tests/integration/test_telemetry_parallel.py tests/integration/test_telemetry_deferred.py \
-	tests/integration/test_own_logger_provider.py \
-	tests/integration/test_worker_*.py tests/integration/test_relay_*.py \
+	tests/integration/test_telemetry_parallel.py tests/integration/test_own_logger_provider.py \
 	tests/wire/test_wire_metrics.py
-# What depends on other libraries, which the lanes but for the newest one have not.
-VERSIONED_newest := tests/unit/cli tests/unit/test_scheduler_cron.py tests/unit/test_dask_*.py \
+# On the oldest and the newest release what comes from workers as well; and on the newest what
+# depends on other libraries, which the other lanes have not.
+VERSIONED_newest := tests/unit/otel/test_relay.py tests/unit/otel/test_tracer.py \
+	tests/integration/test_telemetry_deferred.py \
+	tests/integration/test_worker_*.py tests/integration/test_relay_*.py tests/unit/cli tests/unit/test_scheduler_cron.py tests/unit/test_dask_*.py \
 	tests/unit/otel/test_app.py tests/unit/otel/test_pages.py tests/contract/test_command_line.py \
 	tests/contract/test_executor_dask.py
 

@@ -13,6 +13,7 @@ from kept_records import records_kept
 from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor
 from waiting import wait_for
+from wrapping_tracers import WrappingProvider
 
 from dotflow import action
 from dotflow.providers import ExecutorLocal
@@ -157,34 +158,12 @@ def test_many_come_once_and_in_order(observed: Observed) -> None:
     assert observed.below(observed.span("attempt")) == [f"span {number}" for number in range(5000)]
 
 
-class Wrapping:
-    """A tracer provider that is not the SDK's: it wraps that, as those of vendors do."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    def get_tracer(self, *args: Any, **kwargs: Any) -> Any:
-        """Give a tracer that is not the SDK's."""
-        return WrappingTracer(self.inner.get_tracer(*args, **kwargs))
-
-
-class WrappingTracer:
-    """Its tracer."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    def start_span(self, *args: Any, **kwargs: Any) -> Any:
-        """Begin a span."""
-        return self.inner.start_span(*args, **kwargs)
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_what_wraps_the_sdk_exports_the_ids_of_the_step(
     observed: Observed, marks: Marks, mode: str
 ) -> None:
     """With a provider that wraps the SDK's, the ids that a step has sent on are those exported."""
-    observed.tracer._provider = Wrapping(observed.provider)  # type: ignore[assignment]
+    observed.tracer._provider = WrappingProvider(observed.provider)  # type: ignore[assignment]
     tracer, mark = observed.provider.get_tracer("app"), marks.mark
 
     @action(retry=2, retry_delay=0)

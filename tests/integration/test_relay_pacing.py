@@ -15,6 +15,7 @@ import pytest
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from waiting import wait_for
+from wrapping_tracers import WrappingProvider
 
 from dotflow import Config, DotFlow, action
 from dotflow.providers import LogDefault
@@ -60,28 +61,6 @@ class Wrapper(SpanProcessor):
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         return self.inner.force_flush(timeout_millis)
-
-
-class WrappingProvider:
-    """A tracer provider that is not the SDK's but wraps it."""
-
-    def __init__(self, inner: TracerProvider) -> None:
-        self.inner = inner
-
-    def get_tracer(self, *args: Any, **kwargs: Any) -> Any:
-        """Return a tracer that is not the SDK's."""
-        return WrappingTracer(self.inner.get_tracer(*args, **kwargs))
-
-
-class WrappingTracer:
-    """Its tracer."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    def start_span(self, *args: Any, **kwargs: Any) -> Any:
-        """Begin a span."""
-        return self.inner.start_span(*args, **kwargs)
 
 
 class Application:

@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.sampling import (
     TraceIdRatioBased,
 )
 from waiting import wait_for
+from wrapping_tracers import WrappingProvider
 
 from dotflow import action
 from dotflow.providers import ExecutorFutures
@@ -338,28 +339,6 @@ class Locked(ByName):
         self.lock = Lock()
 
 
-class Wrapping:
-    """A tracer provider that is not the SDK's: it wraps that, as those of vendors do."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    def get_tracer(self, *args: Any, **kwargs: Any) -> Any:
-        """Return a tracer that is not the SDK's."""
-        return WrappingTracer(self.inner.get_tracer(*args, **kwargs))
-
-
-class WrappingTracer:
-    """Its tracer."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    def start_span(self, *args: Any, **kwargs: Any) -> Any:
-        """Begin a span."""
-        return self.inner.start_span(*args, **kwargs)
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_a_span_knows_in_its_step_what_the_sampler_says(
     observe: Callable[..., Observed], mode: str
@@ -438,7 +417,7 @@ def test_samplers_of_the_sdk(
     """They decide about a span of a step, and about one that begins a trace of its own there."""
     observed = observe() if sampler is None else observe(sampler=sampler)
     if is_wrapped:
-        observed.tracer._provider = Wrapping(observed.provider)  # type: ignore[assignment]
+        observed.tracer._provider = WrappingProvider(observed.provider)  # type: ignore[assignment]
     tracer = observed.provider.get_tracer("app")
 
     @action
@@ -498,7 +477,7 @@ def test_baggage_that_a_step_sets(observed: Observed, mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_whose_instrumentation_made_a_span(observed: Observed, mode: str) -> None:
     """With a provider that wraps the SDK's too, a span has the scope of the step's own tracer."""
-    observed.tracer._provider = Wrapping(observed.provider)  # type: ignore[assignment]
+    observed.tracer._provider = WrappingProvider(observed.provider)  # type: ignore[assignment]
 
     tracer = observed.provider.get_tracer("app", "1.2", schema_url="http://schemas")
 

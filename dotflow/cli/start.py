@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
@@ -22,6 +21,7 @@ from dotflow.cli.output import (
 from dotflow.cli.report import Output
 from dotflow.core.clock import monotonic
 from dotflow.core.types import TypeExecution, TypeStatus
+from dotflow.core.waiting import Latch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,8 +72,8 @@ def _run(flow: DotFlow, options: RunOptions, output: Output) -> int:
 
 def _failed(flow: DotFlow, options: RunOptions) -> bool:
     """Run the workflow to its end; return whether it failed."""
-    ended = threading.Event()
-    options["on_success"] = options["on_failure"] = lambda **_tasks: ended.set()
+    ended = Latch()
+    options["on_success"] = options["on_failure"] = lambda **_tasks: ended.open()
     if options["mode"] != TypeExecution.BACKGROUND:
         return flow.start(**options).failed
     try:
@@ -87,7 +87,7 @@ def _failed(flow: DotFlow, options: RunOptions) -> bool:
     return manager.failed
 
 
-def _end_background(ended: threading.Event, interruption: BaseException) -> None:
+def _end_background(ended: Latch, interruption: BaseException) -> None:
     # Nothing can interrupt another thread's step.
     code = INTERRUPTED if isinstance(interruption, KeyboardInterrupt) else TERMINATED
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -17,6 +17,7 @@ from dotflow.core.exits import call_at_childs_end
 from dotflow.core.failure import drop_tracebacks
 from dotflow.core.limit import CLEAN_UP, Limit, interruption_of
 from dotflow.core.user_objects import exc_info_of
+from dotflow.core.waiting import Latch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +66,7 @@ class BackgroundRun:
         self._acts = threading.RLock()
         self._is_outside = threading.Lock()
         self._has_begun = self._is_taken = False
-        self._ended = threading.Event()
+        self._ended = Latch()
         self._context = copy_context()
         # Has none of its own: it stands for what can be cancelled of the step that runs.
         self._limit = Limit(None, name)
@@ -130,7 +131,7 @@ class BackgroundRun:
             self._end()
 
     def _end(self) -> None:
-        self._ended.set()
+        self._ended.open()
         _pending.discard(self)
 
     def outside(self, call: Callable[[_Argument], _Result], argument: _Argument) -> _Result:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from _thread import allocate_lock, start_new_thread
+from _thread import start_new_thread
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dotflow.core.limit import CLEAN_UP, Limit, current_limit
 from dotflow.core.user_objects import is_a
+from dotflow.core.waiting import Latch
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -78,8 +79,7 @@ class _End:
         self.loop = loop
         self.task: asyncio.Task[Any] | None = None
         self.clean_up = _clean_up()
-        self._ended = allocate_lock()
-        self._ended.acquire()
+        self._ended = Latch()
 
     def run(self) -> None:
         try:
@@ -95,10 +95,10 @@ class _End:
                 with suppress(Exception):
                     asyncio.BaseEventLoop.close(self.loop)  # type: ignore[arg-type]
         finally:
-            self._ended.release()
+            self._ended.open()
 
     def wait(self) -> None:
-        self._ended.acquire()
+        self._ended.wait()
 
 
 def _cancel(loop: AbstractEventLoop, task: asyncio.Task[Any]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from _thread import allocate_lock
 from contextvars import ContextVar, copy_context
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Final
+
+from dotflow.core.waiting import Latch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,9 +69,7 @@ class Limit:
     def __init__(self, seconds: float | None, name: str, outer: Limit | None = None) -> None:
         self._seconds = seconds
         self._name = name
-        # Held until the call has ended. No `Event`, of whose `wait` two interrupts are an error.
-        self._done = allocate_lock()
-        self._done.acquire()
+        self._done = Latch()
         self._value: Any = None
         self._error: BaseException | None = None
         self._lock = Lock()
@@ -102,10 +101,10 @@ class Limit:
         thread = Thread(target=context.run, args=(self._work, function), name=name, daemon=True)
         try:
             thread.start()
-            is_in_time = self._done.acquire(timeout=-1 if self._seconds is None else self._seconds)
+            is_in_time = self._done.wait(self._seconds)
         except BaseException as error:  # noqa: BLE001 - interrupted, or there are no more threads
             if self.cancel():
-                self._done.acquire(timeout=CLEAN_UP)
+                self._done.wait(CLEAN_UP)
             raise interruption_of(error) from None
         if not is_in_time:
             self._give_up()
@@ -124,12 +123,12 @@ class Limit:
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             self._error = error
         finally:
-            self._done.release()
+            self._done.open()
 
     def _give_up(self) -> None:
         assert self._seconds is not None  # noqa: S101 - else it waits until the call ends
         error = LimitError.of(self._name, self._seconds)
-        error.is_abandoned = not (self.cancel() and self._done.acquire(timeout=CLEAN_UP))
+        error.is_abandoned = not (self.cancel() and self._done.wait(CLEAN_UP))
         raise error
 
     def cover(self) -> None:

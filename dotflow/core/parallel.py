@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from _thread import allocate_lock, start_new_thread
+from _thread import start_new_thread
 from collections import deque
 from contextlib import suppress
 from heapq import heappop, heappush
@@ -15,6 +15,7 @@ from dotflow.abc.executor import sessions_around
 from dotflow.core.clock import monotonic
 from dotflow.core.modes import hands_on
 from dotflow.core.types import TypeStatus
+from dotflow.core.waiting import Latch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -85,8 +86,7 @@ class _End:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._ended = allocate_lock()
-        self._ended.acquire()
+        self._ended = Latch()
 
     def run(self) -> None:
         try:
@@ -94,10 +94,10 @@ class _End:
         except Exception:
             _logger.exception("the use of an executor did not end as it should")
         finally:
-            self._ended.release()
+            self._ended.open()
 
     def wait(self) -> None:
-        self._ended.acquire()
+        self._ended.wait()
 
 
 class _Place:

@@ -22,8 +22,8 @@ from dotflow.core.failure import WORKER_LOST, Failure
 from dotflow.core.limit import CLEAN_UP, Limit, current_limit
 from dotflow.core.locks import fork_safe_lock
 from dotflow.core.signatures import strict_arguments
-from dotflow.core.timed_queue import TimedQueue
 from dotflow.core.user_objects import mro_of, name_of, text_of
+from dotflow.core.waiting import TimedQueue
 from dotflow.workers.performing import not_interrupted
 from dotflow.workers.pickling import load_or_none
 from dotflow.workers.remote import Packer, Parcel, perform_packed, perform_shared, unpacked

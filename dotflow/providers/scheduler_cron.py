@@ -14,8 +14,8 @@ from dotflow.abc.scheduler import Scheduler
 from dotflow.core.checks import check_callable, check_seconds, check_text
 from dotflow.core.exception import InvalidOption, ModuleNotFound, WrongMoment
 from dotflow.core.signatures import strict_arguments
-from dotflow.core.timed_queue import TimedQueue
 from dotflow.core.types import TypeOverlap
+from dotflow.core.waiting import TimedQueue
 from dotflow.providers.cron import next_tick
 from dotflow.providers.overlap import Jobs, overlap_of
 

@@ -31,6 +31,15 @@ def _report(slot: str, hook: str, error: Exception) -> None:
 NO_SCOPES: Final = GuardedScopes((), _report)
 
 
+# The names of the attempts that run in this process now.
+_running: Final[list[str]] = []
+
+
+def running_attempts() -> int:
+    """Return how many attempts run in this process now, with and without scopes."""
+    return len(_running)
+
+
 def scopes_read(remote: bytes | None) -> GuardedScopes:
     """Read the scopes that came along, and have them set up what the step may look for."""
     scopes: dict[str, RemoteScope] | None = load_or_none(remote)
@@ -83,9 +92,11 @@ def perform_apart(attempt: Attempt, scopes: GuardedScopes) -> Outcome:
     """
     call = attempt._replace(scopes=(scopes,)) if scopes else attempt
     was_reading = note_reading(False)
+    _running.append(attempt.name)
     try:
         return copy_context().run(perform, call)
     finally:
+        _running.pop()
         note_reading(was_reading)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from dotflow.core.locks import fork_safe_lock
+from dotflow.workers.performing import running_attempts
 from dotflow_otel.relay.backlog import MOST, MOST_BYTES, Backlog, Taken
 
 if TYPE_CHECKING:
@@ -127,7 +128,10 @@ class Boxes(Generic[_Item]):
             Whether it is kept or counted: what may be another application's is neither.
         """
         with self._lock:
-            box = self.only if box is None else box
+            if box is None:
+                if running_attempts() > len(self._open):
+                    return False  # it may be of one that nobody observes
+                box = self.only
             if box is not None and box.is_open:
                 if box.kept is None:
                     box.kept = Backlog(*self._room)

@@ -561,6 +561,42 @@ def test_spans_that_end_late(observed: Observed, one_worker: None) -> None:
     assert is_child(observed.span("late"), first)
 
 
+def test_nothing_of_a_run_that_nobody_observes(
+    observed: Observed, one_worker: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What its steps log and trace in a worker comes with no other run that used the worker."""
+
+    def record(name: str) -> None:
+        logging.getLogger("shop").warning("logs of %s", name)
+        structlog.get_logger("shop").warning(f"event of {name}")
+        trace.get_tracer("shop").start_span(f"span of {name}").end()
+        thread = threading.Thread(
+            target=logging.getLogger("shop").warning, args=(f"thread of {name}",)
+        )
+        thread.start()
+        thread.join()
+
+    @action
+    def seen() -> None:
+        record("observed")
+
+    @action
+    def unseen() -> None:
+        record("another")
+
+    caplog.set_level(logging.WARNING)
+    for _ in range(2):
+        observed.run(seen, mode="parallel")
+        flow = DotFlow(config=Config(executor=observed.config.executor))
+        flow.task.add(unseen)
+        assert not flow.start(mode="parallel").failed
+    observed.run(ok, mode="parallel")
+    told = [record.getMessage() for record in caplog.records if record.name == "shop"]
+    assert told == ["logs of observed", "thread of observed"] * 2
+    own = {"span of observed", "span of another"}
+    assert [each.name for each in observed.spans if each.name in own] == ["span of observed"] * 2
+
+
 # --- nested -----------------------------------------------------------------------------
 
 

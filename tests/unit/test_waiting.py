@@ -1,4 +1,4 @@
-"""A queue whose reader is suspended, interrupted or outrun by those that write."""
+"""Waits that are suspended, interrupted, or outrun by those that end them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from nested_runs import within_bounds
 
-from dotflow.core import timed_queue
-from dotflow.core.timed_queue import TimedQueue
+from dotflow.core import waiting
+from dotflow.core.waiting import Latch, TimedQueue
 from dotflow.providers import ExecutorFutures
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def test_a_reader_that_was_suspended_is_late(monkeypatch: pytest.MonkeyPatch, la
     """However long that was, it finds the queue empty and returns."""
     queue: TimedQueue[int] = TimedQueue()
     times = iter([0.0, 0.001, *[0.005 + late] * 10])
-    monkeypatch.setattr(timed_queue, "monotonic", lambda: next(times))
+    monkeypatch.setattr(waiting, "monotonic", lambda: next(times))
 
     def get() -> None:
         with pytest.raises(Empty):
@@ -57,7 +57,7 @@ def test_a_reader_that_was_suspended_gets_what_came_meanwhile(
     def now() -> float:
         return next(clocks)()
 
-    monkeypatch.setattr(timed_queue, "monotonic", now)
+    monkeypatch.setattr(waiting, "monotonic", now)
     assert queue.get(0.005) == 1
 
 
@@ -89,3 +89,15 @@ def test_a_put_wakes_the_reader() -> None:
     assert total == 4000
     with pytest.raises(Empty):
         queue.get(0.001)
+
+
+def test_a_latch_stays_open() -> None:
+    """Whoever waits before or after it opens goes on, however often it is opened."""
+    latch = Latch()
+    assert (latch.wait(0), latch.is_open) == (False, False)
+    with ThreadPoolExecutor(3) as threads:
+        waiting_for_it = [threads.submit(latch.wait, 20) for _ in range(3)]
+        latch.open()
+        assert [each.result(20) for each in waiting_for_it] == [True] * 3
+    latch.open()
+    assert (latch.wait(), latch.wait(0), latch.is_open) == (True, True, True)

@@ -1,4 +1,4 @@
-"""A queue whose reader waits no longer than it was told to."""
+"""Waits that an interrupt may end at any moment, and that end in time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,44 @@ from typing import Generic, TypeVar
 from dotflow.core.clock import monotonic
 
 _Item = TypeVar("_Item")
+
+
+class Latch:
+    """Opens once; whoever waits for it may be interrupted, and wait again.
+
+    It takes the place of `threading.Event`, of whose `wait` two interrupts in a row are a
+    RuntimeError, as `Condition` releases a lock there that it does not hold.
+
+    Attributes:
+        is_open: Whether it is.
+    """
+
+    __slots__ = ("_lock", "is_open")
+
+    def __init__(self) -> None:
+        self.is_open = False
+        # Held until it opens.
+        self._lock = allocate_lock()
+        self._lock.acquire()
+
+    def open(self) -> None:
+        """Open it; nothing happens where it is open."""
+        self.is_open = True
+        with suppress(RuntimeError):  # nobody holds the lock
+            self._lock.release()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it opens.
+
+        Args:
+            timeout: How long at most, in seconds; None: until then.
+
+        Returns:
+            Whether it has opened.
+        """
+        if not self.is_open and self._lock.acquire(timeout=-1 if timeout is None else timeout):
+            self.open()  # for the next who waits
+        return self.is_open
 
 
 class TimedQueue(Generic[_Item]):

@@ -13,9 +13,8 @@ from threading import Event, RLock, Thread
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from weakref import WeakMethod
 
-from dotflow.core.clock import monotonic
-from dotflow.core.exits import call_at_exit
-from dotflow.core.locks import fork_safe_lock
+from dotflow.core.process import call_at_exit, fork_safe_lock
+from dotflow.core.timing import monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from structlog.contextvars import bind_contextvars, get_contextvars
 
-from dotflow.core.signatures import strict_arguments
+from dotflow.core.arguments import strict_arguments
 from dotflow.core.user_objects import traceback_of
 from dotflow_otel.conventions import BOUND, SPAN_ID, TRACE_ID
 from dotflow_otel.span_ids import current_ids, ids_of_step

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry import metrics
 
 from dotflow.abc.log import level_of
+from dotflow.core.arguments import refuse_unknown, strict_arguments
 from dotflow.core.config import Config, check_slots
 from dotflow.core.exception import InvalidOption
 from dotflow.core.options import Slots
-from dotflow.core.signatures import refuse_unknown, strict_arguments
 from dotflow_otel._process import TIMEOUT
 from dotflow_otel.conventions import BUCKETS
 from dotflow_otel.history.place import history_path

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
-from dotflow.core.texts import printable
-from dotflow.core.user_objects import exactly_text, guarded, name_of
+from dotflow.core.user_objects import exactly_text, guarded, name_of, printable
 
 __all__ = ["TEXT_LIMIT", "bounded", "printable", "shown_address", "to_plain"]
 

@@ -246,6 +246,6 @@ def _dumped(fields: dict[str, Any], *, exclude_none: bool) -> dict[str, Any]:
 
 
 def _strict_json(value: Any) -> str:
-    from dotflow.core.texts import strict_json  # noqa: PLC0415 - where lines are written
+    from dotflow.core.user_objects import strict_json  # noqa: PLC0415 - where lines are written
 
     return strict_json(value)

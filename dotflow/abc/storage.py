@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from dotflow.core.keys import belongs_to, prefix_of
+from dotflow.core.ids import belongs_to, prefix_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

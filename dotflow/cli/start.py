@@ -14,14 +14,13 @@ from dotflow.cli.output import (
     FAILED,
     INTERRUPTED,
     TERMINATED,
+    Output,
     Terminated,
     print_error,
     print_note,
 )
-from dotflow.cli.report import Output
-from dotflow.core.clock import monotonic
+from dotflow.core.timing import Latch, monotonic
 from dotflow.core.types import TypeExecution, TypeStatus
-from dotflow.core.waiting import Latch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

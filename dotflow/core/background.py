@@ -12,12 +12,11 @@ import threading
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
-from dotflow.core.clock import monotonic
-from dotflow.core.exits import call_at_childs_end
 from dotflow.core.failure import drop_tracebacks
 from dotflow.core.limit import CLEAN_UP, Limit, interruption_of
+from dotflow.core.process import call_at_childs_end
+from dotflow.core.timing import Latch, monotonic
 from dotflow.core.user_objects import exc_info_of
-from dotflow.core.waiting import Latch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

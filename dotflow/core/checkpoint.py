@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dotflow.core.context import Context
 from dotflow.core.exception import InputChangedError, UnstableInput
 from dotflow.core.fingerprint import fingerprint_of, fp_key, read_fingerprint, write_fingerprint
-from dotflow.core.ids import fresh_id
-from dotflow.core.keys import RUN_RECORD, prefix_of
+from dotflow.core.ids import RUN_RECORD, fresh_id, prefix_of
 from dotflow.core.types import TypeInputChange
 
 if TYPE_CHECKING:

@@ -14,10 +14,9 @@ from dotflow.abc.scheduler import Scheduler
 from dotflow.abc.server import Server
 from dotflow.abc.storage import Storage
 from dotflow.abc.tracer import Tracer
-from dotflow.core.checks import instance_hint
+from dotflow.core.arguments import instance_hint, strict_arguments
 from dotflow.core.exception import InvalidOption, NotCallableObject
-from dotflow.core.once import once
-from dotflow.core.signatures import strict_arguments
+from dotflow.core.process import once
 from dotflow.core.user_objects import repr_of
 from dotflow.providers.executor_local import shared_executor
 from dotflow.providers.log_default import LogDefault

@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dotflow.core.limit import CLEAN_UP, Limit, current_limit
+from dotflow.core.timing import Latch
 from dotflow.core.user_objects import is_a
-from dotflow.core.waiting import Latch
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop

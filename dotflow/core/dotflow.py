@@ -7,14 +7,13 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from dotflow.core.checks import check_text
+from dotflow.core.arguments import check_text, parameters_of, refuse_unknown, strict_arguments
 from dotflow.core.config import Config, check_config
 from dotflow.core.exception import MissingScheduler, RunInProgress
 from dotflow.core.hooks import call
-from dotflow.core.locks import fork_safe_lock
 from dotflow.core.modes import RUN_OPTIONS, check_run_options, check_workflow_id
 from dotflow.core.nesting import check_may_run
-from dotflow.core.signatures import parameters_of, refuse_unknown, strict_arguments
+from dotflow.core.process import fork_safe_lock
 from dotflow.core.task import TaskBuilder
 from dotflow.core.workflow import Manager
 from dotflow.core.writer import release_entries

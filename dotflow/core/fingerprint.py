@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.context import Context
 from dotflow.core.exception import UnstableInput
-from dotflow.core.keys import prefix_of
+from dotflow.core.ids import prefix_of
 from dotflow.core.user_objects import guarded, is_a
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
 from dotflow.abc.noop import is_noop
-from dotflow.core.locks import fork_safe_lock
+from dotflow.core.process import fork_safe_lock
 from dotflow.core.scopes import GuardedScopes
 from dotflow.core.types import WorkflowStatus
 from dotflow.core.user_objects import exc_info_of, name_of

@@ -6,7 +6,7 @@ from contextvars import ContextVar, copy_context
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
-from dotflow.core.waiting import Latch
+from dotflow.core.timing import Latch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,25 +1,39 @@
-"""The execution modes and their options; how tasks are cut into chains and run in this thread."""
+"""The execution modes: how tasks are cut into chains, and run in this thread or in workers."""
 
 from __future__ import annotations
 
+import logging
+import time
+from _thread import start_new_thread
+from collections import deque
+from contextlib import suppress
+from heapq import heappop, heappush
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from dotflow.abc.executor import sessions_around
 from dotflow.core.action import check_callback
-from dotflow.core.checks import check_flag, check_text
+from dotflow.core.arguments import check_flag, check_text
 from dotflow.core.exception import ExecutionModeNotExist, InvalidOnInputChange, InvalidOption
 from dotflow.core.task.model import Task, basic_callback
+from dotflow.core.timing import Latch, monotonic
 from dotflow.core.types import VALID_POLICIES, TypeExecution, TypeStatus
 from dotflow.core.user_objects import repr_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from dotflow.abc.executor import Executor, Session
+    from dotflow.core.attempt import Outcome
     from dotflow.core.engine import Engine
+    from dotflow.core.hooks import RunHooks
+    from dotflow.core.run import Run
 
-    # Inside one each task gets what the one before returned.
     Chain = Sequence[Task]
+
     Groups = Mapping[str, Sequence[Task]]
+
 
 SEQUENTIAL_GROUP: Final = "sequential_group"
 MODES: Final = (
@@ -160,3 +174,195 @@ def run_chains_here(engine: Engine, chains: Iterable[Chain]) -> None:
 def hands_on(task: Task) -> Task | None:
     """Return the task itself where it has a context for the next one, else None."""
     return task if task.status == TypeStatus.COMPLETED else None
+
+
+_logger = logging.getLogger("dotflow")
+
+
+def run_chains_in_workers(
+    engine: Engine,
+    chains: Sequence[Chain],
+    executor: Executor,
+    hooks: RunHooks,
+    run: Run,
+) -> None:
+    """Run chains at the same time, as many as the executor takes.
+
+    Args:
+        engine: Runs the tasks.
+        chains: The chains.
+        executor: Where their attempts run.
+        hooks: Notified of what workers record, and of how many live and are busy.
+        run: The record of the run.
+
+    Raises:
+        KeyboardInterrupt: It came while waiting; what was running has been ended.
+    """
+    session = executor.session()
+    driver = _Driver(engine, chains, session)
+    end = _End(session)
+    around = sessions_around.set((*sessions_around.get(), session))
+    try:
+        if hooks.workers_changed is not None:
+            session.watch_workers(hooks.workers_changed)
+        scopes = hooks.worker_scopes(run)
+        if scopes:
+            session.share(scopes, hooks.worker_recorded)
+        session.watch_recorded(driver.note_recorded)
+        driver.drive()
+        session.close()
+    except BaseException as error:
+        # Whoever presses Ctrl-C again interrupts the main thread, wherever it is. So another
+        # thread ends the use. To start that one is a single call of the interpreter's: no
+        # interrupt comes between the one that led here and that call.
+        try:
+            start_new_thread(end.run, ())
+        except RuntimeError:  # there are no more threads, as at the interpreter's exit
+            end.run()
+        finally:
+            try:
+                end.wait()
+            finally:
+                driver.abort(error)
+        raise
+    finally:
+        sessions_around.reset(around)
+
+
+class _End:
+    """The end of a session that a run leaves by an exception, in a thread of its own."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._ended = Latch()
+
+    def run(self) -> None:
+        try:
+            self._session.close()
+        except Exception:
+            _logger.exception("the use of an executor did not end as it should")
+        finally:
+            self._ended.open()
+
+    def wait(self) -> None:
+        self._ended.wait()
+
+
+class _Place:
+    """Where a chain has come to: its next task, since when that is ready, after which one."""
+
+    __slots__ = ("before", "chain", "index", "ready")
+
+    def __init__(self, chain: Chain, ready: float) -> None:
+        self.chain = chain
+        self.index = 0
+        self.ready = ready
+        self.before: Task | None = None
+
+    @property
+    def task(self) -> Task:
+        return self.chain[self.index]
+
+    @property
+    def is_last(self) -> bool:
+        return self.index + 1 == len(self.chain)
+
+
+class _Driver:
+    def __init__(self, engine: Engine, chains: Sequence[Chain], session: Session) -> None:
+        self._engine = engine
+        self._session = session
+        self._chains = chains
+        began = monotonic()
+        self._to_wall = time.time() - began
+        # Made one by one as there is room, so that 100,000 chains need no 100,000 places.
+        self._fresh: Iterator[_Place] = (_Place(chain, began) for chain in chains)
+        self._ready: deque[_Place] = deque()
+        self._delayed: list[tuple[float, int, _Place]] = []
+        self._running: dict[int, _Place] = {}
+        self._tickets = count()
+
+    def drive(self) -> None:
+        """Run all chains to their ends."""
+        self._fill()
+        while self._running or self._delayed:
+            for ticket, outcome in self._session.wait(self._patience()):
+                place = self._running.pop(ticket)
+                if place.is_last and outcome.failure is None:
+                    # Nothing becomes ready by it, so its worker need not wait until it is told.
+                    self._fill()
+                self._settle(place, outcome)
+            self._fill()
+
+    def note_recorded(self, ticket: int, recorded: Mapping[str, object]) -> None:
+        """Take in what an attempt that goes on has recorded, by slot."""
+        self._engine.note_recorded(self._running[ticket].task, recorded)
+
+    def abort(self, error: BaseException) -> None:
+        """Fail every task that has begun and not ended."""
+        # All are asked: one may be between two of the places here when an interrupt comes.
+        # A further one ends nothing any more: the error is raised when all have been asked.
+        for chain in self._chains:
+            for task in chain:
+                with suppress(KeyboardInterrupt, SystemExit):
+                    self._engine.abort(task, error)
+
+    def _fill(self) -> None:
+        while self._session.has_room():
+            place = self._next()
+            if place is None:
+                break
+            self._launch(place)
+
+    def _next(self) -> _Place | None:
+        if self._delayed and self._delayed[0][0] <= monotonic():
+            return heappop(self._delayed)[2]
+        while True:
+            if self._ready:
+                return self._ready.popleft()
+            place = next(self._fresh, None)
+            if place is None or not self._engine.resume:
+                return place
+            restored = self._engine.restore(place.chain)
+            if not restored:
+                return place
+            place.index = restored - 1
+            self._advance(place, monotonic())
+
+    def _patience(self) -> float | None:
+        if not self._delayed:
+            return None
+        return max(0.0, self._delayed[0][0] - monotonic())
+
+    def _launch(self, place: _Place) -> None:
+        task = place.task
+        if task.status != TypeStatus.RETRY:
+            task.ready_at = place.ready + self._to_wall
+            if not self._engine.begin(task, place.before):
+                self._advance(place, monotonic())
+                return
+        else:
+            self._engine.try_again(task)
+        ticket = next(self._tickets)
+        self._running[ticket] = place
+        self._session.submit(ticket, self._engine.remote_attempt(task))
+
+    def _settle(self, place: _Place, outcome: Outcome) -> None:
+        task = place.task
+        task.queue_duration = max(0.0, outcome.started - place.ready)
+        delay = self._engine.settle(task, outcome)
+        now = monotonic()
+        if delay is None:
+            self._advance(place, now)
+            return
+        place.ready = now + delay
+        heappush(self._delayed, (place.ready, next(self._tickets), place))
+
+    def _advance(self, place: _Place, now: float) -> None:
+        place.before = hands_on(place.task)
+        if place.before is None and not self._engine.keep_going:
+            return
+        place.index += 1
+        if place.index < len(place.chain):
+            place.ready = now
+            self._ready.append(place)

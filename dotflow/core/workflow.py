@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from dotflow.core.action import check_callback
+from dotflow.core.arguments import check_flag, check_text, refuse_unknown, strict_arguments
 from dotflow.core.attempt import perform
-from dotflow.core.checks import check_flag, check_text
-from dotflow.core.clock import monotonic
 from dotflow.core.config import check_config, default_config
 from dotflow.core.engine import Engine
 from dotflow.core.exception import InvalidOption, RunInProgress
 from dotflow.core.failure import drop_tracebacks
 from dotflow.core.hooks import RunHooks
 from dotflow.core.ids import fresh_id
-from dotflow.core.locks import fork_safe_lock
 from dotflow.core.modes import (
     MODE_OPTIONS,
     SEQUENTIAL_GROUP,
@@ -34,9 +32,10 @@ from dotflow.core.modes import (
     run_chains_here,
 )
 from dotflow.core.nesting import check_may_run
+from dotflow.core.process import fork_safe_lock
 from dotflow.core.run import Run
-from dotflow.core.signatures import refuse_unknown, strict_arguments
 from dotflow.core.task.model import basic_callback
+from dotflow.core.timing import monotonic
 from dotflow.core.types import UNFINISHED, TypeExecution, TypeInputChange, TypeStatus
 from dotflow.core.writer import writer_for
 
@@ -413,7 +412,7 @@ class Manager:
         engine = run.engine(part)
         if not part.tasks:
             return
-        from dotflow.core.parallel import run_chains_in_workers  # noqa: PLC0415 - this mode only
+        from dotflow.core.modes import run_chains_in_workers  # noqa: PLC0415 - this mode only
 
         executor = _config_of(self.config, part.tasks).executor
         chains = parallel_chains(part.groups)
@@ -631,6 +630,6 @@ def _has_failed(tasks: Sequence[Task]) -> bool:
 def _interrupt_at_once() -> Callable[[], None] | None:
     if "asyncio" not in sys.modules:
         return None
-    from dotflow.core.interrupts import interrupt_at_once  # noqa: PLC0415 - where a loop may run
+    from dotflow.core.process import interrupt_at_once  # noqa: PLC0415 - where a loop may run
 
     return interrupt_at_once()

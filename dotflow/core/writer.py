@@ -11,12 +11,12 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dotflow.abc.noop import is_noop
-from dotflow.core.clock import monotonic
 from dotflow.core.context import Context, result_context, uuid_or_none
 from dotflow.core.exception import TaskError
 from dotflow.core.failure import INTERRUPTED, Failure
 from dotflow.core.hooks import Hooks
 from dotflow.core.task.model import basic_callback
+from dotflow.core.timing import monotonic
 from dotflow.core.types import UNFINISHED, TypeStatus
 from dotflow.core.user_objects import exc_info_of
 from dotflow.providers.storage_default import StorageDefault, TaskEntries

@@ -16,9 +16,9 @@ from distributed import KilledWorker
 from distributed.cfexecutor import ClientExecutor
 
 from dotflow.core.attempt import Outcome
-from dotflow.core.clock import monotonic
 from dotflow.core.exception import ClusterUnusable, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
+from dotflow.core.timing import monotonic
 from dotflow.dask.once import NAME, make_once_plugin
 from dotflow.workers.remote import Packer, Parcel
 

@@ -19,7 +19,7 @@ from distributed.security import Security
 from distributed.utils import silence_logging_cmgr
 
 from dotflow.core.exception import ClusterUnusable
-from dotflow.core.locks import fork_safe_lock
+from dotflow.core.process import fork_safe_lock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dotflow.abc.executor import Executor, Session
-from dotflow.core.checks import check_count, check_seconds, check_text
+from dotflow.core.arguments import check_count, check_seconds, check_text, strict_arguments
 from dotflow.core.exception import InvalidOption, ModuleNotFound
-from dotflow.core.locks import fork_safe_lock
-from dotflow.core.signatures import strict_arguments
+from dotflow.core.process import fork_safe_lock
 from dotflow.providers.executor_local import cores
 
 if TYPE_CHECKING:

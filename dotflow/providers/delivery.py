@@ -9,9 +9,8 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dotflow.core.clock import monotonic
-from dotflow.core.exits import call_at_exit
-from dotflow.core.locks import fork_safe_lock
+from dotflow.core.process import call_at_exit, fork_safe_lock
+from dotflow.core.timing import monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Callable

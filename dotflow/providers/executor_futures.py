@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 from dotflow.abc.executor import Executor, Session
+from dotflow.core.arguments import check_count, check_instance, strict_arguments
 from dotflow.core.attempt import Attempt, Outcome
-from dotflow.core.checks import check_count, check_instance
-from dotflow.core.clock import monotonic, monotonic_ns
 from dotflow.core.exception import DotflowError, ExecutorUnusable, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
 from dotflow.core.limit import CLEAN_UP, Limit, current_limit
-from dotflow.core.locks import fork_safe_lock
-from dotflow.core.signatures import strict_arguments
+from dotflow.core.process import fork_safe_lock
+from dotflow.core.timing import TimedQueue, monotonic, monotonic_ns
 from dotflow.core.user_objects import mro_of, name_of, text_of
-from dotflow.core.waiting import TimedQueue
 from dotflow.workers.performing import not_interrupted
 from dotflow.workers.pickling import load_or_none
 from dotflow.workers.remote import Packer, Parcel, perform_packed, perform_shared, unpacked

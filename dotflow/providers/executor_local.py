@@ -6,10 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from dotflow.abc.executor import Executor, Session
-from dotflow.core.checks import check_callable, check_count
-from dotflow.core.locks import fork_safe_lock
-from dotflow.core.once import once
-from dotflow.core.signatures import strict_arguments
+from dotflow.core.arguments import check_callable, check_count, strict_arguments
+from dotflow.core.process import fork_safe_lock, once
 
 if TYPE_CHECKING:
     from collections.abc import Callable

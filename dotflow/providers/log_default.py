@@ -9,8 +9,7 @@ import weakref
 from typing import TYPE_CHECKING, Final
 
 from dotflow.abc.log import Log, level_of
-from dotflow.core.checks import check_choice, check_file
-from dotflow.core.signatures import strict_arguments
+from dotflow.core.arguments import check_choice, check_file, strict_arguments
 from dotflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ class _ConsoleHandler(logging.Handler):
         if stream is None:
             return
         try:
-            from dotflow.core.texts import write_text  # noqa: PLC0415 - where lines are written
+            from dotflow.core.user_objects import write_text  # noqa: PLC0415 - where lines are written
 
             write_text(stream, self.format(record) + "\n")
             stream.flush()

@@ -7,7 +7,7 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING, Final, NamedTuple
 from unicodedata import category, east_asian_width
 
-from dotflow.core.clock import monotonic
+from dotflow.core.timing import monotonic
 from dotflow.core.types import TypeExecution
 
 if TYPE_CHECKING:

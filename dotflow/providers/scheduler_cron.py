@@ -1,4 +1,4 @@
-"""A scheduler that calls a workflow by a cron expression."""
+"""A scheduler that calls a workflow by a cron expression, whatever clocks and earlier runs do."""
 
 from __future__ import annotations
 
@@ -7,23 +7,168 @@ import signal
 import threading
 import time
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
+from datetime import UTC, datetime, timedelta, timezone
 from queue import Empty
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow.abc.scheduler import Scheduler
-from dotflow.core.checks import check_callable, check_seconds, check_text
+from dotflow.core.arguments import (
+    check_callable,
+    check_choice,
+    check_seconds,
+    check_text,
+    strict_arguments,
+)
 from dotflow.core.exception import InvalidOption, ModuleNotFound, WrongMoment
-from dotflow.core.signatures import strict_arguments
+from dotflow.core.timing import TimedQueue, monotonic
 from dotflow.core.types import TypeOverlap
-from dotflow.core.waiting import TimedQueue
-from dotflow.providers.cron import next_tick
-from dotflow.providers.overlap import Jobs, overlap_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import tzinfo
     from zoneinfo import ZoneInfo
 
+
+def next_tick(cron: str, now: float, zone: tzinfo | None = None) -> float | None:
+    """Return the next time that matches, or None if there is none.
+
+    Where the clock goes back an hour, a schedule by the minute or hour goes on in the second
+    one, and one by the day does not come again. Where it goes forward, what would come in
+    the missing hour comes after it.
+
+    Args:
+        cron: Five fields, or six: the sixth is the second.
+        now: Seconds since the epoch.
+        zone: The time zone; None: local time.
+
+    Returns:
+        Seconds since the epoch, later than `now`.
+
+    Raises:
+        ValueError: `cron` is no cron expression.
+        ModuleNotFoundError: croniter is not installed.
+    """
+    return min(_ticks(cron, now, zone), default=None)
+
+
+def _ticks(cron: str, now: float, zone: tzinfo | None) -> Iterator[float]:
+    from croniter import CroniterBadDateError, croniter  # noqa: PLC0415 - an extra
+
+    # Croniter is asked about naive times, to which no clock change happens.
+    try:
+        shown = croniter(cron, _naive(now, zone)).get_next(datetime).replace(tzinfo=zone)
+    except CroniterBadDateError:
+        return
+    first = shown.timestamp()
+    # The clock shows that time twice, and the first of them has passed.
+    yield first if first > now else shown.replace(fold=1).timestamp()
+    # Before the clock goes back, the time that now seems next is shown as another one.
+    offset = timezone(datetime.fromtimestamp(now, UTC).astimezone(zone).utcoffset() or timedelta())
+    steady = shown.replace(tzinfo=offset).timestamp()
+    if steady < first and croniter.match(cron, _naive(steady, zone)):
+        yield steady
+
+
+def _naive(time: float, zone: tzinfo | None) -> datetime:
+    return datetime.fromtimestamp(time, zone).replace(tzinfo=None)
+
+
 _logger: Final = logging.getLogger("dotflow")
+
+
+class Overlap(NamedTuple):
+    """How many runs may go at once, and how many more ticks may wait for them."""
+
+    at_once: int
+    waiting: int
+
+
+_POLICIES: Final = {
+    TypeOverlap.SKIP: Overlap(at_once=1, waiting=0),
+    TypeOverlap.QUEUE: Overlap(at_once=1, waiting=1),
+    TypeOverlap.PARALLEL: Overlap(at_once=10, waiting=0),
+}
+
+
+def overlap_of(name: str) -> Overlap:
+    """Return the policy of that name.
+
+    Raises:
+        InvalidOption: There is none.
+    """
+    check_choice("overlap", name, _POLICIES)
+    return _POLICIES[name]
+
+
+class Jobs:
+    """Runs a workflow in threads, within the bounds of a policy.
+
+    Each run has a copy of the context in which this was made.
+    """
+
+    def __init__(self, overlap: Overlap, workflow: Callable[..., Any], **kwargs: Any) -> None:
+        self._overlap = overlap
+        self._workflow = workflow
+        self._kwargs = kwargs
+        self._context = copy_context()
+        self._lock = threading.Lock()
+        self._threads: set[threading.Thread] = set()
+        self._waiting = 0
+        self._closed = False
+
+    def offer(self) -> bool:
+        """Run the workflow, now or right after; tell whether there was room for it."""
+        with self._lock:
+            if len(self._threads) < self._overlap.at_once:
+                self._start()
+            elif self._waiting < self._overlap.waiting:
+                self._waiting += 1
+            else:
+                _logger.info("A tick is dropped: the runs before it are still going")
+                return False
+        return True
+
+    def close(self) -> None:
+        """Begin no other run. Takes no lock, for a signal handler calls it."""
+        self._closed = True
+
+    def join(self, timeout: float | None) -> None:
+        """Wait for the runs that are going, at most `timeout` seconds in all if given."""
+        end = None if timeout is None else monotonic() + timeout
+        with self._lock:
+            others = self._threads - {threading.current_thread()}
+        for thread in others:
+            thread.join(None if end is None else max(end - monotonic(), 0.0))
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._work, name="dotflow-schedule")
+        self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:  # The system has no more threads; the next tick may find one.
+            self._threads.discard(thread)
+            _logger.exception("A scheduled run could not be started")
+
+    def _work(self) -> None:
+        self._run()
+        while self._has_more():
+            self._run()
+
+    def _run(self) -> None:
+        try:
+            self._context.copy().run(self._workflow, **self._kwargs)
+        except BaseException:  # A thread has nobody to raise to; the next tick comes all the same.
+            _logger.exception("A scheduled run failed")
+
+    def _has_more(self) -> bool:
+        with self._lock:
+            if self._waiting and not self._closed:
+                self._waiting -= 1
+                return True
+            self._threads.discard(threading.current_thread())
+            return False
+
 
 # The longest wait in one go, in seconds: a clock that was set is noticed after it.
 _SLICE: Final = 1.0

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.noop import noop
 from dotflow.abc.server import Server
-from dotflow.core.checks import check_seconds
-from dotflow.core.signatures import strict_arguments
+from dotflow.core.arguments import check_seconds, strict_arguments
 
 if TYPE_CHECKING:
     from urllib.request import OpenerDirector

@@ -6,10 +6,10 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.storage import Storage
+from dotflow.core.arguments import strict_arguments
 from dotflow.core.context import Context
-from dotflow.core.keys import prefix_of, task_key
-from dotflow.core.locks import fork_safe_lock
-from dotflow.core.signatures import strict_arguments
+from dotflow.core.ids import prefix_of, task_key
+from dotflow.core.process import fork_safe_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

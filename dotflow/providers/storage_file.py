@@ -1,30 +1,94 @@
-"""The storage that keeps each context in a file of its own."""
+"""The storage that keeps each context in a file of its own.
+
+No two keys share a file name, on any file system; threads and processes share a lock, which a file
+holds.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import time
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dotflow.abc.storage import Storage
-from dotflow.core.checks import check_folder, check_seconds, check_text
+from dotflow.core.arguments import check_folder, check_seconds, check_text, strict_arguments
 from dotflow.core.context import Context
 from dotflow.core.exception import InvalidOption, StorageError
-from dotflow.core.keys import task_key
-from dotflow.core.signatures import strict_arguments
-from dotflow.providers.file_lock import have_locks, locked
-from dotflow.providers.storage_codec import encode
-from dotflow.providers.storage_document import Header, dump, load, peek
-from dotflow.providers.storage_names import file_name, key_of
+from dotflow.core.ids import task_key
+from dotflow.providers.storage_codec import Header, dump, encode, load, peek
 from dotflow.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
+    from types import ModuleType
 
     from dotflow.core.task import Task
+
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - where there is none, nothing here is tested
+    fcntl = None
+
+
+def have_locks() -> bool:
+    """Return whether the platform has file locks."""
+    return fcntl is not None
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of `path`, which is made; without file locks do nothing.
+
+    A crash of the holder frees it. Not re-entrant.
+    """
+    if fcntl is None:
+        yield
+        return
+    # A descriptor each time: the lock belongs to it, so it parts threads as well.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        # A child forked meanwhile has the descriptor too: closing ours would not free it.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+# Only hashed names have it, so it tells them from the plain ones.
+HASHED: Final = "~"
+
+_PLAIN = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,198}[a-z0-9_-])?", re.ASCII)
+_ID_TAIL = re.compile(r"-[a-z0-9]{26}(?=(?:\.json)?$)")
+_SLUG = re.compile(r"[^a-z0-9_-]+")
+
+
+def file_name(key: str) -> str:
+    """Return the name of a key's file.
+
+    An ordinary key is its own name. For any other (`..`, `/`, too long, other letters, upper
+    case outside the task id) the name is what can be recognised of it, `~` and a hash.
+    """
+    lower = key.lower()
+    # Capitals only where a task id has them: so no two plain names differ in case alone.
+    if _PLAIN.fullmatch(lower) and key == _ID_TAIL.sub(lambda tail: tail[0].upper(), lower):
+        return key
+    slug = _SLUG.sub("-", lower.removesuffix(".json"))[:80]
+    digest = sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{slug}{HASHED}{digest[:32]}.json"
+
+
+def key_of(name: str) -> str | None:
+    """Return the key of a plain name; None for a hashed one, or a file of somebody else."""
+    return name if HASHED not in name and file_name(name) == name else None
+
 
 _FOLDER: Final = "tasks"
 _LOCK: Final = ".lock"

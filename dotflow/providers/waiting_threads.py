@@ -14,7 +14,7 @@ from concurrent.futures import Future, as_completed, thread, wait
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.limit import Limit
-from dotflow.core.waiting import TimedQueue
+from dotflow.core.timing import TimedQueue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -10,9 +10,8 @@ from dotflow.abc.notify import Notify
 from dotflow.abc.progress import Progress
 from dotflow.abc.server import Server
 from dotflow.abc.tracer import Tracer
-from dotflow.core.checks import check_instance, check_text
+from dotflow.core.arguments import check_instance, check_text, strict_arguments, suggestion
 from dotflow.core.exception import InvalidOption
-from dotflow.core.signatures import strict_arguments, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

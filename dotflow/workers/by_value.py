@@ -26,10 +26,10 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import cloudpickle
 
 from dotflow.core.action import travels_by_value
-from dotflow.core.locks import fork_safe_lock
+from dotflow.core.process import fork_safe_lock
 from dotflow.workers.classes import reduced_class
 from dotflow.workers.generators import Generators
-from dotflow.workers.main_module import is_defined_in_main, note_sent, settle
+from dotflow.workers.imports import is_defined_in_main, note_sent, settle
 from dotflow.workers.pieces import PROTOCOL
 
 if TYPE_CHECKING:

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core import nesting
 from dotflow.core.attempt import Attempt, Outcome
-from dotflow.core.clock import monotonic
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import Failure
 from dotflow.core.limit import is_abandoned
+from dotflow.core.timing import monotonic
 from dotflow.core.user_objects import attribute_of, is_a
-from dotflow.workers import main_module
+from dotflow.workers import imports
 from dotflow.workers.allowance import become_worker
-from dotflow.workers.answers import Answers
+from dotflow.workers.answers import Answers, Watchdog, start_thread
 from dotflow.workers.environment import Baseline, ProcessEnvironment, import_in_order
 from dotflow.workers.performing import (
     NO_SCOPES,
@@ -46,7 +46,6 @@ from dotflow.workers.protocol import (
     Step,
     decoded,
 )
-from dotflow.workers.watchdog import Watchdog, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,7 +74,7 @@ def main(connection: int, state: int, lifeline: int) -> None:
     _leave_terminal()
     _write_blocking()
     become_worker()
-    main_module.become_stand_in()
+    imports.become_stand_in()
     nesting.become_worker()
     with (
         socket.socket(fileno=connection) as stream,
@@ -138,7 +137,7 @@ class _Child:
         # Why nothing can run here: the error of the initializer.
         self._unfit: BaseException | None = None
         # What this process has of the main module came from the owner's.
-        self._has_main = main_module.is_stand_in()
+        self._has_main = imports.is_stand_in()
 
     def serve_one(self) -> None:
         head, body = self._reader.wait()
@@ -181,7 +180,7 @@ class _Child:
         self._answers.share(NO_SCOPES)
         self._by_name = True
         self._modules = given.modules
-        main_module.renew(*given.main)
+        imports.renew(*given.main)
         self._baseline = Baseline(given)
 
     def _run(self, body: memoryview, message: Run) -> None:

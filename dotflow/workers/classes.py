@@ -20,7 +20,7 @@ from functools import partial
 from types import FunctionType, MemberDescriptorType
 from typing import TYPE_CHECKING, Any, Final
 
-from dotflow.core.locks import fork_safe_lock
+from dotflow.core.process import fork_safe_lock
 from dotflow.core.user_objects import mro_of, namespace_of
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import contextlib
 import selectors
 from typing import TYPE_CHECKING, Final
 
-from dotflow.core.clock import monotonic
-from dotflow.workers.descriptors import socket_pair
+from dotflow.core.timing import monotonic
+from dotflow.workers.protocol import socket_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

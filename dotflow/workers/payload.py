@@ -10,7 +10,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dotflow.core.copies import is_immutable
+from dotflow.core.context import is_immutable
 from dotflow.core.exception import PicklingFailed
 from dotflow.workers.generators import seeds_of
 from dotflow.workers.pickling import (

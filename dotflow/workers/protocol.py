@@ -2,24 +2,60 @@
 
 Messages are named here and nowhere else; each travels as the head of a frame, whose body is what
 is pickled on its own and may be large.
+
+Descriptors are in no standard stream's place: a program whose standard streams are closed gets
+their numbers for what it opens next, and a child finds its own streams there.
 """
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import pickle
+import socket
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dotflow.workers.descriptors import apart
 from dotflow.workers.verdict import Moments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from socket import socket
 
     Body = bytes | Sequence[bytes]
+
+
+_FIRST: Final = 3
+
+
+def apart(descriptor: int) -> int:
+    """Move a descriptor, if it is in such a place; give where it is now."""
+    if descriptor >= _FIRST:
+        return descriptor
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST)
+    finally:
+        os.close(descriptor)
+
+
+def pipe() -> tuple[int, int]:
+    """Make a pipe: its reading and its writing end."""
+    reading, writing = os.pipe()
+    return apart(reading), apart(writing)
+
+
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Make two sockets that are connected and block, also where the application's time out."""
+    one, other = (_blocking(end) for end in socket.socketpair())
+    return one, other
+
+
+def _blocking(end: socket.socket) -> socket.socket:
+    # Whether it blocks goes along to a child, which knows of no timeout.
+    moved = socket.socket(fileno=apart(end.detach()))
+    moved.settimeout(None)
+    return moved
+
 
 # --- messages of the owner ------------------------------------------------------------------
 
@@ -168,7 +204,7 @@ def packed(head: bytes, body: Body) -> list[bytes]:
     return [lengths + head, *pieces]
 
 
-def send(connection: socket, head: bytes, body: Body) -> None:
+def send(connection: socket.socket, head: bytes, body: Body) -> None:
     """Send a frame over a blocking socket."""
     for piece in packed(head, body):
         connection.sendall(piece)
@@ -177,7 +213,7 @@ def send(connection: socket, head: bytes, body: Body) -> None:
 class FrameReader:
     """Puts frames together from what arrives on a stream socket."""
 
-    def __init__(self, connection: socket) -> None:
+    def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._buffer: bytes | bytearray = b""
         self._filled = 0

@@ -8,10 +8,10 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dotflow.core.attempt import Attempt, Outcome
-from dotflow.core.clock import monotonic, monotonic_ns
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import Failure
 from dotflow.core.nesting import note_reading
+from dotflow.core.timing import monotonic, monotonic_ns
 from dotflow.workers.payload import StepStore
 from dotflow.workers.performing import (
     dumped_value,

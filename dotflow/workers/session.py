@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from dotflow.abc.executor import Session, sessions_around
 from dotflow.core.attempt import Outcome
-from dotflow.core.clock import monotonic
 from dotflow.core.exception import DotflowError, PicklingFailed, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
+from dotflow.core.timing import monotonic
 from dotflow.workers import verdict
 from dotflow.workers.environment import ProcessEnvironment
 from dotflow.workers.imports import code_version

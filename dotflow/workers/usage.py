@@ -16,7 +16,7 @@ from operator import methodcaller
 from threading import Lock
 from typing import TYPE_CHECKING, Final, Protocol
 
-from dotflow.core.locks import fork_safe_lock
+from dotflow.core.process import fork_safe_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

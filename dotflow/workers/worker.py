@@ -13,7 +13,6 @@ from os.path import dirname
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.workers.allowance import VARIABLE
-from dotflow.workers.descriptors import socket_pair
 from dotflow.workers.environment import environment, working_folder
 from dotflow.workers.imports import import_path
 from dotflow.workers.interpreter import interpreter, variables
@@ -25,6 +24,7 @@ from dotflow.workers.protocol import (
     encoded,
     make_shared_state,
     packed,
+    socket_pair,
 )
 
 if TYPE_CHECKING:

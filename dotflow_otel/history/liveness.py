@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from dotflow.core.clock import system_time_ns
+from dotflow.core.timing import system_time_ns
 
 # Of a process that cannot be looked at, such as one on another machine: how long after its last
 # heartbeat it counts as gone. The clocks of two machines are not the same.

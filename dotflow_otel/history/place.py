@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from dotflow.core.checks import check_file
+from dotflow.core.arguments import check_file
 from dotflow.core.exception import InvalidOption
 
 VARIABLE: Final = "DOTFLOW_HISTORY"

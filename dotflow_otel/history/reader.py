@@ -8,9 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from dotflow.core.checks import check_file
+from dotflow.core.arguments import check_file, strict_arguments
 from dotflow.core.exception import DotflowError
-from dotflow.core.signatures import strict_arguments
 from dotflow_otel import conventions as names
 from dotflow_otel.history.liveness import ProcessMark
 from dotflow_otel.history.place import default_path, history_path

@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 from opentelemetry.sdk.trace import SpanProcessor
 
-from dotflow.core.locks import fork_safe_lock
+from dotflow.core.process import fork_safe_lock
 from dotflow_otel import conventions as names
 from dotflow_otel._process import HISTORY, at_exit, call_in_forked_child, drop_counter
 from dotflow_otel.history.segments import SAMPLED

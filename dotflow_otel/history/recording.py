@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.noop import is_noop
+from dotflow.core.arguments import strict_arguments
 from dotflow.core.config import check_config
-from dotflow.core.locks import fork_safe_lock
-from dotflow.core.signatures import strict_arguments
+from dotflow.core.process import fork_safe_lock
 from dotflow.providers.tracer_default import TracerDefault
 from dotflow_otel import conventions as names
 from dotflow_otel._process import for_each

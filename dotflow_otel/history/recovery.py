@@ -22,7 +22,7 @@ from opentelemetry.trace import (
 )
 
 from dotflow import __version__
-from dotflow.core.clock import monotonic
+from dotflow.core.timing import monotonic
 from dotflow_otel import conventions as names
 from dotflow_otel._process import at_exit
 from dotflow_otel.history.deliveries import read_ids

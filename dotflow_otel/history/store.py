@@ -11,9 +11,9 @@ from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dotflow.core.clock import system_time_ns
 from dotflow.core.exception import DotflowError
-from dotflow.core.locks import fork_safe_lock
+from dotflow.core.process import fork_safe_lock
+from dotflow.core.timing import system_time_ns
 from dotflow_otel.history.place import FOLDER
 
 if TYPE_CHECKING:

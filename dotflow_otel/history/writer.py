@@ -11,7 +11,7 @@ from secrets import randbits
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dotflow.core.clock import monotonic, system_time_ns
+from dotflow.core.timing import monotonic, system_time_ns
 from dotflow_otel import conventions as names
 from dotflow_otel._process import HISTORY, drop_counter
 from dotflow_otel.history.liveness import ProcessMark

@@ -9,10 +9,10 @@ import structlog
 from structlog.contextvars import bound_contextvars, get_contextvars
 
 from dotflow.abc.log import LEVELS, Log, level_of
+from dotflow.core.arguments import strict_arguments
 from dotflow.core.failure import Failure
-from dotflow.core.signatures import strict_arguments
-from dotflow.core.texts import is_json, to_json
 from dotflow.core.types import TypeStatus
+from dotflow.core.user_objects import is_json, to_json
 from dotflow_otel._process import LOGS, drop_counter, for_each
 from dotflow_otel.conventions import LOGGER, SPAN_ID, TRACE_ID
 from dotflow_otel.log_context import BoundIds, TraceContextFilter, add_run_context, ids_bound

@@ -20,11 +20,18 @@ from typing import TYPE_CHECKING, Any, Final
 from structlog.contextvars import get_contextvars
 from structlog.dev import ConsoleRenderer, plain_traceback
 
-from dotflow.core.checks import check_choice, check_file, check_method
+from dotflow.core.arguments import check_choice, check_file, check_method
 from dotflow.core.exception import InvalidOption
-from dotflow.core.locks import fork_safe_lock
-from dotflow.core.texts import printable, strict_json, to_json, write_text
-from dotflow.core.user_objects import guarded, text_of, whole_repr_of
+from dotflow.core.process import fork_safe_lock
+from dotflow.core.user_objects import (
+    guarded,
+    printable,
+    strict_json,
+    text_of,
+    to_json,
+    whole_repr_of,
+    write_text,
+)
 from dotflow.settings import Settings
 from dotflow_otel.conventions import BOUND, SPAN_ID, TRACE_ID
 

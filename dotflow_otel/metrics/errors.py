@@ -8,7 +8,7 @@ from math import isnan
 from numbers import Real
 from typing import TYPE_CHECKING
 
-from dotflow.core.checks import check_method
+from dotflow.core.arguments import check_method
 from dotflow.core.exception import DotflowError, InvalidOption
 
 if TYPE_CHECKING:

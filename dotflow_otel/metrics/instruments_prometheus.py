@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from dotflow.core.locks import fork_safe_lock
+from dotflow.core.process import fork_safe_lock
 from dotflow_otel import conventions as names
 from dotflow_otel.metrics.instruments import RelayedInstruments, counted_here
 from dotflow_otel.metrics.multiprocess import FOLDER_VARIABLE

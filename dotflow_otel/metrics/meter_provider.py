@@ -9,8 +9,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 
-from dotflow.core.checks import check_instance
-from dotflow.core.signatures import strict_arguments
+from dotflow.core.arguments import check_instance, strict_arguments
 from dotflow_otel import conventions as names
 from dotflow_otel._fork_reset import reset_in_children, service_resource
 from dotflow_otel._process import TIMEOUT, TimedCall, at_exit

@@ -16,9 +16,8 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector, RestrictedRegistry
 
-from dotflow.core.checks import check_count
+from dotflow.core.arguments import check_count, strict_arguments
 from dotflow.core.exception import InvalidOption
-from dotflow.core.signatures import strict_arguments
 from dotflow_otel import conventions as names
 from dotflow_otel.metrics.errors import check_registry
 

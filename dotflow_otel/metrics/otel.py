@@ -7,10 +7,15 @@ from weakref import WeakKeyDictionary
 
 from opentelemetry.metrics import MeterProvider, get_meter_provider
 
-from dotflow.core.checks import check_count, check_method, check_seconds, check_text
+from dotflow.core.arguments import (
+    check_count,
+    check_method,
+    check_seconds,
+    check_text,
+    strict_arguments,
+)
 from dotflow.core.exception import InvalidOption
-from dotflow.core.locks import fork_safe_lock
-from dotflow.core.signatures import strict_arguments
+from dotflow.core.process import fork_safe_lock
 from dotflow_otel import conventions as names
 from dotflow_otel._fork_reset import resets_in_children
 from dotflow_otel._process import TIMEOUT

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from dotflow.core.checks import check_count, check_instance, check_seconds
-from dotflow.core.signatures import strict_arguments
+from dotflow.core.arguments import check_count, check_instance, check_seconds, strict_arguments
 from dotflow_otel import conventions as names
 from dotflow_otel.metrics.errors import check_buckets, check_registry
 from dotflow_otel.metrics.instruments_prometheus import series_of_registry

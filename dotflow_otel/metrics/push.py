@@ -13,10 +13,9 @@ from urllib.parse import urlsplit
 from prometheus_client import pushadd_to_gateway
 from prometheus_client.exposition import default_handler
 
-from dotflow.core.checks import check_callable, check_seconds, check_text
+from dotflow.core.arguments import check_callable, check_seconds, check_text, strict_arguments
 from dotflow.core.exception import InvalidOption
-from dotflow.core.locks import fork_safe_lock
-from dotflow.core.signatures import strict_arguments
+from dotflow.core.process import fork_safe_lock
 from dotflow_otel._process import TIMEOUT, at_exit
 from dotflow_otel.metrics.errors import PushFailed
 from dotflow_otel.metrics.multiprocess import shown

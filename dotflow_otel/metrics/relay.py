@@ -19,7 +19,7 @@ from opentelemetry import metrics, trace
 from opentelemetry.metrics import NoOpMeter, NoOpMeterProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
-from dotflow.core.once import once
+from dotflow.core.process import once
 from dotflow_otel._process import METRICS, drop_counter, for_each
 from dotflow_otel.conventions import SCOPE
 from dotflow_otel.metrics.instruments import owners

@@ -6,7 +6,7 @@ import logging
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from dotflow.core.locks import fork_safe_lock
+from dotflow.core.process import fork_safe_lock
 from dotflow_otel import conventions as names
 from dotflow_otel._process import call_in_forked_child, drop_counter
 from dotflow_otel.conventions import MAX_LABEL_VALUES, OTHER

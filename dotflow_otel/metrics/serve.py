@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Self, overload
 
 from prometheus_client import make_asgi_app, make_wsgi_app, start_http_server
 
-from dotflow.core.checks import check_text
+from dotflow.core.arguments import check_text, strict_arguments
 from dotflow.core.exception import InvalidOption
-from dotflow.core.signatures import strict_arguments
 from dotflow_otel.metrics.errors import CannotListen, check_registry
 from dotflow_otel.metrics.multiprocess import shown
 

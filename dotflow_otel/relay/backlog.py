@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from dotflow.core.locks import fork_safe_lock
+from dotflow.core.process import fork_safe_lock
 
 _Item = TypeVar("_Item")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
-from dotflow.core.locks import fork_safe_lock
+from dotflow.core.process import fork_safe_lock
 from dotflow.workers.performing import running_attempts
 from dotflow_otel.relay.backlog import MOST, MOST_BYTES, Backlog, Taken
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from time import time_ns
 from typing import TYPE_CHECKING
 
-from dotflow.core.clock import monotonic_ns
+from dotflow.core.timing import monotonic_ns
 
 if TYPE_CHECKING:
     from dotflow.core.attempt import Outcome

@@ -19,8 +19,7 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
-from dotflow.core.locks import fork_safe_lock
-from dotflow.core.once import once
+from dotflow.core.process import fork_safe_lock, once
 from dotflow.workers.pickling import load_or_none
 from dotflow_otel.relay.process import this_process
 from dotflow_otel.relay.returned import Returned

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from dotflow.core.clock import monotonic
+from dotflow.core.timing import monotonic
 from dotflow_otel._process import call_in_forked_child
 from dotflow_otel.relay.relaying import is_relaying
 

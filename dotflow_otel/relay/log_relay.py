@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from structlog.processors import StackInfoRenderer, format_exc_info
 
-from dotflow.core.locks import fork_safe_lock
-from dotflow.core.once import once
+from dotflow.core.process import fork_safe_lock, once
 from dotflow_otel.plain import to_plain as plain
 from dotflow_otel.relay.backlog import Taken
 from dotflow_otel.relay.boxes import Box, Boxes

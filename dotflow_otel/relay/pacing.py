@@ -21,7 +21,7 @@ from contextlib import suppress
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
-from dotflow.core.clock import monotonic
+from dotflow.core.timing import monotonic
 from dotflow_otel._process import LOGS, TRACES, call_in_forked_child
 from dotflow_otel._process import drop_counter as tally
 from dotflow_otel.relay.intake import Intake

@@ -24,7 +24,7 @@ from opentelemetry.trace import (
 )
 
 from dotflow.core.failure import Failure
-from dotflow.core.once import once
+from dotflow.core.process import once
 from dotflow_otel import conventions as names
 from dotflow_otel.relay.returned import Returned
 from dotflow_otel.relay.span_boxes import SpanBox

@@ -19,8 +19,7 @@ from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
 
 from dotflow import __version__
-from dotflow.core.locks import fork_safe_lock
-from dotflow.core.once import once
+from dotflow.core.process import fork_safe_lock, once
 from dotflow_otel import conventions as names
 from dotflow_otel.plain import to_plain as plain
 from dotflow_otel.relay.backlog import Taken

@@ -10,9 +10,8 @@ from opentelemetry import trace
 from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 from opentelemetry.sdk.resources import SERVICE_NAME
 
-from dotflow.core.checks import check_flag, check_seconds, check_text
-from dotflow.core.locks import fork_safe_lock
-from dotflow.core.signatures import strict_arguments
+from dotflow.core.arguments import check_flag, check_seconds, check_text, strict_arguments
+from dotflow.core.process import fork_safe_lock
 from dotflow_otel._process import TIMEOUT
 from dotflow_otel.conventions import BUCKETS
 from dotflow_otel.metrics.errors import check_buckets

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from dotflow.core.checks import check_seconds
-from dotflow.core.clock import monotonic
-from dotflow.core.signatures import strict_arguments
+from dotflow.core.arguments import check_seconds, strict_arguments
+from dotflow.core.timing import monotonic
 from dotflow_otel._process import TIMEOUT, TimedCall, at_exit, drop_counter
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_PROTOCOL
 
-from dotflow.core.locks import fork_safe_lock
+from dotflow.core.process import fork_safe_lock
 from dotflow_otel import _process as process
 from dotflow_otel.plain import shown_address
 

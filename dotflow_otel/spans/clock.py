@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import time_ns
 from typing import Final
 
-from dotflow.core.clock import monotonic_ns
+from dotflow.core.timing import monotonic_ns
 
 # The two clocks are read that closely together, in nanoseconds, or again, so many times.
 _CLOSE: Final = 20_000

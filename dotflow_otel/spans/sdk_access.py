@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor as Simple
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, ParentBased
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
-from dotflow.core.clock import monotonic_ns
+from dotflow.core.timing import monotonic_ns
 from dotflow_otel.spans.maker import SpanMaker
 
 if TYPE_CHECKING:

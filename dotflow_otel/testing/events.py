@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from dotflow.core.checks import check_text
+from dotflow.core.arguments import check_text
 from dotflow_otel.conventions import TASK_EVENTS, WORKFLOW_EVENTS
 from dotflow_otel.logs.log import LogStructlog
 from dotflow_otel.testing.failures import block, facts, near, or_list

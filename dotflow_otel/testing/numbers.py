@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
 
-from dotflow.core.checks import check_instance, check_text
+from dotflow.core.arguments import check_instance, check_text, strict_arguments
 from dotflow.core.exception import InvalidOption
-from dotflow.core.signatures import strict_arguments
 from dotflow_otel import conventions as names
 from dotflow_otel.testing.failures import block, facts, near, or_list
 

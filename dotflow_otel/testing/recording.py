@@ -6,11 +6,10 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, cast
 
 from dotflow.abc.log import level_of
-from dotflow.core.checks import check_flag
+from dotflow.core.arguments import check_flag, refuse_unknown, strict_arguments
 from dotflow.core.config import Config
 from dotflow.core.exception import WrongMoment
 from dotflow.core.options import Slots
-from dotflow.core.signatures import refuse_unknown, strict_arguments
 from dotflow_otel.metrics.errors import check_registry
 from dotflow_otel.metrics.prometheus import MetricsPrometheus
 from dotflow_otel.observing import ARGUMENTS

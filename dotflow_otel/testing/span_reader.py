@@ -21,7 +21,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
-from dotflow.core.checks import check_count, check_flag, check_instance, check_method, check_text
+from dotflow.core.arguments import check_count, check_flag, check_instance, check_method, check_text
 from dotflow_otel.testing.failures import (
     Wanted,
     missing_span,

@@ -8,9 +8,8 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind, set_span_in_context
 
 from dotflow.abc.tracer import Tracer
-from dotflow.core.checks import check_method, check_text
+from dotflow.core.arguments import check_method, check_text, strict_arguments
 from dotflow.core.failure import Failure
-from dotflow.core.signatures import strict_arguments
 from dotflow.core.types import TypeStatus
 from dotflow_otel import conventions as names
 from dotflow_otel import span_ids

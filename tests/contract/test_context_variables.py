@@ -12,7 +12,7 @@ import pytest
 
 from dotflow import Config, DotFlow, action
 from dotflow.providers import ExecutorFutures, SchedulerCron
-from dotflow.providers.overlap import Jobs, Overlap
+from dotflow.providers.scheduler_cron import Jobs, Overlap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

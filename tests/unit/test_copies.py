@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from dotflow.core.context import Context
-from dotflow.core.copies import copy_of, is_immutable, own_context
+from dotflow.core.context import Context, copy_of, is_immutable, own_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -30,7 +30,7 @@ ended.set()
 
 MADE = {
     "one of its own": """
-from dotflow.core.locks import fork_safe_lock
+from dotflow.core.process import fork_safe_lock
 lock = fork_safe_lock()
 """,
     "errors": "from dotflow.core.hooks import _reporting as lock",

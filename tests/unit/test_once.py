@@ -8,7 +8,7 @@ import pytest
 from interleaved import interleave
 
 from dotflow.core.config import default_config
-from dotflow.core.once import once
+from dotflow.core.process import once
 from dotflow.providers.executor_local import shared_executor
 from dotflow_otel.relay.log_relay import log_relay_here
 from dotflow_otel.relay.span_relay import relay_here

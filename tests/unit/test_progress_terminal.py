@@ -19,8 +19,8 @@ from own_records import own_records
 from waiting import wait_for
 
 from dotflow import Config, DotFlow, action
-from dotflow.providers import LogDefault, ProgressTerminal, progress_terminal, terminal_rows
-from dotflow.providers.terminal_rows import BottomRows, Size, can_have_rows
+from dotflow.providers import LogDefault, ProgressTerminal, progress_terminal
+from dotflow.providers.progress_terminal import BottomRows, Size, can_have_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -196,7 +196,7 @@ def test_shell_that_was_ended(screen: Screen, rows: BottomRows) -> None:
     os.close(reading)
     rows.show(["a", "b"], rows.size())
     assert screen.text == ["a", "b"]
-    assert isinstance(guard, terminal_rows._Guard)
+    assert isinstance(guard, progress_terminal._Guard)
     assert guard._writing == -1
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dotflow import action
+from dotflow.core.action import RetryPolicy
 from dotflow.core.exception import InvalidOption
-from dotflow.core.retry import RetryPolicy
 
 LONGEST = threading.TIMEOUT_MAX
 

@@ -21,9 +21,7 @@ from dotflow.abc.scheduler import Scheduler
 from dotflow.core.exception import ModuleNotFound
 from dotflow.core.types import TypeOverlap
 from dotflow.providers import scheduler_cron
-from dotflow.providers.cron import next_tick
-from dotflow.providers.overlap import Jobs, overlap_of
-from dotflow.providers.scheduler_cron import SchedulerCron
+from dotflow.providers.scheduler_cron import Jobs, SchedulerCron, next_tick, overlap_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

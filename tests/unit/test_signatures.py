@@ -12,10 +12,10 @@ import pytest
 
 from dotflow import Config, Context, DotFlow, action
 from dotflow.core.action import check_callback
+from dotflow.core.arguments import Parameters, own_parameters, parameters_of
 from dotflow.core.exception import NotCallableObject, ParameterNotPassed
 from dotflow.core.modes import MODE_OPTIONS, RUN_OPTIONS
 from dotflow.core.options import ModeOptions, RunOptions, Slots
-from dotflow.core.signatures import Parameters, own_parameters, parameters_of
 
 
 def plain(a: int, b: int = 1, *args: int, c: int, d: int = 2, **kwargs: int) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from dotflow.abc.storage import Storage
 from dotflow.core.context import Context
-from dotflow.core.keys import belongs_to, prefix_of
+from dotflow.core.ids import belongs_to, prefix_of
 from dotflow.providers import storage_default
 from dotflow.providers.storage_default import StorageDefault
 

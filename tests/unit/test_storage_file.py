@@ -25,10 +25,9 @@ from hypothesis import strategies as st
 
 from dotflow.core.context import Context
 from dotflow.core.exception import StorageError
-from dotflow.providers import file_lock
+from dotflow.providers import storage_file
 from dotflow.providers.storage_codec import decode, encode
-from dotflow.providers.storage_file import StorageFile
-from dotflow.providers.storage_names import file_name, key_of
+from dotflow.providers.storage_file import StorageFile, file_name, key_of
 from dotflow.settings import Settings
 
 TASK_ID = "01HXYZ0123456789ABCDEFGHJK"
@@ -528,7 +527,7 @@ def test_swap_from_a_stored_none(storage: StorageFile) -> None:
 
 def test_without_file_locks(storage: StorageFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the platform has none, a swap says so, and the rest works."""
-    monkeypatch.setattr(file_lock, "fcntl", None)
+    monkeypatch.setattr(storage_file, "fcntl", None)
     storage.post("a", Context(storage=1))
     assert storage.get("a").storage == 1
     with pytest.raises(StorageError, match="fcntl"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dotflow.core.signatures import refuse_unknown, strict_arguments
+from dotflow.core.arguments import refuse_unknown, strict_arguments
 
 ran: list[Any] = []
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from dotflow.core.texts import strict_json, write_text
+from dotflow.core.user_objects import strict_json, write_text
 
 
 class Detached:

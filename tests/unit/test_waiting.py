@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from nested_runs import within_bounds
 
-from dotflow.core import waiting
-from dotflow.core.waiting import Latch, TimedQueue
+from dotflow.core import timing
+from dotflow.core.timing import Latch, TimedQueue
 from dotflow.providers import ExecutorFutures
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def test_a_reader_that_was_suspended_is_late(monkeypatch: pytest.MonkeyPatch, la
     """However long that was, it finds the queue empty and returns."""
     queue: TimedQueue[int] = TimedQueue()
     times = iter([0.0, 0.001, *[0.005 + late] * 10])
-    monkeypatch.setattr(waiting, "monotonic", lambda: next(times))
+    monkeypatch.setattr(timing, "monotonic", lambda: next(times))
 
     def get() -> None:
         with pytest.raises(Empty):
@@ -57,7 +57,7 @@ def test_a_reader_that_was_suspended_gets_what_came_meanwhile(
     def now() -> float:
         return next(clocks)()
 
-    monkeypatch.setattr(waiting, "monotonic", now)
+    monkeypatch.setattr(timing, "monotonic", now)
     assert queue.get(0.005) == 1
 
 

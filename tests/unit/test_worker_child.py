@@ -16,7 +16,7 @@ import pytest
 
 from dotflow import Context, action
 from dotflow.core import nesting
-from dotflow.workers import child, main_module
+from dotflow.workers import child, imports
 from dotflow.workers.child import _Child
 from dotflow.workers.environment import ProcessEnvironment
 from dotflow.workers.pickling import dump
@@ -309,7 +309,7 @@ def test_serves_until_its_owner_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "become_worker", lambda: prepared.append("worker"))
     monkeypatch.setattr(nesting, "become_worker", lambda: prepared.append(True))
     monkeypatch.setattr(child, "_die_with_owner", lambda lifeline: dies.set())
-    monkeypatch.setattr(main_module, "become_stand_in", lambda: prepared.append("main"))
+    monkeypatch.setattr(imports, "become_stand_in", lambda: prepared.append("main"))
     ours, theirs = socket.socketpair()
     state, connection = make_shared_state(), theirs.detach()
     lifeline, owners_end = os.pipe()

@@ -6,10 +6,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.action import Action
+from dotflow.core.arguments import refuse_unknown, strict_arguments
 from dotflow.core.config import check_config, default_config
 from dotflow.core.hooks import Announcer
 from dotflow.core.ids import FreshIds, derived_id
-from dotflow.core.signatures import refuse_unknown, strict_arguments
 from dotflow.core.task.model import (
     Task,
     basic_callback,

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.action import Action, check_callback
+from dotflow.core.arguments import refuse_unknown
 from dotflow.core.config import Config, check_config, default_config
 from dotflow.core.context import Context
 from dotflow.core.exception import (
@@ -16,9 +17,8 @@ from dotflow.core.exception import (
     ParameterNotPassed,
     TaskError,
 )
-from dotflow.core.locks import fork_safe_lock
 from dotflow.core.module import Module
-from dotflow.core.signatures import refuse_unknown
+from dotflow.core.process import fork_safe_lock
 from dotflow.core.types import TypeStatus
 from dotflow.core.user_objects import is_a, repr_of
 
@@ -178,7 +178,7 @@ class Task:
 
     def copy(self, task_id: str) -> Task:
         """Return a task as this one was when it was made, with another id."""
-        from dotflow.core.copies import own_context  # noqa: PLC0415 - for schedules
+        from dotflow.core.context import own_context  # noqa: PLC0415 - for schedules
 
         task = Task(
             task_id,

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 from backends.waiting import eventually
 
-from dotflow.workers import watchdog
-from dotflow.workers.watchdog import Watchdog, start_thread
+from dotflow.workers import answers
+from dotflow.workers.answers import Watchdog, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +33,8 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Killed]:
     """Have nothing killed, and no thread left."""
     told = Killed()
     monkeypatch.setattr(os, "killpg", told.take)
-    monkeypatch.setattr(watchdog, "_LOOK", 0.001)
-    monkeypatch.setattr(watchdog, "WORKER_GRACE", 0.01)
+    monkeypatch.setattr(answers, "_LOOK", 0.001)
+    monkeypatch.setattr(answers, "WORKER_GRACE", 0.01)
     before = threads()
     yield told
     eventually(lambda: threads() == before, "the end of the watchdog's thread")

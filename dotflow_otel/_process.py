@@ -1,17 +1,15 @@
-"""The life of the process: what begins again in a forked child, and what ends with the process.
-
-Calls that may hang, telemetry that was dropped, and the exit are bounded and counted here. It
-knows no telemetry library, so that metrics can count what traces lost without importing those.
-"""
+"""What there is one of in a process, whatever forks it or ends it; and who that process is."""
 
 from __future__ import annotations
 
 import logging
 import os
 from contextlib import suppress
-from threading import Event, RLock, Thread
+from contextvars import ContextVar
+from threading import Event, Lock, RLock, Thread
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
-from weakref import WeakMethod
+from uuid import uuid4
+from weakref import WeakKeyDictionary, WeakMethod, ref
 
 from dotflow.core.process import call_at_exit, fork_safe_lock
 from dotflow.core.timing import monotonic
@@ -19,7 +17,49 @@ from dotflow.core.timing import monotonic
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from opentelemetry.sdk.resources import Resource
+
     Watcher = Callable[[str, int], None]
+
+
+# The number of a process, and what it has in common with its forked children alone.
+Process = tuple[int, bytes]
+
+# Also from one with the same number on another machine.
+_MARK: Final = os.urandom(8)
+
+
+def this_process() -> Process:
+    """Return what tells this process from every other, also from its forked children."""
+    return os.getpid(), _MARK
+
+
+def is_forked_from(owner: Process) -> bool:
+    """Return whether this process is a forked child of another one, with all that was set there."""
+    return owner[1] == _MARK and owner != this_process()
+
+
+class Owners:
+    """Identifies the application that code here runs for, in a worker of several."""
+
+    def __init__(self) -> None:
+        self._first: Process | None = None
+        self._is_shared = False
+        # Also in what has a copy of an attempt's context.
+        self._current: ContextVar[Process | None] = ContextVar("dotflow_owner", default=None)
+
+    def begin(self, owner: Process) -> None:
+        """Note that what runs in this context from now on runs for an application."""
+        self._current.set(owner)
+        if self._first is None:
+            self._first = owner
+        elif self._first != owner:
+            self._is_shared = True
+
+    def here(self) -> Process | None:
+        """Return for which one this code runs; None: for any of several."""
+        return self._current.get() or (None if self._is_shared else self._first)
+
 
 _logger: Final = logging.getLogger("dotflow_otel")
 _lock: Final = fork_safe_lock()
@@ -272,3 +312,84 @@ def for_each(function: Callable[[_Item], object], items: Iterable[_Item]) -> Non
             first = error if first is None else first
     if first is not None:
         raise first
+
+
+_kept: Final[list[_Instance]] = []
+
+
+def service_resource(service_name: str | None) -> Resource:
+    """Return the resource of this process, with an id that a forked child has another one for.
+
+    Args:
+        service_name: The `service.name`; None: as the variables say.
+    """
+    # Here, because metrics need no SDK where the application has its own provider.
+    from opentelemetry.sdk import resources as sdk  # noqa: PLC0415
+
+    resource = sdk.Resource.create({} if service_name is None else {sdk.SERVICE_NAME: service_name})
+    if sdk.SERVICE_INSTANCE_ID not in resource.attributes:  # newer SDKs give one
+        resource = resource.merge(sdk.Resource({sdk.SERVICE_INSTANCE_ID: str(uuid4())}))
+    # One that a variable sets stays.
+    if sdk.SERVICE_INSTANCE_ID not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
+        _kept.append(_Instance(resource))
+    return resource
+
+
+class _Instance:
+    def __init__(self, resource: Resource) -> None:
+        self._resource = resource
+        call_in_forked_child(self._renew)
+
+    def _renew(self) -> None:
+        from opentelemetry.attributes import BoundedAttributes  # noqa: PLC0415 - as above
+        from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID  # noqa: PLC0415
+
+        # Newer SDKs do it by themselves. In others the providers, and what they made, have the
+        # resource itself: what it says is changed in place, for none of them can be given another.
+        attributes = {**self._resource.attributes, SERVICE_INSTANCE_ID: str(uuid4())}
+        inside: Any = self._resource
+        inside._attributes = BoundedAttributes(attributes=attributes)  # noqa: SLF001
+
+
+_known: Final[WeakKeyDictionary[Any, _Reset]] = WeakKeyDictionary()
+
+
+def reset_in_children(provider: Any) -> None:
+    """Reset the sums of a provider of the SDK in every child that is forked.
+
+    Does nothing where the SDK is not as it is known.
+
+    Args:
+        provider: One of this project; those of the application are left as they are.
+    """
+    if all(hasattr(each, "_instrument_view_instrument_matches") for each in _sums(provider)):
+        _known[provider] = _Reset(provider)
+
+
+def resets_in_children(provider: object) -> bool:
+    """Return whether a provider begins at nothing in a forked child."""
+    return provider in _known
+
+
+def _sums(provider: Any) -> list[Any]:
+    consumer = getattr(provider, "_measurement_consumer", None)
+    return list(getattr(consumer, "_reader_storages", {None: None}).values())
+
+
+class _Reset:
+    def __init__(self, provider: Any) -> None:
+        self._provider = ref(provider)
+        call_in_forked_child(self._begin)
+
+    def _begin(self) -> None:
+        provider = self._provider()
+        if provider is None:
+            return
+        # The locks as well: a thread may have held one at the fork, an export for seconds.
+        consumer: Any = provider._measurement_consumer  # noqa: SLF001
+        consumer._lock = Lock()  # noqa: SLF001
+        for reader, sums in consumer._reader_storages.items():  # noqa: SLF001
+            sums._lock = RLock()  # noqa: SLF001
+            sums._instrument_view_instrument_matches = {}  # noqa: SLF001
+            if hasattr(reader, "_export_lock"):
+                reader._export_lock = Lock()  # noqa: SLF001

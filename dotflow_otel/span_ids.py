@@ -1,7 +1,8 @@
-"""Which span belongs to which run and task, for whoever writes its ids down.
+"""The ids and times of spans, for whoever writes them down, without OpenTelemetry.
 
-The tracer fills it; metrics (exemplars) and logs read it. So they need not know the tracer,
-and find a run's span also after that has ended. Ids are kept as the texts that are written.
+The tracer fills in which span belongs to which run and task; metrics (exemplars) and logs read it.
+So they need not know the tracer, and find a run's span also after that has ended. Ids are kept as
+the texts that are written.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import sys
 import time
 from collections import deque
 from contextvars import ContextVar
+from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.run import Run
+from dotflow.core.timing import monotonic_ns
 from dotflow_otel.conventions import SPAN_ID, TRACE_ID
 
 if TYPE_CHECKING:
@@ -20,6 +23,35 @@ if TYPE_CHECKING:
 
     from dotflow.core.task import Task
     from dotflow_otel.relay.deferred_span import DeferredSpan
+
+
+# The two clocks are read that closely together, in nanoseconds, or again, so many times.
+_CLOSE: Final = 20_000
+_TRIES: Final = 3
+
+
+class SpanClock:
+    """The time of day as if nobody set it, from now on.
+
+    Were the time of day itself asked for at each end, a span would have a negative duration
+    whose machine's clock was set back meanwhile, and backends refuse it.
+
+    Attributes:
+        to_wall: What is added to the monotonic clock, in nanoseconds.
+    """
+
+    __slots__ = ("to_wall",)
+
+    def __init__(self) -> None:
+        for _ in range(_TRIES):
+            before, wall, after = monotonic_ns(), time_ns(), monotonic_ns()
+            if after - before < _CLOSE:
+                break
+        self.to_wall = wall - (before + after) // 2
+
+    def now(self) -> int:
+        """Return the time, in nanoseconds since the epoch."""
+        return self.to_wall + monotonic_ns()
 
 
 # A run's metrics and log line come right after its span's end. So many runs would have to

@@ -12,6 +12,6 @@ COMMANDS: Final = {
     "logs": ("dotflow_otel.cli.logs:logs", "Print the log lines of a run."),
     "report": ("dotflow_otel.cli.report:report", "Write a page of a run, as one file."),
     "ui": ("dotflow_otel.cli.report:ui", "Serve pages of all runs on this machine."),
-    "recover": ("dotflow_otel.cli.recover:recover", "Send the traces of runs that were killed."),
+    "recover": ("dotflow_otel.cli.runs:recover", "Send the traces of runs that were killed."),
     "grafana": ("dotflow_otel.cli.grafana:grafana", "Write the dashboards and alert rules."),
 }

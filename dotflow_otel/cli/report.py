@@ -16,8 +16,7 @@ from dotflow.cli.start import terminable
 from dotflow.core.exception import ModuleNotFound
 from dotflow_otel.cli.shared import Debug, HistoryPath, Reference, WrongUse
 from dotflow_otel.history.reader import History
-from dotflow_otel.pages.document import run_document
-from dotflow_otel.pages.report import addresses
+from dotflow_otel.pages.report import addresses, run_document
 from dotflow_otel.pages.report import report as page_of
 
 Jaeger = Annotated[

@@ -13,17 +13,15 @@ from dotflow.core.arguments import strict_arguments
 from dotflow.core.failure import Failure
 from dotflow.core.types import TypeStatus
 from dotflow.core.user_objects import is_json, to_json
-from dotflow_otel._process import LOGS, drop_counter, for_each
+from dotflow_otel._process import LOGS, drop_counter, for_each, this_process
 from dotflow_otel.conventions import LOGGER, SPAN_ID, TRACE_ID
 from dotflow_otel.log_context import BoundIds, TraceContextFilter, add_run_context, ids_bound
 from dotflow_otel.logs import events
 from dotflow_otel.logs.output import LogOutput, completed_line, head_of, started_line
 from dotflow_otel.plain import bounded
-from dotflow_otel.relay.log_relay import is_configured, levels_here
+from dotflow_otel.relay.intake import relaying
+from dotflow_otel.relay.log_relay import RemoteLogs, is_configured, levels_here
 from dotflow_otel.relay.pacing import pace_logs
-from dotflow_otel.relay.process import this_process
-from dotflow_otel.relay.relaying import relaying
-from dotflow_otel.relay.remote_log import RemoteLogs
 from dotflow_otel.relay.structlogs import let_loggers_travel
 from dotflow_otel.span_ids import ids_of_run, ids_of_task
 

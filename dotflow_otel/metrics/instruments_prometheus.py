@@ -10,9 +10,13 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from dotflow.core.process import fork_safe_lock
 from dotflow_otel import conventions as names
-from dotflow_otel.metrics.instruments import RelayedInstruments, counted_here
+from dotflow_otel.metrics.instruments import (
+    BoundedLabels,
+    RelayedInstruments,
+    SeriesCache,
+    counted_here,
+)
 from dotflow_otel.metrics.multiprocess import FOLDER_VARIABLE
-from dotflow_otel.metrics.series import BoundedLabels, SeriesCache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

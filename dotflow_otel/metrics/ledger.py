@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dotflow.abc.scope import WorkerScope
     from dotflow.core.run import Run
     from dotflow.core.task import Task
-    from dotflow_otel.metrics.series import SeriesCache, TaskSeries
+    from dotflow_otel.metrics.instruments import SeriesCache, TaskSeries
 
 # What a task is counted under whose run has no record.
 _UNNAMED: Final = "workflow"

@@ -11,8 +11,7 @@ from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, V
 
 from dotflow.core.arguments import check_instance, strict_arguments
 from dotflow_otel import conventions as names
-from dotflow_otel._fork_reset import reset_in_children, service_resource
-from dotflow_otel._process import TIMEOUT, TimedCall, at_exit
+from dotflow_otel._process import TIMEOUT, TimedCall, at_exit, reset_in_children, service_resource
 from dotflow_otel.metrics.errors import check_buckets
 from dotflow_otel.metrics.instruments_otel import ADVISES_BUCKETS
 

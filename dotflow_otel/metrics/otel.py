@@ -17,12 +17,11 @@ from dotflow.core.arguments import (
 from dotflow.core.exception import InvalidOption
 from dotflow.core.process import fork_safe_lock
 from dotflow_otel import conventions as names
-from dotflow_otel._fork_reset import resets_in_children
-from dotflow_otel._process import TIMEOUT
+from dotflow_otel._process import TIMEOUT, resets_in_children
 from dotflow_otel.metrics.errors import check_buckets
+from dotflow_otel.metrics.instruments import BoundedLabels, SeriesCache
 from dotflow_otel.metrics.instruments_otel import OtelInstruments
 from dotflow_otel.metrics.ledger import BaseMetrics
-from dotflow_otel.metrics.series import BoundedLabels, SeriesCache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

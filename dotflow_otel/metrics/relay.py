@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
 
-    from dotflow_otel.relay.process import Process
+    from dotflow_otel._process import Process
 
 # The kinds of instruments, by the names of what makes them.
 COUNTER: Final = "create_counter"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from dotflow_otel._process import Process, is_forked_from, this_process
 from dotflow_otel.metrics.instruments import counted_here, owners
-from dotflow_otel.relay.process import Process, is_forked_from, this_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,14 +25,17 @@ from dotflow_otel.analysis.timing import compare
 from dotflow_otel.analysis.tree import view_of
 from dotflow_otel.history.reader import History, RunNotFound
 from dotflow_otel.history.store import RUNNING, HistoryUnusable
-from dotflow_otel.pages.document import (
+from dotflow_otel.pages.report import (
     comparison_document,
     facts_of,
     part_of,
+    policy,
     run_analysis,
     run_document,
+    script,
+    shell,
+    style,
 )
-from dotflow_otel.pages.report import policy, script, shell, style
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence

@@ -21,10 +21,9 @@ from weakref import WeakSet
 
 from dotflow.core.process import fork_safe_lock, once
 from dotflow.workers.pickling import load_or_none
-from dotflow_otel.relay.process import this_process
-from dotflow_otel.relay.returned import Returned
-from dotflow_otel.span_ids import deferred
-from dotflow_otel.spans.clock import SpanClock
+from dotflow_otel._process import this_process
+from dotflow_otel.relay.buffers import Returned
+from dotflow_otel.span_ids import SpanClock, deferred
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,11 +35,11 @@ if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 
     from dotflow.core.action import Action
-    from dotflow_otel.relay.process import Process
+    from dotflow_otel._process import Process
     from dotflow_otel.relay.remote_span import RemoteSpan
     from dotflow_otel.relay.set_up import SetUp
-    from dotflow_otel.relay.span_boxes import SpanBox
-    from dotflow_otel.spans.method_scope import MethodScope
+    from dotflow_otel.relay.span_relay import SpanBox
+    from dotflow_otel.spans.attributes import MethodScope
 
 _logger: Final = logging.getLogger("dotflow_otel")
 

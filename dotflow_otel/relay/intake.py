@@ -8,14 +8,34 @@ takes what is queued.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dotflow.core.timing import monotonic
 from dotflow_otel._process import call_in_forked_child
-from dotflow_otel.relay.relaying import is_relaying
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+
+_relays: Final[ContextVar[bool]] = ContextVar("dotflow_relays", default=False)
+
+
+@contextmanager
+def relaying() -> Iterator[None]:
+    """Mark what is done inside as handing over what comes from a worker."""
+    token = _relays.set(True)
+    try:
+        yield
+    finally:
+        _relays.reset(token)
+
+
+def is_relaying() -> bool:
+    """Return whether this code hands over what comes from a worker."""
+    return _relays.get()
+
 
 # How many relayed items are kept beside the queue.
 _MOST: Final = 32_768

@@ -15,23 +15,37 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from structlog.contextvars import bound_contextvars
 from structlog.processors import StackInfoRenderer, format_exc_info
 
 from dotflow.core.process import fork_safe_lock, once
+from dotflow_otel._process import this_process
 from dotflow_otel.plain import to_plain as plain
-from dotflow_otel.relay.backlog import Taken
-from dotflow_otel.relay.boxes import Box, Boxes
-from dotflow_otel.relay.levels import ROOT, Levels, LevelsHere, makers_here, warns_here
+from dotflow_otel.relay.buffers import Box, Boxes, Taken
 from dotflow_otel.relay.log_entry import EventEntry, RecordEntry
-from dotflow_otel.relay.structlogs import METHODS, Classes, classes_here, classes_of, level_here
+from dotflow_otel.relay.structlogs import (
+    METHODS,
+    ROOT,
+    Classes,
+    Levels,
+    LevelsHere,
+    classes_here,
+    classes_of,
+    level_here,
+    makers_here,
+    warns_here,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from types import TracebackType
 
     from structlog.typing import EventDict, WrappedLogger
 
+    from dotflow_otel._process import Process
     from dotflow_otel.relay.log_entry import Entry
-    from dotflow_otel.relay.process import Process
+
 
 _logger: Final = logging.getLogger("dotflow_otel")
 
@@ -262,3 +276,77 @@ def _handle_here(record: logging.LogRecord) -> None:
 
 def _sent(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> tuple[Any, Any]:
     return (event_dict,), {}
+
+
+class RemoteLogs:
+    """What the scopes of a run's attempts have in common: their kit.
+
+    Args:
+        ids: What is bound for each of them.
+        levels: The levels that the application has set, as `levels_here` gives them.
+        owner: Tells the process that owns the run.
+    """
+
+    def __init__(self, ids: Mapping[str, str], levels: bytes, owner: Process) -> None:
+        self._sent = ids, levels, owner
+        self.ids = ids
+        self.levels = levels
+        self.owner = owner
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemoteLogs, self._sent
+
+    def scope(self, ids: Mapping[str, str]) -> RemoteLog:
+        """Make the scope of an attempt: see `RemoteLog`."""
+        return RemoteLog(self, ids)
+
+
+class RemoteLog:
+    """Binds the ids where the attempt runs, and keeps what the step logs there.
+
+    Args:
+        kit: What it has in common with the run's other attempts.
+        ids: What is bound besides.
+
+    Attributes:
+        on_recorded: Called with how many entries wait, where they are drained.
+    """
+
+    on_recorded: Callable[[int], object] | None = None
+
+    def __init__(self, kit: RemoteLogs, ids: Mapping[str, str]) -> None:
+        self.kit = kit
+        self.own = (ids,)
+        self._box: LogBox | None = None
+        self._bound: AbstractContextManager[None] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemoteLog, (self.kit, *self.own)
+
+    def prepare(self) -> None:
+        """Keep what the step logs here, where logging is not configured."""
+        kit = self.kit
+        if kit.owner != this_process():
+            self._box = log_relay_here().begin(kit.owner, kit.levels, self.on_recorded)
+
+    def __enter__(self) -> None:
+        self._bound = bound_contextvars(**self.kit.ids, **self.own[0])
+        self._bound.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bound is not None:
+            # Without the error, of which it would set attributes.
+            self._bound.__exit__(None, None, None)
+
+    def drain(self) -> Taken[Entry] | None:
+        """Return some of what was logged, called while the step runs."""
+        return None if self._box is None else log_relay_here().take_some(self._box)
+
+    def collect(self) -> Taken[Entry] | None:
+        """Return what was logged, called after the exit."""
+        return None if self._box is None else log_relay_here().end(self._box)

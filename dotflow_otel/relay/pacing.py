@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dotflow.core.timing import monotonic
 from dotflow_otel._process import LOGS, TRACES, call_in_forked_child
 from dotflow_otel._process import drop_counter as tally
-from dotflow_otel.relay.intake import Intake
-from dotflow_otel.relay.relaying import is_relaying
+from dotflow_otel.relay.intake import Intake, is_relaying
 
 if TYPE_CHECKING:
     from collections import deque

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import count
 from time import time_ns
@@ -14,35 +15,108 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import SpanKind, StatusCode, TraceFlags, set_span_in_context
 
+from dotflow.core.process import fork_safe_lock
+from dotflow.core.timing import monotonic_ns
 from dotflow_otel import conventions as names
-from dotflow_otel._process import TRACES
+from dotflow_otel._process import TRACES, for_each, this_process
 from dotflow_otel._process import drop_counter as tally
 from dotflow_otel.plain import to_plain as plain
-from dotflow_otel.relay.clocks import on_our_clock, on_the_wall
+from dotflow_otel.relay.buffers import Returned
 from dotflow_otel.relay.deferred_span import RemoteSpans
-from dotflow_otel.relay.latecomers import latecomers
-from dotflow_otel.relay.process import this_process
 from dotflow_otel.relay.remote_span import RemoteSpan
-from dotflow_otel.relay.returned import Returned
-from dotflow_otel.relay.sampling import SentSampler
 from dotflow_otel.relay.set_up import SetUp
-from dotflow_otel.spans.failures import description_of, exception_attributes
+from dotflow_otel.spans.attributes import description_of, exception_attributes
 from dotflow_otel.spans.record import EventRecord, PlainContext, PlainSpan, SpanRecord
 from dotflow_otel.spans.sdk_access import FastMaker
-from dotflow_otel.spans.sdk_tracer import is_switched_on
+from dotflow_otel.spans.sdk_tracer import SentSampler, is_switched_on
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, SpanContext
 
     from dotflow.core.attempt import Outcome
     from dotflow.core.failure import Failure
-    from dotflow_otel.relay.latecomers import HandOver
-    from dotflow_otel.relay.live_spans import LiveSpans
+    from dotflow_otel.relay.handover import LiveSpans
     from dotflow_otel.relay.remote_span import AttemptHere
-    from dotflow_otel.spans.maker import SpanMaker
+    from dotflow_otel.spans.factory import SpanMaker
+
+
+HandOver = Callable[[Sequence[Any]], object]
+
+# A span is late by seconds, and its run has seldom so many after it by then.
+_RUNS: Final = 256
+
+
+class Latecomers:
+    """Knows where the spans of each run of this process go, also for a while after its end."""
+
+    def __init__(self) -> None:
+        self._by_run: dict[int, HandOver] = {}
+        self._lock = fork_safe_lock()
+
+    def expect(self, run: int, hand_over: HandOver) -> None:
+        """Return where the spans of a run go."""
+        with self._lock:
+            while len(self._by_run) >= _RUNS:
+                del self._by_run[next(iter(self._by_run))]
+            self._by_run[run] = hand_over
+
+    def hand_over(self, spans: Iterable[tuple[int, SpanRecord]]) -> None:
+        """Hand over spans, each with its run; count those whose run is too long ago."""
+        by_run: dict[int, list[SpanRecord]] = {}
+        for run, span in spans:
+            by_run.setdefault(run, []).append(span)
+        for_each(lambda each: self._hand_over(*each), by_run.items())
+
+    def _hand_over(self, run: int, late: Sequence[SpanRecord]) -> None:
+        take = self._by_run.get(run)
+        if take is None:
+            tally.add(TRACES, len(late))
+        else:
+            take(late)
+
+
+latecomers: Final = Latecomers()
+
+
+def on_the_wall(outcome: Outcome) -> tuple[int, int]:
+    """Return when an attempt started and ended, in nanoseconds since the epoch."""
+    ahead = time_ns() - monotonic_ns()
+    started = ahead + round(outcome.started * 1e9)
+    return started, max(started, ahead + round(outcome.ended * 1e9))
+
+
+def on_our_clock(returned: Returned, outcome: Outcome) -> Returned:
+    """Shift all spans that came with an outcome; the attempt's own lies within its attempt."""
+    shift, (first, last) = outcome.shift, on_the_wall(outcome)
+    times, own = returned.times, returned.own
+    if times is not None:
+        times = _within(first, last, times[0] + shift, times[1] + shift)
+    if own is not None:
+        own = shifted(own, shift)
+        started, ended = _within(first, last, own.started, own.ended)
+        own = own._replace(started=started, ended=ended)
+    return returned._replace(
+        times=times,
+        own=own,
+        below=[shifted(each, shift) for each in returned.below],
+        others=[(run, shifted(each, shift)) for run, each in returned.others],
+    )
+
+
+def shifted(span: SpanRecord, shift: int) -> SpanRecord:
+    """Return a span as if it had been recorded so many nanoseconds later."""
+    events = [each._replace(timestamp=each.timestamp + shift) for each in span.events]
+    return span._replace(started=span.started + shift, ended=span.ended + shift, events=events)
+
+
+def _within(first: int, last: int, started: int, ended: int) -> tuple[int, int]:
+    # Where a clock was set anew meanwhile, or runs at another speed.
+    started = min(max(started, first), last)
+    return started, min(max(ended, started), last)
+
 
 _logger: Final = logging.getLogger("dotflow_otel")
 

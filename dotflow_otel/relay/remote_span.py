@@ -26,16 +26,14 @@ from opentelemetry.trace import (
 from dotflow.core.failure import Failure
 from dotflow.core.process import once
 from dotflow_otel import conventions as names
-from dotflow_otel.relay.returned import Returned
-from dotflow_otel.relay.span_boxes import SpanBox
-from dotflow_otel.relay.span_relay import relay_here, worker_limits
+from dotflow_otel.relay.buffers import Returned
+from dotflow_otel.relay.span_relay import SpanBox, relay_here, worker_limits
 from dotflow_otel.relay.their_tracer import their_tracer
-from dotflow_otel.spans.clock import SpanClock
-from dotflow_otel.spans.failures import mark_failed
-from dotflow_otel.spans.given import GivenSpan
-from dotflow_otel.spans.method_scope import MethodScope
+from dotflow_otel.span_ids import SpanClock
+from dotflow_otel.spans.attributes import MethodScope, mark_failed
 from dotflow_otel.spans.record import record_of
 from dotflow_otel.spans.sdk_access import FastMaker, FastSpan, fast_maker
+from dotflow_otel.spans.sdk_tracer import GivenSpan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

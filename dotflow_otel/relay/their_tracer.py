@@ -11,9 +11,8 @@ from opentelemetry.trace import NonRecordingSpan, SpanKind, set_span_in_context
 
 from dotflow import __version__
 from dotflow_otel import conventions as names
-from dotflow_otel.relay.process import is_forked_from
-from dotflow_otel.spans.given import GivenSpan
-from dotflow_otel.spans.sdk_tracer import instrumentation_of, is_switched_on, limits_of
+from dotflow_otel._process import is_forked_from
+from dotflow_otel.spans.sdk_tracer import GivenSpan, instrumentation_of, is_switched_on, limits_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span, SpanContext
 
-    from dotflow_otel.relay.process import Process
+    from dotflow_otel._process import Process
 
 
 class TheirTracer:

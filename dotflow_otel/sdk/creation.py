@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
-from dotflow_otel._fork_reset import service_resource
-from dotflow_otel._process import TIMEOUT
+from dotflow_otel._process import TIMEOUT, service_resource
 from dotflow_otel.sdk.span_pipeline import SpanPipeline
 from dotflow_otel.sdk.telemetry import Telemetry
 from dotflow_otel.sdk.variables import (

@@ -12,8 +12,7 @@ from opentelemetry.sdk.metrics.export import (
     PeriodicExportingMetricReader,
 )
 
-from dotflow_otel._fork_reset import reset_in_children
-from dotflow_otel._process import METRICS
+from dotflow_otel._process import METRICS, reset_in_children
 from dotflow_otel.metrics.meter_provider import histogram_views
 from dotflow_otel.sdk.batching import Account, exporting
 

@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, ParentBased
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
 from dotflow.core.timing import monotonic_ns
-from dotflow_otel.spans.maker import SpanMaker
+from dotflow_otel.spans.factory import SpanMaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
 
-    from dotflow_otel.spans.clock import SpanClock
+    from dotflow_otel.span_ids import SpanClock
     from dotflow_otel.spans.record import PlainSpan
 
 # What a span has in every release, and what it has in some. One with more of them may keep

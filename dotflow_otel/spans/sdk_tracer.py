@@ -6,16 +6,30 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.sdk.trace import SpanLimits
+from opentelemetry.sdk.trace import Span, SpanLimits
 from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import ParentBased, StaticSampler, TraceIdRatioBased
+
+from dotflow.workers.pickling import dump_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+    from opentelemetry.sdk.trace.sampling import Sampler
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
     from opentelemetry.trace import Tracer
+
+
+class GivenSpan(Span):
+    """A span of the SDK for ids that were chosen elsewhere.
+
+    A tracer draws the id of each span that it starts. The run chooses the id of an attempt
+    in a worker beforehand, so that what the step calls finds its parent even if the worker
+    dies; and what a worker recorded keeps its ids on the way to the application's
+    processors. The SDK lets subclasses alone be made without a tracer.
+    """
 
 
 def limits_of(tracer: Tracer) -> SpanLimits:
@@ -118,3 +132,49 @@ def _fields_of(wrapper: object) -> Iterator[object]:
     for name in (slots,) if isinstance(slots, str) else slots:
         yield getattr(wrapper, name, None)
     yield getattr(wrapper, "__wrapped__", None)
+
+
+_SDK: Final = ParentBased.__module__
+_BASIC: Final = frozenset({StaticSampler, TraceIdRatioBased})
+
+
+class SentSampler:
+    """The sampler of a run's tracer, as it is sent to workers.
+
+    Args:
+        tracer: The run's.
+        asked: Whether the sampler is asked about each attempt, as `note_asked` tells.
+
+    Attributes:
+        data: The sampler, pickled; None where it is not sent.
+        is_of_sdk: Whether it is one of the SDK's, or not sent.
+    """
+
+    def __init__(self, tracer: Tracer, *, asked: bool) -> None:
+        self._sampler = _sampler_of(tracer)
+        own = self._sampler is not None and _is_of_the_sdk(self._sampler)
+        # What wraps the SDK asks again as it makes the span: only these give the same answer.
+        may_travel = own or (asked and isinstance(tracer, SdkTracer))
+        self.data = dump_or_none(self._sampler) if may_travel else None
+        self.is_of_sdk = self._is_known = own or self.data is None
+
+    def note_asked(self) -> None:
+        """Note that the sampler was asked; the first time, see whether that has changed it."""
+        if not self._is_known:
+            self._is_known = True
+            if dump_or_none(self._sampler) != self.data:
+                self.data = None
+
+
+def _sampler_of(tracer: Tracer) -> Sampler | None:
+    if isinstance(tracer, SdkTracer):
+        return tracer.sampler
+    found = list(wrapped_by(tracer))
+    return found[0].sampler if len(found) == 1 else None
+
+
+def _is_of_the_sdk(sampler: object) -> bool:
+    """Return whether a sampler is one of the SDK's that answers alike whenever it is asked."""
+    if isinstance(sampler, ParentBased) and type(sampler).__module__ == _SDK:
+        return all(map(_is_of_the_sdk, vars(sampler).values()))
+    return type(sampler) in _BASIC

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from opentelemetry.context import attach, detach
 from opentelemetry.trace import Link, SpanKind, StatusCode, get_current_span, set_span_in_context
@@ -12,12 +12,9 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from dotflow_otel import conventions as names
 from dotflow_otel import span_ids
 from dotflow_otel.plain import printable
-from dotflow_otel.relay.travel import let_tracers_travel
 from dotflow_otel.span_ids import SpanIds
-from dotflow_otel.spans.code import step_attributes
-from dotflow_otel.spans.failures import description_of, mark_failed
-from dotflow_otel.spans.maker import SpanMaker, maker_of
-from dotflow_otel.spans.method_scope import MethodScope
+from dotflow_otel.spans.attributes import MethodScope, description_of, mark_failed, step_attributes
+from dotflow_otel.spans.factory import SpanMaker, let_tracers_travel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,9 +30,12 @@ if TYPE_CHECKING:
     from dotflow.core.failure import Failure
     from dotflow.core.run import Run
     from dotflow.core.task import Task
-    from dotflow_otel.relay.live_spans import LiveSpans
+    from dotflow_otel.relay.handover import LiveSpans
     from dotflow_otel.relay.remote_attempt import RemoteAttempt, RemoteAttempts
-    from dotflow_otel.spans.clock import SpanClock
+    from dotflow_otel.span_ids import SpanClock
+
+
+_SDK: Final = "opentelemetry.sdk.trace"
 
 
 class RunWatcher(Protocol):
@@ -142,8 +142,7 @@ class RunSpan:
     @cached_property
     def live(self) -> LiveSpans:
         """The spans of workers, which begin and end for the application's processors."""
-        from dotflow_otel.relay.handover import handover_of  # noqa: PLC0415 - as below
-        from dotflow_otel.relay.live_spans import LiveSpans  # noqa: PLC0415 - as below
+        from dotflow_otel.relay.handover import LiveSpans, handover_of  # noqa: PLC0415
 
         return LiveSpans(handover_of(self.maker, self._provider), self.context)
 
@@ -411,3 +410,15 @@ def link_to(carrier: Mapping[str, str] | None) -> Sequence[Link] | None:
         return None
     span_context = get_current_span(_propagator.extract(carrier)).get_span_context()
     return [Link(span_context)] if span_context.is_valid else None
+
+
+def maker_of(tracer: Tracer, span: Span, clock: SpanClock) -> SpanMaker:
+    """Return what makes spans like `span`, which the tracer made, and below it."""
+    if type(tracer).__module__ == type(span).__module__ == _SDK:
+        # Here, because this package works with the API alone.
+        from dotflow_otel.spans.sdk_access import fast_maker  # noqa: PLC0415
+
+        found = fast_maker(tracer, span, clock)
+        if found is not None:
+            return found
+    return SpanMaker(tracer, clock)

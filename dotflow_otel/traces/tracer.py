@@ -18,8 +18,8 @@ from dotflow_otel._process import for_each
 from dotflow_otel.parent import parent_context
 from dotflow_otel.plain import printable
 from dotflow_otel.span_ids import LegacyRuns as ToldRuns
-from dotflow_otel.spans.clock import SpanClock
-from dotflow_otel.spans.failures import description_of, mark_failed
+from dotflow_otel.span_ids import SpanClock
+from dotflow_otel.spans.attributes import description_of, mark_failed
 from dotflow_otel.traces.spans import AttemptScope, Current, RunSpan, TaskSpan, link_to, traceparent
 
 if TYPE_CHECKING:

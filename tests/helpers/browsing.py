@@ -12,8 +12,7 @@ from needed import tool
 from waiting import wait_for
 
 from dotflow_otel.history.reader import History
-from dotflow_otel.pages.document import run_document
-from dotflow_otel.pages.report import report
+from dotflow_otel.pages.report import report, run_document
 from dotflow_otel.pages.server import PageServer
 
 if TYPE_CHECKING:

@@ -60,18 +60,21 @@ from dotflow_otel.logs.output import _LogFile
 lock = _LogFile(Path("none"))._lock
 """,
     "labels": """
-from dotflow_otel.metrics.series import BoundedLabels
+from dotflow_otel.metrics.instruments import BoundedLabels
 lock = BoundedLabels()._lock
 """,
     "a backlog": """
-from dotflow_otel.relay.backlog import Backlog
+from dotflow_otel.relay.buffers import Backlog
 lock = Backlog()._lock
 """,
     "boxes": """
-from dotflow_otel.relay.boxes import Boxes
+from dotflow_otel.relay.buffers import Boxes
 lock = Boxes()._lock
 """,
-    "late spans": "from dotflow_otel.relay.latecomers import latecomers; lock = latecomers._lock",
+    "late spans": """
+from dotflow_otel.relay.remote_attempt import latecomers
+lock = latecomers._lock
+""",
     "what a worker logs": """
 from dotflow_otel.relay.log_relay import log_relay_here
 lock = log_relay_here()._lock

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dotflow_otel._process import TRACES, drop_counter
-from dotflow_otel.relay.backlog import Backlog, Taken, size_of
-from dotflow_otel.relay.boxes import Box, Boxes, Late
-from dotflow_otel.relay.latecomers import Latecomers
+from dotflow_otel.relay.buffers import Backlog, Box, Boxes, Late, Taken, size_of
+from dotflow_otel.relay.remote_attempt import Latecomers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

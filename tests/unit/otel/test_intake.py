@@ -13,7 +13,7 @@ from opentelemetry.trace import set_span_in_context
 from dotflow_otel._process import drop_counter
 from dotflow_otel.conventions import SCOPE
 from dotflow_otel.relay import intake
-from dotflow_otel.relay.relaying import relaying
+from dotflow_otel.relay.intake import relaying
 from dotflow_otel.sdk.span_pipeline import SpanPipeline
 
 if TYPE_CHECKING:

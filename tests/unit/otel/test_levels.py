@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dotflow_otel.relay.levels import LevelsHere
+from dotflow_otel.relay.structlogs import LevelsHere
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

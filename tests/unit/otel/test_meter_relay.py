@@ -7,9 +7,9 @@ from contextvars import copy_context
 import pytest
 
 from dotflow_otel import conventions as names
+from dotflow_otel._process import Owners
 from dotflow_otel.metrics import instruments, relay
 from dotflow_otel.metrics.relay import COUNTER, Instrument, MeterRelay
-from dotflow_otel.relay.process import Owners
 
 ONE, OTHER = (1, b"one"), (2, b"other")
 ROWS = Instrument(COUNTER, ("app", None, None), "rows", "", "")

@@ -18,7 +18,7 @@ from dotflow_otel import LogStructlog
 from dotflow_otel.plain import to_plain
 from dotflow_otel.relay.log_entry import RecordEntry
 from dotflow_otel.sdk.log_pipeline import RecordExporter
-from dotflow_otel.spans.code import code_attributes
+from dotflow_otel.spans.attributes import code_attributes
 
 if TYPE_CHECKING:
     from pathlib import Path

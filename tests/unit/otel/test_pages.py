@@ -12,8 +12,16 @@ from made_history import MadeHistory, MadeTask, at
 from dotflow.core.exception import InvalidOption
 from dotflow_otel.history.reader import History
 from dotflow_otel.history.segments import Event, Link, LogLine, Scope, Span
-from dotflow_otel.pages.document import part_of, run_document, to_json
-from dotflow_otel.pages.report import addresses, policy, report, script, shell
+from dotflow_otel.pages.report import (
+    addresses,
+    part_of,
+    policy,
+    report,
+    run_document,
+    script,
+    shell,
+    to_json,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -27,14 +27,12 @@ from opentelemetry.trace import (
 
 from dotflow_otel._process import for_each
 from dotflow_otel.plain import to_plain
-from dotflow_otel.relay.backlog import Backlog
-from dotflow_otel.relay.boxes import Boxes
+from dotflow_otel.relay.buffers import Backlog, Boxes
 from dotflow_otel.relay.handover import handover_of
 from dotflow_otel.relay.log_entry import RecordEntry
 from dotflow_otel.relay.log_relay import LogBox, LogRelay
-from dotflow_otel.relay.span_boxes import SpanBox
-from dotflow_otel.relay.span_relay import Relay
-from dotflow_otel.spans.maker import SpanMaker
+from dotflow_otel.relay.span_relay import Relay, SpanBox
+from dotflow_otel.spans.factory import SpanMaker
 from dotflow_otel.spans.record import record_of, scope_of
 
 if TYPE_CHECKING:
@@ -157,7 +155,7 @@ _IN_A_WORKER = """
 import os, sys
 from opentelemetry import trace
 {before}
-from dotflow_otel.relay.span_boxes import SpanBox
+from dotflow_otel.relay.span_relay import SpanBox
 from dotflow_otel.relay.span_relay import Relay
 relay, box = Relay(), SpanBox((1, b"elsewhere"), 1, sampled=True)
 relay.begin(box, 7)

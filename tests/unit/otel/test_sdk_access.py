@@ -38,10 +38,11 @@ from dotflow import Config, DotFlow, action
 from dotflow.testing import Recording
 from dotflow_otel import TracerOpenTelemetry
 from dotflow_otel.sdk.span_pipeline import SpanPipeline
-from dotflow_otel.spans.clock import SpanClock
-from dotflow_otel.spans.maker import SpanMaker, maker_of
+from dotflow_otel.span_ids import SpanClock
+from dotflow_otel.spans.factory import SpanMaker
 from dotflow_otel.spans.record import PlainSpan
 from dotflow_otel.spans.sdk_access import FastMaker, FastSpan
+from dotflow_otel.traces.spans import maker_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

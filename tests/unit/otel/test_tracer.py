@@ -16,7 +16,7 @@ from dotflow import action
 from dotflow.core.run import Run
 from dotflow.core.task import Task
 from dotflow_otel import TracerOpenTelemetry
-from dotflow_otel.spans.code import step_attributes
+from dotflow_otel.spans.attributes import step_attributes
 
 RUN = Run("r1", "w", "billing", "sequential", 1, 1.0)
 

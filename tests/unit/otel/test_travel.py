@@ -8,7 +8,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
-from dotflow_otel.relay.travel import let_tracers_travel
+from dotflow_otel.spans.factory import let_tracers_travel
 
 let_tracers_travel()
 

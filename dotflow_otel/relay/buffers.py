@@ -1,26 +1,117 @@
-"""Keeps apart what attempts record in one process, whoever runs there at the same time.
+"""Buffers of what attempts record in one process, whoever runs there at the same time.
 
 A worker of ours runs one attempt at a time, for one application. A worker of others runs
-several in threads, of several runs, and of several applications. So each attempt has a box of
+several in threads, of several runs, and of several applications. So each attempt has a buffer of
 its own, which its outcome takes along. What comes later than that waits for the next outcome of
 the same application, and never meets another's.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+import pickle
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from dotflow.core.process import fork_safe_lock
 from dotflow.workers.performing import running_attempts
-from dotflow_otel.relay.backlog import MOST, MOST_BYTES, Backlog, Taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from threading import RLock
 
-    from dotflow_otel.relay.process import Process
+    from dotflow_otel._process import Process
+    from dotflow_otel.spans.record import SpanRecord
+
 
 _Item = TypeVar("_Item")
+
+# A step that logs or opens spans without end must not fill the memory, nor keep the run busy
+# with reading what comes back. A log record counts as about 5 kB: a burst of 10,000 fits.
+MOST: Final = 100_000
+MOST_BYTES: Final = 1 << 26
+
+# What an item takes besides its texts, about.
+_FRAME: Final = 64
+
+
+class Taken(NamedTuple, Generic[_Item]):
+    """What came since the last time.
+
+    Attributes:
+        items: In order.
+        dropped: How many there was no room for.
+    """
+
+    items: tuple[_Item, ...]
+    dropped: int
+
+
+_NOTHING: Final[Taken[Any]] = Taken((), 0)
+
+
+class Backlog(Generic[_Item]):
+    """Keeps items until they are taken, and counts those that there is no room for.
+
+    Args:
+        most: How many it has room for.
+        most_bytes: How large they may be together, about.
+    """
+
+    def __init__(self, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
+        self._most = most
+        self._most_bytes = most_bytes
+        # One that its owner can take again: a finalizer that logs may run in between.
+        self._lock = fork_safe_lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._items: list[_Item] = []
+        self._bytes = 0
+        self._dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, item: _Item) -> None:
+        """Keep an item, or count it."""
+        size = size_of(item)
+        with self._lock:
+            if len(self._items) < self._most and self._bytes + size <= self._most_bytes:
+                self._items.append(item)
+                self._bytes += size
+            else:
+                self._dropped += 1
+
+    def take(self) -> Taken[_Item]:
+        """Return what came, and forget it."""
+        if not (self._items or self._dropped):
+            return _NOTHING
+        with self._lock:
+            items, dropped = self._items, self._dropped
+            self._begin()
+        return Taken(tuple(items), dropped)
+
+    def take_some(self, most: int) -> Taken[_Item]:
+        """Return the first items that came, at most so many, and forget these."""
+        with self._lock:
+            items, self._items = self._items[:most], self._items[most:]
+            dropped, self._dropped = self._dropped, 0
+        size = sum(map(size_of, items))
+        with self._lock:
+            self._bytes -= size
+        return Taken(tuple(items), dropped)
+
+
+def size_of(value: Any) -> int:
+    """Return about how many bytes a plain value takes."""
+    if isinstance(value, (str, bytes)):
+        return _FRAME + len(value)
+    if isinstance(value, dict):
+        return _FRAME + sum(size_of(key) + size_of(each) for key, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return _FRAME + sum(map(size_of, value))
+    return _FRAME
+
 
 # Applications whose runs have ended will never ask for what is late.
 _OWNERS: Final = 64
@@ -181,3 +272,43 @@ class Boxes(Generic[_Item]):
 
 def _all_of(backlog: Backlog[_Item] | None) -> Taken[_Item]:
     return Taken((), 0) if backlog is None else backlog.take()
+
+
+# Two moments in nanoseconds since the epoch.
+_TIMES: Final = Struct("=qq")
+
+
+class Returned(NamedTuple):
+    """What returns with an outcome.
+
+    Attributes:
+        times: When the attempt's span began and ended, where the step added nothing to it.
+        own: The attempt's span, where it did.
+        below: The spans that the step opened and those of its methods.
+        dropped: How many more there were than the worker had room for.
+        others: Late spans of other runs of the same process, each with its run.
+        is_theirs: Whether the attempt's span went to a provider that the worker's owner has set.
+        begun: Spans that have begun and not ended, of an attempt that goes on; the end of its own
+            is 0 then.
+    """
+
+    times: tuple[int, int] | None
+    own: SpanRecord | None
+    below: Sequence[SpanRecord]
+    dropped: int
+    others: Sequence[tuple[int, SpanRecord]] = ()
+    is_theirs: bool = False
+    begun: Sequence[SpanRecord] = ()
+
+    def packed(self) -> bytes:
+        """Return it as bytes, to be sent."""
+        if self.times is not None and not (self.below or self.dropped or self.others or self.begun):
+            return _TIMES.pack(*self.times)
+        return pickle.dumps(tuple(self))
+
+    @classmethod
+    def unpacked(cls, sent: bytes) -> Returned:
+        """Read what was sent."""
+        if len(sent) == _TIMES.size:
+            return cls(_TIMES.unpack(sent), None, (), 0)
+        return cls(*pickle.loads(sent))  # noqa: S301 - from a worker, as the outcome itself

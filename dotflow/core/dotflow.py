@@ -12,8 +12,8 @@ from dotflow.core.config import Config, check_config
 from dotflow.core.exception import MissingScheduler, RunInProgress
 from dotflow.core.hooks import call
 from dotflow.core.modes import RUN_OPTIONS, check_run_options, check_workflow_id
-from dotflow.core.nesting import check_may_run
 from dotflow.core.process import fork_safe_lock
+from dotflow.core.run import check_may_run
 from dotflow.core.task import TaskBuilder
 from dotflow.core.workflow import Manager
 from dotflow.core.writer import release_entries

@@ -1,11 +1,22 @@
-"""The record of one run of a workflow."""
+"""The record of one run of a workflow, and where none may begin: in a process that still reads.
+
+A worker imports the modules of its steps. One that starts a workflow when it is imported would
+start workers in each worker, and these in each of theirs, without end. So would a thread that
+such a module starts.
+"""
 
 from __future__ import annotations
 
+import sys
+import threading
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from weakref import WeakSet
+
+from dotflow.core.exception import RunWhileReading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
 
 COMPLETED: Final = "completed"
 FAILED: Final = "failed"
@@ -55,3 +66,83 @@ class Run(NamedTuple):
         outcome = FAILED if failed else COMPLETED
         count = self.task_count + further_tasks
         return self._replace(duration=duration, outcome=outcome, error=error, task_count=count)
+
+
+class _Thread(threading.local):
+    is_reading = False
+    is_of_worker = False  # the main one of a worker
+
+
+_thread: Final = _Thread()
+
+
+class _Imports:
+    """What a worker imports while it reads, and the threads that were started by that.
+
+    What a step starts may begin a run; what an import has started may not, then or later.
+
+    It is a finder on `sys.meta_path` that finds nothing, and so is told when an import begins.
+    """
+
+    is_installed = False
+    is_reading = False
+
+    def __init__(self) -> None:
+        self._before: Sequence[threading.Thread] | None = None
+        self._started: WeakSet[threading.Thread] = WeakSet()
+
+    def find_spec(self, *_: object) -> None:
+        """Note which threads there are, where this is the first import of a reading."""
+        if self.is_reading and self._before is None:
+            self._before = threading.enumerate()
+
+    def install(self) -> None:
+        """Be told of imports."""
+        self.is_installed = True
+        sys.meta_path.insert(0, self)  # it finds nothing
+
+    def note_reading(self, reading: bool) -> None:
+        """Note whether the worker reads."""
+        self.is_reading = reading
+        if self._before is not None:
+            self._started.update(self._new(threading.enumerate()))
+            self._before = None
+
+    def have_started(self, thread: threading.Thread) -> bool:
+        """Return whether a thread was started by an import."""
+        return thread in self._started or bool(self._new([thread]))
+
+    def _new(self, threads: Sequence[threading.Thread]) -> list[threading.Thread]:
+        before = threads if self._before is None else self._before
+        return [thread for thread in threads if thread not in before]
+
+
+_imports: Final = _Imports()
+
+
+def forbid_runs_of_imports() -> None:
+    """Note that this process is a worker, and its main thread, this one, is reading."""
+    _imports.install()
+    _thread.is_of_worker = True
+    note_reading(True)
+
+
+def note_reading(reading: bool) -> bool:
+    """Note whether this thread reads what travels, or performs a step; return what it did."""
+    # Called twice an attempt, hence no context manager.
+    before, _thread.is_reading = _thread.is_reading, reading
+    if _thread.is_of_worker:
+        _imports.note_reading(reading)
+    return before
+
+
+def check_may_run() -> None:
+    """Check that this thread may begin a run.
+
+    Raises:
+        RunWhileReading: It is still reading what it shall run, or was started by what a worker
+            has imported for that.
+    """
+    started = _imports.is_installed and _imports.have_started(threading.current_thread())
+    if _thread.is_reading or started:
+        raise RunWhileReading

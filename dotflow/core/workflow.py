@@ -31,9 +31,8 @@ from dotflow.core.modes import (
     parallel_chains,
     run_chains_here,
 )
-from dotflow.core.nesting import check_may_run
 from dotflow.core.process import fork_safe_lock
-from dotflow.core.run import Run
+from dotflow.core.run import Run, check_may_run
 from dotflow.core.task.model import basic_callback
 from dotflow.core.timing import monotonic
 from dotflow.core.types import UNFINISHED, TypeExecution, TypeInputChange, TypeStatus

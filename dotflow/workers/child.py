@@ -14,17 +14,16 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from dotflow.core import nesting
 from dotflow.core.attempt import Attempt, Outcome
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import Failure
 from dotflow.core.limit import is_abandoned
+from dotflow.core.run import forbid_runs_of_imports
 from dotflow.core.timing import monotonic
 from dotflow.core.user_objects import attribute_of, is_a
 from dotflow.workers import imports
-from dotflow.workers.allowance import become_worker
 from dotflow.workers.answers import Answers, Watchdog, start_thread
-from dotflow.workers.environment import Baseline, ProcessEnvironment, import_in_order
+from dotflow.workers.environment import Baseline, ProcessEnvironment, become_worker, import_in_order
 from dotflow.workers.performing import (
     NO_SCOPES,
     dumped_value,
@@ -75,7 +74,7 @@ def main(connection: int, state: int, lifeline: int) -> None:
     _write_blocking()
     become_worker()
     imports.become_stand_in()
-    nesting.become_worker()
+    forbid_runs_of_imports()
     with (
         socket.socket(fileno=connection) as stream,
         contextlib.suppress(Closed, KeyboardInterrupt, BrokenPipeError),

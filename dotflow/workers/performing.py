@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.attempt import perform
 from dotflow.core.failure import ERROR, INTERRUPTED, Failure
-from dotflow.core.nesting import note_reading
+from dotflow.core.run import note_reading
 from dotflow.core.scopes import GuardedScopes
 from dotflow.core.user_objects import exc_info_of, name_of
 from dotflow.workers.pickling import dump_in_pieces, is_small, load_or_none

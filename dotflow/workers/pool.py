@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from dotflow.core.process import fork_safe_lock
 from dotflow.core.timing import monotonic
-from dotflow.workers.allowance import check_one_more, pool_size, share_of_each
+from dotflow.workers.environment import check_one_more, pool_size, share_of_each
 from dotflow.workers.imports import code_version
 from dotflow.workers.protocol import pipe
 from dotflow.workers.usage import count_living, notify_elsewhere, register, worker_usage

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dotflow.core.attempt import Attempt, Outcome
 from dotflow.core.exception import PicklingFailed
 from dotflow.core.failure import Failure
-from dotflow.core.nesting import note_reading
+from dotflow.core.run import note_reading
 from dotflow.core.timing import monotonic, monotonic_ns
 from dotflow.workers.payload import StepStore
 from dotflow.workers.performing import (

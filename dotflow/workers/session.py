@@ -17,7 +17,6 @@ from dotflow.core.timing import monotonic
 from dotflow.workers import verdict
 from dotflow.workers.environment import ProcessEnvironment
 from dotflow.workers.imports import code_version
-from dotflow.workers.interpreter import hint
 from dotflow.workers.leased import LOOK_IN_LINE, LeasedWorkers
 from dotflow.workers.payload import AttemptEncoder
 from dotflow.workers.performing import failure_read
@@ -34,6 +33,7 @@ from dotflow.workers.protocol import (
     decoded,
 )
 from dotflow.workers.usage import count_living, worker_usage
+from dotflow.workers.worker import hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

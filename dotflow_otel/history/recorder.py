@@ -29,7 +29,7 @@ from dotflow_otel.history.writer import (
 )
 from dotflow_otel.log_context import run_context, stack_trace_of
 from dotflow_otel.plain import bounded, printable, to_plain
-from dotflow_otel.sdk.root_handler import RootHandler
+from dotflow_otel.sdk.batching import RootHandler
 from dotflow_otel.span_ids import SpanClock
 from dotflow_otel.spans.sdk_access import plain_row
 

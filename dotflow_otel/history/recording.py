@@ -23,7 +23,7 @@ from dotflow_otel.history.store import HistoryUnusable, Limits
 from dotflow_otel.logs import events
 from dotflow_otel.logs.log import LogStructlog
 from dotflow_otel.metrics.ledger import BaseMetrics
-from dotflow_otel.sdk.root_handler import add_to_root
+from dotflow_otel.sdk.batching import add_to_root
 from dotflow_otel.sdk.setting_up import ensure_provider
 from dotflow_otel.span_ids import SpanIds
 from dotflow_otel.traces.tracer import TracerOpenTelemetry

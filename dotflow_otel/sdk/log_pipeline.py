@@ -38,8 +38,7 @@ from dotflow_otel.log_context import run_context, stack_trace_of
 from dotflow_otel.logs import events
 from dotflow_otel.plain import bounded, to_plain
 from dotflow_otel.relay.intake import Intake
-from dotflow_otel.sdk.batching import Account, Batching, exporting
-from dotflow_otel.sdk.root_handler import RootHandler, add_to_root
+from dotflow_otel.sdk.batching import Account, Batching, RootHandler, add_to_root, exporting
 from dotflow_otel.span_ids import SpanIds
 
 if TYPE_CHECKING:

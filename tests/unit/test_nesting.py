@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dotflow import Config, DotFlow, action
-from dotflow.core import nesting
+from dotflow.core import run
 from dotflow.core.exception import RunWhileReading
-from dotflow.core.nesting import note_reading
+from dotflow.core.run import note_reading
 from dotflow.workers.pickling import load, load_or_none
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def test_other_threads_may_begin_one() -> None:
 
 def test_a_thread_that_an_import_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a worker it begins none, neither while that reads nor later; one of a step does."""
-    imports = nesting._Imports()
-    monkeypatch.setattr(nesting, "_imports", imports)
+    imports = run._Imports()
+    monkeypatch.setattr(run, "_imports", imports)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     begun: dict[str, str] = {}
     go = threading.Event()

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dotflow import Context, action
-from dotflow.core import nesting
 from dotflow.workers import child, imports
 from dotflow.workers.child import _Child
 from dotflow.workers.environment import ProcessEnvironment
@@ -307,7 +306,7 @@ def test_serves_until_its_owner_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     dies = threading.Event()
     monkeypatch.setattr(child, "_leave_terminal", lambda: prepared.append("terminal"))
     monkeypatch.setattr(child, "become_worker", lambda: prepared.append("worker"))
-    monkeypatch.setattr(nesting, "become_worker", lambda: prepared.append(True))
+    monkeypatch.setattr(child, "forbid_runs_of_imports", lambda: prepared.append(True))
     monkeypatch.setattr(child, "_die_with_owner", lambda lifeline: dies.set())
     monkeypatch.setattr(imports, "become_stand_in", lambda: prepared.append("main"))
     ours, theirs = socket.socketpair()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dotflow.core.exception import InterpreterNotFound
-from dotflow.workers import interpreter as module
-from dotflow.workers.interpreter import interpreter
+from dotflow.workers import worker as module
+from dotflow.workers.worker import interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ SHOW = "import sys; print(sys.flags, sys._xoptions, sys.warnoptions, sys.dont_wr
 ASK = f"""\
 import subprocess, sys
 sys.path.append({str(ROOT)!r})
-from dotflow.workers.interpreter import interpreter
+from dotflow.workers.worker import interpreter
 print(subprocess.run([*interpreter(), "-c", {SHOW!r}], stdout=-1, text=True).stdout, end="")
 """
 

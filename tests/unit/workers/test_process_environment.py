@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dotflow.workers import allowance, environment
+from dotflow.workers import environment
 from dotflow.workers.environment import Baseline, ProcessEnvironment
 
 if TYPE_CHECKING:
@@ -273,9 +273,9 @@ def test_a_worker_says_how_many_may_be_below_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The variable is this worker's, not that of the run's process."""
-    monkeypatch.setattr(allowance._Own, "workers", 3)
-    Baseline(there(tmp_path, environment={allowance.VARIABLE: "16"}))
-    assert dict(os.environ) == {allowance.VARIABLE: "3"}
+    monkeypatch.setattr(environment._Own, "workers", 3)
+    Baseline(there(tmp_path, environment={environment.VARIABLE: "16"}))
+    assert dict(os.environ) == {environment.VARIABLE: "3"}
 
 
 def test_filters_of_modules_that_are_imported_later(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict, WrappedLogger
 
-    from dotflow.core.task import Task
+    from dotflow.core.model import Task
 
 
 def _variables() -> tuple[ContextVar[Any], ...]:

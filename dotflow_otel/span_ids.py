@@ -12,17 +12,17 @@ import time
 from collections import deque
 from contextvars import ContextVar
 from time import time_ns
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dotflow.core.run import Run
 from dotflow.core.timing import monotonic_ns
 from dotflow_otel.conventions import SPAN_ID, TRACE_ID
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
     from opentelemetry.trace import SpanContext
 
-    from dotflow.core.task import Task
-    from dotflow_otel.relay.deferred_span import DeferredSpan
+    from dotflow.core.model import Task
 
 
 # The two clocks are read that closely together, in nanoseconds, or again, so many times.
@@ -97,9 +97,26 @@ _tasks: dict[Task, SpanIds] = {}
 _attempts: dict[Task, SpanIds] = {}
 
 
+class DeferredAttempt(Protocol):
+    """An attempt in a worker whose span waits for OpenTelemetry to be imported.
+
+    Attributes:
+        box: The buffer of the spans that its step opens, once there is OpenTelemetry.
+        context: That of the step, where it began before.
+    """
+
+    box: Any
+    context: Context | None
+
+    @property
+    def ids(self) -> tuple[int, int, int] | None:
+        """The ids and flags of the span, once it is the current one."""
+        ...
+
+
 # The attempt that this code runs for, where that began in a worker without OpenTelemetry. Here, for
 # logs ask for its ids.
-deferred: Final[ContextVar[DeferredSpan | None]] = ContextVar("dotflow_deferred", default=None)
+deferred: Final[ContextVar[DeferredAttempt | None]] = ContextVar("dotflow_deferred", default=None)
 
 
 def put_run(run_id: str, ids: SpanIds) -> None:

@@ -13,12 +13,13 @@ from dotflow.core.user_objects import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
     from logging import Logger, LoggerAdapter
 
-    from dotflow.abc.scope import RemoteScope, Scope
+    from dotflow.abc.scope import RemoteScope
     from dotflow.core.attempt import Outcome
+    from dotflow.core.model import Task
     from dotflow.core.run import Run
-    from dotflow.core.task import Task
 
 LEVELS: Final = {"DEBUG": DEBUG, "INFO": INFO, "WARNING": WARNING, "ERROR": ERROR}
 
@@ -158,7 +159,7 @@ class Log(ABC):
         """A task will not run, because one before it in its chain failed."""
 
     @noop
-    def attempt_scope(self, task: Task, attempt: int) -> Scope | None:
+    def attempt_scope(self, task: Task, attempt: int) -> AbstractContextManager[object] | None:
         """Return what is entered around an attempt that runs in this process.
 
         Args:

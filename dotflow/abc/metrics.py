@@ -9,8 +9,8 @@ from dotflow.abc.noop import noop
 
 if TYPE_CHECKING:
     from dotflow.abc.scope import WorkerScope
+    from dotflow.core.model import Task
     from dotflow.core.run import Run
-    from dotflow.core.task import Task
 
 
 class Metrics(ABC):

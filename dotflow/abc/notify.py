@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dotflow.core.task import Task
+    from dotflow.core.model import Task
 
 
 class Notify(ABC):

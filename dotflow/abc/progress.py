@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from dotflow.abc.noop import noop
 
 if TYPE_CHECKING:
+    from dotflow.core.model import Task
     from dotflow.core.run import Run
-    from dotflow.core.task import Task
 
 
 class Progress:

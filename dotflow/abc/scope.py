@@ -1,23 +1,31 @@
-"""What is current while a step runs: a span, the ids in its log records."""
+"""What is current while a step runs: a span, the ids in its log records.
+
+Base classes, whose methods do nothing: a provider's scope overrides what it needs.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from dotflow.core.action import Action
 
 
-class Scope(Protocol):
+class Scope:
     """A context manager that is entered around one attempt, in the step's own thread context.
 
-    It is told the step's exception, if any, and never swallows it. It may have a method
-    `method_scope` as `MethodScopes` has it.
+    It receives the step's exception, if any, and never swallows it. Where methods of class steps do
+    not matter, any other context manager will do.
     """
 
-    def __enter__(self) -> object: ...
+    __slots__ = ()
+
+    def __enter__(self) -> object:
+        """Make it current."""
 
     def __exit__(
         self,
@@ -25,72 +33,68 @@ class Scope(Protocol):
         error: BaseException | None,
         traceback: TracebackType | None,
         /,
-    ) -> object: ...
+    ) -> None:
+        """Make current what was before."""
 
-
-class MethodScopes(Protocol):
-    """What a scope of an attempt may have besides, for the methods of a class step."""
-
-    def method_scope(self, action: Action, attempt: int | None) -> Scope | None:
-        """Return what is entered around one method.
+    def method_scope(
+        self, action: Action, attempt: int | None
+    ) -> AbstractContextManager[object] | None:
+        """Return what is entered around one method of a class step, if anything.
 
         Args:
             action: The method.
             attempt: None: around the method as a whole; else the number of the try, from 1,
                 of a method that may have several.
         """
-        ...
 
 
-class RemoteScope(Scope, Protocol):
-    """A scope that travels to a worker: it must pickle, by reference to importable code.
-
-    It may have a method `prepare`, without arguments, which is called there before the step
-    is read. Its `collect` is called then also where the step could not be read, and the scope
-    was not entered. It may have attributes `kit` and `own`, as `RemoteKit` tells.
-
-    It may have a method `drain`, without arguments, which returns what was recorded since it was
-    last called, bounded, or None where that is nothing. In our own workers it is called in another
-    thread while the step runs, soon after `on_recorded` was: an attribute that is set on the scope
-    before `prepare`, a function to be called with how many items wait whenever one was recorded.
-    What `drain` returned comes to the provider's `attempt_recorded`, before the attempt has
-    ended, and also where the worker is killed.
-    """
-
-    def collect(self) -> object:
-        """Return what was recorded, called after the exit: a value that pickles, or None."""
-        ...
-
-
-class WorkerScope(Protocol):
+class WorkerScope:
     """What is set up once in each of our own workers for a run: it must pickle.
 
     In the processes of other executors it is prepared before each attempt, in the thread that
     runs that, and `collect` is called after it; several applications may use such a process.
-    Its methods are those of a `RemoteScope` of the same names: `prepare` is called before the first
-    step of the run is read there, `collect` at the end of each attempt that recorded something,
-    and `drain`, if there is one, while attempts run. So that nobody asks where nothing was
-    recorded, an attribute `on_recorded` is set on it before `prepare`: a function to be called
-    with how many items wait whenever one was recorded. What it returned comes to the provider's
-    `worker_recorded`.
+    What `drain` and `collect` returned comes to the provider's `worker_recorded`.
+
+    Attributes:
+        on_recorded: Set before `prepare` where it is drained: to be called with how many items wait
+            whenever one was recorded. Nobody asks where nothing was recorded.
     """
+
+    on_recorded: Callable[[int], object] | None = None
 
     def prepare(self) -> None:
-        """Set up what steps may look for."""
-        ...
+        """Set up what steps may look for, before the first step of the run is read there."""
+
+    def drain(self) -> object:
+        """Return what was recorded since it was last called, bounded; None: nothing.
+
+        Called in our own workers, in another thread while steps run.
+        """
 
     def collect(self) -> object:
-        """Return what was recorded since it was last called: a value that pickles, or None."""
-        ...
+        """Return what was recorded since then, at the end of an attempt: it pickles, or is None."""
 
 
-class RemoteKit(Protocol):
-    """What the remote scopes of a run have in common, so that less is sent with each.
+class RemoteScope(Scope, WorkerScope):
+    """The scope of one attempt in a worker: it must pickle, by reference to importable code.
 
-    Where a scope has a `kit` that is not None, that is sent once to each worker, and with
-    each attempt only the scope's `own`: a tuple of plain values.
+    It is prepared before the step is read, and collected also where the step could not be read and
+    the scope was not entered. What it recorded comes to the provider's `attempt_recorded`: what
+    `drain` returned before the attempt has ended, and also where the worker is killed.
+
+    Attributes:
+        shared: What it has in common with the scopes of other attempts, if anything. That is sent
+            once to each worker, and with each attempt its arguments alone.
+        arguments: What `shared.scope` makes it of: plain values.
     """
 
-    def scope(self, *own: Any) -> RemoteScope:
-        """Make the scope of an attempt, where it runs."""
+    shared: SharedScopeData | None = None
+    arguments: tuple[Any, ...] = ()
+
+
+class SharedScopeData(Protocol):
+    """What the remote scopes of a run have in common, so that less is sent with each."""
+
+    def scope(self, *arguments: Any) -> RemoteScope:
+        """Return the scope of an attempt, where it runs."""
         ...

@@ -6,15 +6,14 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dotflow.core.dotflow import DotFlow
-    from dotflow.core.task import Task
+    from dotflow.core.model import Task
 
 
 class Server(ABC):
     """Told of workflows and tasks. An error in a hook is logged and never reaches the run."""
 
     @abstractmethod
-    def create_workflow(self, workflow: DotFlow) -> None:
+    def create_workflow(self, workflow: Any) -> None:
         """A `DotFlow` with a generated id was made; it is passed itself."""
 
     @abstractmethod

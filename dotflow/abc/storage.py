@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dotflow.core.context import Context
-    from dotflow.core.task import Task
+    from dotflow.core.model import Task
 
 
 class Storage(ABC):

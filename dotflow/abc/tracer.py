@@ -9,11 +9,12 @@ from dotflow.abc.noop import noop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
-    from dotflow.abc.scope import RemoteScope, Scope
+    from dotflow.abc.scope import RemoteScope
     from dotflow.core.attempt import Outcome
+    from dotflow.core.model import Task
     from dotflow.core.run import Run
-    from dotflow.core.task import Task
 
 
 class Tracer(ABC):
@@ -60,7 +61,7 @@ class Tracer(ABC):
         return None
 
     @noop
-    def run_scope(self, run: Run) -> Scope | None:
+    def run_scope(self, run: Run) -> AbstractContextManager[object] | None:
         """Return what is entered around what serves a run besides its steps.
 
         That is its storage, its callbacks and what starts before its end there.
@@ -68,12 +69,12 @@ class Tracer(ABC):
         return None
 
     @noop
-    def task_scope(self, task: Task) -> Scope | None:
+    def task_scope(self, task: Task) -> AbstractContextManager[object] | None:
         """Return what is entered around what serves a task: `notify`, its storage and callback."""
         return None
 
     @noop
-    def attempt_scope(self, task: Task, attempt: int) -> Scope | None:
+    def attempt_scope(self, task: Task, attempt: int) -> AbstractContextManager[object] | None:
         """Return what is entered around an attempt that runs in this process.
 
         Args:

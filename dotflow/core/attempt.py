@@ -28,8 +28,9 @@ from dotflow.core.user_objects import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
-    from dotflow.abc.scope import RemoteScope, Scope
+    from dotflow.abc.scope import RemoteScope
 
 
 _logger = logging.getLogger("dotflow")
@@ -79,7 +80,7 @@ def run_methods(
     actions: Sequence[Action],
     initial: Context | None,
     previous: Context | None,
-    scopes: Sequence[Scope] = (),
+    scopes: Sequence[AbstractContextManager[object]] = (),
 ) -> list[Context]:
     """Run the actions of a class step; each gets what the one before returned.
 
@@ -101,7 +102,10 @@ def run_methods(
 
 
 def _tried(
-    action: Action, initial: Context | None, previous: Context | None, scopes: Sequence[Scope]
+    action: Action,
+    initial: Context | None,
+    previous: Context | None,
+    scopes: Sequence[AbstractContextManager[object]],
 ) -> Any:
     policy = action.policy
     if policy.attempts == 1:
@@ -168,7 +172,7 @@ class Attempt(NamedTuple):
     initial: Context | None
     previous: Context | None
     timeout: float
-    scopes: Sequence[Scope] = ()
+    scopes: Sequence[AbstractContextManager[object]] = ()
     number: int = 1
     copies: bool = False
     remote: Mapping[str, RemoteScope] = _NO_SCOPES

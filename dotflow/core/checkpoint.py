@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from dotflow.abc.storage import Storage
-    from dotflow.core.task.model import Task
+    from dotflow.core.model import Task
 
 _PIECE: Final = 1000
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from dotflow.core.context import Context
+    from dotflow.core.model import Task
     from dotflow.core.options import RunOptions
-    from dotflow.core.task import Task
 
 # Arguments of `Manager` and of others that belong elsewhere here.
 _SET_ELSEWHERE: Final = {

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from dotflow.core.attempt import Outcome
-    from dotflow.core.task.model import Task
+    from dotflow.core.model import Task
     from dotflow.core.writer import TaskWriter
 
 

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
 from dotflow.abc.noop import is_noop
+from dotflow.abc.scope import RemoteScope, WorkerScope
 from dotflow.core.process import fork_safe_lock
 from dotflow.core.scopes import GuardedScopes
 from dotflow.core.types import WorkflowStatus
-from dotflow.core.user_objects import exc_info_of, name_of
+from dotflow.core.user_objects import exc_info_of, name_of, repr_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from dotflow.abc.scope import Scope, WorkerScope
     from dotflow.core.attempt import Outcome
     from dotflow.core.config import Config
+    from dotflow.core.model import Task
     from dotflow.core.run import Run
-    from dotflow.core.task.model import Task
 
     # What to call, the slot of the provider, and the name of the hook.
     Calls = tuple[tuple[Callable[..., Any], str, str], ...]
@@ -147,14 +147,14 @@ class Hooks:
         if interruption is not None:
             raise interruption
 
-    def scopes(self, task: Task, attempt: int) -> Sequence[Scope]:
+    def scopes(self, task: Task, attempt: int) -> Sequence[AbstractContextManager[object]]:
         """Return what is entered around an attempt in this process, guarded."""
         made = self._made(self._scopes, task, attempt)
         return (GuardedScopes(made, partial(report, self._config)),) if made else ()
 
     def remote_scopes(self, task: Task, attempt: int) -> dict[str, Any]:
         """Return what is sent along with an attempt, by the slot that it comes from."""
-        return dict(self._made(self._remote, task, attempt)) if self._remote else {}
+        return dict(self._made(self._remote, task, attempt, RemoteScope)) if self._remote else {}
 
     def attempt_recorded(self, task: Task, recorded: Mapping[str, object]) -> None:
         """Notify of what an attempt that goes on has recorded, by slot."""
@@ -174,17 +174,32 @@ class Hooks:
             except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
                 report(self._config, slot, hook, error)
 
-    def _made(self, calls: Calls, task: Task, attempt: int) -> list[tuple[str, Any]]:
+    def _made(
+        self, calls: Calls, task: Task, attempt: int, kind: type[Any] = object
+    ) -> list[tuple[str, Any]]:
         made = []
         for function, slot, hook in calls:
             try:
-                scope = function(task, attempt)
+                scope = checked_scope(function(task, attempt), kind)
             except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
                 report(self._config, slot, hook, error)
                 continue
             if scope is not None:
                 made.append((slot, scope))
         return made
+
+
+def checked_scope(scope: Any, kind: type[Any]) -> Any:
+    """Return a scope that a provider has made, or None.
+
+    Raises:
+        TypeError: It is of another kind, of which a worker would know no methods.
+    """
+    if scope is None or isinstance(scope, kind):
+        return scope
+    raise TypeError(
+        f"{repr_of(scope)} is no dotflow.abc.scope.{kind.__name__}: derive it from that"
+    )
 
 
 class RunHooks:
@@ -249,8 +264,15 @@ class RunHooks:
 
     def worker_scopes(self, run: Run) -> dict[str, WorkerScope]:
         """Return what is set up in each worker, by the slot that it comes from."""
-        scope: WorkerScope | None = self._call("metrics", "worker_scope", run)
-        return {} if scope is None else {"metrics": scope}
+        if self._config is None:
+            return {}
+        scope = self._call("metrics", "worker_scope", run)
+        try:
+            found = checked_scope(scope, WorkerScope)
+        except TypeError as error:
+            report(self._config, "metrics", "worker_scope", error)
+            return {}
+        return {} if found is None else {"metrics": found}
 
     def worker_recorded(self, recorded: Mapping[str, object]) -> None:
         """Notify of what such scopes have recorded, by slot."""

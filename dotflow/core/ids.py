@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from dotflow.core.task.model import Task
+    from dotflow.core.model import Task
 
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

@@ -16,7 +16,7 @@ from dotflow.abc.executor import sessions_around
 from dotflow.core.action import check_callback
 from dotflow.core.arguments import check_flag, check_text
 from dotflow.core.exception import ExecutionModeNotExist, InvalidOnInputChange, InvalidOption
-from dotflow.core.task.model import Task, basic_callback
+from dotflow.core.model import Task, basic_callback
 from dotflow.core.timing import Latch, monotonic
 from dotflow.core.types import VALID_POLICIES, TypeExecution, TypeStatus
 from dotflow.core.user_objects import repr_of

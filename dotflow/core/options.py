@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dotflow.abc.server import Server
     from dotflow.abc.storage import Storage
     from dotflow.abc.tracer import Tracer
-    from dotflow.core.task.model import Task
+    from dotflow.core.model import Task
 
 Mode = Literal["sequential", "sequential_group", "background", "parallel"]
 Policy = Literal["reuse", "reset", "raise"]

@@ -4,35 +4,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dotflow.abc.scope import Scope, WorkerScope
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
-    from dotflow.abc.scope import Scope
     from dotflow.core.action import Action
 
-    # Told the slot of the provider, the name of the hook, and its error.
+    # Takes the slot of the provider, the name of the hook, and its error.
     Report = Callable[[str, str, Exception], object]
 
 
-class GuardedScopes:
+class GuardedScopes(Scope):
     """The scopes of an attempt as one: entered in order, left in reverse, each guarded.
 
     Args:
         scopes: The slot of its provider, and the scope, for each.
-        report: Told of an error, which goes no further.
+        report: Called with an error, which goes no further.
     """
 
     __slots__ = ("_entered", "_inside", "_report", "_scopes")
 
-    def __init__(self, scopes: Sequence[tuple[str, Scope]], report: Report) -> None:
+    def __init__(self, scopes: Sequence[tuple[str, Any]], report: Report) -> None:
         self._scopes = scopes
         self._report = report
-        self._entered: list[tuple[str, Scope]] = []
+        self._entered: list[tuple[str, Any]] = []
         self._inside = 0
 
     def __bool__(self) -> bool:
         return bool(self._scopes)
+
+    @property
+    def _remote(self) -> Sequence[tuple[str, WorkerScope]]:
+        return [each for each in self._scopes if isinstance(each[1], WorkerScope)]
 
     def prepare(self, on_recorded: Callable[[int], object] | None = None) -> None:
         """Prepare the remote ones among the scopes: what the step may look for.
@@ -41,14 +47,10 @@ class GuardedScopes:
             on_recorded: Called by those that can be drained when something waits there, with how
                 much; None: nobody drains them.
         """
-        for slot, scope in self._scopes:
-            if on_recorded is not None and hasattr(scope, "on_recorded"):
-                scope.on_recorded = on_recorded
-            prepare = getattr(scope, "prepare", None)
-            if prepare is None:
-                continue
+        for slot, scope in self._remote:
+            scope.on_recorded = on_recorded
             try:
-                prepare()
+                scope.prepare()
             except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
                 self._report(slot, "prepare", error)
 
@@ -86,11 +88,10 @@ class GuardedScopes:
         """Return what is entered around a method of a class step, if anything."""
         found = []
         for slot, scope in self._entered:
-            give = getattr(scope, "method_scope", None)
-            if give is None:
+            if not isinstance(scope, Scope):
                 continue
             try:
-                below = give(action, attempt)
+                below = scope.method_scope(action, attempt)
             except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
                 self._report(slot, "method_scope", error)
                 continue
@@ -104,9 +105,7 @@ class GuardedScopes:
         Called in another thread than the step's, while that runs.
         """
         drained = {}
-        for slot, scope in self._scopes:
-            if not hasattr(scope, "drain"):
-                continue
+        for slot, scope in self._remote:
             try:
                 recorded = scope.drain()
             except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
@@ -118,14 +117,9 @@ class GuardedScopes:
 
     def collect(self) -> dict[str, object]:
         """Return what the remote ones among the scopes recorded, by slot."""
-        begun = self._entered if len(self._entered) == len(self._scopes) else self._begun()
-        found = ((slot, self._collected(slot, scope)) for slot, scope in begun)
-        return {slot: recorded for slot, recorded in found if recorded is not None}
-
-    def _begun(self) -> Sequence[tuple[str, Scope]]:
         # Those that were prepared have something also where the step could not be read.
-        entered = self._entered
-        return [each for each in self._scopes if each in entered or hasattr(each[1], "prepare")]
+        found = ((slot, self._collected(slot, scope)) for slot, scope in self._remote)
+        return {slot: recorded for slot, recorded in found if recorded is not None}
 
     def _collected(self, slot: str, scope: Any) -> object:
         try:
@@ -135,7 +129,7 @@ class GuardedScopes:
             return None
 
 
-def within(scopes: Sequence[Scope], call: Callable[[], Any]) -> Any:
+def within(scopes: Sequence[AbstractContextManager[object]], call: Callable[[], Any]) -> Any:
     """Make a call with scopes entered around it, the first one outermost."""
     if not scopes:
         return call()
@@ -143,8 +137,9 @@ def within(scopes: Sequence[Scope], call: Callable[[], Any]) -> Any:
         return call() if len(scopes) == 1 else within(scopes[1:], call)
 
 
-def method_scopes(scopes: Sequence[Scope], action: Action, attempt: int | None) -> Sequence[Scope]:
+def method_scopes(
+    scopes: Sequence[AbstractContextManager[object]], action: Action, attempt: int | None
+) -> Sequence[AbstractContextManager[object]]:
     """Return what the scopes of an attempt want to be entered around a method of its step."""
-    gives = (getattr(scope, "method_scope", None) for scope in scopes)
-    found = (give(action, attempt) for give in gives if give is not None)
+    found = (each.method_scope(action, attempt) for each in scopes if isinstance(each, Scope))
     return [scope for scope in found if scope is not None]

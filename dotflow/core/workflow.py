@@ -19,6 +19,7 @@ from dotflow.core.exception import InvalidOption, RunInProgress
 from dotflow.core.failure import drop_tracebacks
 from dotflow.core.hooks import RunHooks
 from dotflow.core.ids import fresh_id
+from dotflow.core.model import basic_callback
 from dotflow.core.modes import (
     MODE_OPTIONS,
     SEQUENTIAL_GROUP,
@@ -33,7 +34,6 @@ from dotflow.core.modes import (
 )
 from dotflow.core.process import fork_safe_lock
 from dotflow.core.run import Run, check_may_run
-from dotflow.core.task.model import basic_callback
 from dotflow.core.timing import monotonic
 from dotflow.core.types import UNFINISHED, TypeExecution, TypeInputChange, TypeStatus
 from dotflow.core.writer import writer_for
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 
     from dotflow.core.checkpoint import Checkpoints
     from dotflow.core.config import Config
+    from dotflow.core.model import Task
     from dotflow.core.modes import Groups
     from dotflow.core.options import Mode, ModeOptions, Policy, RunOptions, WorkflowCallback
-    from dotflow.core.task.model import Task
     from dotflow.core.writer import TaskWriter
 
 __all__ = ["Manager", "grouper"]

@@ -15,7 +15,7 @@ from dotflow.core.context import Context, result_context, uuid_or_none
 from dotflow.core.exception import TaskError
 from dotflow.core.failure import INTERRUPTED, Failure
 from dotflow.core.hooks import Hooks
-from dotflow.core.task.model import basic_callback
+from dotflow.core.model import basic_callback
 from dotflow.core.timing import monotonic
 from dotflow.core.types import UNFINISHED, TypeStatus
 from dotflow.core.user_objects import exc_info_of
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from dotflow.core.checkpoint import Checkpoints
     from dotflow.core.config import Config
     from dotflow.core.hooks import Calls
+    from dotflow.core.model import Task
     from dotflow.core.run import Run
-    from dotflow.core.task.model import Task
 
 _logger = logging.getLogger("dotflow")
 

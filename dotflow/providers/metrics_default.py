@@ -8,8 +8,8 @@ from dotflow.abc.metrics import Metrics
 from dotflow.abc.noop import noop
 
 if TYPE_CHECKING:
+    from dotflow.core.model import Task
     from dotflow.core.run import Run
-    from dotflow.core.task import Task
 
 
 class MetricsDefault(Metrics):

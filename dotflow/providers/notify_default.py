@@ -8,7 +8,7 @@ from dotflow.abc.noop import noop
 from dotflow.abc.notify import Notify
 
 if TYPE_CHECKING:
-    from dotflow.core.task import Task
+    from dotflow.core.model import Task
 
 
 class NotifyDefault(Notify):

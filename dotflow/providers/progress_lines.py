@@ -13,8 +13,8 @@ from dotflow.core.types import TypeExecution
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from dotflow.core.model import Task
     from dotflow.core.run import Run
-    from dotflow.core.task import Task
 
     # Text, and its style.
     Piece = tuple[str, str]

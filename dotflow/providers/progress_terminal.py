@@ -32,8 +32,8 @@ from dotflow.workers.protocol import apart, pipe
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dotflow.core.model import Task
     from dotflow.core.run import Run
-    from dotflow.core.task import Task
 
 
 _SAVE: Final = "\x1b7"

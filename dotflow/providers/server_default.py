@@ -13,8 +13,7 @@ from dotflow.core.arguments import check_seconds, strict_arguments
 if TYPE_CHECKING:
     from urllib.request import OpenerDirector
 
-    from dotflow.core.dotflow import DotFlow
-    from dotflow.core.task import Task
+    from dotflow.core.model import Task
     from dotflow.providers.delivery import Delivery, Request
 
 _logger: Final = logging.getLogger("dotflow")
@@ -60,7 +59,7 @@ class ServerDefault(Server):
 
         self._delivery = Delivery(endpoint.send, flush_timeout=flush_timeout)
 
-    def create_workflow(self, workflow: DotFlow) -> None:
+    def create_workflow(self, workflow: Any) -> None:
         """Report a new workflow, a `DotFlow`."""
         if self._delivery is not None:
             self._delivery.put(_request("POST", (), workflow.result()))

@@ -14,7 +14,7 @@ from dotflow.core.process import fork_safe_lock
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from dotflow.core.task import Task
+    from dotflow.core.model import Task
 
 _FIRST_SWEEP: Final = 64
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import ModuleType
 
-    from dotflow.core.task import Task
+    from dotflow.core.model import Task
 
 
 fcntl: ModuleType | None

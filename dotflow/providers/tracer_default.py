@@ -8,8 +8,8 @@ from dotflow.abc.noop import noop
 from dotflow.abc.tracer import Tracer
 
 if TYPE_CHECKING:
+    from dotflow.core.model import Task
     from dotflow.core.run import Run
-    from dotflow.core.task import Task
 
 
 class TracerDefault(Tracer):

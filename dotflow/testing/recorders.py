@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from dotflow.core.attempt import Outcome
     from dotflow.core.dotflow import DotFlow
+    from dotflow.core.model import Task
     from dotflow.core.options import Slots
     from dotflow.core.run import Run
-    from dotflow.core.task import Task
 
 
 class Call(NamedTuple):

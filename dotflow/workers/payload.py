@@ -175,7 +175,7 @@ class KnownSteps:
 
 
 class PickledScopeData(NamedTuple):
-    """What the remote scopes of several attempts share, pickled; see `dotflow.abc.scope.RemoteKit`.
+    """What the remote scopes of several attempts share, pickled; see `RemoteScope`.
 
     Attributes:
         key: What attempts refer to it by.
@@ -205,7 +205,7 @@ class ScopeStore:
             shared = self._shared_of(scope)
             if shared is not None:
                 needed.append(shared)
-                sent.append((slot, shared.key, scope.own))  # type: ignore[attr-defined] # has a kit
+                sent.append((slot, shared.key, scope.arguments))
                 continue
             data = dump_or_none(scope)
             if data is None:
@@ -215,14 +215,14 @@ class ScopeStore:
         return sent, needed
 
     def _shared_of(self, scope: RemoteScope) -> PickledScopeData | None:
-        kit = getattr(scope, "kit", None)
-        if kit is None:
+        shared = scope.shared
+        if shared is None:
             return None
-        found = self._kept.get(id(kit))
+        found = self._kept.get(id(shared))
         if found is None and len(self._kept) < _MOST_SCOPE_DATA:
-            data = dump_or_none(kit)
+            data = dump_or_none(shared)
             if data is not None:
-                found = self._kept[id(kit)] = PickledScopeData(next(_scope_keys), data, kit)
+                found = self._kept[id(shared)] = PickledScopeData(next(_scope_keys), data, shared)
         return found
 
     def warn(self) -> None:

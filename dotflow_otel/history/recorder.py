@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from dotflow.core.failure import Failure
+    from dotflow.core.model import Task
     from dotflow.core.run import Run
-    from dotflow.core.task import Task
     from dotflow_otel.span_ids import SpanIds
     from dotflow_otel.traces.tracer import TracerOpenTelemetry
 

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from dotflow import Config
     from dotflow.abc.log import Log
+    from dotflow.core.model import Task
     from dotflow.core.run import Run
-    from dotflow.core.task import Task
     from dotflow_otel.history.reader import RunInfo
     from dotflow_otel.history.segments import Span
     from dotflow_otel.sdk.span_pipeline import SpanPipeline

@@ -27,12 +27,13 @@ from dotflow_otel.span_ids import ids_of_run, ids_of_task
 
 if TYPE_CHECKING:
     import os
+    from contextlib import AbstractContextManager
     from typing import TextIO
 
-    from dotflow.abc.scope import RemoteScope, Scope
+    from dotflow.abc.scope import RemoteScope
     from dotflow.core.attempt import Outcome
+    from dotflow.core.model import Task
     from dotflow.core.run import Run
-    from dotflow.core.task import Task
     from dotflow_otel.span_ids import SpanIds
 
 __all__ = ["LogStructlog", "TraceContextFilter", "add_run_context"]
@@ -154,7 +155,7 @@ class LogStructlog(Log):
         if self._level <= WARNING:
             self._log_task(WARNING, "task.skipped", task)
 
-    def attempt_scope(self, task: Task, attempt: int) -> Scope | None:  # noqa: ARG002
+    def attempt_scope(self, task: Task, attempt: int) -> AbstractContextManager[object] | None:  # noqa: ARG002
         """Return what binds the ids while the step runs."""
         return BoundIds(task, self._note_of(task).workflow_id)
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from io import FileIO
     from typing import TextIO
 
-    from dotflow.core.task import Task
+    from dotflow.core.model import Task
     from dotflow_otel.span_ids import SpanIds
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.metrics import Metrics
+from dotflow.abc.scope import WorkerScope
 from dotflow_otel import conventions as names
 from dotflow_otel._process import Process, drop_counter, is_forked_from, this_process
 from dotflow_otel.metrics.instruments import counted_here, owners
@@ -16,24 +17,18 @@ from dotflow_otel.span_ids import LegacyRuns, exemplar_of_run, exemplar_of_task
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dotflow.abc.scope import WorkerScope
+    from dotflow.core.model import Task
     from dotflow.core.run import Run
-    from dotflow.core.task import Task
     from dotflow_otel.metrics.instruments import SeriesCache, TaskSeries
 
 
-class RemoteMetrics:
+class RemoteMetrics(WorkerScope):
     """Brings back what is counted in a worker: the scope of a worker.
 
     Args:
         owner: Identifies the process that owns the run.
         meters: Whether steps can measure with OpenTelemetry's meters.
-
-    Attributes:
-        on_recorded: Called with how much waits.
     """
-
-    on_recorded: Callable[[int], object] | None = None
 
     def __init__(self, owner: Process, meters: bool) -> None:
         self._sent = owner, meters

@@ -19,6 +19,7 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
+from dotflow.abc.scope import RemoteScope
 from dotflow.core.process import fork_safe_lock, once
 from dotflow.workers.pickling import load_or_none
 from dotflow_otel._process import this_process
@@ -26,7 +27,7 @@ from dotflow_otel.relay.buffers import Returned
 from dotflow_otel.span_ids import SpanClock, deferred
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from importlib.machinery import ModuleSpec
     from types import ModuleType, TracebackType
 
@@ -157,28 +158,27 @@ def _has_imported() -> bool:
     return os.environ.get(_CONTEXT, _USUAL_CONTEXT) != _USUAL_CONTEXT
 
 
-class DeferredSpan:
+class DeferredSpan(RemoteScope):
     """The scope of an attempt in a worker of ours, which runs one at a time.
 
     Args:
-        kit: What it has in common with the run's other attempts.
+        shared: What it has in common with the run's other attempts.
         parent_id: The id of the task's span.
         span_id: Its own id.
         attributes: What the span begins with.
 
     Attributes:
-        on_recorded: As of `RemoteSpan`.
         box: What the spans that the step opens are kept in, once there is OpenTelemetry.
         context: That of the step, where it began before.
     """
 
-    on_recorded: Callable[[int], object] | None = None
+    shared: RemoteSpans
 
     def __init__(
-        self, kit: RemoteSpans, parent_id: int, span_id: int, attributes: dict[str, Any]
+        self, shared: RemoteSpans, parent_id: int, span_id: int, attributes: dict[str, Any]
     ) -> None:
-        self.kit = kit
-        self.own = parent_id, span_id, attributes
+        self.shared = shared
+        self.arguments = parent_id, span_id, attributes
         self.box: SpanBox | None = None
         self.context: SpanContexts | None = None
         self._made: RemoteSpan | None = None
@@ -190,7 +190,9 @@ class DeferredSpan:
     @property
     def ids(self) -> tuple[int, int, int] | None:
         """The ids and flags of the span, once it is the current one."""
-        return (self.kit.trace_id, self.own[1], self.kit.flags) if self._started else None
+        return (
+            (self.shared.trace_id, self.arguments[1], self.shared.flags) if self._started else None
+        )
 
     def prepare(self) -> None:
         """Watch for the import of OpenTelemetry, which the step's module may begin."""
@@ -231,7 +233,7 @@ class DeferredSpan:
         with _lock:
             if self._made is not None:
                 return
-            made = RemoteSpan(self.kit, *self.own)
+            made = RemoteSpan(self.shared, *self.arguments)
             made.on_recorded = self.on_recorded
             # Who imports it need not be the step: its context belongs to the attempt as it is.
             self.box = made.open_box(is_late=self._is_collected)
@@ -258,7 +260,7 @@ class DeferredSpan:
             made = self._made
         if made is not None:
             return made.collect()
-        if not (self._ended and self.kit.recording):
+        if not (self._ended and self.shared.recording):
             return None
         return Returned((self._started, self._ended), None, (), 0).packed()
 

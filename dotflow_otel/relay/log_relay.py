@@ -18,6 +18,7 @@ import structlog
 from structlog.contextvars import bound_contextvars
 from structlog.processors import StackInfoRenderer, format_exc_info
 
+from dotflow.abc.scope import RemoteScope
 from dotflow.core.process import fork_safe_lock, once
 from dotflow_otel._process import this_process
 from dotflow_otel.plain import to_plain as plain
@@ -279,7 +280,7 @@ def _sent(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> tuple[
 
 
 class RemoteLogs:
-    """What the scopes of a run's attempts have in common: their kit.
+    """What the scopes of a run's attempts have in common.
 
     Args:
         ids: What is bound for each of them.
@@ -301,36 +302,33 @@ class RemoteLogs:
         return RemoteLog(self, ids)
 
 
-class RemoteLog:
+class RemoteLog(RemoteScope):
     """Binds the ids where the attempt runs, and keeps what the step logs there.
 
     Args:
-        kit: What it has in common with the run's other attempts.
+        shared: What it has in common with the run's other attempts.
         ids: What is bound besides.
-
-    Attributes:
-        on_recorded: Called with how many entries wait, where they are drained.
     """
 
-    on_recorded: Callable[[int], object] | None = None
+    shared: RemoteLogs
 
-    def __init__(self, kit: RemoteLogs, ids: Mapping[str, str]) -> None:
-        self.kit = kit
-        self.own = (ids,)
+    def __init__(self, shared: RemoteLogs, ids: Mapping[str, str]) -> None:
+        self.shared = shared
+        self.arguments = (ids,)
         self._box: LogBox | None = None
         self._bound: AbstractContextManager[None] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return RemoteLog, (self.kit, *self.own)
+        return RemoteLog, (self.shared, *self.arguments)
 
     def prepare(self) -> None:
         """Keep what the step logs here, where logging is not configured."""
-        kit = self.kit
-        if kit.owner != this_process():
-            self._box = log_relay_here().begin(kit.owner, kit.levels, self.on_recorded)
+        shared = self.shared
+        if shared.owner != this_process():
+            self._box = log_relay_here().begin(shared.owner, shared.levels, self.on_recorded)
 
     def __enter__(self) -> None:
-        self._bound = bound_contextvars(**self.kit.ids, **self.own[0])
+        self._bound = bound_contextvars(**self.shared.ids, **self.arguments[0])
         self._bound.__enter__()
 
     def __exit__(

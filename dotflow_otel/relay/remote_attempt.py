@@ -150,7 +150,7 @@ class RemoteAttempts:
         set_up = SetUp.here()
         self._set_up = set_up if set_up.is_something else None
         self._sampler = SentSampler(tracer, asked=self._has_a_say)
-        self._kits: dict[tuple[int, bool, str], RemoteSpans] = {}
+        self._shared_data: dict[tuple[int, bool, str], RemoteSpans] = {}
         self._trace_id = run.get_span_context().trace_id
         # Made where an attempt needs it: of a sampler it is known then whether it is sent.
         self._run_span = run
@@ -160,16 +160,16 @@ class RemoteAttempts:
         latecomers.expect(self._run, hand_over)
 
     @cached_property
-    def _kit(self) -> RemoteSpans:
-        return self._kit_like(self._run_span)
+    def _shared(self) -> RemoteSpans:
+        return self._shared_like(self._run_span)
 
-    def _kit_like(self, span: Span) -> RemoteSpans:
+    def _shared_like(self, span: Span) -> RemoteSpans:
         context = span.get_span_context()
         state = PlainContext.of(context).state
-        return self._kit_of(int(context.trace_flags), state, recording=span.is_recording())
+        return self._shared_of(int(context.trace_flags), state, recording=span.is_recording())
 
-    def _kit_of(self, flags: int, state: str, *, recording: bool) -> RemoteSpans:
-        found = self._kits.get((flags, recording, state))
+    def _shared_of(self, flags: int, state: str, *, recording: bool) -> RemoteSpans:
+        found = self._shared_data.get((flags, recording, state))
         if found is None:
             owner = this_process()
             found = RemoteSpans(
@@ -184,8 +184,8 @@ class RemoteAttempts:
                 self._sampler.data,
                 deferrable=self._sampler.is_of_sdk and self._set_up is None,
             )
-            if len(self._kits) < _MOST_KITS:
-                self._kits[flags, recording, state] = found
+            if len(self._shared_data) < _MOST_KITS:
+                self._shared_data[flags, recording, state] = found
         return found
 
     def begin(self, task: Span, context: Context, number: int) -> RemoteAttempt:
@@ -199,11 +199,11 @@ class RemoteAttempts:
         attributes: dict[str, Any] = {names.ATTEMPT_NUMBER: number}
         if self._has_a_say:
             below = set_span_in_context(task, context)
-            kit, attributes = self._decided(task, below, attributes)
+            shared, attributes = self._decided(task, below, attributes)
         else:
-            kit = self._kit
+            shared = self._shared
         above = task.get_span_context().span_id
-        return RemoteAttempt(kit, above, self._new_id(), attributes)
+        return RemoteAttempt(shared, above, self._new_id(), attributes)
 
     def _decided(
         self, task: Span, context: Context, attributes: dict[str, Any]
@@ -211,7 +211,7 @@ class RemoteAttempts:
         """Ask the application's sampler, as its tracer would."""
         above, tracer = task.get_span_context(), self._tracer
         if not isinstance(tracer, SdkTracer) or not is_switched_on(tracer):
-            return self._kit_like(task), attributes
+            return self._shared_like(task), attributes
         result = tracer.sampler.should_sample(
             context, above.trace_id, names.ATTEMPT_SPAN, SpanKind.INTERNAL, attributes, ()
         )
@@ -221,26 +221,26 @@ class RemoteAttempts:
         recording = result.decision is not Decision.DROP
         state = result.trace_state.to_header() if result.trace_state else ""
         told = {key: plain(value) for key, value in (result.attributes or {}).items()}
-        return self._kit_of(flags, state, recording=recording), told
+        return self._shared_of(flags, state, recording=recording), told
 
 
 class RemoteAttempt:
     """Completes an attempt's span in the end, whatever the worker sent.
 
     Args:
-        kit: What it has in common with the run's other attempts.
+        shared: What it has in common with the run's other attempts.
         parent_id: The id of the task's span.
         span_id: The span's own.
         attributes: What the span begins with.
     """
 
-    __slots__ = ("_attributes", "_began", "_begun", "_is_live", "_kit", "_parent_id", "span_id")
+    __slots__ = ("_attributes", "_began", "_begun", "_is_live", "_parent_id", "_shared", "span_id")
 
     def __init__(
-        self, kit: RemoteSpans, parent_id: int, span_id: int, attributes: dict[str, Any]
+        self, shared: RemoteSpans, parent_id: int, span_id: int, attributes: dict[str, Any]
     ) -> None:
         self._began = time_ns()
-        self._kit = kit
+        self._shared = shared
         self._parent_id = parent_id
         self._attributes = attributes
         self._is_live = False
@@ -250,7 +250,7 @@ class RemoteAttempt:
     @property
     def sampled(self) -> bool:
         """Whether the span is exported."""
-        return self._kit.sampled
+        return self._shared.sampled
 
     def scope(self, here: AttemptHere) -> RemoteSpan:
         """Return what goes along to the worker.
@@ -258,7 +258,7 @@ class RemoteAttempt:
         Args:
             here: Begins the span where that is a thread of this process.
         """
-        scope = RemoteSpan(self._kit, self._parent_id, self.span_id, self._attributes)
+        scope = RemoteSpan(self._shared, self._parent_id, self.span_id, self._attributes)
         scope.here = here
         return scope
 
@@ -347,20 +347,22 @@ class RemoteAttempt:
             live.end(told._replace(first=first))
 
     def _is_plain(self, returned: Returned) -> bool:
-        return self._kit.recording and not (self._is_live or returned.below)
+        return self._shared.recording and not (self._is_live or returned.below)
 
     def _begin(self, started: int, live: LiveSpans, task: Span, *, is_theirs: bool) -> None:
         if self._is_live:
             return
         self._is_live = True
-        if is_theirs or not self._kit.recording:
+        if is_theirs or not self._shared.recording:
             live.add(self._ids()[0], None)
         else:
             live.begin(self._made(started, 0), task)
 
     def _ids(self) -> tuple[SpanContext, SpanContext]:
-        kit = self._kit
-        return kit.ids(self.span_id, is_remote=False), kit.ids(self._parent_id, is_remote=True)
+        shared = self._shared
+        return shared.ids(self.span_id, is_remote=False), shared.ids(
+            self._parent_id, is_remote=True
+        )
 
     def _times(self, outcome: Outcome | None) -> tuple[int, int]:
         # Nothing came back: the run tells what it knows.

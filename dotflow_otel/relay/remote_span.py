@@ -1,7 +1,7 @@
 """The span of an attempt in a worker: sent along with it, and returned with its outcome.
 
 Each attempt pays for what is sent and returned, so both are small: what is the same for a
-whole run goes as a kit, which a worker reads once, and of a span to which the step added
+whole run goes as a shared, which a worker reads once, and of a span to which the step added
 nothing only its two times come back.
 """
 
@@ -23,6 +23,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from dotflow.abc.scope import RemoteScope
 from dotflow.core.failure import Failure
 from dotflow.core.process import once
 from dotflow_otel import conventions as names
@@ -36,15 +37,16 @@ from dotflow_otel.spans.sdk_access import FastMaker, FastSpan, fast_maker
 from dotflow_otel.spans.sdk_tracer import GivenSpan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from contextvars import Token
     from types import TracebackType
 
     from opentelemetry.sdk.trace import Span as SdkSpan
+    from opentelemetry.sdk.trace.sampling import Sampler
     from opentelemetry.trace import Span
 
     from dotflow.core.action import Action
-    from dotflow_otel.relay.deferred_span import RemoteSpans
+    from dotflow_otel._process import Process
     from dotflow_otel.relay.their_tracer import TheirTracer
     from dotflow_otel.spans.record import SpanRecord
 
@@ -61,29 +63,63 @@ class AttemptHere(Protocol):
         """Begin a span below the current one."""
 
 
-class RemoteSpan:
+class SharedSpanData(Protocol):
+    """What the spans of a run's attempts have in common: see `RemoteSpans`."""
+
+    recording: bool
+    baggage: Mapping[str, Any]
+    owner: Process
+    run: int
+
+    @property
+    def is_away(self) -> bool:
+        """Whether this is another process than the run's."""
+        ...
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the spans are exported."""
+        ...
+
+    @property
+    def sampler(self) -> Sampler | None:
+        """The application's sampler, where it is asked here."""
+        ...
+
+    def apply_set_up(self) -> None:
+        """Set up in a worker what the application has set up, once."""
+
+    def ids(self, span_id: int, *, is_remote: bool) -> SpanContext:
+        """Return the context of one of the spans."""
+        ...
+
+    def scope(self, *arguments: Any) -> RemoteScope:
+        """Return the scope of an attempt."""
+        ...
+
+
+class RemoteSpan(RemoteScope):
     """Makes the span of an attempt, and makes it the current one, where the attempt runs.
 
     Args:
-        kit: What it has in common with the run's other attempts.
+        shared: What it has in common with the run's other attempts.
         parent_id: The id of the task's span.
         span_id: Its own id, which the run has chosen.
         attributes: What it begins with.
 
     Attributes:
-        on_recorded: Called with how many spans wait, where they are drained.
         here: What begins the span as one of the application's, where the attempt runs in a thread
             of the run's process. It does not travel.
     """
 
-    on_recorded: Callable[[int], object] | None = None
+    shared: SharedSpanData
     here: AttemptHere | None = None
 
     def __init__(
-        self, kit: RemoteSpans, parent_id: int, span_id: int, attributes: dict[str, Any]
+        self, shared: SharedSpanData, parent_id: int, span_id: int, attributes: dict[str, Any]
     ) -> None:
-        self.kit = kit
-        self.own = parent_id, span_id, attributes
+        self.shared = shared
+        self.arguments = parent_id, span_id, attributes
         self._span: SdkSpan | None = None
         self._clock: SpanClock | None = None
         self._methods: list[ReadableSpan] = []
@@ -93,11 +129,11 @@ class RemoteSpan:
         self._token: Token[Context] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return RemoteSpan, (self.kit, *self.own)
+        return RemoteSpan, (self.shared, *self.arguments)
 
     def prepare(self) -> None:
         """Record the spans that the step opens here, where nobody else does."""
-        if self.kit.is_away:
+        if self.shared.is_away:
             self.open_box().enter()
 
     def open_box(self, *, is_late: bool = False) -> SpanBox:
@@ -106,21 +142,21 @@ class RemoteSpan:
         Args:
             is_late: Whether the attempt has ended, and what it recorded has been collected.
         """
-        kit = self.kit
+        shared = self.shared
         relay = relay_here()
         box = SpanBox(
-            kit.owner,
-            kit.run,
+            shared.owner,
+            shared.run,
             self.on_recorded,
-            sampled=kit.sampled,
-            sampler=kit.sampler,
-            baggage=kit.baggage,
+            sampled=shared.sampled,
+            sampler=shared.sampler,
+            baggage=shared.baggage,
         )
-        relay.begin(box, self.own[1], is_late=is_late)
+        relay.begin(box, self.arguments[1], is_late=is_late)
         self._box = box
-        kit.apply_set_up()
+        shared.apply_set_up()
         if relay.theirs is not None:
-            self._theirs = their_tracer(relay.theirs, kit.owner)
+            self._theirs = their_tracer(relay.theirs, shared.owner)
         return box
 
     def __enter__(self) -> None:
@@ -134,14 +170,14 @@ class RemoteSpan:
                 a current context; None: now, in that.
             clock: Tells the time since then; None: one of its own.
         """
-        kit = self.kit
-        parent_id, span_id, attributes = self.own
-        ids = kit.ids(span_id, is_remote=False)
+        shared = self.shared
+        parent_id, span_id, attributes = self.arguments
+        ids = shared.ids(span_id, is_remote=False)
         span: Span
-        if self.here is not None and kit.recording and not kit.is_away:
+        if self.here is not None and shared.recording and not shared.is_away:
             span = self._here = self.here.begin()
-        elif kit.recording:
-            parent = kit.ids(parent_id, is_remote=True)
+        elif shared.recording:
+            parent = shared.ids(parent_id, is_remote=True)
             if self._theirs is None:
                 span = _started(names.ATTEMPT_SPAN, ids, parent, dict(attributes), started)
             else:
@@ -151,7 +187,7 @@ class RemoteSpan:
         else:
             span = NonRecordingSpan(ids)
         current = get_current() if started is None else Context()
-        for name, value in kit.baggage.items():
+        for name, value in shared.baggage.items():
             current = baggage.set_baggage(name, value, current)
         return set_span_in_context(span, current)
 
@@ -237,9 +273,9 @@ class RemoteSpan:
 
     def _is_untouched(self, span: ReadableSpan) -> bool:
         if type(span) is FastSpan:
-            return span.says_only(names.ATTEMPT_SPAN, self.own[2])
+            return span.says_only(names.ATTEMPT_SPAN, self.arguments[2])
         return (
-            span.attributes == self.own[2]
+            span.attributes == self.arguments[2]
             and not span.events
             and not span.links
             and span.status.is_unset

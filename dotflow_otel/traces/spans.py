@@ -9,6 +9,7 @@ from opentelemetry.context import attach, detach
 from opentelemetry.trace import Link, SpanKind, StatusCode, get_current_span, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from dotflow.abc.scope import Scope
 from dotflow_otel import conventions as names
 from dotflow_otel import span_ids
 from dotflow_otel.plain import printable
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from dotflow.core.action import Action
     from dotflow.core.attempt import Outcome
     from dotflow.core.failure import Failure
+    from dotflow.core.model import Task
     from dotflow.core.run import Run
-    from dotflow.core.task import Task
     from dotflow_otel.relay.handover import LiveSpans
     from dotflow_otel.relay.remote_attempt import RemoteAttempt, RemoteAttempts
     from dotflow_otel.span_ids import SpanClock
@@ -214,7 +215,7 @@ class RunSpan:
         self.span.set_status(StatusCode.ERROR, why[1])
 
 
-class TaskSpan:
+class TaskSpan(Scope):
     """A task's span. As a scope it makes that the current one.
 
     Args:
@@ -366,7 +367,7 @@ class Current:
             detach(self._token)
 
 
-class AttemptScope:
+class AttemptScope(Scope):
     """Begins the span of an attempt and makes it the current one.
 
     The span is not ended here but when the outcome is known, with all that is to be told.

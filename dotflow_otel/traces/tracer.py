@@ -24,11 +24,12 @@ from dotflow_otel.traces.spans import AttemptScope, Current, RunSpan, TaskSpan, 
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
-    from dotflow.abc.scope import RemoteScope, Scope
+    from dotflow.abc.scope import RemoteScope
     from dotflow.core.attempt import Outcome
+    from dotflow.core.model import Task
     from dotflow.core.run import Run
-    from dotflow.core.task import Task
     from dotflow_otel.traces.spans import RunWatcher
 
 _STATUSES: Final = {TypeStatus.COMPLETED: names.COMPLETED, TypeStatus.FAILED: names.FAILED}
@@ -264,19 +265,19 @@ class TracerOpenTelemetry(Tracer):
 
     # --- what serves them -------------------------------------------------------------
 
-    def run_scope(self, run: Run) -> Scope | None:
+    def run_scope(self, run: Run) -> AbstractContextManager[object] | None:
         """Return what makes the workflow's span current for its storage and callbacks."""
         state = self._runs.get(run.id)
         return None if state is None else Current(state.context)
 
-    def task_scope(self, task: Task) -> Scope | None:
+    def task_scope(self, task: Task) -> AbstractContextManager[object] | None:
         """Return what makes the task's span current for `notify`, its storage and callback."""
         state = self._tasks.get(task)
         return None if state is None else Current(state.context_with(state.span))
 
     # --- attempts ---------------------------------------------------------------------
 
-    def attempt_scope(self, task: Task, attempt: int) -> Scope | None:
+    def attempt_scope(self, task: Task, attempt: int) -> AbstractContextManager[object] | None:
         """Return what makes the task's span current, or that of one of several attempts."""
         state = self._tasks.get(task)
         if state is None or task.step.policy.attempts == 1:

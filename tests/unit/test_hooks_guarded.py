@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from dotflow import Config, DotFlow, action
 from dotflow.abc.log import Log
 from dotflow.abc.metrics import Metrics
 from dotflow.abc.notify import Notify
+from dotflow.abc.scope import RemoteScope
 from dotflow.abc.server import Server
 from dotflow.abc.tracer import Tracer
 from dotflow.providers import ExecutorLocal
@@ -107,7 +109,7 @@ def test_run_is_unchanged(
     assert logged == {f"{provider}.{hook}": 1 for provider, hook in counting.counted}
 
 
-class _Scope:
+class _Scope(RemoteScope):
     def __init__(self, where: str) -> None:
         self.where = where
         self.entered = 0
@@ -193,7 +195,7 @@ def test_counter_that_raises() -> None:
     assert flow.result_storage() == [3]
 
 
-class _WithMethods:
+class _WithMethods(RemoteScope):
     """A scope that gives scopes for methods, which raise where they are told to."""
 
     def __init__(self, raising: str) -> None:
@@ -242,18 +244,42 @@ def test_scopes_of_methods(executor: ExecutorLocal, mode: str, raising: str) -> 
     assert [context.storage for context in contexts] == [1]
 
 
+def test_scopes_of_another_kind(executor: ExecutorLocal, caplog: pytest.LogCaptureFixture) -> None:
+    """What is no scope of a worker is refused with an error that says what to do; steps run."""
+
+    class Tracing(Tracer):
+        start_workflow = end_workflow = start_task = end_task = _nothing
+
+        def remote_scope(self, task: object, attempt: int) -> Any:
+            return nullcontext()
+
+    @action
+    def good() -> int:
+        return 1
+
+    flow = DotFlow(config=Config(tracer=Tracing(), executor=executor))
+    flow.task.add(good)
+    flow.start(mode="parallel")
+    assert flow.result_storage() == [1]
+    (record,) = own_records(caplog)
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]).endswith(
+        " is no dotflow.abc.scope.RemoteScope: derive it from that"
+    )
+
+
 def _nothing(*_: object, **__: object) -> None:
     """Do nothing."""
 
 
-class _Kit:
+class _SharedData:
     def scope(self, *_: object) -> _Scope:
         return _Scope("nowhere")
 
 
-class _OfKit(_Scope):
-    kit = _Kit()
-    own = (threading.Lock(),)
+class _OfSharedData(_Scope):
+    shared = _SharedData()
+    arguments = (threading.Lock(),)
 
     def collect(self) -> None:
         """Give nothing."""
@@ -268,7 +294,7 @@ def test_what_goes_along_of_a_scope_cannot_fail_a_step(
         start_workflow = end_workflow = start_task = end_task = _nothing
 
         def remote_scope(self, task: object, attempt: int) -> Any:
-            return _OfKit("nowhere")
+            return _OfSharedData("nowhere")
 
     @action
     def good() -> int:

@@ -34,7 +34,7 @@ from dotflow.core.process import fork_safe_lock
 lock = fork_safe_lock()
 """,
     "errors": "from dotflow.core.hooks import _reporting as lock",
-    "lists of tasks' errors": "from dotflow.core.task.model import _making as lock",
+    "lists of tasks' errors": "from dotflow.core.model import _making as lock",
     "pickling": "from dotflow.workers.pickling import _by_value_lock as lock",
     "pools": "from dotflow.workers.usage import _lock as lock",
     "an executor": """

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import dotflow
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -284,6 +289,32 @@ def test_every_module_can_be_imported_first(tracked: list[Path]) -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_no_module_imports_itself(tracked: list[Path]) -> None:
+    """Nor does one by way of others, annotations and imports inside functions included."""
+    modules = {_module(path): path for path in tracked if _is_source(path)}
+    graph = {name: _imported(path, modules) - {name} for name, path in modules.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules
+
+
+def _is_source(path: Path) -> bool:
+    return path.suffix == ".py" and path.relative_to(ROOT).parts[0] in {"dotflow", "dotflow_otel"}
+
+
+def _module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _imported(path: Path, modules: Container[str]) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{each.name}" for each in node.names]
+            found |= {name if name in modules else f"{node.module}" for name in names}
+        elif isinstance(node, ast.Import):
+            found |= {each.name for each in node.names}
+    return {name for name in found if name in modules}
 
 
 def _anchors(page: str) -> set[str]:

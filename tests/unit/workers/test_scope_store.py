@@ -4,38 +4,25 @@ from __future__ import annotations
 
 import pickle
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from own_records import own_records
 
+from dotflow.abc.scope import RemoteScope
 from dotflow.workers.payload import ScopeStore
 from dotflow.workers.performing import scopes_made
 
-if TYPE_CHECKING:
-    from types import TracebackType
 
+class Scope(RemoteScope):
+    """A scope that shares data where it is given some."""
 
-class Scope:
-    """A scope that has a kit where it is given one."""
-
-    def __init__(self, kit: Any = None, *own: Any) -> None:
-        self.kit = kit
-        self.own = own
+    def __init__(self, shared: Any = None, *arguments: Any) -> None:
+        self.shared = shared
+        self.arguments = arguments
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Scope, (self.kit, *self.own)
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
-
-    def collect(self) -> None: ...
+        return Scope, (self.shared, *self.arguments)
 
 
 class SharedData:
@@ -44,15 +31,15 @@ class SharedData:
     def __init__(self, held: object = None) -> None:
         self.held = held
 
-    def scope(self, *own: Any) -> Scope:
+    def scope(self, *arguments: Any) -> Scope:
         """Make one."""
-        if own == ("broken",):
+        if arguments == ("broken",):
             raise ValueError("no scope of that")
-        return Scope(self, *own)
+        return Scope(self, *arguments)
 
 
-def test_a_kit_is_packed_once() -> None:
-    """Scopes of one kit refer to it by its key, and are made of it anew, in their order."""
+def test_shared_data_is_packed_once() -> None:
+    """Scopes that share data refer to it by its key, and are made of it again, in their order."""
     store, shared = ScopeStore(), SharedData("common")
     first, needed = store.pack({"tracer": Scope(shared, 1, "a"), "log": Scope()})
     second, again = store.pack({"tracer": Scope(shared, 2, "b")})
@@ -61,8 +48,8 @@ def test_a_kit_is_packed_once() -> None:
     made = scopes_made(first, come)
     assert list(made) == ["tracer", "log"]
     tracer: Any = made["tracer"]
-    assert (tracer.kit.held, tracer.own) == ("common", (1, "a"))
-    assert scopes_made(second, come)["tracer"].own == (2, "b")  # type: ignore[attr-defined]
+    assert (tracer.shared.held, tracer.arguments) == ("common", (1, "a"))
+    assert scopes_made(second, come)["tracer"].arguments == (2, "b")
 
 
 def test_shared_data_has_keys_of_its_own() -> None:
@@ -73,19 +60,19 @@ def test_shared_data_has_keys_of_its_own() -> None:
 
 
 def test_so_much_shared_data_is_kept() -> None:
-    """Where each attempt has a kit of its own, those beyond the first go whole, with the scope."""
+    """Where each attempt has data of its own, those beyond the first go whole, with the scope."""
     store = ScopeStore()
     needed = [store.pack({"tracer": Scope(SharedData(n), n)})[1] for n in range(256)]
     assert [len(each) for each in needed] == [1] * 256
     sent, more = store.pack({"tracer": Scope(SharedData("last"), "own")})
     assert more == []
     made: Any = scopes_made(sent, {})["tracer"]
-    assert (made.kit.held, made.own) == ("last", ("own",))
+    assert (made.shared.held, made.arguments) == ("last", ("own",))
     assert len(store._kept) == 256
 
 
 def test_what_cannot_travel_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    """A scope that does not pickle, or whose kit does not, is left out, with one warning."""
+    """A scope that does not pickle, or whose data does not, is left out, with one warning."""
     store = ScopeStore()
     lock = threading.Lock()
     for _ in range(2):
@@ -98,7 +85,7 @@ def test_what_cannot_travel_is_told_of_once(caplog: pytest.LogCaptureFixture) ->
 @pytest.mark.parametrize(
     "sent",
     [("tracer", 9, (1,)), ("tracer", 5, ("broken",)), ("tracer", 0, b"no pickle")],
-    ids=["an unknown kit", "a kit that raises", "no pickle"],
+    ids=["unknown data", "data that raises", "no pickle"],
 )
 def test_what_cannot_be_read_does_no_harm(sent: Any, caplog: pytest.LogCaptureFixture) -> None:
     """A scope that cannot be made is left out, with a record that says so; others are made."""

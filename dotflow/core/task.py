@@ -1,4 +1,4 @@
-"""The queue of a workflow's tasks."""
+"""Tasks, and the queue that builds them."""
 
 from __future__ import annotations
 
@@ -7,27 +7,32 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.action import Action
 from dotflow.core.arguments import refuse_unknown, strict_arguments
-from dotflow.core.config import check_config, default_config
+from dotflow.core.config import Config, check_config, default_config
+from dotflow.core.exception import TaskError
 from dotflow.core.hooks import Announcer
 from dotflow.core.ids import FreshIds, derived_id
-from dotflow.core.task.model import (
+from dotflow.core.model import (
     Task,
+    WorkflowRecord,
     basic_callback,
     callback_of,
     check_texts,
     step_of,
+    use_configs,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Never
 
-    from dotflow.core.config import Config
     from dotflow.core.options import TaskCallback
-    from dotflow.core.task.record import WorkflowRecord
 
     # A class under `@action` is an action, which a type checker does not see.
     Step = Action | str | type[Any] | Sequence["Step"]
+
+__all__ = ["Task", "TaskBuilder", "TaskError", "basic_callback"]
+
+use_configs(Config, check_config, default_config)
 
 _fresh_ids = FreshIds()
 
@@ -149,8 +154,6 @@ class TaskBuilder:
 
     def schema(self, tasks: Sequence[Task] | None = None) -> WorkflowRecord:
         """Return the workflow as a typed record, with its queue or other tasks."""
-        from dotflow.core.task.record import WorkflowRecord  # noqa: PLC0415 - results only
-
         shown = self.queue if tasks is None else tasks
         return WorkflowRecord.of(self.workflow_id, self.workflow_name, shown)
 

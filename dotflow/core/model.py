@@ -1,4 +1,4 @@
-"""One step of a workflow, with what became of it."""
+"""One step of a workflow, with what became of it; and it and its workflow as plain data."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.action import Action, check_callback
 from dotflow.core.arguments import refuse_unknown
-from dotflow.core.config import Config, check_config, default_config
-from dotflow.core.context import Context
+from dotflow.core.context import Context, own_context
 from dotflow.core.exception import (
     InvalidOption,
     MissingActionDecorator,
@@ -20,16 +19,14 @@ from dotflow.core.exception import (
 from dotflow.core.module import Module
 from dotflow.core.process import fork_safe_lock
 from dotflow.core.types import TypeStatus
-from dotflow.core.user_objects import is_a, repr_of
+from dotflow.core.user_objects import guarded, is_a, repr_of, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Never
 
     from dotflow.core.failure import Failure
     from dotflow.core.run import Run
-    from dotflow.core.task.record import TaskRecord
-    from dotflow.providers.storage_default import TaskEntries
 
 
 _ARGUMENTS: Final = (
@@ -68,6 +65,32 @@ _SHOWN: Final = (
 _making = fork_safe_lock()
 
 
+class _Configs:
+    """What a task knows of configurations, which know it through their providers.
+
+    `dotflow.core.task` sets it with `use_configs`.
+    """
+
+    kind: type[Any] = object
+    check: Callable[[object], None]
+    default: Callable[[], Any]
+
+
+def use_configs(
+    kind: type[Any], check: Callable[[object], None], default: Callable[[], Any]
+) -> None:
+    """Set what a task's configuration is.
+
+    Args:
+        kind: The class of most configurations.
+        check: Raises an error where an object is no configuration.
+        default: Returns the one of tasks that were given none.
+    """
+    _Configs.kind = kind
+    _Configs.check = staticmethod(check)
+    _Configs.default = staticmethod(default)
+
+
 def basic_callback(*args: Any, **kwargs: Any) -> None:
     """Do nothing: the callback of a task that was given none."""
 
@@ -83,7 +106,7 @@ class Task:
         callback: Called as `callback(task=task)` after the task ran; or its import string.
         initial_context: The value that the step finds in `initial_context.storage`.
         workflow_id: The id of the workflow.
-        config: The providers; None: those of the run, or the process's default ones.
+        config: The providers, a `Config`; None: those of the run, or the process's default ones.
         group_name: The group that the task belongs to.
         name: What it is called in logs, traces and metrics; by default the step's name.
 
@@ -131,7 +154,7 @@ class Task:
         callback: Callable[..., Any] | str = basic_callback,
         initial_context: Any = None,
         workflow_id: Any = None,
-        config: Config | None = None,
+        config: Any = None,
         group_name: str = "default",
         name: str | None = None,
         **unknown: Never,
@@ -141,8 +164,8 @@ class Task:
         # In one look, because a queue may have 100,000 tasks.
         if not (type(task_id) is type(group_name) is str and (name is None or type(name) is str)):
             check_texts(task_id=task_id, group_name=group_name, name=name)
-        if type(config) is not Config:
-            check_config(config)
+        if type(config) is not _Configs.kind:
+            _Configs.check(config)
         self.task_id = task_id
         self.workflow_id = workflow_id
         self.step: Action = step if type(step) is Action and step.is_step else step_of(step)
@@ -156,7 +179,7 @@ class Task:
         self._previous: Any = None
         self._created: Any = time.time()
         # What goes from the storage with the last task of its run.
-        self._entries: TaskEntries | None = None
+        self._entries: Any = None
         self.index = 0
         self.reset()
 
@@ -178,8 +201,6 @@ class Task:
 
     def copy(self, task_id: str) -> Task:
         """Return a task as this one was when it was made, with another id."""
-        from dotflow.core.context import own_context  # noqa: PLC0415 - for schedules
-
         task = Task(
             task_id,
             self.step,
@@ -194,12 +215,12 @@ class Task:
         return task
 
     @property
-    def config(self) -> Config:
-        """The providers."""
-        return self._config or default_config()
+    def config(self) -> Any:
+        """The providers: a `Config`."""
+        return self._config or _Configs.default()
 
     @config.setter
-    def config(self, value: Config | None) -> None:
+    def config(self, value: Any) -> None:
         self._config = value
 
     @property
@@ -293,8 +314,6 @@ class Task:
 
     def schema(self, max: int | None = None) -> TaskRecord:  # noqa: A002 - the 1.x name
         """Return the task as a typed record; `max` limits the length of its JSON text."""
-        from dotflow.core.task.record import task_record  # noqa: PLC0415 - results only
-
         return task_record(self, max)
 
     def result(self, max: int | None = None) -> dict[str, Any]:  # noqa: A002 - the 1.x name
@@ -364,3 +383,172 @@ def _as_datetime(value: datetime | float | None) -> datetime | None:
 
 def _warn_of_error() -> None:
     warnings.warn("Task.error is deprecated: use Task.errors", DeprecationWarning, stacklevel=3)
+
+
+_TOO_LARGE: Final = {"message": "Context size exceeded"}
+_CONTEXTS: Final = ("initial_context", "current_context", "previous_context")
+
+
+class _Record:
+    """Plain data with named fields."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.__dict__.update(fields)
+
+    def model_dump(self) -> dict[str, Any]:
+        """Return the record as a dictionary of plain values."""
+        return {name: _plain(value) for name, value in vars(self).items()}
+
+    def model_dump_json(self) -> str:
+        """Return the record as JSON text."""
+        return _json(self.model_dump())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.model_dump()!r})"
+
+
+class ErrorRecord(_Record):
+    """One failed attempt."""
+
+    attempt: int | None
+    exception: str
+    traceback: str
+    message: str
+
+
+class TaskRecord(_Record):
+    """One task. Times are ISO 8601 texts, `duration` is in seconds."""
+
+    task_id: str
+    id: str
+    workflow_id: str
+    name: str
+    status: str
+    duration: float | None
+    initial_context: Any
+    current_context: Any
+    previous_context: Any
+    group_name: str
+    retry_count: int
+    created_at: str | None
+    started_at: str | None
+    finished_at: str | None
+    errors: list[ErrorRecord]
+    error: ErrorRecord | None
+
+
+class WorkflowRecord(_Record):
+    """A workflow with its tasks."""
+
+    id: str
+    workflow_id: str
+    name: str | None
+    workflow_name: str | None
+    tasks: list[TaskRecord]
+
+    @classmethod
+    def of(cls, workflow_id: Any, name: str | None, tasks: Iterable[Task]) -> WorkflowRecord:
+        """Make the record of a workflow."""
+        return cls(
+            id=str(workflow_id),
+            workflow_id=str(workflow_id),
+            name=name,
+            workflow_name=name,
+            tasks=[task_record(task) for task in tasks],
+        )
+
+
+def task_record(task: Task, limit: int | None = None) -> TaskRecord:
+    """Make the record of a task.
+
+    Args:
+        task: The task.
+        limit: How many characters its JSON text may have. Over that, contexts are replaced,
+            the largest first, then the errors left out, then the contexts left out.
+    """
+    errors = [_error_record(error) for error in task.errors]
+    record = TaskRecord(
+        task_id=task.task_id,
+        id=task.task_id,
+        workflow_id=str(task.workflow_id),
+        name=task.name,
+        status=task.status,
+        duration=task.duration,
+        initial_context=_context(task.initial_context),
+        current_context=_context(task.current_context),
+        previous_context=_context(task.previous_context),
+        group_name=task.group_name,
+        retry_count=task.retry_count,
+        created_at=_iso(task.created_at),
+        started_at=_iso(task.started_at),
+        finished_at=_iso(task.finished_at),
+        errors=errors,
+        error=errors[-1] if errors else None,
+    )
+    if limit is not None:
+        _shorten(record, limit)
+    return record
+
+
+def _error_record(error: TaskError) -> ErrorRecord:
+    return ErrorRecord(
+        attempt=error.attempt,
+        exception=error.exception,
+        traceback=error.traceback,
+        message=error.message,
+    )
+
+
+def _shorten(record: TaskRecord, limit: int) -> None:
+    def fits() -> bool:
+        return len(record.model_dump_json()) <= limit
+
+    sizes = {name: len(_json(getattr(record, name))) for name in _CONTEXTS}
+    for name in sorted(_CONTEXTS, key=sizes.__getitem__, reverse=True):
+        if fits():
+            return
+        setattr(record, name, dict(_TOO_LARGE))
+    if not fits():
+        record.errors, record.error = [], None
+    if limit and not fits():
+        for name in _CONTEXTS:
+            setattr(record, name, None)
+
+
+def _context(context: Context) -> Any:
+    value = context.storage
+    if value is None:
+        return None
+    if not issubclass(type(value), (list, tuple)):
+        return _text(value)
+    items, _ = guarded(lambda: dict(_item(index, each) for index, each in enumerate(value)))
+    return _text(value) if items is None else items
+
+
+def _item(index: int, value: Any) -> tuple[str, Any]:
+    if issubclass(type(value), Context):
+        return value.task_id or f"ctx:{index}", _context(value)
+    return f"raw:{index}", _text(value)
+
+
+def _text(value: Any) -> str:
+    text, _ = guarded(lambda: _json(value))
+    return text_of(value) if text is None else text
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _Record):
+        return value.model_dump()
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat()
+
+
+def _json(value: Any) -> str:
+    from json import dumps  # noqa: PLC0415 - slow to import, and for results only
+
+    return dumps(value)

@@ -14,7 +14,7 @@ from concurrent.futures import Future, as_completed, thread, wait
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.limit import Limit
-from dotflow.core.timing import TimedQueue
+from dotflow.core.timing import Latch, TimedQueue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ _THREADING: Final = threading.Thread.join.__code__.co_filename
 
 _JOIN: Final = threading.Thread.join.__code__
 _WAIT: Final = threading.Condition.wait.__code__  # of events, semaphores, queues as well
-_GET: Final = TimedQueue.get.__code__
+_OWN_WAITS: Final = Latch.wait.__code__, TimedQueue.get.__code__
 _LIMIT: Final = Limit.call.__code__
 _RESULT: Final = Future.result.__code__, Future.exception.__code__
 # Where the futures are, among the local variables, that these wait for.
@@ -94,7 +94,7 @@ class WaitingThreads:
     def _is_blocked(self, top: FrameType) -> bool:
         frame: FrameType | None = top
         while frame is not None and (
-            frame.f_code.co_filename == _THREADING or frame.f_code is _GET
+            frame.f_code.co_filename == _THREADING or frame.f_code in _OWN_WAITS
         ):
             if frame.f_code is _JOIN:
                 return self._waits(frame.f_locals["self"].ident)

@@ -65,21 +65,21 @@ _logger: Final = logging.getLogger("dotflow_otel")
 _lock: Final = fork_safe_lock()
 
 # The interpreter never forgets what it is to call after a fork, so this is registered once.
-_methods: Final[list[WeakMethod[Callable[[], Any]]]] = []
+fork_methods: Final[list[WeakMethod[Callable[[], Any]]]] = []
 
 
 def call_in_forked_child(method: Callable[[], Any]) -> None:
     """Call a method in every child that is forked, for as long as its object lives."""
     with _lock:
-        if not _methods:
-            os.register_at_fork(after_in_child=_call_in_child)
+        if not fork_methods:
+            os.register_at_fork(after_in_child=call_in_child)
         # The first one stays: it says that the interpreter knows.
-        _methods[1:] = [each for each in _methods[1:] if each() is not None]
-        _methods.append(WeakMethod(method))
+        fork_methods[1:] = [each for each in fork_methods[1:] if each() is not None]
+        fork_methods.append(WeakMethod(method))
 
 
-def _call_in_child() -> None:
-    for each in _methods:
+def call_in_child() -> None:
+    for each in fork_methods:
         method = each()
         if method is not None:
             _guarded(method)

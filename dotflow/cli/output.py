@@ -34,7 +34,7 @@ _RED: Final = "31"
 _YELLOW: Final = "33"
 
 
-class _Standard(io.FileIO):
+class StandardStream(io.FileIO):
     """A standard stream whose reader may go: what comes later is dropped, and nobody fails.
 
     Attributes:
@@ -44,6 +44,7 @@ class _Standard(io.FileIO):
     failure: ClassVar[OSError | None] = None
 
     def write(self, data: object) -> int:
+        """Write bytes, or drop them where nobody reads any more; return how many."""
         try:
             return super().write(data)  # type: ignore[arg-type] # as in the base class
         except BrokenPipeError:
@@ -51,13 +52,13 @@ class _Standard(io.FileIO):
             send_nowhere(self.fileno())
             return len(memoryview(data))  # type: ignore[arg-type]
         except OSError as error:
-            _Standard.failure = error
+            StandardStream.failure = error
             raise
 
 
 def is_of_output(error: BaseException) -> bool:
     """Return whether an error came of writing to standard output, such as that of a full disk."""
-    return error is _Standard.failure
+    return error is StandardStream.failure
 
 
 def send_nowhere(descriptor: int) -> None:
@@ -85,7 +86,7 @@ def prepare_streams() -> None:
     unbuffered = isinstance(out.buffer, io.FileIO)  # PYTHONUNBUFFERED
     if unbuffered or isinstance(getattr(out.buffer, "raw", None), io.FileIO):
         out.flush()
-        raw = _Standard(out.fileno(), "w", closefd=False)
+        raw = StandardStream(out.fileno(), "w", closefd=False)
         sys.stdout = io.TextIOWrapper(
             raw if unbuffered else io.BufferedWriter(raw),
             encoding=out.encoding,
@@ -165,14 +166,17 @@ class Output:
     Args:
         as_json: Whether as JSON: one object a run, and nothing else on stdout. What steps print
             goes to stderr then, also in workers.
+
+    Attributes:
+        stdout: What the results are written to.
     """
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
-        self._stdout: TextIO = sys.stdout
+        self.stdout: TextIO = sys.stdout
         if as_json:
             sys.stdout.flush()
-            self._stdout = os.fdopen(os.dup(1), "w", encoding="ascii")
+            self.stdout = os.fdopen(os.dup(1), "w", encoding="ascii")
             os.dup2(2, 1)
 
     def write(
@@ -186,12 +190,12 @@ class Output:
         write, written = self._write_json if self._as_json else self._write_table, True
         try:
             write(flow, tasks, duration, failed=failed)
-            self._stdout.flush()
+            self.stdout.flush()
         except BrokenPipeError:
             pass
         except OSError as error:  # a full disk, say
             print_error(f"The result could not be written: {error}")
-            send_nowhere(self._stdout.fileno())  # what is left of it would fail again at exit
+            send_nowhere(self.stdout.fileno())  # what is left of it would fail again at exit
             written = False
         _print_failures(flow, tasks)
         return written
@@ -201,8 +205,8 @@ class Output:
     ) -> None:
         status = WorkflowStatus.FAILED if failed else WorkflowStatus.COMPLETED
         record = {**flow.task.result(tasks), "status": status, "duration": duration}
-        indent = 2 if self._stdout.isatty() else None
-        print(json.dumps(record, indent=indent), file=self._stdout)
+        indent = 2 if self.stdout.isatty() else None
+        print(json.dumps(record, indent=indent), file=self.stdout)
 
     def _write_table(
         self, flow: DotFlow, tasks: Sequence[Task], duration: float | None, *, failed: bool
@@ -211,10 +215,8 @@ class Output:
         from rich.text import Text  # noqa: PLC0415
 
         # In a pipe nothing is cut to a width that nobody has.
-        width = None if self._stdout.isatty() or "COLUMNS" in os.environ else _WIDE
-        console = Console(
-            file=self._stdout, width=width, highlight=False, markup=False, emoji=False
-        )
+        width = None if self.stdout.isatty() or "COLUMNS" in os.environ else _WIDE
+        console = Console(file=self.stdout, width=width, highlight=False, markup=False, emoji=False)
         if tasks:
             console.print(_table(_shown(tasks), console.width))
         status = WorkflowStatus.FAILED if failed else WorkflowStatus.COMPLETED

@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("dotflow")
 
 # The runs that the exit waits for: their threads cannot be waited for before they are started.
-_pending: Final[set[BackgroundRun]] = set()
+pending: Final[set[BackgroundRun]] = set()
 _registered = False
 
 # How long an interrupted exit waits for the runs to come to where they can be ended, in seconds.
-_PATIENCE: Final = 1.0
+PATIENCE: Final = 1.0
 
 if hasattr(os, "register_at_fork"):
     # A forked child has none of these threads.
-    os.register_at_fork(after_in_child=_pending.clear)
+    os.register_at_fork(after_in_child=pending.clear)
 
 
 class BackgroundRun:
@@ -85,7 +85,7 @@ class BackgroundRun:
             return
         _wait_at_exit()
         try:
-            _pending.add(self)
+            pending.add(self)
             self.thread.start()
         except BaseException as error:  # noqa: BLE001 - raised, or what it was made of
             self.call_off()
@@ -131,7 +131,7 @@ class BackgroundRun:
 
     def _end(self) -> None:
         self._ended.open()
-        _pending.discard(self)
+        pending.discard(self)
 
     def outside(self, call: Callable[[_Argument], _Result], argument: _Argument) -> _Result:
         """Make a call that belongs to no run, such as a step, where the run may be taken over.
@@ -152,7 +152,7 @@ class BackgroundRun:
     def wait(self) -> None:
         """Wait until it has ended."""
         self._ended.wait()
-        _pending.discard(self)
+        pending.discard(self)
 
     def take_over(self, error: BaseException, until: float) -> None:
         """End the run here; it does nothing more in its own thread.
@@ -215,28 +215,30 @@ def _wait_at_exit() -> None:
     with contextlib.suppress(RuntimeError):  # where the interpreter is going already
         import concurrent.futures.thread  # noqa: F401, PLC0415 - registers its hook at import
 
-        register(_join_pending)
-        call_at_childs_end(_join_pending)
+        register(join_pending)
+        call_at_childs_end(join_pending)
     _registered = True
 
 
-def _join_pending() -> None:
+def join_pending() -> None:
+    """Wait for all runs that go on; where that is interrupted, end them."""
     try:
-        while _pending:
-            for run in _pending.copy():
+        while pending:
+            for run in pending.copy():
                 run.wait()
     except BaseException as interruption:
         try:
-            _end_pending(interruption)
+            end_pending(interruption)
         finally:
             if isinstance(interruption, (KeyboardInterrupt, SystemExit)):
                 _end_process(interruption)
         raise
 
 
-def _end_pending(interruption: BaseException) -> None:
-    until = monotonic() + _PATIENCE
-    runs = list(_pending)
+def end_pending(interruption: BaseException) -> None:
+    """End all runs that go on, for the reason that is passed."""
+    until = monotonic() + PATIENCE
+    runs = list(pending)
     try:
         while runs:
             _end_one(runs[-1], interruption, until)

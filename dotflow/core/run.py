@@ -76,7 +76,7 @@ class _Thread(threading.local):
 _thread: Final = _Thread()
 
 
-class _Imports:
+class Imports:
     """What a worker imports while it reads, and the threads that were started by that.
 
     What a step starts may begin a run; what an import has started may not, then or later.
@@ -117,12 +117,12 @@ class _Imports:
         return [thread for thread in threads if thread not in before]
 
 
-_imports: Final = _Imports()
+watched_imports: Final = Imports()
 
 
 def forbid_runs_of_imports() -> None:
     """Note that this process is a worker, and its main thread, this one, is reading."""
-    _imports.install()
+    watched_imports.install()
     _thread.is_of_worker = True
     note_reading(True)
 
@@ -132,7 +132,7 @@ def note_reading(reading: bool) -> bool:
     # Called twice an attempt, hence no context manager.
     before, _thread.is_reading = _thread.is_reading, reading
     if _thread.is_of_worker:
-        _imports.note_reading(reading)
+        watched_imports.note_reading(reading)
     return before
 
 
@@ -143,6 +143,7 @@ def check_may_run() -> None:
         RunWhileReading: It is still reading what it shall run, or was started by what a worker
             has imported for that.
     """
-    started = _imports.is_installed and _imports.have_started(threading.current_thread())
+    thread = threading.current_thread()
+    started = watched_imports.is_installed and watched_imports.have_started(thread)
     if _thread.is_reading or started:
         raise RunWhileReading

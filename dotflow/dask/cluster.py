@@ -36,7 +36,7 @@ _HINT: Final = "Is the scheduler (`dask scheduler`) up, and the address right?"
 _LEVEL: Final = logging.ERROR
 
 
-class _Silence:
+class Silence:
     """Keeps Dask's log in this process to errors, while entered.
 
     A cluster's own `silence_logs` ends before its connections have ended, which then
@@ -61,7 +61,7 @@ class _Silence:
                 self._levels.close()
 
 
-_SILENCE: Final = _Silence()
+_SILENCE: Final = Silence()
 
 
 class _QuietWorker(SubprocessWorker):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _logger: Final = logging.getLogger("dotflow")
 
 # How long the thread waits for more before it ends, in seconds.
-_LINGER: Final = 2.0
+LINGER: Final = 2.0
 
 
 class Request(NamedTuple):
@@ -63,7 +63,7 @@ class Delivery:
         self._max_bytes = max_bytes
         self._forget()
         with _all_lock:
-            _all.add(self)
+            deliveries.add(self)
 
     def put(self, request: Request) -> None:
         """Leave a request to the thread. Never waits and never raises."""
@@ -125,7 +125,7 @@ class Delivery:
 
     def _first(self) -> Request | None:
         with self._changed:
-            if not self._changed.wait_for(lambda: self._waiting, _LINGER):
+            if not self._changed.wait_for(lambda: self._waiting, LINGER):
                 self._thread = None
                 return None
             return self._waiting[0]
@@ -138,16 +138,17 @@ class Delivery:
             self._changed.notify_all()
 
 
-_all: Final[weakref.WeakSet[Delivery]] = weakref.WeakSet()
+deliveries: Final[weakref.WeakSet[Delivery]] = weakref.WeakSet()
 _all_lock: Final = fork_safe_lock()
 
 
 def _known() -> list[Delivery]:
     with _all_lock:
-        return list(_all)
+        return list(deliveries)
 
 
-def _flush_at_exit() -> None:
+def flush_at_exit() -> None:
+    """Wait until all requests are delivered; log how many were not in time."""
     # All of them share one span of time: each goes on sending while another is waited for.
     begun = monotonic()
     for delivery in _known():
@@ -162,6 +163,6 @@ def _forget_after_fork() -> None:
         delivery._forget()  # noqa: SLF001 - this module's own
 
 
-call_at_exit(_flush_at_exit)
+call_at_exit(flush_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_after_fork)

@@ -53,10 +53,10 @@ _POLITE: Final = 0.005
 # How long it waits between two looks at whether the others do anything before that, and how long
 # it must look so where it cannot be known, in seconds.
 _LOOK: Final = 0.1
-_DOUBT: Final = 1.0
+DOUBT: Final = 1.0
 
 # After how many seconds without a thread a run warns.
-_LONG: Final = 60.0
+LONG: Final = 60.0
 _WAITS_LONG: Final = (
     "step %s has waited %.0f s for a thread of its ThreadPoolExecutor. If a step in one of these "
     "threads waits for this run, neither ever ends: give one of the workflows a pool of its own, "
@@ -375,10 +375,10 @@ class _SharedSession(_FuturesSession):
             self._stuck_since = None
             return False
         self._stuck_since = now if self._stuck_since is None else self._stuck_since
-        return waiting.is_certain or now >= self._stuck_since + _DOUBT
+        return waiting.is_certain or now >= self._stuck_since + DOUBT
 
     def _warn(self, idle: float) -> None:
-        if idle >= _LONG and not self._has_warned:
+        if idle >= LONG and not self._has_warned:
             self._has_warned = True
             name = next(iter(self._jobs.values())).attempt.name
             _logger.warning(_WAITS_LONG, name, idle)

@@ -42,7 +42,7 @@ class ExecutorLocal(Executor):
             check_callable("initializer", initializer, "give a function without arguments, or None")
         self.workers = workers or cores()
         self._initializer = initializer
-        self._pool: Pool | None = None
+        self.pool: Pool | None = None
         self._lock = fork_safe_lock()
 
     def session(self) -> Session:
@@ -57,14 +57,14 @@ class ExecutorLocal(Executor):
         from dotflow.workers.session import LocalSession  # noqa: PLC0415
 
         with self._lock:
-            if self._pool is None:
-                self._pool = Pool(self.workers)
-        return LocalSession(self._pool, self._initializer)
+            if self.pool is None:
+                self.pool = Pool(self.workers)
+        return LocalSession(self.pool, self._initializer)
 
     def close(self) -> None:
         """End the workers. A later run starts new ones."""
         with self._lock:
-            pool = self._pool
+            pool = self.pool
         if pool is not None:
             pool.close()
 

@@ -295,13 +295,13 @@ class ProgressTerminal(Progress):
         """Begin to count."""
         if can_have_rows(sys.stderr):
             counts = self._runs[run.id] = RunCounts(run)
-            _display.add(counts)
+            display.add(counts)
 
     def run_finished(self, run: Run) -> None:
         """Show the run no longer."""
         counts = self._runs.pop(run.id, None)
         if counts is not None:
-            _display.remove(counts)
+            display.remove(counts)
 
     def task_started(self, task: Task) -> None:
         """Count it as running."""
@@ -344,13 +344,13 @@ class ProgressTerminal(Progress):
 
     def workers_changed(self, workers: int, busy: int) -> None:
         """Note how many workers there are, of all runs."""
-        _display.workers = workers, busy
+        display.workers = workers, busy
 
     def _counts_of(self, task: Task) -> RunCounts | None:
         return None if task.run is None else self._runs.get(task.run.id)
 
 
-class _Display:
+class Display:
     """What is shown of all runs of this process.
 
     Attributes:
@@ -469,9 +469,9 @@ class _Display:
 
 
 # One for all, for they share the terminal.
-_display: Final = _Display()
+display: Final = Display()
 
 
 def clear_terminal() -> None:
     """Erase what is shown, for a process that is about to end without its exit hooks."""
-    _display.close()
+    display.close()

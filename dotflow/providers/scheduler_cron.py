@@ -171,7 +171,7 @@ class Jobs:
 
 
 # The longest wait in one go, in seconds: a clock that was set is noticed after it.
-_SLICE: Final = 1.0
+SLICE: Final = 1.0
 
 
 class SchedulerCron(Scheduler):
@@ -287,7 +287,7 @@ class SchedulerCron(Scheduler):
     def _reaches(self, tick: float) -> bool:
         while self.running and (left := tick - self._now()) > 0:
             with suppress(Empty):
-                self._wake.get(min(left, _SLICE))
+                self._wake.get(min(left, SLICE))
         return self.running
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 # How often it looks, in seconds.
-_LOOK: Final = 0.1
+LOOK: Final = 0.1
 
 
 def start_thread(run: Callable[..., object], *args: Any) -> None:
@@ -74,7 +74,7 @@ class Watchdog:
 
     def _run(self) -> None:
         while not self._is_late():
-            time.sleep(_LOOK)
+            time.sleep(LOOK)
         os.killpg(0, signal.SIGKILL)
 
     def _is_late(self) -> bool:
@@ -83,12 +83,12 @@ class Watchdog:
 
 
 # How long what is recorded waits to be sent, in seconds, and how many items wait no longer.
-_INTERVAL: Final = 0.25
+INTERVAL: Final = 0.25
 _MANY: Final = 512
 
 # The shortest time between two such messages, in seconds: a step that records without end must
 # not keep its run busy.
-_PAUSE: Final = 0.1
+PAUSE: Final = 0.1
 
 
 class Answers:
@@ -158,10 +158,10 @@ class Answers:
     def _send_recorded(self) -> None:
         with suppress(OSError):  # the owner has gone
             while True:
-                self._is_urgent.acquire(timeout=_INTERVAL)
+                self._is_urgent.acquire(timeout=INTERVAL)
                 self._is_awake = False
                 while self._send_some():
-                    self._never.acquire(timeout=_PAUSE)
+                    self._never.acquire(timeout=PAUSE)
                 self._is_due.acquire()
 
     def _send_some(self) -> bool:

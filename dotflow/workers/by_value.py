@@ -46,7 +46,7 @@ _LruCache: Final[type] = type(functools.lru_cache(lambda: None))
 _Managers: Final[type] = type(contextlib.contextmanager(lambda: iter(()))()).__mro__[1]
 
 
-_of_cloudpickle: Final = cloudpickle.Pickler.dispatch_table
+of_cloudpickle: Final = cloudpickle.Pickler.dispatch_table
 
 # What cloudpickle from 3.1.3 on has in the place of a file's name.
 _NO_FILE: Final = "<dynamic-code>"
@@ -54,7 +54,7 @@ _NO_FILE: Final = "<dynamic-code>"
 
 def _reduced_code(code: CodeType) -> Reduced:
     # Without it no stack trace of a worker names a file, nor has the lines of one.
-    make, given = _of_cloudpickle[CodeType](code)
+    make, given = of_cloudpickle[CodeType](code)
     return make, tuple(
         code.co_filename if type(part) is str and part == _NO_FILE else part for part in given
     )
@@ -70,7 +70,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         generators: The generators of random numbers in it.
     """
 
-    dispatch_table: ClassVar[Any] = ChainMap({CodeType: _reduced_code}, _of_cloudpickle)
+    dispatch_table: ClassVar[Any] = ChainMap({CodeType: _reduced_code}, of_cloudpickle)
 
     def __init__(self, file: PickleFile) -> None:
         super().__init__(file, PROTOCOL)

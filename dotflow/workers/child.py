@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("dotflow")
 
 # How many steps wait for a retry here; one more gets a fresh copy.
-_MOST_KEPT: Final = 1_000
+MOST_KEPT: Final = 1_000
 
 
 def main(connection: int, state: int, lifeline: int) -> None:
@@ -69,8 +69,8 @@ def main(connection: int, state: int, lifeline: int) -> None:
     for descriptor in (connection, state, lifeline):
         # What a step starts must not keep our connection open.
         os.set_inheritable(descriptor, False)
-    start_thread(_die_with_owner, lifeline)
-    _leave_terminal()
+    start_thread(die_with_owner, lifeline)
+    leave_terminal()
     _write_blocking()
     become_worker()
     imports.become_stand_in()
@@ -81,17 +81,19 @@ def main(connection: int, state: int, lifeline: int) -> None:
     ):
         # Whether it blocks is the socket's, not the process's: gevent makes ones that do not.
         stream.setblocking(True)
-        worker = _Child(stream, SharedState(state))
+        worker = Child(stream, SharedState(state))
         while True:
             worker.serve_one()
 
 
-def _die_with_owner(lifeline: int) -> None:
+def die_with_owner(lifeline: int) -> None:
+    """Kill this process and its children when a pipe ends: its owner is gone."""
     os.read(lifeline, 1)
     os.killpg(0, signal.SIGKILL)
 
 
-def _leave_terminal() -> None:
+def leave_terminal() -> None:
+    """Give up the terminal that controls this process, if there is one."""
     # A process group that is not in the foreground of its terminal is stopped for good when a step
     # asks there for a password. So that is an error: there is no terminal. A session of its own
     # would do as well, but systems schedule sessions separately, which takes time.
@@ -117,7 +119,14 @@ def _write_blocking() -> None:
                 os.close(again)
 
 
-class _Child:
+class Child:
+    """Serves the messages of the owner, one after another.
+
+    Args:
+        connection: This end of the socket.
+        state: What is shared with the owner.
+    """
+
     def __init__(self, connection: socket.socket, state: SharedState) -> None:
         self._answers = Answers(connection)
         self._reader = FrameReader(connection)
@@ -139,6 +148,11 @@ class _Child:
         self._has_main = imports.is_stand_in()
 
     def serve_one(self) -> None:
+        """Wait for a message and do what it says.
+
+        Raises:
+            Closed: The owner is gone.
+        """
         head, body = self._reader.wait()
         message = decoded(head)
         head.release()
@@ -255,7 +269,7 @@ class _Child:
     def _keep_for_retry(self, call: Attempt, key: int, outcome: Outcome) -> None:
         if outcome.failure is None or call.number >= call.step.policy.attempts:
             return
-        if len(self._kept) >= _MOST_KEPT:
+        if len(self._kept) >= MOST_KEPT:
             del self._kept[next(iter(self._kept))]  # the oldest: its retry may be elsewhere
         self._kept[call.task_id, key] = call.step
 

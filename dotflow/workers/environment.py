@@ -45,7 +45,7 @@ _SHARE: Final = 4
 _POOLS: Final = 4
 
 
-class _Own:
+class Own:
     """What this process may have below it, where it is a worker."""
 
     workers: int | None = None
@@ -53,12 +53,12 @@ class _Own:
 
 def become_worker() -> None:
     """Note that this process is a worker, whatever a step does to its environment."""
-    _Own.workers = _inherited() or 0
+    Own.workers = _inherited() or 0
 
 
 def nested_workers() -> int | None:
     """Return how many workers may be below this process; None: it is below no worker."""
-    return _inherited() if _Own.workers is None else _Own.workers
+    return _inherited() if Own.workers is None else Own.workers
 
 
 def _inherited() -> int | None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 NAME = "__main__"
 
 
-class _StandIn:
+class StandIn:
     """What has been put into the main module of this process, where that is a worker."""
 
     names: set[str] | None = None
@@ -40,12 +40,12 @@ class _StandIn:
 
 def become_stand_in() -> None:
     """Note that the main module of this process is a worker's."""
-    _StandIn.names = set()
+    StandIn.names = set()
 
 
 def is_stand_in() -> bool:
     """Return whether the main module of this process is a worker's."""
-    return _StandIn.names is not None
+    return StandIn.names is not None
 
 
 def renew(file: str | None, found_as: str | None) -> None:
@@ -55,12 +55,12 @@ def renew(file: str | None, found_as: str | None) -> None:
         file: Its file, if any; `multiprocessing` has children import it that are not forked.
         found_as: The name that it was found by, if any, as with `python -m`.
     """
-    if _StandIn.names is None:
+    if StandIn.names is None:
         return
     attributes = vars(sys.modules[NAME])
-    for name in _StandIn.names:
+    for name in StandIn.names:
         attributes.pop(name, None)
-    _StandIn.names.clear()
+    StandIn.names.clear()
     attributes.pop("__file__", None)
     if file is not None:
         attributes["__file__"] = file
@@ -98,8 +98,8 @@ def settle(value: Any, state: tuple[SetState, str, bool, Any]) -> None:
     set_state(value, rest)
     if isinstance(value, type):
         _received[id(value)] = value
-    if is_of_main and _StandIn.names is not None:
-        _define(value, name, _StandIn.names)
+    if is_of_main and StandIn.names is not None:
+        _define(value, name, StandIn.names)
 
 
 def _define(value: Any, name: str, defined: set[str]) -> None:

@@ -38,8 +38,8 @@ _logger: Final = logging.getLogger("dotflow")
 
 # How many pickled steps are kept, and how many bytes of them: each of 100,000 tasks may have a
 # step of its own, a closure that holds megabytes.
-_MOST_STEPS: Final = 1_000
-_MOST_STEP_BYTES: Final = 1 << 26
+MOST_STEPS: Final = 1_000
+MOST_STEP_BYTES: Final = 1 << 26
 
 _step_keys: Final = itertools.count(1)
 
@@ -80,7 +80,7 @@ class Room:
         """Return whether there is room for one more, of `size` bytes; else it is now alone."""
         self._count += 1
         self._bytes += size
-        if self._count == 1 or (self._count <= _MOST_STEPS and self._bytes <= _MOST_STEP_BYTES):
+        if self._count == 1 or (self._count <= MOST_STEPS and self._bytes <= MOST_STEP_BYTES):
             return True
         self._count, self._bytes = 1, size
         return False

@@ -19,7 +19,7 @@ _OWN_PIECE: Final = 1 << 16
 _FRAME: Final = b"\x80\x95"
 
 # The one written in Python, which few interpreters use, sends the beginning of a frame ahead.
-_TELLS_FRAMES: Final = pickle.Pickler.__module__ == "_pickle"
+TELLS_FRAMES: Final = pickle.Pickler.__module__ == "_pickle"
 
 
 class NotImportable(Exception):
@@ -58,7 +58,7 @@ class PickleFile:
 
 
 def _is_content(large: bytes) -> bool:
-    return _TELLS_FRAMES and large[0] not in _FRAME
+    return TELLS_FRAMES and large[0] not in _FRAME
 
 
 class _Pickler(pickle.Pickler):

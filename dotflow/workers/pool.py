@@ -50,7 +50,7 @@ class Pool:
         self._lifeline: tuple[int, ...] = ()
         self._lifeline = pipe()
         # Workers that are leased and those that are being started, and to whom.
-        self._leased: dict[Worker, Wake] = {}
+        self.leased: dict[Worker, Wake] = {}
         self._starting: list[Wake] = []
         self._waiting: deque[Wake] = deque()
         self._promised: list[Wake] = []
@@ -59,7 +59,7 @@ class Pool:
     def counts(self) -> tuple[int, int]:
         """Return how many workers live, and how many of them are leased."""
         with self._lock:
-            return len(self._idle) + len(self._leased), len(self._leased)
+            return len(self._idle) + len(self.leased), len(self.leased)
 
     def live(self) -> int:
         """Return how many workers live."""
@@ -109,7 +109,7 @@ class Pool:
         if around or unused:
             free += sum(
                 user in around or (worker, worker.attempts) in unused
-                for worker, user in self._leased.items()
+                for worker, user in self.leased.items()
             )
             promised = [each for each in promised if each not in around]
         return wake in promised or free > len(promised)
@@ -123,7 +123,7 @@ class Pool:
     def unused(self, wake: Wake) -> frozenset[Unused]:
         """Return what others than `wake` have, or were promised, and what stands still now."""
         with self._lock:
-            leased = [worker for worker, user in self._leased.items() if user != wake]
+            leased = [worker for worker, user in self.leased.items() if user != wake]
             promised = [each for each in self._promised if each != wake]
         still = ((worker, worker.attempts) for worker in leased if worker.stands_still())
         return frozenset((*still, *((each, 0) for each in promised)))
@@ -137,13 +137,13 @@ class Pool:
         if self._free >= 0:
             return False  # no more are leased than may be
         with self._lock:
-            leased = [worker for worker, user in self._leased.items() if user not in around]
+            leased = [worker for worker, user in self.leased.items() if user not in around]
         running = sum(not worker.stands_still() for worker in leased)
         return running + len(self._starting) >= self.size
 
     @property
     def _free(self) -> int:
-        return self.size - len(self._leased) - len(self._starting)
+        return self.size - len(self.leased) - len(self._starting)
 
     def _start_one(self, wake: Wake) -> Worker:
         worker = None
@@ -155,7 +155,7 @@ class Pool:
             with self._lock:
                 self._starting.remove(wake)
                 if worker is not None:
-                    self._leased[worker] = wake
+                    self.leased[worker] = wake
             if worker is None:
                 self._wake_next()
         return worker
@@ -165,30 +165,30 @@ class Pool:
             worker = preferred if preferred in self._idle else self._idle[-1]
             assert worker is not None  # noqa: S101 - none is idle
             # In this order: one who is interrupted in between has it, and leaves it.
-            self._leased[worker] = wake
+            self.leased[worker] = wake
             self._idle.remove(worker)
             if worker.code_version == code_version.number and worker.is_alive():
                 return worker
             worker.kill()
-            del self._leased[worker]
+            del self.leased[worker]
         return None
 
     def release(self, worker: Worker) -> None:
         """Receive a worker that has nothing to do."""
-        if len(self._idle) + len(self._leased) > self.size:
+        if len(self._idle) + len(self.leased) > self.size:
             self.discard(worker)
             return
         with self._lock:
             # In this order: one who is interrupted in between has it yet, and leaves it.
             self._idle.append(worker)
-            self._leased.pop(worker, None)
+            self.leased.pop(worker, None)
         self._wake_next()
 
     def discard(self, worker: Worker) -> str:
         """Receive a worker that is dead or must die; return how it ended."""
         ended = worker.kill()
         with self._lock:
-            self._leased.pop(worker, None)
+            self.leased.pop(worker, None)
         self._wake_next()
         return ended
 
@@ -214,7 +214,7 @@ class Pool:
         """
         with self._lock:
             self._starting = [each for each in self._starting if each != wake]
-            left = [worker for worker, user in self._leased.items() if user == wake]
+            left = [worker for worker, user in self.leased.items() if user == wake]
             self._idle = [worker for worker in self._idle if worker not in left]
             # One that it was about to wake when it was interrupted: to be woken twice is no harm.
             promised = [each for each in self._promised if each != wake]
@@ -245,7 +245,7 @@ class Pool:
         """End all workers: those with nothing to do by themselves, the others at once."""
         with self._lock:
             idle, self._idle = self._idle, []
-            leased = list(self._leased)
+            leased = list(self.leased)
         for worker in idle:
             worker.connection.close()
         for worker in leased:
@@ -271,12 +271,12 @@ class Pool:
 
     def forget(self) -> None:
         """Start with nothing in a forked copy of the process."""
-        for worker in (*self._idle, *self._leased):
+        for worker in (*self._idle, *self.leased):
             worker.forget()
         for end in self._lifeline:
             os.close(end)
         worker_usage.reset()
         self._lifeline = pipe()
-        self._idle, self._leased, self._starting = [], {}, []
+        self._idle, self.leased, self._starting = [], {}, []
         self._waiting.clear()
         self._promised.clear()

@@ -149,18 +149,18 @@ class Pool(Protocol):
 # Of all pools of this process.
 worker_usage: Final = WorkerUsage()
 
-_pools: Final[list[weakref.ref[Pool]]] = []
+known_pools: Final[list[weakref.ref[Pool]]] = []
 _lock: Final = fork_safe_lock()
 
 
 def register(pool: Pool) -> None:
     """Register a pool to be closed at the interpreter's exit, and forgotten in a forked copy."""
     with _lock:
-        if not _pools:
+        if not known_pools:
             _register_once()
         # The first one stays: it tells that the interpreter knows.
-        _pools[1:] = [each for each in _pools[1:] if each() is not None]
-        _pools.append(weakref.ref(pool))
+        known_pools[1:] = [each for each in known_pools[1:] if each() is not None]
+        known_pools.append(weakref.ref(pool))
 
 
 def count_living() -> int:
@@ -177,7 +177,7 @@ def notify_elsewhere() -> None:
 
 
 def _living() -> list[Pool]:
-    found = [each() for each in tuple(_pools)]
+    found = [each() for each in tuple(known_pools)]
     return [pool for pool in found if pool is not None]
 
 

@@ -39,7 +39,7 @@ _NAMES: Final = re.compile(r"(python|pypy|graalpy)[\w.-]*", re.IGNORECASE)
 _ABOUT: Final = "import sys; print(sys.implementation.name, *sys.version_info[:2], sys.abiflags)"
 
 # Set for one that is asked: where that is a program with Python in it, it does not ask in turn.
-_ASKED: Final = "DOTFLOW_ASKED_INTERPRETER"
+ASKED: Final = "DOTFLOW_ASKED_INTERPRETER"
 _SECONDS: Final = 10.0
 
 # The flags of `sys.flags` and the options that set them; isolated mode stands for three others.
@@ -60,7 +60,7 @@ _OF_ISOLATED: Final = ("ignore_environment", "no_user_site", "safe_path")
 _READ_AT_START: Final = ("PYTHON", "LD_", "DYLD_")
 
 # By `sys.executable`, which an application may set; None: there is none.
-_found: dict[object, str | None] = {}
+found_before: dict[object, str | None] = {}
 
 
 def interpreter() -> list[str]:
@@ -70,9 +70,9 @@ def interpreter() -> list[str]:
         InterpreterNotFound: There is none.
     """
     executable: Any = sys.executable
-    if executable not in _found:
-        _found[executable] = _find(executable)
-    found = _found[executable]
+    if executable not in found_before:
+        found_before[executable] = _find(executable)
+    found = found_before[executable]
     if found is None:
         raise InterpreterNotFound(executable)
     return [found, *flags()]
@@ -84,7 +84,7 @@ def variables(now: dict[str, str]) -> dict[str, str]:
     Args:
         now: Those of this process.
     """
-    began = _at_start()
+    began = at_start()
     if began is None:
         return dict(now)
     kept = {name: value for name, value in now.items() if not name.startswith(_READ_AT_START)}
@@ -98,13 +98,14 @@ def hint(now: dict[str, str]) -> str:
         now: Those of this process.
     """
     read = sorted(name for name in now if name.startswith(_READ_AT_START))
-    if not read or _at_start() is not None:
+    if not read or at_start() is not None:
         return ""
     return f" (its interpreter reads {', '.join(read)} when it starts: are they right?)"
 
 
 @cache
-def _at_start() -> dict[str, str] | None:
+def at_start() -> dict[str, str] | None:
+    """Return the variables with which this process was started, where that can be known."""
     # None where the system does not tell, or the process has written over it to change its title.
     try:
         with open("/proc/self/environ", "rb") as file:
@@ -152,7 +153,7 @@ def _warn_options() -> list[str]:
 def _find(executable: Any) -> str | None:
     if _is_named_so(executable) and _runs_here(executable) and not _is_application(executable):
         return str(executable)
-    if _ASKED not in os.environ:
+    if ASKED not in os.environ:
         for candidate in dict.fromkeys(_candidates(executable)):
             is_own = candidate == executable or _runs_here(candidate)
             if is_own and _is_application(candidate):
@@ -215,7 +216,7 @@ def _is_alike(candidate: str) -> bool:
             [candidate, "-I", "-S", "-c", _ABOUT],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            env={**variables(environment()), _ASKED: "1"},
+            env={**variables(environment()), ASKED: "1"},
             start_new_session=True,
             timeout=_SECONDS,
             check=True,

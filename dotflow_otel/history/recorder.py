@@ -50,12 +50,12 @@ _logger: Final = logging.getLogger("dotflow_otel")
 
 # How many items may wait for the writer. A run's own beginning and end still fit in where
 # others do not.
-_ROOM: Final = 50_000
+ROOM: Final = 50_000
 _RESERVE: Final = 1_000
 
 # Seconds that the beginning of a run may take to be in the file: it takes less than one
 # thousandth where the disk is well. Once that took longer, no run waits any more.
-_PATIENCE: Final = 0.5
+PATIENCE: Final = 0.5
 
 # Seconds that the exit of the interpreter may take for what is not written yet.
 _BOUND: Final = 5.0
@@ -94,7 +94,7 @@ class Recorder(SpanProcessor):
         self._resource = {name: to_plain(value) for name, value in (resource or {}).items()}
         self._exporters = tuple(exporters)
         self._limits = limits
-        self._room = _ROOM
+        self._room = ROOM
         self._lock = fork_safe_lock()
         self.receives_spans = False
         self.tracers: WeakSet[TracerOpenTelemetry] = WeakSet()
@@ -211,7 +211,7 @@ class Recorder(SpanProcessor):
         # A step that ends the process at once must not hide its run. Where the disk is slow, it
         # may: no run waits for that.
         if self._waits and not writer.refused:
-            self._waits = written.wait(_PATIENCE)
+            self._waits = written.wait(PATIENCE)
 
     def run_finished(self, run: Run, error: tuple[str, str] | None) -> None:
         """Record that a run has ended, and why it failed: the type and the text."""

@@ -25,10 +25,10 @@ _logger: Final = logging.getLogger("dotflow_otel")
 _APPLICATION: Final = 0x646F7466
 
 # Seconds that a transaction waits for another process's.
-_PATIENCE: Final = 5.0
+PATIENCE: Final = 5.0
 
 # Each takes the schema one version further; those that were released never change.
-_MIGRATIONS: Final = (
+MIGRATIONS: Final = (
     """
     CREATE TABLE processes (
         key INTEGER PRIMARY KEY,
@@ -88,7 +88,7 @@ _MIGRATIONS: Final = (
     CREATE INDEX sends_sent ON sends (sent);
     """,
 )
-VERSION: Final = len(_MIGRATIONS)
+VERSION: Final = len(MIGRATIONS)
 
 # Held while SQLite is at work. It has locks of its own, which a child that is forked in that moment
 # would find taken for ever: so a fork waits for this one, for a moment.
@@ -166,7 +166,7 @@ def _make_folder(path: Path) -> None:
 def _opened(path: Path) -> sqlite3.Connection:
     # Transactions are begun by hand; threads take turns by a lock of their own.
     connection = sqlite3.connect(
-        path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+        path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
     )
     try:
         _prepare(connection, path)
@@ -223,7 +223,7 @@ def _use_log(connection: sqlite3.Connection) -> None:
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     with transaction(connection):
         # Another process may have done it since.
-        for migration in _MIGRATIONS[_checked_version(connection, path) :]:
+        for migration in MIGRATIONS[_checked_version(connection, path) :]:
             for statement in migration.split(";"):
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {_APPLICATION}")
@@ -265,7 +265,7 @@ def _opened_to_read(path: Path) -> sqlite3.Connection:
     address = path.absolute().as_uri()
     for options in ("mode=ro", "mode=ro&immutable=1"):
         connection = sqlite3.connect(
-            f"{address}?{options}", uri=True, timeout=_PATIENCE, check_same_thread=False
+            f"{address}?{options}", uri=True, timeout=PATIENCE, check_same_thread=False
         )
         try:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()

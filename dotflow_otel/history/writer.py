@@ -46,7 +46,7 @@ BEAT: Final = 1.0
 _LINGER: Final = 0.05
 
 # Seconds between two tries where the file cannot be written.
-_PAUSE: Final = 1.0
+PAUSE: Final = 1.0
 
 # Seconds between two warnings that it cannot be: on a full disk what is small may fit in between.
 _BETWEEN_WARNINGS: Final = 60.0
@@ -58,10 +58,10 @@ _MOST_AT_ONCE: Final = 5_000
 _COUNTED: Final = (names.TASK_STATUS, names.TASK_ATTEMPTS)
 
 # Spans and lines that come after a run's end still find it, for as many runs.
-_KEPT_AFTER_END: Final = 256
+KEPT_AFTER_END: Final = 256
 
 # After so many runs that ended the history is looked at for those that are too many.
-_BETWEEN_SHRINKS: Final = 20
+BETWEEN_SHRINKS: Final = 20
 
 
 class RunBegan(NamedTuple):
@@ -243,7 +243,7 @@ class Writer:
         self._flushes: list[Event] = []
         self._known_open: set[Any] = set()
         self._beat_at = 0.0
-        self._since_shrink = _BETWEEN_SHRINKS
+        self._since_shrink = BETWEEN_SHRINKS
         self._warned_at: float | None = None
         self._is_closing = Event()
         self.refused = False
@@ -485,7 +485,7 @@ class Writer:
         self._rows.pop(run_id, None)
         self._since_shrink += 1
         self._ended[run_id] = None
-        while len(self._ended) > _KEPT_AFTER_END:
+        while len(self._ended) > KEPT_AFTER_END:
             oldest, _ = self._ended.popitem(last=False)
             gone = self._runs.pop(oldest)
             self._roots.pop(gone.span_id, None)
@@ -514,7 +514,7 @@ class Writer:
         self._pending_items = 0
         self._notify(self._written)
         self._notify(self._flushes)
-        if self._since_shrink >= _BETWEEN_SHRINKS:
+        if self._since_shrink >= BETWEEN_SHRINKS:
             self._since_shrink = 0
             shrink(connection, self._limits)
 
@@ -553,7 +553,7 @@ class Writer:
                 set_aside(self._path)
             return
         # What was collected is tried again; meanwhile the rest waits, or does not fit in.
-        self._is_closing.wait(_PAUSE)
+        self._is_closing.wait(PAUSE)
 
     @staticmethod
     def _notify(waiting: list[Event]) -> None:

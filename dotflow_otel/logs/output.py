@@ -75,7 +75,7 @@ class LogOutput:
         check_file("path", path, optional=True)
         _check_stream(stream)
         self._console = output != "file"
-        self._file = None if output == "console" else _LogFile(Path(path or Settings.LOG_PATH))
+        self._file = None if output == "console" else LogFile(Path(path or Settings.LOG_PATH))
         self._format = format
         self._stream = stream
         # Tracebacks come as text: with another formatter structlog 24 warns of that.
@@ -164,7 +164,7 @@ def _as_texts(facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-class _LogFile:
+class LogFile:
     """A file that is opened at the first line and after each `close`.
 
     It is written to without a buffer: one has a lock, which stays held in a forked child for
@@ -178,6 +178,7 @@ class _LogFile:
         weakref.finalize(self, _close, self._open)
 
     def write(self, line: str) -> None:
+        """Append a line, whole."""
         left = line.encode()
         with self._lock:
             if not self._open:
@@ -188,6 +189,7 @@ class _LogFile:
                 left = left[written:]
 
     def close(self) -> None:
+        """Close the file, if it is open."""
         with self._lock:
             _close(self._open)
 

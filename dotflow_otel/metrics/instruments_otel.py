@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dotflow_otel.metrics.instruments import Add, GaugeSeries, Observe
 
 # Before 1.28 the API takes no context, and the SDK knows no exemplars.
-_TAKES_CONTEXT: Final = "context" in signature(api.Counter.add).parameters
+TAKES_CONTEXT: Final = "context" in signature(api.Counter.add).parameters
 
 # Later still came the buckets that an instrument asks for; before, a view sets them.
 ADVISES_BUCKETS: Final = "explicit_bucket_boundaries_advisory" in (
@@ -130,7 +130,7 @@ class _Measured:
         self._attributes = attributes
 
     def __call__(self, amount: float, exemplar: Mapping[str, str] | None = None, /) -> None:
-        if _TAKES_CONTEXT:
+        if TAKES_CONTEXT:
             context = _NO_SPAN if exemplar is None else _context_of(exemplar)
             self._measure(amount, self._attributes, context)
         else:

@@ -38,7 +38,7 @@ def is_relaying() -> bool:
 
 
 # How many relayed items are kept beside the queue.
-_MOST: Final = 32_768
+MOST: Final = 32_768
 
 
 class Room(Protocol):
@@ -98,7 +98,7 @@ class Intake:
         if (own or matters) and self._account.try_to_admit(own=own, matters=matters):
             self._put(item)
             return
-        if not self._account.keep(_MOST):
+        if not self._account.keep(MOST):
             return
         self._kept.append(item)
         # Also where the exporter has made room, and looked here, just before.

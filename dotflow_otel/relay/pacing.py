@@ -41,11 +41,11 @@ _PAUSE: Final = 0.05
 # How long the end of a processor may take to deliver what is kept, in seconds, as long as a slow
 # collector takes some of it; and how long it waits for one that takes nothing.
 _AT_THE_END: Final = 10.0
-_SILENCE: Final = 5.0
+SILENCE: Final = 5.0
 
 # After so many looks at a queue that stays full it is flushed: it may have room for no batch, and
 # so be exported when the delay is over.
-_FULL: Final = 20
+FULL: Final = 20
 
 # How deep a batch processor may be inside of what wraps it.
 _DEPTH: Final = 3
@@ -170,7 +170,7 @@ class Paced:
             pause(timeout=_PAUSE)
             self._intake.refill()
             looks, seen = (looks + 1 if self._room.left == seen else 0), self._room.left
-            if looks >= _FULL:
+            if looks >= FULL:
                 looks = 0
                 with suppress(Exception):
                     self._flush()
@@ -201,7 +201,7 @@ class Paced:
             now, left = monotonic(), self._room.left
             if left != seen:
                 seen, last = left, now
-            if now >= began + _AT_THE_END or now >= last + _SILENCE:
+            if now >= began + _AT_THE_END or now >= last + SILENCE:
                 return
             pause(timeout=_PAUSE)
 

@@ -237,7 +237,7 @@ _BY_PROTOCOL: Final = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_g
 _DEFAULT_PROTOCOL: Final = "http/protobuf"
 
 # Where OTLP goes unless set otherwise.
-_DEFAULT_COLLECTOR: Final = ("localhost", 4318)
+DEFAULT_COLLECTOR: Final = ("localhost", 4318)
 _PROBE_SECONDS: Final = 0.25
 
 
@@ -347,12 +347,12 @@ def _otlp_is_configured() -> bool:
 
 def _collector_listens_here() -> bool:
     try:
-        with socket.create_connection(_DEFAULT_COLLECTOR, _PROBE_SECONDS):
+        with socket.create_connection(DEFAULT_COLLECTOR, _PROBE_SECONDS):
             return True
     except OSError:
         _logger.info(
             "spans are not exported: no collector listens on %s:%d, and none is named by "
             "OTEL_EXPORTER_OTLP_ENDPOINT",
-            *_DEFAULT_COLLECTOR,
+            *DEFAULT_COLLECTOR,
         )
         return False

@@ -197,6 +197,11 @@ class SpanReader:
         self.provider: TracerProvider = provider_of(self.collector)
 
     @property
+    def finished(self) -> tuple[ReadableSpan, ...]:
+        """The SDK's own spans that have ended, in that order, as an exporter gets them."""
+        return self.collector.finished
+
+    @property
     def spans(self) -> tuple[RecordedSpan, ...]:
         """All spans that have ended, each before its children, in the order of the tree."""
         return Family(self.collector.finished).spans

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from browsing import Window, reported, served, started_browser, wait_for_text
 from made_history import MadeAttempt, MadeHistory, MadeLine, MadeSpan, MadeTask
-from recorded import RecordedRuns
+from observed import RecordedRuns
 
 from dotflow import DotFlow, action
 

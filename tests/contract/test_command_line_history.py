@@ -672,7 +672,7 @@ def test_unusable(command: Command, tmp_path: Path, kind: str, args: tuple[str, 
 
 def test_locked(command: Command, made: MadeHistory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A history that another program keeps for itself is told of, once the wait is over."""
-    monkeypatch.setattr("dotflow_otel.history.store._PATIENCE", 0.1)
+    monkeypatch.setattr("dotflow_otel.history.store.PATIENCE", 0.1)
     add_five(made)
     made.close()
     keeper = sqlite3.connect(made.path, isolation_level=None)
@@ -712,7 +712,7 @@ def test_debug(
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("dotflow_otel.history.reader.History._info", fail)
+    monkeypatch.setattr("dotflow_otel.history.reader.RunInfo", fail)
     done = command(*args)
     assert done.code == 1
     assert done.err.startswith("error: RuntimeError: broken (")

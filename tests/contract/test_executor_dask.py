@@ -155,8 +155,8 @@ def test_nobody_answers() -> None:
             observed.run(process_id, mode="parallel")
         assert time.monotonic() - began < 15
     assert "dask scheduler" in str(caught.value)
-    assert observed.total("dotflow_workflow_failed_total") == 1
-    assert observed.total("dotflow_task_skipped_total") == 1
+    assert observed.metric("dotflow_workflow_failed_total") == 1
+    assert observed.metric("dotflow_task_skipped_total") == 1
 
 
 def test_no_address(dask_cluster: str) -> None:

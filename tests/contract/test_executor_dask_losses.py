@@ -98,8 +98,8 @@ def test_a_scheduler_that_dies_fails_the_run(processes: DaskProcesses, tmp_path:
         }
         with pytest.raises(ClusterUnusable, match=processes.address):
             _run(executor, process_id)
-    assert observed.total("dotflow_worker_lost_total") == 6
-    assert observed.total("dotflow_task_in_progress") == 0
+    assert observed.metric("dotflow_worker_lost_total") == 6
+    assert observed.metric("dotflow_task_in_progress") == 0
 
 
 @action
@@ -156,7 +156,7 @@ def test_a_cluster_in_this_process(here: Client) -> None:
     manager = observed.run(process_id, large, mode="parallel")
     first, second = (task.current_context.storage for task in manager.tasks)
     assert (first, len(second)) == (os.getpid(), 1_000_001)
-    names = Counter(span.name for span in observed.spans)
+    names = Counter(span.name for span in observed.finished)
     assert names == {"workflow billing": 1, "task process_id": 1, "task large": 1, "attempt": 2}
 
 

@@ -78,9 +78,9 @@ def test_an_executor_that_was_shut_down(kind: Callable[[int], Executor]) -> None
         "The executor did not take one: cannot schedule new futures after shutdown "
         "(RuntimeError). Give Config(executor=...) one that is neither shut down nor broken."
     )
-    assert observed.total("dotflow_worker_lost_total") == 0
+    assert observed.metric("dotflow_worker_lost_total") == 0
     kind_of_error = "dotflow.core.exception.ExecutorUnusable"
-    assert observed.total("dotflow_task_failed_total", error_type=kind_of_error) == 1
+    assert observed.metric("dotflow_task_failed_total", error_type=kind_of_error) == 1
 
 
 def test_a_pool_that_an_earlier_run_has_broken() -> None:
@@ -93,7 +93,7 @@ def test_a_pool_that_an_earlier_run_has_broken() -> None:
     assert error.message.endswith(
         "(BrokenProcessPool). Give Config(executor=...) one that is neither shut down nor broken."
     )
-    assert observed.total("dotflow_worker_lost_total") == 1
+    assert observed.metric("dotflow_worker_lost_total") == 1
 
 
 # --- Dask -----------------------------------------------------------------------------------

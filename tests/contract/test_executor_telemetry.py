@@ -96,26 +96,26 @@ def _is_apart(executor: Any) -> bool:
 def test_every_span_count_and_line_arrives_once(observed: Observed) -> None:
     """Each task has one span with one attempt, is counted once, and has its two lines."""
     observed.run(opens, opens, opens, mode="parallel")
-    names = Counter(span.name for span in observed.spans)
+    names = Counter(span.name for span in observed.finished)
     assert names["workflow billing"] == 1
     assert names["task opens"] == names["attempt"] == 3
-    tasks = [span for span in observed.spans if span.name == "task opens"]
-    assert all(is_child(task, observed.span("workflow billing")) for task in tasks)
+    tasks = [span for span in observed.finished if span.name == "task opens"]
+    assert all(is_child(task, observed.ended("workflow billing")) for task in tasks)
     assert [observed.below(task) for task in tasks] == [["attempt"]] * 3
-    assert len({span.context.trace_id for span in observed.spans if span.context}) == 1
+    assert len({span.context.trace_id for span in observed.finished if span.context}) == 1
     labels = {"workflow": "billing", "task": "opens"}
-    assert observed.value("dotflow_task_started_total", **labels) == 3
-    assert observed.value("dotflow_task_completed_total", **labels) == 3
-    assert observed.value("dotflow_task_duration_seconds_count", status="completed", **labels) == 3
-    assert observed.total("dotflow_task_in_progress") == 0
-    events = Counter(line["event"] for line in observed.lines if line.get("task") == "opens")
+    assert observed.metric("dotflow_task_started_total", **labels) == 3
+    assert observed.metric("dotflow_task_completed_total", **labels) == 3
+    assert observed.metric("dotflow_task_duration_seconds_count", status="completed", **labels) == 3
+    assert observed.metric("dotflow_task_in_progress") == 0
+    events = Counter(each.event for each in observed.find_events(task="opens"))
     assert events == {"task.started": 3, "task.completed": 3}
 
 
 def test_spans_of_the_step_are_below_its_attempt(executor: Any, observed: Observed) -> None:
     """What a step opens is below its attempt, which tells of its process, and takes attributes."""
     manager = observed.run(opens, mode="parallel")
-    attempt = observed.span("attempt")
+    attempt = observed.ended("attempt")
     told = _attributes(attempt)
     assert told["rows"] == 3
     assert told["dotflow.attempt.number"] == 1
@@ -124,24 +124,24 @@ def test_spans_of_the_step_are_below_its_attempt(executor: Any, observed: Observ
         assert told["process.pid"] == manager.tasks[0].current_context.storage != os.getpid()
         assert told["host.name"] == socket.gethostname()
         # In this process it is where the application's global provider sends it.
-        assert is_child(observed.span("select"), attempt)
+        assert is_child(observed.ended("select"), attempt)
 
 
 def test_methods_of_a_class_step_are_spans(observed: Observed) -> None:
     """Each method of a class step is a span below the attempt."""
     observed.run(pipe, mode="parallel")
-    assert observed.below(observed.span("attempt")) == ["method extract", "method double"]
+    assert observed.below(observed.ended("attempt")) == ["method extract", "method double"]
 
 
 def test_a_timeout_is_told(observed: Observed) -> None:
     """A timed-out attempt is a span of that type and length, and is counted."""
     observed.run(late, mode="parallel")
-    attempt = observed.span("attempt")
+    attempt = observed.ended("attempt")
     assert _attributes(attempt)["error.type"] == "timeout"
     assert 0.2e9 <= (attempt.end_time or 0) - (attempt.start_time or 0) < 12e9
     labels = {"workflow": "billing", "task": "late"}
-    assert observed.value("dotflow_task_timed_out_total", **labels) == 1
-    assert observed.value("dotflow_task_failed_total", error_type="timeout", **labels) == 1
+    assert observed.metric("dotflow_task_timed_out_total", **labels) == 1
+    assert observed.metric("dotflow_task_failed_total", error_type="timeout", **labels) == 1
 
 
 class _Kept(logging.Handler):
@@ -176,7 +176,7 @@ def test_records_of_the_step_come_back_once(observed: Observed, kept: _Kept) -> 
         manager = observed.run(speaks, mode="parallel")
     finally:
         structlog.reset_defaults()
-    context = observed.span("attempt").context
+    context = observed.ended("attempt").context
     assert context is not None
     ids = {
         "task_id": manager.tasks[0].task_id,
@@ -201,8 +201,8 @@ def test_a_killed_worker_is_a_lost_attempt(observed: Observed, tmp_path: Path) -
     manager = observed.run(*[opens] * 8, step, *[opens] * 8, mode="parallel")
     assert {task.status for task in manager.tasks} == {"Completed"}
     assert begun.read_text() == "xx"
-    task = observed.span("task killed_once")
-    attempts = [span for span in observed.spans if is_child(span, task)]
+    task = observed.ended("task killed_once")
+    attempts = [span for span in observed.finished if is_child(span, task)]
     lost, retried = sorted(attempts, key=lambda span: _attributes(span)["dotflow.attempt.number"])
     assert _attributes(lost)["error.type"] == "worker_lost"
     assert _attributes(lost)["process.pid"] not in {
@@ -212,9 +212,9 @@ def test_a_killed_worker_is_a_lost_attempt(observed: Observed, tmp_path: Path) -
     assert _attributes(lost)["host.name"] == socket.gethostname()
     assert "error.type" not in _attributes(retried)
     assert (task.start_time or 0) <= (lost.start_time or 0) < (lost.end_time or 0)
-    assert len(observed.spans) == 1 + 17 + 18 + 16
+    assert len(observed.finished) == 1 + 17 + 18 + 16
     labels = {"workflow": "billing", "task": "killed_once"}
-    assert observed.value("dotflow_worker_lost_total", **labels) == 1
-    assert observed.total("dotflow_worker_lost_total") == 1
-    assert observed.value("dotflow_task_retried_total", error_type="worker_lost", **labels) == 1
-    assert observed.line("task.retried")["error_type"] == "worker_lost"
+    assert observed.metric("dotflow_worker_lost_total", **labels) == 1
+    assert observed.metric("dotflow_worker_lost_total") == 1
+    assert observed.metric("dotflow_task_retried_total", error_type="worker_lost", **labels) == 1
+    assert observed.event("task.retried")["error_type"] == "worker_lost"

@@ -29,6 +29,7 @@ from dotflow_otel import (
     record_telemetry,
     serve_metrics,
 )
+from dotflow_otel.conventions import SCOPE
 
 
 def called() -> None:
@@ -38,7 +39,11 @@ def called() -> None:
 class Vendor:
     """A tracer provider that is one by its methods alone."""
 
-    def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def get_tracer(self, name: str, *args: Any, **kwargs: Any) -> trace.Tracer:
+        self.asked.append(name)
         return trace.NoOpTracer()
 
 
@@ -82,13 +87,14 @@ def run(config: Config) -> None:
 def test_a_provider_is_known_by_its_method(kind: Any) -> None:
     """A vendor's provider need not be of the API's class, and a proxy is not asked for more."""
     provider = kind()
-    assert TracerOpenTelemetry(tracer_provider=provider)._provider is provider
+    assert TracerOpenTelemetry(tracer_provider=provider).provider is provider
 
 
 def test_a_vendors_provider_makes_the_spans() -> None:
     """A run is traced by a provider that is one by its method alone."""
     provider: Any = Vendor()
     run(Config(tracer=TracerOpenTelemetry(tracer_provider=provider), log=LogDefault("ERROR")))
+    assert provider.asked == [SCOPE]
 
 
 def test_a_stream_needs_to_be_written_to_alone() -> None:
@@ -99,10 +105,26 @@ def test_a_stream_needs_to_be_written_to_alone() -> None:
 
 
 @pytest.mark.parametrize("log", [LogDefault, LogStructlog])
-def test_levels_of_logging_are_numbers(log: Any) -> None:
+@pytest.mark.parametrize(
+    ("level", "written"),
+    [
+        (logging.DEBUG, ["debug", "info", "warning", "error"]),
+        (15, ["info", "warning", "error"]),
+        (logging.CRITICAL, []),
+        ("CRITICAL", ["info", "warning", "error"]),
+    ],
+)
+def test_levels_of_logging_are_numbers(
+    log: Any, level: str | int, written: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     """A number of `logging` is a level as well; a name that is unknown means INFO."""
-    levels = [log(level)._level for level in (logging.DEBUG, 15, logging.CRITICAL, "CRITICAL")]
-    assert levels == [10, 15, 50, 20]
+    made = log(level)
+    for name in ("debug", "info", "warning", "error"):
+        getattr(made, name)(note=f"a line of {name}")
+    text = capsys.readouterr().err
+    assert [name for name in ("debug", "info", "warning", "error") if f"of {name}" in text] == (
+        written
+    )
 
 
 def test_the_path_is_the_first_argument(tmp_path: Path) -> None:

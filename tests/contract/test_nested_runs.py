@@ -166,8 +166,8 @@ def test_a_run_in_a_callback_in_processes(workers: int) -> None:
         flow.task.add(one)
         flow.task.add(one)
         within_bounds(lambda: flow.start(mode="parallel"))
-        assert executor._pool is not None
-        live, lent = executor._pool.counts()
+        assert executor.pool is not None
+        live, lent = executor.pool.counts()
     finally:
         executor.close()
     assert flow.result_storage() == [1, 1, 1]

@@ -309,12 +309,12 @@ def test_a_busy_pool_is_waited_for(busy: Callable[[threading.Event], None]) -> N
         threads[0].start()
         assert began.wait(PATIENCE)
         threads[1].start()
-        threads[1].join(executor_futures._DOUBT + 1)
+        threads[1].join(executor_futures.DOUBT + 1)
         assert ran_in == []
         over.set()
         for thread in threads:
             thread.join(PATIENCE)
-        assert ran_in == list(pool._threads)
+        assert ran_in == [pool.submit(threading.current_thread).result()]
 
 
 def test_a_run_within_that_waits_for_a_retry_goes_on() -> None:
@@ -348,14 +348,14 @@ def test_a_run_within_that_waits_for_a_retry_goes_on() -> None:
         threads[1].start()
         for thread in threads:
             thread.join(PATIENCE)
-        assert ran_in == list(pool._threads)
+        assert ran_in == [pool.submit(threading.current_thread).result()]
 
 
 def test_a_run_that_waits_very_long_warns(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Once; what keeps it waiting cannot be known."""
-    monkeypatch.setattr(executor_futures, "_LONG", 0.3)
+    monkeypatch.setattr(executor_futures, "LONG", 0.3)
     over = threading.Event()
 
     @action
@@ -457,8 +457,8 @@ def test_a_run_in_a_callback_in_processes(of: str, between: str, workers: int) -
             within_bounds(lambda: start(inner))
         else:
             within_bounds(lambda: start(None, on_success=outer))
-        assert executor._pool is not None
-        live, lent = executor._pool.counts()
+        assert executor.pool is not None
+        live, lent = executor.pool.counts()
     finally:
         executor.close()
     assert results == [[1, 1, 1]] * (3 if of == "task" else 4)
@@ -497,8 +497,8 @@ def test_no_more_attempts_run_at_a_time(workers: int) -> None:
         threads[1].start()
         for thread in threads:
             thread.join(PATIENCE)
-        assert executor._pool is not None
-        live, lent = executor._pool.counts()
+        assert executor.pool is not None
+        live, lent = executor.pool.counts()
     finally:
         executor.close()
     spans = [span for flow in flows for span in flow.result_storage()]

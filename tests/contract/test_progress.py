@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from own_records import own_records
+from log_records import own_records
 
 from dotflow import Config, DotFlow, action
 from dotflow.abc.progress import Progress

@@ -154,7 +154,7 @@ def test_variables_with_which_no_interpreter_starts(program: Program) -> None:
 
 def test_variables_where_nothing_is_known_of_the_start(program: Program) -> None:
     """The error names those which an interpreter reads."""
-    unknown = "import dotflow.workers.worker as it\nit._at_start = lambda: None"
+    unknown = "import dotflow.workers.worker as it\nit.at_start = lambda: None"
     _, (failed,) = program(unknown + BREAKS)
     read = ("PYTHON", "LD_", "DYLD_")
     names = sorted({*BREAKING, *(name for name in os.environ if name.startswith(read))})

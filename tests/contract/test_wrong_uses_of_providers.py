@@ -1157,7 +1157,7 @@ class State(NamedTuple):
         things = {
             "open files": set(OPEN_FILES.iterdir()) if OPEN_FILES.exists() else set(),
             "threads": set(threading.enumerate()),
-            "metrics": set(REGISTRY._names_to_collectors),
+            "metrics": {metric.name for metric in REGISTRY.collect()},
             "loggers": set(logging.root.manager.loggerDict),
         }
         return cls(stays, things)

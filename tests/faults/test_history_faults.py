@@ -8,14 +8,15 @@ import resource
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event
+from threading import enumerate as enumerate_threads
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from recorded import RecordedRuns
+from observed import RecordedRuns
 from waiting import wait_for
 
 from dotflow import action
@@ -45,8 +46,8 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Wait for no other process, and try again at once."""
-    monkeypatch.setattr(store, "_PATIENCE", 0.0)
-    monkeypatch.setattr(writer, "_PAUSE", 0.01)
+    monkeypatch.setattr(store, "PATIENCE", 0.0)
+    monkeypatch.setattr(writer, "PAUSE", 0.01)
     yield
     drop_counter.tell()
 
@@ -90,12 +91,17 @@ def test_a_file_that_is_locked_to_the_end(
     with RecordedRuns(path) as recorded:
         recorded.run(step)
         assert recorded.recorder.flush()
-        monkeypatch.setattr(store, "_PATIENCE", 30.0)
+        (thread,) = (each for each in enumerate_threads() if each.name == "dotflow-history")
+        monkeypatch.setattr(store, "PATIENCE", 30.0)
         lets_go = Event()
-        monkeypatch.setattr(writer.Writer, "_commit", lambda _writer: lets_go.wait(30))
+
+        @contextmanager
+        def waits(_connection: object) -> Iterator[None]:
+            lets_go.wait(30)
+            yield
+
+        monkeypatch.setattr(writer, "transaction", waits)
         recorded.run(step)
-        thread = recorded.recorder._thread
-        assert thread is not None
         try:
             assert not recorded.recorder.close(0.05)
         finally:
@@ -136,9 +142,9 @@ def test_writes_that_fail_now_and_then(
 
 def test_no_run_waits_twice(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once the file was slow, no later run waits for its beginning to be written."""
-    monkeypatch.setattr(recorder_module, "_PATIENCE", 0.5)
+    monkeypatch.setattr(recorder_module, "PATIENCE", 0.5)
     with RecordedRuns(path) as recorded, closing(open_to_write(path)) as other:
-        monkeypatch.setattr(writer, "_PAUSE", 5)
+        monkeypatch.setattr(writer, "PAUSE", 5)
         other.execute("BEGIN IMMEDIATE")
         waited = []
 
@@ -157,7 +163,7 @@ def test_no_run_waits_twice(path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_what_does_not_fit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What there is no room for is counted and told; beginnings and ends of runs have room."""
-    monkeypatch.setattr(recorder_module, "_ROOM", 5)
+    monkeypatch.setattr(recorder_module, "ROOM", 5)
     before = dropped()
     with RecordedRuns(path) as recorded, closing(open_to_write(path)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -166,7 +172,7 @@ def test_what_does_not_fit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert lost > 50
         # Told at the end of a run, with what else was dropped; its last line came after.
         drop_counter.tell()
-        assert recorded.value("dotflow_telemetry_dropped_total", signal="history") == lost
+        assert recorded.metric("dotflow_telemetry_dropped_total", signal="history") == lost
         other.execute("ROLLBACK")
         run, history = recorded.only()
         assert (run.status, run.tasks) == ("completed", 50)
@@ -276,7 +282,7 @@ def test_a_full_disk(path: Path) -> None:
 
 def test_bounded_by_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The history keeps as many runs as it may, without being told to shrink."""
-    monkeypatch.setattr(writer, "_BETWEEN_SHRINKS", 1)
+    monkeypatch.setattr(writer, "BETWEEN_SHRINKS", 1)
     with RecordedRuns(path, Limits(runs=3)) as recorded:
         for number in range(8):
             recorded.run(step, name=f"run {number}")

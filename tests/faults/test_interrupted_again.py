@@ -70,9 +70,9 @@ for number in range(10):
     after.start(mode="parallel")
     assert after.result_storage() == [1], number
     until = time.monotonic() + 10
-    while executor._pool.counts()[1] and time.monotonic() < until:
+    while executor.pool.counts()[1] and time.monotonic() < until:
         time.sleep(0.01)  # the end of an interrupted run may go on in a thread of its own
-    assert executor._pool.counts()[1] == 0
+    assert executor.pool.counts()[1] == 0
 print("ended")
 """
 
@@ -101,8 +101,8 @@ def flow_on(executor: ExecutorLocal, *steps: Any) -> DotFlow:
 
 def is_quiet(executor: ExecutorLocal) -> bool:
     """Return whether no worker is lent, and none counts as busy."""
-    assert executor._pool is not None
-    return executor._pool.counts()[1] == 0 and worker_usage.busy() == 0
+    assert executor.pool is not None
+    return executor.pool.counts()[1] == 0 and worker_usage.busy() == 0
 
 
 @pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="Python 3.12 does not tell every step")

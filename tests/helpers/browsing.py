@@ -16,7 +16,7 @@ from dotflow_otel.pages.report import report, run_document
 from dotflow_otel.pages.server import PageServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request
@@ -87,9 +87,9 @@ class Window:
 
 
 @contextmanager
-def served(path: Path, **links: str) -> Iterator[str]:
+def served(path: Path, names: Sequence[str] = (), **links: str) -> Iterator[str]:
     """Serve the pages of a history; return their address."""
-    server = PageServer(path, "127.0.0.1", 0, links)
+    server = PageServer(path, "127.0.0.1", 0, links, names)
     thread = Thread(target=server.run)
     thread.start()
     try:

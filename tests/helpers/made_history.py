@@ -88,8 +88,8 @@ class MadeHistory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._connection = open_to_write(path)
-        self._keys = count(1)
+        self.connection = open_to_write(path)
+        self.keys = count(1)
         self._ids = count(0x1000)
 
     def __enter__(self) -> Self:
@@ -100,14 +100,14 @@ class MadeHistory:
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self.connection.close()
 
     def process(self, beat: float = 0.0, *, gone: bool = True) -> int:
         """Add a process, this one unless it is gone; return its key."""
-        key = next(self._keys)
+        key = next(self.keys)
         host, boot, namespace, pid, born = ProcessMark.of_this()
         row = key, host, boot, namespace, pid, born - gone, '{"service.name": "shop"}', at(beat)
-        self._connection.execute(
+        self.connection.execute(
             "INSERT INTO processes (key, host, boot, namespace, pid, born, resource, exporters, "
             "opened, beat) VALUES (?, ?, ?, ?, ?, ?, ?, '[]', 0, ?)",
             row,
@@ -129,7 +129,7 @@ class MadeHistory:
         sampled: bool = True,
     ) -> str:
         """Add a run of some tasks, whose times are seconds after noon; return its id."""
-        key = next(self._keys)
+        key = next(self.keys)
         process = self.process(started) if process is None else process
         run_id = f"RUN{key:05d}" if run_id is None else run_id
         root = next(self._ids)
@@ -153,9 +153,9 @@ class MadeHistory:
             sum(max(len(task.attempts) - 1, 0) for task in tasks),
             *(kind or None, text or None, key.to_bytes(16, "big"), root, sampled, len(body)),
         )
-        with transaction(self._connection):
-            self._connection.execute(_INSERT, row)
-            self._connection.execute("INSERT INTO segments (run, body) VALUES (?, ?)", (key, body))
+        with transaction(self.connection):
+            self.connection.execute(_INSERT, row)
+            self.connection.execute("INSERT INTO segments (run, body) VALUES (?, ?)", (key, body))
         return run_id
 
     def _add_task(self, segment: SegmentBuilder, root: int, place: int, task: MadeTask) -> int:

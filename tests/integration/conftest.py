@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from observed import Observed
 
-from dotflow_otel import span_ids
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -18,14 +16,13 @@ def observe() -> Iterator[Callable[..., Observed]]:
     """Give what makes configs to be observed, and see that nothing is left behind."""
     made: list[Observed] = []
 
-    def make(**provider_options: Any) -> Observed:
-        made.append(Observed(**provider_options))
+    def make(*args: Any, **options: Any) -> Observed:
+        made.append(Observed(*args, **options))
         return made[-1]
 
     yield make
     for each in made:
-        assert (each.tracer._runs, each.tracer._tasks) == ({}, {})
-    assert (span_ids._tasks, span_ids._attempts) == ({}, {})
+        each.tracer.check_nothing_is_left()
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from observed import RecordedRuns
 from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, TraceIdRatioBased
-from recorded import RecordedRuns
 
 from dotflow import Config, DotFlow, action
 from dotflow.abc.tracer import Tracer
@@ -85,7 +85,7 @@ def test_a_run(recorded: RecordedRuns, mode: str) -> None:
     assert run.ended is not None
     assert 0 < run.duration < 60
     spans = {f"{span.span_id:016x}": span for span in history.spans(run)}
-    sent = {f"{span.context.span_id:016x}": span for span in recorded.spans if span.context}
+    sent = {f"{span.context.span_id:016x}": span for span in recorded.finished if span.context}
     # A worker's spans come from a tracer that is global there; here none is.
     assert sent.keys() == spans.keys()
     for span_id, span in spans.items():
@@ -170,7 +170,7 @@ def test_what_is_not_sampled(tmp_path: Path, mode: str, provider: str) -> None:
         assert tasks["task fine"].attributes["dotflow.task.status"] == "completed"
         logged = [line.event for line in history.logs(run)]
         assert logged[0] == "workflow.started"
-        assert recorded.spans == ()
+        assert recorded.finished == ()
 
 
 def test_a_sampler_that_asks_for_each_trace(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_sampler_that_asks_for_each_trace(tmp_path: Path) -> None:
         runs = recorded.history().runs()
         sampled = [run for run in runs if run.is_sampled]
         assert len(runs) == 12
-        assert len(sampled) == sum(span.name == "workflow billing" for span in recorded.spans)
+        assert len(sampled) == sum(span.name == "workflow billing" for span in recorded.finished)
         assert all((run.status, run.completed) == ("completed", 1) for run in runs)
 
 
@@ -518,7 +518,7 @@ def test_a_run_within_a_run(recorded: RecordedRuns) -> None:
 
 def test_many_runs_within_a_run(recorded: RecordedRuns, monkeypatch: pytest.MonkeyPatch) -> None:
     """The outer run is recorded to its end, also when the inner ones have long been forgotten."""
-    monkeypatch.setattr("dotflow_otel.history.writer._KEPT_AFTER_END", 2)
+    monkeypatch.setattr("dotflow_otel.history.writer.KEPT_AFTER_END", 2)
     config = recorded.config
 
     @action

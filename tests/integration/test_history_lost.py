@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from lost_runs import ROOT, lose
+from observed import RecordedRuns
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import StatusCode
-from recorded import RecordedRuns
 from waiting import wait_for
 
 from dotflow import DotFlow, action
@@ -119,7 +119,7 @@ def test_at_least_once(path: Path, later: RecordedRuns, mode: str) -> None:
     (found,) = recover(later.config, path)
     assert found == run
     assert recover(later.config, path) == []
-    spans = later.spans
+    spans = later.finished
     with History(path) as history:
         recorded = {span.span_id: span for span in history.spans(run)}
         assert history.run(run.id).status == "lost"
@@ -138,7 +138,7 @@ def test_at_least_once(path: Path, later: RecordedRuns, mode: str) -> None:
             assert span.attributes["error.type"] == "run_lost"
         else:
             assert (span.start_time, span.end_time) == (twin.started, twin.ended)
-    root = later.span("workflow nightly")
+    root = later.ended("workflow nightly")
     assert root.attributes is not None
     assert root.attributes["dotflow.workflow.status"] == "lost"
 
@@ -147,14 +147,14 @@ def test_what_tells_of_it(path: Path, later: RecordedRuns) -> None:
     """A lost run is counted, and a log event tells what is known of it."""
     run = lose(path)
     recover(later.config, path)
-    lost = later.value("dotflow_workflow_lost_total", workflow="nightly")
+    lost = later.metric("dotflow_workflow_lost_total", workflow="nightly")
     assert lost == 1
     with History(path) as history:
         ended = [history.runs(status=status) for status in ("completed", "failed")]
         # The ledger balances again: what started has completed, failed, or was lost.
         assert len(history.runs()) == sum(map(len, ended)) + lost
-    line = later.line("workflow.lost")
-    assert (line["level"], line["workflow"], line["workflow_id"]) == ("error", "nightly", "nightly")
+    line = later.event("workflow.lost")
+    assert (line.level, line["workflow"], line["workflow_id"]) == ("error", "nightly", "nightly")
     assert (line["tasks"], line["completed"], line["failed"]) == (3, 1, 1)
     assert line["in_flight"] == "waits"
     assert line["trace_id"] == run.trace_id
@@ -214,7 +214,7 @@ def test_while_the_backend_is_down(path: Path, later: RecordedRuns) -> None:
     assert len({span.context.span_id for span in sent.spans if span.context}) == count == 8
     recover(later.config, path, telemetry)
     assert len(sent.spans) == count
-    assert later.value("dotflow_workflow_lost_total", workflow="nightly") == 1
+    assert later.metric("dotflow_workflow_lost_total", workflow="nightly") == 1
 
 
 RECOVERS = """
@@ -256,8 +256,8 @@ def test_what_is_not_sampled(path: Path, later: RecordedRuns) -> None:
     run = lose(path, OTEL_TRACES_SAMPLER="always_off")
     assert (run.is_sampled, run.in_flight) == (False, 1)
     assert len(recover(later.config, path)) == 1
-    assert later.spans == ()
-    assert later.line("workflow.lost")["in_flight"] == "waits"
+    assert later.finished == ()
+    assert later.event("workflow.lost")["in_flight"] == "waits"
 
 
 def test_a_resumed_run(path: Path, later: RecordedRuns) -> None:
@@ -271,7 +271,7 @@ def test_a_resumed_run(path: Path, later: RecordedRuns) -> None:
     flow = DotFlow(config=later.config, name="nightly", workflow_id="nightly")
     flow.task.add(read)
     flow.start(resume=True, on_input_change="reuse")
-    (link,) = later.span("workflow nightly").links
+    (link,) = later.ended("workflow nightly").links
     assert f"{link.context.trace_id:032x}" == run.trace_id
     assert link.context.span_id == run.span_id
 

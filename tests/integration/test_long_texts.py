@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from log_records import own_records
 from observed import Observed
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from own_records import own_records
 
 from dotflow import action
 from dotflow_otel.plain import TEXT_LIMIT, bounded
@@ -44,19 +44,19 @@ def test_spans_and_lines(mode: str, limit: int | None, monkeypatch: pytest.Monke
     most = limit or 8192
     observed = Observed()
     manager = observed.run(fails, builds, mode=mode, keep_going=True)
-    assert len(encode_spans(observed.spans).SerializeToString()) < 200_000
-    events = [event.attributes or {} for span in observed.spans for event in span.events]
+    assert len(encode_spans(observed.finished).SerializeToString()) < 200_000
+    events = [event.attributes or {} for span in observed.finished for event in span.events]
     parts = ("exception.message", "exception.stacktrace")
     texts = [str(event[part]) for event in events for part in parts]
-    texts += [str(span.status.description) for span in observed.spans if span.status.description]
+    texts += [str(span.status.description) for span in observed.finished if span.status.description]
     fields = ("error", "exception")
-    texts += [str(line[key]) for line in observed.lines for key in fields if key in line]
+    texts += [str(line[key]) for line in observed.events for key in fields if key in line.fields]
     assert len(texts) > 20
     for text in texts:
         assert len(text) <= most + len("task builds:  (2 tasks failed)")
         assert "characters cut] ..." in text
         assert text.rstrip(")\n").endswith(("ends", "failed"))
-    line = observed.line("task.failed", task="fails")
+    line = observed.event("task.failed", task="fails")
     assert line["error"].startswith("begins xxx")
     assert line["exception"].startswith("Traceback (most recent call last):")
     # What the program itself has is whole.

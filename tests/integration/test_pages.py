@@ -187,11 +187,10 @@ def test_host(url: str, host: str, status: int) -> None:
 
 def test_a_given_name(path: Path) -> None:
     """A name that was given is one of this machine's."""
-    from dotflow_otel.pages.server import _is_own
-
-    names = {"localhost", "build-7.example"}
-    assert _is_own("build-7.example:80", names)
-    assert not _is_own("build-8.example:80", names)
+    with served(path, names=["Build-7.example"]) as url:
+        port = urlsplit(url).port
+        assert ask(url, "/", Host=f"build-7.example:{port}").status == 200
+        assert ask(url, "/", Host=f"build-8.example:{port}").status == 421
 
 
 def test_what_is_not_there(url: str) -> None:
@@ -247,7 +246,7 @@ def test_watching_runs(url: str, path: Path) -> None:
         first = next(told)
         assert len(first["runs"]) == len(first["ids"]) == 2
         with MadeHistory(path) as made:
-            made._keys = count(100)
+            made.keys = count(100)
             made.add("newer", started=200.0, ended=201.0, run_id="NEWER")
         second = next(told)
         assert [run["workflow"] for run in second["runs"]] == ["newer"]
@@ -459,7 +458,7 @@ def test_an_unusable_history(
         file.write_bytes(b"no database" * 1000)
     elif kind == "newer":
         with MadeHistory(file) as made:
-            made._connection.execute("PRAGMA user_version = 999")
+            made.connection.execute("PRAGMA user_version = 999")
     before = file.read_bytes() if file.exists() else None
     done = run(name, "--history", str(file))
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)

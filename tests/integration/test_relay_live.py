@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kept_records import records_kept
+from log_records import records_kept
 from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor
 from waiting import wait_for
@@ -99,8 +99,8 @@ def test_a_span_arrives_while_its_step_goes_on(observed: Observed, mark: Path, m
 
     manager = observed.run(step, mode=mode)
     assert [task.current_context.storage for task in manager.tasks] == [True]
-    attempts = [span for span in observed.spans if span.name == "attempt"]
-    above = attempts[0] if mode == "parallel" else observed.span("task step")
+    attempts = [span for span in observed.finished if span.name == "attempt"]
+    above = attempts[0] if mode == "parallel" else observed.ended("task step")
     assert observed.below(above) == ["hello"]
 
 
@@ -136,7 +136,7 @@ def test_what_had_come_of_a_dead_worker_is_kept(
         observed.run(step, mode="parallel")
     lines = [record.getMessage() for record in records if record.name == "app"]
     assert lines == ["first", "last"]
-    attempt = observed.span("attempt")
+    attempt = observed.ended("attempt")
     assert dict(attempt.attributes or {})["error.type"] == error_type
     assert observed.below(attempt) == ["before"]
 
@@ -155,15 +155,15 @@ def test_many_come_once_and_in_order(observed: Observed) -> None:
         observed.run(step, mode="parallel")
     lines = [record.getMessage() for record in records if record.name == "app"]
     assert lines == [f"line {number}" for number in range(5000)]
-    assert observed.below(observed.span("attempt")) == [f"span {number}" for number in range(5000)]
+    assert observed.below(observed.ended("attempt")) == [f"span {number}" for number in range(5000)]
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_what_wraps_the_sdk_exports_the_ids_of_the_step(
-    observed: Observed, marks: Marks, mode: str
+    observe: Callable[..., Observed], marks: Marks, mode: str
 ) -> None:
     """With a provider that wraps the SDK's, the ids that a step has sent on are those exported."""
-    observed.tracer._provider = WrappingProvider(observed.provider)  # type: ignore[assignment]
+    observed = observe(WrappingProvider)
     tracer, mark = observed.provider.get_tracer("app"), marks.mark
 
     @action(retry=2, retry_delay=0)
@@ -178,13 +178,13 @@ def test_what_wraps_the_sdk_exports_the_ids_of_the_step(
         return sent
 
     manager = observed.run(step, mode=mode)
-    assert observed.below(observed.span("attempt")) == ["outer"]
-    assert observed.below(observed.span("outer")) == ["inner"]
-    exported = {name: observed.span(name).context for name in ("attempt", "outer", "inner")}
+    assert observed.below(observed.ended("attempt")) == ["outer"]
+    assert observed.below(observed.ended("outer")) == ["inner"]
+    exported = {name: observed.ended(name).context for name in ("attempt", "outer", "inner")}
     assert manager.tasks[0].current_context.storage == {
         name: [ids.trace_id, ids.span_id] for name, ids in exported.items() if ids is not None
     }
-    assert len({span.context.span_id for span in observed.spans if span.context}) == 5
+    assert len({span.context.span_id for span in observed.finished if span.context}) == 5
 
 
 def ids_here() -> list[int]:

@@ -147,7 +147,7 @@ def test_other_processors_get_each_span_at_once(app: Application) -> None:
 
 def test_what_is_kept_is_bounded(app: Application, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond so many spans they are dropped and counted, and never the run's own."""
-    monkeypatch.setattr(intake, "_MOST", 1000)
+    monkeypatch.setattr(intake, "MOST", 1000)
     app.provider.add_span_processor(app.batches)
     app.run()
     app.exporter.released.set()
@@ -171,7 +171,7 @@ def test_the_end_does_not_wait_for_a_silent_collector(
     app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is kept is given up, and counted, where nothing of it is taken for some time."""
-    monkeypatch.setattr(pacing, "_SILENCE", 0.1)
+    monkeypatch.setattr(pacing, "SILENCE", 0.1)
     app.provider.add_span_processor(app.batches)
     app.run()
     ended = Thread(target=app.provider.shutdown)
@@ -188,7 +188,7 @@ def test_a_batch_that_is_as_large_as_the_queue(
     app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A queue that is never full enough to be exported at once is flushed."""
-    monkeypatch.setattr(pacing, "_FULL", 2)
+    monkeypatch.setattr(pacing, "FULL", 2)
     app.exporter.released.set()
     app.provider.add_span_processor(
         BatchSpanProcessor(

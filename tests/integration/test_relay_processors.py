@@ -156,7 +156,7 @@ def test_order_in_threads_of_a_pool(observed: Observed) -> None:
         ("end", "method first"),
         ("end", "attempt"),
     ]
-    attributes = dict(observed.span("attempt").attributes or {})
+    attributes = dict(observed.ended("attempt").attributes or {})
     assert attributes["rows"] == 3
     assert attributes["dotflow.attempt.number"] == 1
 
@@ -198,7 +198,7 @@ def test_what_a_span_says_at_its_start(
 
     observed.run(step, mode=mode)
     assert ("read", {"table": "orders"}) in looks.seen
-    span = observed.span("read orders")
+    span = observed.ended("read orders")
     assert dict(span.attributes or {}) == {"table": "all", "tenant": "acme", "rows": 3}
     events = [(each.name, dict(each.attributes or {}), each.timestamp) for each in span.events]
     assert events == [("sent", {"bytes": 12}, 17)]
@@ -237,7 +237,7 @@ def test_open_spans_of_a_dead_worker(observed: Observed, tmp_path: Path) -> None
         ("end", "attempt"),
     ]
     for name in ("inner", "outer"):
-        span = observed.span(name)
+        span = observed.ended(name)
         assert dict(span.attributes or {}) == {"error.type": "worker_lost"}
         assert span.status.status_code is trace.StatusCode.ERROR
 
@@ -302,10 +302,10 @@ def test_the_sampler_decides_on_each_span(observe: Callable[..., Observed], mode
         ("below", {}, None, False),
         ("peek", {}, "query", True),
     ]
-    names = {span.name for span in observed.spans}
+    names = {span.name for span in observed.finished}
     assert names == {"workflow billing", "task step", "attempt", "query", "below"}
-    assert {dict(span.attributes or {}).get("kept.by") for span in observed.spans} == {"us"}
-    assert dict(observed.span("query").attributes or {})["later"] == 1
+    assert {dict(span.attributes or {}).get("kept.by") for span in observed.finished} == {"us"}
+    assert dict(observed.ended("query").attributes or {})["later"] == 1
 
 
 class ByName(Sampler):
@@ -367,9 +367,9 @@ def test_a_span_knows_in_its_step_what_the_sampler_says(
         ("start", "peek", "attempt"),
         ("end", "peek"),
     ]
-    names = [span.name for span in observed.spans]
+    names = [span.name for span in observed.finished]
     assert names == ["query", "attempt", "task step", "workflow billing"]
-    assert {dict(span.attributes or {}).get("kept.by") for span in observed.spans} == {"us"}
+    assert {dict(span.attributes or {}).get("kept.by") for span in observed.finished} == {"us"}
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -385,9 +385,9 @@ def test_a_sampler_that_cannot_travel(observe: Callable[..., Observed], mode: st
 
     observed.run(step, mode=mode)
     own = {"attempt"} if mode == "parallel" else set()
-    names = {span.name for span in observed.spans}
+    names = {span.name for span in observed.finished}
     assert names == {"query", "task step", "workflow billing"} | own
-    assert {dict(span.attributes or {}).get("kept.by") for span in observed.spans} == {"us"}
+    assert {dict(span.attributes or {}).get("kept.by") for span in observed.finished} == {"us"}
 
 
 _NONE_BELOW = ParentBased(ALWAYS_ON, local_parent_sampled=ALWAYS_OFF)
@@ -415,9 +415,8 @@ def test_samplers_of_the_sdk(
     expected: tuple[bool, bool],
 ) -> None:
     """They decide about a span of a step, and about one that begins a trace of its own there."""
-    observed = observe() if sampler is None else observe(sampler=sampler)
-    if is_wrapped:
-        observed.tracer._provider = WrappingProvider(observed.provider)  # type: ignore[assignment]
+    options = {} if sampler is None else {"sampler": sampler}
+    observed = observe(WrappingProvider if is_wrapped else None, **options)
     tracer = observed.provider.get_tracer("app")
 
     @action
@@ -432,7 +431,7 @@ def test_samplers_of_the_sdk(
     with trace.use_span(trace.NonRecordingSpan(ids)):
         manager = observed.run(step, mode=mode)
     assert manager.tasks[0].current_context.storage == expected
-    names = [span.name for span in observed.spans]
+    names = [span.name for span in observed.finished]
     assert ("below" in names, "root" in names) == expected
 
 
@@ -444,10 +443,7 @@ def test_baggage_that_a_step_sets(observed: Observed, mode: str) -> None:
         def on_start(self, span: Span, parent_context: Context | None = None) -> None:
             span.set_attributes(baggage.get_all(parent_context))  # type: ignore[arg-type]
 
-    observed.provider._active_span_processor._span_processors = (  # type: ignore[attr-defined]
-        Copies(),
-        *observed.provider._active_span_processor._span_processors,  # type: ignore[attr-defined]
-    )
+    observed.provider.add_span_processor(Copies())
     tracer = observed.provider.get_tracer("app")
 
     @action
@@ -463,7 +459,9 @@ def test_baggage_that_a_step_sets(observed: Observed, mode: str) -> None:
     finally:
         context.detach(token)
     seen = {
-        name: {key: (observed.span(name).attributes or {}).get(key) for key in ("caller", "tenant")}
+        name: {
+            key: (observed.ended(name).attributes or {}).get(key) for key in ("caller", "tenant")
+        }
         for name in ("as called", "more", "none", "task step")
     }
     assert seen == {
@@ -475,10 +473,9 @@ def test_baggage_that_a_step_sets(observed: Observed, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_whose_instrumentation_made_a_span(observed: Observed, mode: str) -> None:
+def test_whose_instrumentation_made_a_span(observe: Callable[..., Observed], mode: str) -> None:
     """With a provider that wraps the SDK's too, a span has the scope of the step's own tracer."""
-    observed.tracer._provider = WrappingProvider(observed.provider)  # type: ignore[assignment]
-
+    observed = observe(WrappingProvider)
     tracer = observed.provider.get_tracer("app", "1.2", schema_url="http://schemas")
 
     @action
@@ -486,6 +483,6 @@ def test_whose_instrumentation_made_a_span(observed: Observed, mode: str) -> Non
         tracer.start_span("query").end()
 
     observed.run(step, mode=mode)
-    scope = observed.span("query").instrumentation_scope
+    scope = observed.ended("query").instrumentation_scope
     assert scope is not None
     assert (scope.name, scope.version, scope.schema_url) == ("app", "1.2", "http://schemas")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
-from kept_records import records_kept
+from log_records import records_kept
 from observed import is_child
 from opentelemetry import trace
 from remote.process import RemoteProcess, remote_process
@@ -87,8 +87,8 @@ def lies_within(inner: ReadableSpan, outer: ReadableSpan) -> bool:
 
 def attempt_of(observed: Observed, task: str) -> ReadableSpan:
     """Give the span of the only attempt of a task."""
-    above = observed.span(f"task {task}")
-    (found,) = (span for span in observed.spans if is_child(span, above))
+    above = observed.ended(f"task {task}")
+    (found,) = (span for span in observed.finished if is_child(span, above))
     return found
 
 
@@ -98,9 +98,9 @@ def test_all_spans_of_an_attempt_are_shifted_by_one_time(
     """Spans lie within their attempt, that within its task; durations and gaps are as measured."""
     observed.config.executor = machine[1].executor()
     manager = observed.run(measures, mode="parallel")
-    first, second = observed.span("first"), observed.span("second")
+    first, second = observed.ended("first"), observed.ended("second")
     attempt = attempt_of(observed, "measures")
-    assert lies_within(attempt, observed.span("task measures"))
+    assert lies_within(attempt, observed.ended("task measures"))
     assert lies_within(first, attempt)
     assert lies_within(second, attempt)
     (event,) = first.events
@@ -115,7 +115,7 @@ def test_the_attempts_own_span_too(observed: Observed, machine: tuple[str, Remot
     observed.config.executor = machine[1].executor()
     observed.run(writes, mode="parallel")
     attempt = attempt_of(observed, "writes")
-    assert lies_within(attempt, observed.span("task writes"))
+    assert lies_within(attempt, observed.ended("task writes"))
     (event,) = attempt.events
     began, ended = times_of(attempt)
     assert began <= event.timestamp <= ended
@@ -137,7 +137,7 @@ def test_log_records_are_shifted_as_the_spans_are(
         observed.run(measures, mode="parallel")
     finally:
         structlog.reset_defaults()
-    began, ended = times_of(observed.span("first"))
+    began, ended = times_of(observed.ended("first"))
     (record,) = (record for record in kept if record.name == "app")
     # These are floats: some hundred nanoseconds are lost.
     assert began - 1000 <= record.created * 1e9 <= ended + 1000
@@ -169,10 +169,10 @@ def test_what_an_attempt_tells_of_its_machine(
         "process.pid": remote.pid,
         "host.name": host,
     }
-    assert queued == observed.value(
+    assert queued == observed.metric(
         "dotflow_task_queue_seconds_sum", workflow="billing", task="measures"
     )
-    began, ended = times_of(observed.span("task measures"))
+    began, ended = times_of(observed.ended("task measures"))
     assert 0 < queued < (ended - began) / 1e9
     assert task.duration + queued <= (ended - began) / 1e9
 
@@ -182,6 +182,6 @@ def test_the_machine_is_believed_that_shares_our_clock(observed: Observed) -> No
     for remote in remote_process(threads=1):
         observed.config.executor = remote.executor()
         manager = observed.run(measures, mode="parallel")
-        first, second = observed.span("first"), observed.span("second")
+        first, second = observed.ended("first"), observed.ended("second")
         shown = (times_of(first)[0], first.events[0].timestamp, *times_of(second))
         assert shown == manager.tasks[0].current_context.storage

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
-from kept_records import records_kept
+from log_records import records_kept
 from observed import is_child, span_id
 from opentelemetry import trace
 from remote import meeting
@@ -103,12 +103,12 @@ def test_what_is_late_never_meets_another_application(
     observed.run(first, follows, {"step": follows, "group_name": "other"}, mode="parallel")
     spans = ["attempt", "task lets_go", "theirs", "workflow billing"]
     assert others == [[spans, ["theirs"]]]
-    task = observed.span("task leaves_something")
-    (attempt,) = (span for span in observed.spans if is_child(span, task))
+    task = observed.ended("task leaves_something")
+    (attempt,) = (span for span in observed.finished if is_child(span, task))
     assert sorted(observed.below(attempt)) == ["below", "carried"]
     mine = {record.getMessage(): record for record in kept if record.name == "app"}
     assert sorted(mine) == ["below", "carried"]
-    assert [span for span in observed.spans if span.name == "of nobody"] == []
+    assert [span for span in observed.finished if span.name == "of nobody"] == []
     told: Any = mine["carried"]
     assert told.span_id == f"{span_id(attempt):016x}"
     # As logging does without a configuration.
@@ -138,7 +138,7 @@ def test_two_applications_at_the_same_time(
     around = ["attempt", "task meets", "workflow billing"]
     assert spans == sorted([*around, *(f"theirs {number}" for number in range(rounds))])
     assert records == sorted(f"theirs {number}" for number in range(rounds))
-    mine = sorted(span.name for span in observed.spans)
+    mine = sorted(span.name for span in observed.finished)
     assert mine == sorted([*around, *(f"mine {number}" for number in range(rounds))])
     logged = [record.getMessage() for record in kept if record.name == "app"]
     assert logged == [f"mine {number}" for number in range(rounds)]

@@ -86,8 +86,8 @@ def test_everything_goes_where_its_owner_has_it_go(
     finally:
         context.detach(token)
     assert manager.tasks[0].current_context.storage == {"tenant": "acme"}
-    task = observed.span("task queries")
-    assert [span.name for span in observed.spans] == ["task queries", "workflow billing"]
+    task = observed.ended("task queries")
+    assert [span.name for span in observed.finished] == ["task queries", "workflow billing"]
     there, records = told_there(remote)
     assert sorted(there) == ["attempt", "select"]
     attempt, select = there["attempt"], there["select"]
@@ -130,7 +130,7 @@ def test_a_failure_is_told_there(
     """The attempt's span tells there how it failed, and the task's does here."""
     observed.config.executor = remote.executor()
     observed.run(step, mode="parallel")
-    assert len(observed.spans) == 2
+    assert len(observed.finished) == 2
     there, _ = told_there(remote)
     attempt = there["attempt"]
     assert attempt["attributes"]["error.type"] == error_type
@@ -138,7 +138,7 @@ def test_a_failure_is_told_there(
     (event,) = attempt["events"]
     assert event["name"] == "exception"
     assert event["attributes"]["exception.type"] == exception
-    task = observed.spans[0]
+    task = observed.finished[0]
     assert (task.attributes or {})["error.type"] == error_type
 
 
@@ -146,7 +146,7 @@ def test_methods_have_their_spans_there(observed: Observed, remote: RemoteProces
     """Each method of a class step has a span there, below the attempt's."""
     observed.config.executor = remote.executor()
     observed.run(Pipe, mode="parallel")
-    assert len(observed.spans) == 2
+    assert len(observed.finished) == 2
     there, _ = told_there(remote)
     assert sorted(there) == ["attempt", "method first"]
     assert there["method first"]["parent_id"] == there["attempt"]["context"]["span_id"]
@@ -157,7 +157,7 @@ def test_a_run_that_is_not_sampled(observe: Callable[..., Observed], remote: Rem
     observed = observe(sampler=ALWAYS_OFF)
     observed.config.executor = remote.executor()
     observed.run(queries, mode="parallel")
-    assert observed.spans == ()
+    assert observed.finished == ()
     assert told_there(remote) == ({}, ["selected"])
 
 
@@ -166,6 +166,6 @@ def test_logging_alone_is_set_up(observed: Observed) -> None:
     for remote in remote_process(setup="from remote import set_up; set_up.logs()"):
         observed.config.executor = remote.executor()
         observed.run(queries, mode="parallel")
-        names = [span.name for span in observed.spans]
+        names = [span.name for span in observed.finished]
         assert names == ["select", "attempt", "task queries", "workflow billing"]
         assert told_there(remote) == ({}, ["selected"])

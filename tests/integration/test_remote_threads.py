@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
-from kept_records import records_kept
+from log_records import records_kept
 from observed import is_child, span_id
 from opentelemetry import context, trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -109,8 +109,8 @@ def test_each_span_reaches_its_run_once(
     with ThreadPoolExecutor(len(RUNS)) as pool:
         list(pool.map(run, RUNS))
     for name, each in runs.items():
-        assert Counter(span.name for span in each.spans) == _expected(name)
-    ids = [span_id(span) for each in runs.values() for span in each.spans]
+        assert Counter(span.name for span in each.finished) == _expected(name)
+    ids = [span_id(span) for each in runs.values() for span in each.finished]
     assert len(ids) == len(set(ids))
 
 
@@ -119,19 +119,19 @@ def test_each_span_is_below_its_own_attempt(observed: Observed, rushed: RemotePr
     observed.config.executor = rushed.executor()
     steps = [{"step": busy, "initial_context": (str(i), ROUNDS)} for i in range(TASKS)]
     observed.run(*steps, mode="parallel")
-    attempts = {span_id(span): span for span in observed.spans if span.name == "attempt"}
+    attempts = {span_id(span): span for span in observed.finished if span.name == "attempt"}
     below: dict[int, set[str]] = {each: set() for each in attempts}
-    for span in observed.spans:
+    for span in observed.finished:
         kind, _, rest = span.name.partition(" ")
         if kind in ("outer", "carried", "plain"):
             assert span.parent is not None
             below[span.parent.span_id].add(rest.split()[0])
         elif kind == "inner":
-            assert is_child(span, observed.span(f"outer {rest}"))
+            assert is_child(span, observed.ended(f"outer {rest}"))
         elif kind == "root":
             assert span.parent is None
     assert sorted(map(sorted, below.values())) == sorted([str(i)] for i in range(TASKS))
-    traces = {s.context.trace_id for s in observed.spans if not s.name.startswith("root")}
+    traces = {s.context.trace_id for s in observed.finished if not s.name.startswith("root")}
     assert len(traces) == 1
 
 
@@ -164,7 +164,7 @@ def test_each_record_is_handled_once(
     for record in mine:
         told: Any = record
         name = record.getMessage().split()[1].partition("-")[0]
-        span = next(s for s in runs[name].spans if span_id(s) == int(told.span_id, 16))
+        span = next(s for s in runs[name].finished if span_id(s) == int(told.span_id, 16))
         # The span that was current: its name is the record's text.
         assert span.name == record.getMessage()
         assert span.context is not None
@@ -194,9 +194,9 @@ def test_each_attempt_is_sampled_as_its_own_run(
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(run, (sampled, dropped)))
-    names = sorted(span.name for span in sampled.spans)
+    names = sorted(span.name for span in sampled.finished)
     assert names == ["attempt", "child", "root", "task meets", "workflow billing"]
-    assert dropped.spans == ()
+    assert dropped.finished == ()
 
 
 @action
@@ -229,13 +229,13 @@ def test_what_is_late_reaches_its_own_run(
         each.config.executor = remote.executor()
     early.run(leaves_something, mode="parallel")
     later.run(lets_go, mode="parallel")
-    assert [span.name for span in later.spans] == ["attempt", "task lets_go", "workflow billing"]
-    (attempt,) = (span for span in early.spans if span.name == "attempt")
-    assert is_child(early.span("late"), attempt)
+    assert [span.name for span in later.finished] == ["attempt", "task lets_go", "workflow billing"]
+    (attempt,) = (span for span in early.finished if span.name == "attempt")
+    assert is_child(early.ended("late"), attempt)
     (record,) = (record for record in kept if record.name == "app")
     told: Any = record
     assert told.task == "leaves_something"
-    assert told.span_id == f"{span_id(early.span('late')):016x}"
+    assert told.span_id == f"{span_id(early.ended('late')):016x}"
 
 
 @action
@@ -300,11 +300,11 @@ def test_a_method_that_ends_after_its_timeout(observed: Observed, remote: Remote
     late = {"step": limited, "name": "late"}
     wait = {"step": waits, "initial_context": "dotflow-late"}
     observed.run(late, wait, {**wait, "group_name": "b"}, mode="parallel", keep_going=True)
-    (attempt,) = (s for s in observed.spans if is_child(s, observed.span("task late")))
+    (attempt,) = (s for s in observed.finished if is_child(s, observed.ended("task late")))
     assert (attempt.attributes or {})["error.type"] == "timeout"
-    method = observed.span("method method")
+    method = observed.ended("method method")
     assert is_child(method, attempt)
-    assert method.instrumentation_scope == observed.span("task late").instrumentation_scope
+    assert method.instrumentation_scope == observed.ended("task late").instrumentation_scope
 
 
 def _breaks() -> None:
@@ -339,8 +339,8 @@ def test_what_is_recorded_while_a_step_cannot_be_read(
     finally:
         own.close()
     assert manager.tasks[0].failure.name == "PicklingFailed"
-    (attempt,) = (span for span in observed.spans if span.name == "attempt")
+    (attempt,) = (span for span in observed.finished if span.name == "attempt")
     assert (attempt.attributes or {})["error.type"] == "dotflow.core.exception.PicklingFailed"
-    assert len(observed.spans) == 4
-    assert observed.span("opened").parent is None
+    assert len(observed.finished) == 4
+    assert observed.ended("opened").parent is None
     assert [record.getMessage() for record in kept if record.name == "app"] == ["cannot be read"]

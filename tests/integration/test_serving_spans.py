@@ -80,14 +80,14 @@ def test_spans_of_what_serves_a_run(observed: Observed, mode: str) -> None:
     assert [task.status for task in manager.tasks] == ["Completed", "Failed", "Completed"]
     attempts = ["attempt"]
     # A task that is added has no run yet.
-    assert observed.below(observed.span("task first")) == [
+    assert observed.below(observed.ended("task first")) == [
         "notify In progress",
         *attempts,
         "post",
         "notify Completed",
         "callback",
     ]
-    assert observed.below(observed.span("task second")) == [
+    assert observed.below(observed.ended("task second")) == [
         "notify In progress",
         *attempts,
         "notify Retry",
@@ -96,8 +96,8 @@ def test_spans_of_what_serves_a_run(observed: Observed, mode: str) -> None:
         "notify Failed",
         "callback",
     ]
-    below = observed.below(observed.span("workflow billing"))
+    below = observed.below(observed.ended("workflow billing"))
     assert sorted(below) == ["get", "on_failure", "task first", "task other", "task second"]
-    roots = [span.name for span in observed.spans if span.parent is None]
+    roots = [span.name for span in observed.finished if span.parent is None]
     assert sorted(roots) == ["notify Not started"] * 3 + ["workflow billing"]
     assert len(errors) == 3

@@ -55,8 +55,8 @@ def results(manager: Any) -> list[Any]:
 
 def attempt_of(observed: Observed) -> ReadableSpan:
     """Return the span that the only step ran in."""
-    found = [span for span in observed.spans if span.name == "attempt"]
-    found = found or [span for span in observed.spans if span.name.startswith("task ")]
+    found = [span for span in observed.finished if span.name == "attempt"]
+    found = found or [span for span in observed.finished if span.name.startswith("task ")]
     (span,) = found
     return span
 
@@ -78,7 +78,7 @@ def test_span_of_a_step_without_it(cold: Observed, mode: str) -> None:
     """The span of a step that imports nothing has the ids, times and attributes of every other."""
     manager = cold.run(lean_steps.times, mode=mode)
     ((began, ended),) = results(manager)
-    span, task = attempt_of(cold), cold.span("task times")
+    span, task = attempt_of(cold), cold.ended("task times")
     assert span.start_time is not None
     assert span.end_time is not None
     assert span.start_time <= began <= ended <= span.end_time
@@ -90,14 +90,14 @@ def test_span_of_a_step_without_it(cold: Observed, mode: str) -> None:
             "host.name",
             "process.pid",
         }
-    assert is_child(task, cold.span("workflow billing"))
+    assert is_child(task, cold.ended("workflow billing"))
     assert span.status.is_unset
-    assert cold.line("task.completed")["span_id"] == f"{span_id(task):016x}"
+    assert cold.event("task.completed")["span_id"] == f"{span_id(task):016x}"
 
 
 def outline(observed: Observed) -> list[Any]:
     """Return all that the spans say but for ids and times, each with the name of its parent."""
-    by_id = {span_id(span): span for span in observed.spans}
+    by_id = {span_id(span): span for span in observed.finished}
     return [
         (
             span.name,
@@ -109,7 +109,7 @@ def outline(observed: Observed) -> list[Any]:
             if span.instrumentation_scope
             else None,
         )
-        for span in sorted(observed.spans, key=lambda each: (each.start_time or 0, each.name))
+        for span in sorted(observed.finished, key=lambda each: (each.start_time or 0, each.name))
     ]
 
 
@@ -151,7 +151,9 @@ def test_same_as_imported_before(observe: Callable[..., Observed], step: str, sa
         for each in _with_worker(observed, initializer):
             each.run(getattr(lean_steps, step), mode="parallel")
         context.detach(token)
-        told.append((outline(observed), [sorted(line) for line in observed.lines]))
+        told.append(
+            (outline(observed), [(line.event, sorted(line.fields)) for line in observed.events])
+        )
     assert told[0] == told[1]
     assert bool(told[0][0]) is (sampler != "off")
 
@@ -166,7 +168,7 @@ def test_current_span_of_a_step_that_imports_it(cold: Observed, mode: str) -> No
     assert [each.name for each in span.events] == ["sent"]
     if mode == "parallel":  # elsewhere they go to the global provider, which the tests have not set
         assert cold.below(span) == ["before", "select"]
-        assert cold.below(cold.span("select")) == ["parse"]
+        assert cold.below(cold.ended("select")) == ["parse"]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -206,11 +208,11 @@ def test_thread_that_imports_it_late(cold: Observed) -> None:
     """A span that a thread opens after its step is below that step's, and takes nobody else's."""
     found = results(cold.run(lean_steps.leaves_a_thread, lean_steps.lets_it_go_on, mode="parallel"))
     by_task = {
-        name: next(s for s in cold.spans if is_child(s, cold.span(f"task {name}")))
+        name: next(s for s in cold.finished if is_child(s, cold.ended(f"task {name}")))
         for name in ("leaves_a_thread", "lets_it_go_on")
     }
     assert found[1] == ids(by_task["lets_it_go_on"])
-    assert is_child(cold.span("late"), by_task["leaves_a_thread"])
+    assert is_child(cold.ended("late"), by_task["leaves_a_thread"])
 
 
 def test_loader_around_the_other(cold: Observed) -> None:
@@ -222,7 +224,7 @@ def test_loader_around_the_other(cold: Observed) -> None:
 def test_finder_in_front(cold: Observed) -> None:
     """Where another finder finds it past ours, the next step has all that there is to have."""
     found = results(cold.run(lean_steps.imports_past_finders, lean_steps.traces, mode="parallel"))
-    traced = next(s for s in cold.spans if is_child(s, cold.span("task traces")))
+    traced = next(s for s in cold.finished if is_child(s, cold.ended("task traces")))
     assert found[1] == (ids(traced), [])
     assert cold.below(traced) == ["before", "select"]
 
@@ -261,4 +263,6 @@ def test_samplers_of_others_are_there_before_the_step(observe: Callable[..., Obs
     for each in _with_worker(observed, None):
         found = results(each.run(lean_steps.looks, lean_steps.traces, mode="parallel"))
     assert "opentelemetry.sdk.trace" in found[0]
-    assert [span.name for span in observed.spans if span.name in ("select", "parse")] == ["select"]
+    assert [span.name for span in observed.finished if span.name in ("select", "parse")] == [
+        "select"
+    ]

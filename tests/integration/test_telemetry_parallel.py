@@ -18,6 +18,7 @@ from opentelemetry import baggage, context, trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -97,7 +98,7 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
 
 def attempts(observed: Observed) -> list[ReadableSpan]:
     """Give the spans of attempts, in the order of their ends."""
-    return [span for span in observed.spans if span.name == "attempt"]
+    return [span for span in observed.finished if span.name == "attempt"]
 
 
 # --- spans ------------------------------------------------------------------------------
@@ -119,7 +120,7 @@ def test_tracers_as_decorators(observed: Observed) -> None:
     assert [task.errors for task in manager.tasks] == [[]]
     assert manager.tasks[0].current_context.storage == 2
     [attempt] = attempts(observed)
-    step, inner = observed.span("step"), observed.span("helper")
+    step, inner = observed.ended("step"), observed.ended("helper")
     assert is_child(step, attempt)
     assert is_child(inner, step)
     assert inner.kind == SpanKind.CLIENT
@@ -128,12 +129,12 @@ def test_tracers_as_decorators(observed: Observed) -> None:
 def test_every_task_has_an_attempt(observed: Observed, groups: tuple[str, str]) -> None:
     """A run is one workflow span, one span a task below it, and one attempt below each of these."""
     observed.run(*({"step": ok, "group_name": group} for group in groups), mode="parallel")
-    workflow = observed.span("workflow billing")
-    tasks = [span for span in observed.spans if span.name == "task ok"]
-    assert len(observed.spans) == 5
+    workflow = observed.ended("workflow billing")
+    tasks = [span for span in observed.finished if span.name == "task ok"]
+    assert len(observed.finished) == 5
     assert all(is_child(task, workflow) for task in tasks)
     assert [observed.below(task) for task in tasks] == [["attempt"], ["attempt"]]
-    assert len({span_id(span) for span in observed.spans}) == 5
+    assert len({span_id(span) for span in observed.finished}) == 5
     assert attributes(workflow)["dotflow.workflow.mode"] == "parallel"
 
 
@@ -151,7 +152,7 @@ def test_attempt_span(observe: Callable[..., Observed]) -> None:
     assert attempt.kind is SpanKind.INTERNAL
     assert attempt.status.status_code is StatusCode.UNSET
     assert attempt.resource.attributes["service.name"] == "billing"
-    task = observed.span("task ok")
+    task = observed.ended("task ok")
     assert attempt.instrumentation_scope == task.instrumentation_scope
     assert (task.start_time or 0) <= (attempt.start_time or 0)
     assert (attempt.start_time or 0) <= (attempt.end_time or 0) <= (task.end_time or 0)
@@ -163,7 +164,7 @@ def test_steps_own_spans(observed: Observed) -> None:
     """What a step records in a worker arrives whole, below its attempt, with its own scope."""
     observed.run(queries, mode="parallel")
     (attempt,) = attempts(observed)
-    select, parse = observed.span("select"), observed.span("parse")
+    select, parse = observed.ended("select"), observed.ended("parse")
     assert is_child(select, attempt)
     assert is_child(parse, select)
     assert attributes(attempt)["mine"] == 1.5
@@ -176,7 +177,7 @@ def test_steps_own_spans(observed: Observed) -> None:
     assert (scope.name, scope.version) == ("steps", "1.2")
     assert scope.schema_url == "https://example.org/schema"
     assert (attempt.start_time or 0) <= (select.start_time or 0) <= (select.end_time or 0)
-    assert len(observed.spans) == 5
+    assert len(observed.finished) == 5
 
 
 @pytest.mark.parametrize("options", [{}, {"timeout": 10}, {"retry": 2}])
@@ -190,14 +191,14 @@ def test_coroutines_and_limits(observed: Observed, options: dict[str, Any]) -> N
 
     observed.run(fetch, mode="parallel")
     (attempt,) = attempts(observed)
-    assert is_child(observed.span("get"), attempt)
+    assert is_child(observed.ended("get"), attempt)
 
 
 def test_methods_of_a_class_step(observed: Observed) -> None:
     """Each method is a span below the attempt; one that may be retried has its tries below it."""
     observed.run(Pipe, mode="parallel")
     attempt = next(span for span in attempts(observed) if "process.pid" in attributes(span))
-    first, second = observed.span("method first"), observed.span("method second")
+    first, second = observed.ended("method first"), observed.ended("method second")
     assert observed.below(attempt) == ["method first", "method second"]
     assert observed.below(first) == ["inner"]
     assert observed.below(second) == ["attempt", "attempt"]
@@ -228,7 +229,7 @@ def test_retries(observed: Observed) -> None:
     assert (event.name, event.timestamp) == ("exception", one.end_time)
     assert "in flaky\n" in str((event.attributes or {})["exception.stacktrace"])
     assert "error.type" not in attributes(two)
-    assert observed.span("task flaky").status.status_code is StatusCode.UNSET
+    assert observed.ended("task flaky").status.status_code is StatusCode.UNSET
     assert all(attributes(span)["dotflow.task.queue.duration"] >= 0 for span in (one, two))
 
 
@@ -246,8 +247,8 @@ def test_callers_span_and_baggage(observed: Observed) -> None:
     finally:
         context.detach(token)
     assert manager.tasks[0].current_context.storage == {"tenant": "acme"}
-    assert is_child(observed.span("workflow billing"), observed.span("request"))
-    assert len({span.context.trace_id for span in observed.spans if span.context}) == 1
+    assert is_child(observed.ended("workflow billing"), observed.ended("request"))
+    assert len({span.context.trace_id for span in observed.finished if span.context}) == 1
 
 
 def test_inside_a_running_loop(observed: Observed) -> None:
@@ -258,8 +259,8 @@ def test_inside_a_running_loop(observed: Observed) -> None:
 
     asyncio.run(serve())
     (attempt,) = attempts(observed)
-    assert is_child(observed.span("select"), attempt)
-    assert len(observed.spans) == 5
+    assert is_child(observed.ended("select"), attempt)
+    assert len(observed.finished) == 5
 
 
 def test_unsampled(observe: Callable[..., Observed]) -> None:
@@ -278,7 +279,7 @@ def test_unsampled(observe: Callable[..., Observed]) -> None:
     observed = observe(sampler=ALWAYS_OFF)
     manager = observed.run(look, mode="parallel")
     assert manager.tasks[0].current_context.storage == (True, False, False, False)
-    assert observed.spans == ()
+    assert observed.finished == ()
 
 
 def test_sampler_is_asked(observe: Callable[..., Observed]) -> None:
@@ -307,7 +308,7 @@ def test_sampler_is_asked(observe: Callable[..., Observed]) -> None:
 
     observed = observe(sampler=NoAttempts())
     observed.run(queries, mode="parallel")
-    names = sorted(span.name for span in observed.spans)
+    names = sorted(span.name for span in observed.finished)
     assert names == ["parse", "select", "task queries", "workflow billing"]
 
 
@@ -349,8 +350,8 @@ def test_processors_see_starts_and_ends(observed: Observed) -> None:
     finally:
         context.detach(token)
     assert sorted(watching.started) == sorted(watching.ended)
-    assert sorted(watching.ended) == sorted(span.name for span in observed.spans)
-    assert {attributes(span)["tenant"] for span in observed.spans} == {"acme"}
+    assert sorted(watching.ended) == sorted(span.name for span in observed.finished)
+    assert {attributes(span)["tenant"] for span in observed.finished} == {"acme"}
 
 
 def test_limits_are_the_applications(observe: Callable[..., Observed]) -> None:
@@ -366,7 +367,7 @@ def test_limits_are_the_applications(observe: Callable[..., Observed]) -> None:
     limits = SpanLimits(max_events=2, max_span_attributes=3, max_span_attribute_length=4)
     observed = observe(span_limits=limits)
     observed.run(verbose, mode="parallel")
-    span = observed.span("select")
+    span = observed.ended("select")
     assert (len(span.events), span.dropped_events) == (2, 3)
     assert (len(attributes(span)), span.dropped_attributes) == (3, 2)
     assert set(attributes(span).values()) == {"xxxx"}
@@ -374,22 +375,26 @@ def test_limits_are_the_applications(observe: Callable[..., Observed]) -> None:
 
 def test_batch_processor(observed: Observed) -> None:
     """Behind a batch processor each span arrives once as well."""
-    batch = BatchSpanProcessor(observed.exporter)
+    exporter = InMemorySpanExporter()
+    batch = BatchSpanProcessor(exporter)
     observed.provider.add_span_processor(batch)
     observed.run(*[queries] * 20, mode="parallel")
     batch.force_flush()
     batch.shutdown()
-    ids = [span_id(span) for span in observed.spans]
-    assert len(ids) == 2 * (1 + 4 * 20)  # the simple processor and the batch one
-    assert {ids.count(each) for each in ids} == {2}
+    for spans in (observed.finished, exporter.get_finished_spans()):
+        ids = [span_id(span) for span in spans]
+        assert len(ids) == len(set(ids)) == 1 + 4 * 20
 
 
-def test_a_provider_that_is_not_the_sdks(observed: Observed) -> None:
+def test_a_provider_that_is_not_the_sdks(observe: Callable[..., Observed]) -> None:
     """Where something else than the SDK makes the spans, it makes those of workers too."""
 
     class Wrapped(trace.TracerProvider):
+        def __init__(self, inner: trace.TracerProvider) -> None:
+            self.inner = inner
+
         def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
-            return WrappedTracer(observed.provider.get_tracer(*args, **kwargs))
+            return WrappedTracer(self.inner.get_tracer(*args, **kwargs))
 
     class WrappedTracer(trace.Tracer):
         def __init__(self, inner: trace.Tracer) -> None:
@@ -400,15 +405,15 @@ def test_a_provider_that_is_not_the_sdks(observed: Observed) -> None:
 
         start_as_current_span: Any = None
 
-    observed.tracer._provider = Wrapped()
+    observed = observe(Wrapped)
     observed.run(queries, Pipe, mode="parallel")
-    select = observed.span("select")
+    select = observed.ended("select")
     attempt = next(span for span in attempts(observed) if is_child(select, span))
-    assert is_child(attempt, observed.span("task queries"))
-    assert is_child(observed.span("parse"), select)
+    assert is_child(attempt, observed.ended("task queries"))
+    assert is_child(observed.ended("parse"), select)
     assert attributes(attempt)["process.pid"] != os.getpid()
-    assert observed.below(observed.span("method second")) == ["attempt", "attempt"]
-    assert len(observed.spans) == 12
+    assert observed.below(observed.ended("method second")) == ["attempt", "attempt"]
+    assert len(observed.finished) == 12
 
 
 def test_a_broken_processor_loses_no_other_span(observed: Observed) -> None:
@@ -422,9 +427,9 @@ def test_a_broken_processor_loses_no_other_span(observed: Observed) -> None:
     observed.provider.add_span_processor(Broken())
     manager = observed.run(queries, mode="parallel")
     assert not manager.failed
-    assert len(observed.spans) == 5
+    assert len(observed.finished) == 5
     labels = {"provider": "TracerOpenTelemetry", "hook": "attempt_finished"}
-    assert observed.value("dotflow_telemetry_errors_total", **labels) == 1
+    assert observed.metric("dotflow_telemetry_errors_total", **labels) == 1
 
 
 # --- workers that end -------------------------------------------------------------------
@@ -447,7 +452,7 @@ def test_a_killed_worker(observed: Observed, tmp_path: Path) -> None:
     manager = observed.run(step, ok, mode="parallel")
     assert not manager.failed
     lost = next(span for span in attempts(observed) if span.status.status_code is StatusCode.ERROR)
-    task = observed.span("task killed")
+    task = observed.ended("task killed")
     told = attributes(lost)
     assert told["error.type"] == "worker_lost"
     assert told["dotflow.attempt.number"] == 1
@@ -457,11 +462,11 @@ def test_a_killed_worker(observed: Observed, tmp_path: Path) -> None:
     assert "was killed by SIGKILL" in str(lost.status.description)
     assert (task.start_time or 0) <= (lost.start_time or 0) < (lost.end_time or 0)
     assert observed.below(task) == ["attempt", "attempt"]
-    assert len(observed.spans) == 6
+    assert len(observed.finished) == 6
     labels = {"workflow": "billing", "task": "killed"}
-    assert observed.value("dotflow_worker_lost_total", **labels) == 1
-    assert observed.value("dotflow_task_retried_total", error_type="worker_lost", **labels) == 1
-    assert observed.line("task.retried")["error_type"] == "worker_lost"
+    assert observed.metric("dotflow_worker_lost_total", **labels) == 1
+    assert observed.metric("dotflow_task_retried_total", error_type="worker_lost", **labels) == 1
+    assert observed.event("task.retried")["error_type"] == "worker_lost"
 
 
 def test_services_find_the_lost_attempt(observed: Observed, tmp_path: Path) -> None:
@@ -492,9 +497,9 @@ def test_a_timed_out_worker(observed: Observed) -> None:
     (attempt,) = attempts(observed)
     assert attributes(attempt)["error.type"] == "timeout"
     assert 0.2e9 <= (attempt.end_time or 0) - (attempt.start_time or 0) < 10e9
-    assert attributes(observed.span("task slow"))["error.type"] == "timeout"
+    assert attributes(observed.ended("task slow"))["error.type"] == "timeout"
     labels = {"workflow": "billing", "task": "slow"}
-    assert observed.value("dotflow_task_timed_out_total", **labels) == 1
+    assert observed.metric("dotflow_task_timed_out_total", **labels) == 1
 
 
 def test_a_result_that_cannot_travel(observed: Observed) -> None:
@@ -508,7 +513,7 @@ def test_a_result_that_cannot_travel(observed: Observed) -> None:
     observed.run(lock, mode="parallel")
     (attempt,) = attempts(observed)
     assert attributes(attempt)["error.type"] == "dotflow.core.exception.PicklingFailed"
-    assert is_child(observed.span("select"), attempt)
+    assert is_child(observed.ended("select"), attempt)
 
 
 def test_an_input_that_cannot_travel(observed: Observed) -> None:
@@ -535,9 +540,9 @@ def test_an_interrupted_run(observed: Observed) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         observed.run({"step": interrupts, "initial_context": os.getpid()}, mode="parallel")
-    names = [span.name for span in observed.spans]
+    names = [span.name for span in observed.finished]
     assert names == ["attempt", "task interrupts", "workflow billing"]
-    assert attributes(observed.spans[0])["error.type"] == "KeyboardInterrupt"
+    assert attributes(observed.finished[0])["error.type"] == "KeyboardInterrupt"
 
 
 def test_spans_that_end_late(observed: Observed, one_worker: None) -> None:
@@ -556,9 +561,9 @@ def test_spans_that_end_late(observed: Observed, one_worker: None) -> None:
 
     observed.run(leaves_a_span, waits, mode="parallel")
     (first,) = (
-        span for span in attempts(observed) if is_child(span, observed.span("task leaves_a_span"))
+        span for span in attempts(observed) if is_child(span, observed.ended("task leaves_a_span"))
     )
-    assert is_child(observed.span("late"), first)
+    assert is_child(observed.ended("late"), first)
 
 
 def test_nothing_of_a_run_that_nobody_observes(
@@ -594,7 +599,7 @@ def test_nothing_of_a_run_that_nobody_observes(
     told = [record.getMessage() for record in caplog.records if record.name == "shop"]
     assert told == ["logs of observed", "thread of observed"] * 2
     own = {"span of observed", "span of another"}
-    assert [each.name for each in observed.spans if each.name in own] == ["span of observed"] * 2
+    assert [each.name for each in observed.finished if each.name in own] == ["span of observed"] * 2
 
 
 # --- nested -----------------------------------------------------------------------------
@@ -615,6 +620,6 @@ def test_a_workflow_in_a_worker(observed: Observed) -> None:
 
     observed.run(outer, mode="parallel")
     (attempt,) = attempts(observed)
-    workflow = observed.span("workflow inner")
+    workflow = observed.ended("workflow inner")
     assert is_child(workflow, attempt)
     assert observed.below(workflow) == ["task inner"]

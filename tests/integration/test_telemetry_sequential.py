@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
+from log_records import own_records
 from observed import Observed, is_child, span_id
 from opentelemetry import baggage, context, trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
-from own_records import own_records
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from dotflow import Config, DotFlow, action
@@ -99,7 +100,7 @@ def flaky(failures: int, **options: Any) -> Any:
 def test_workflow_span(observed: Observed, mode: str) -> None:
     """A run is one root span `workflow <name>` with its attributes, and nothing else."""
     manager = observed.run(ok, mode=mode)
-    span = observed.span("workflow billing")
+    span = observed.ended("workflow billing")
     assert span.parent is None
     assert span.kind is SpanKind.INTERNAL
     assert span.status.status_code is StatusCode.UNSET
@@ -115,16 +116,19 @@ def test_workflow_span(observed: Observed, mode: str) -> None:
 def test_two_groups_tell_their_mode(observed: Observed) -> None:
     """`sequential` over two groups tells the mode as it ran, in the span and in the metrics."""
     observed.run({"step": ok, "group_name": "a"}, {"step": ok, "group_name": "b"})
-    attributes = observed.span("workflow billing").attributes or {}
+    attributes = observed.ended("workflow billing").attributes or {}
     assert attributes["dotflow.workflow.mode"] == "sequential_group"
     labels = {"workflow": "billing", "mode": "sequential_group"}
-    assert observed.value("dotflow_workflow_completed_total", **labels) == 1
+    assert observed.metric("dotflow_workflow_completed_total", **labels) == 1
 
 
 def test_task_span(observed: Observed, mode: str) -> None:
     """A task is one span `task <name>` below its workflow's, with its attributes."""
     manager = observed.run({"step": in_time, "group_name": "load", "name": "loader"}, mode=mode)
-    span, workflow = observed.span("task loader"), observed.span("workflow billing")
+    span, workflow = (
+        observed.ended("task loader"),
+        observed.ended("workflow billing"),
+    )
     function = in_time.func
     assert is_child(span, workflow)
     assert observed.below(span) == []
@@ -152,19 +156,19 @@ def test_task_span(observed: Observed, mode: str) -> None:
 def test_every_kind_of_step_is_one_span(observed: Observed, mode: str) -> None:
     """Functions, classes and coroutines, limited or not, are one span each, in order."""
     observed.run(ok, in_time, coroutine, Pipe, mode=mode)
-    workflow = observed.span("workflow billing")
+    workflow = observed.ended("workflow billing")
     assert observed.below(workflow) == ["task ok", "task in_time", "task coroutine", "task Pipe"]
-    assert observed.below(observed.span("task Pipe")) == ["method first", "method second"]
-    assert len(observed.spans) == 7
-    starts = [span.start_time or 0 for span in observed.spans]
-    ends = [span.end_time or 0 for span in observed.spans]
+    assert observed.below(observed.ended("task Pipe")) == ["method first", "method second"]
+    assert len(observed.finished) == 7
+    starts = [span.start_time or 0 for span in observed.finished]
+    ends = [span.end_time or 0 for span in observed.finished]
     assert (workflow.start_time, workflow.end_time) == (min(starts), max(ends))
 
 
 def test_class_step_tells_its_place(observed: Observed) -> None:
     """The span of a class step names the class, its file and a line inside it."""
     observed.run(Pipe)
-    attributes = observed.span("task Pipe").attributes or {}
+    attributes = observed.ended("task Pipe").attributes or {}
     assert attributes["code.function.name"] == f"{__name__}.Pipe"
     assert attributes["code.file.path"] == __file__
     first = Pipe.func.__dict__["first"].func.__code__.co_firstlineno
@@ -188,9 +192,9 @@ def test_methods_of_a_class_step(observed: Observed, mode: str) -> None:
                 return 2
 
     observed.run(Load, mode=mode)
-    attempt = observed.span("attempt")
-    read, write = observed.span("method read"), observed.span("method write")
-    assert is_child(attempt, observed.span("task Load"))
+    attempt = observed.ended("attempt")
+    read, write = observed.ended("method read"), observed.ended("method write")
+    assert is_child(attempt, observed.ended("task Load"))
     assert observed.below(attempt) == ["method read", "method write"]
     assert (observed.below(read), observed.below(write)) == (["select"], ["insert"])
     assert dict(read.attributes or {}) == {
@@ -215,8 +219,8 @@ def test_a_method_that_fails(observed: Observed, mode: str) -> None:
             raise AssertionError("never comes to this")
 
     observed.run(Load, mode=mode)
-    method = observed.span("method read")
-    tries = [span for span in observed.spans if span.name == "attempt"]
+    method = observed.ended("method read")
+    tries = [span for span in observed.finished if span.name == "attempt"]
     assert [dict(span.attributes or {}) for span in tries] == [
         {"dotflow.attempt.number": 1, "error.type": "KeyError"},
         {"dotflow.attempt.number": 2, "error.type": "KeyError"},
@@ -224,14 +228,14 @@ def test_a_method_that_fails(observed: Observed, mode: str) -> None:
     assert all(is_child(span, method) for span in tries)
     assert (method.attributes or {})["error.type"] == "KeyError"
     assert method.status.description == "KeyError: 'k'"
-    assert "method write" not in [span.name for span in observed.spans]
+    assert "method write" not in [span.name for span in observed.finished]
 
 
 def test_retries_are_attempt_spans(observed: Observed, mode: str) -> None:
     """Each attempt of a task that may have several is a span; a handled one is no error of it."""
     observed.run({"step": flaky(2), "name": "extract"}, mode=mode)
-    task = observed.span("task extract")
-    attempts = [span for span in observed.spans if span.name == "attempt"]
+    task = observed.ended("task extract")
+    attempts = [span for span in observed.finished if span.name == "attempt"]
     assert all(is_child(span, task) for span in attempts)
     assert [dict(span.attributes or {}) for span in attempts] == [
         {"dotflow.attempt.number": 1, "error.type": "KeyError"},
@@ -247,13 +251,16 @@ def test_retries_are_attempt_spans(observed: Observed, mode: str) -> None:
 def test_first_of_several_attempts(observed: Observed) -> None:
     """Where several attempts are allowed the first is a span of its own, also if it succeeds."""
     observed.run({"step": flaky(0), "name": "extract"})
-    assert observed.below(observed.span("task extract")) == ["attempt"]
+    assert observed.below(observed.ended("task extract")) == ["attempt"]
 
 
 def test_failure(observed: Observed, mode: str) -> None:
     """A failed task has status, type and exception; its workflow tells of it."""
     observed.run(fails, mode=mode)
-    task, workflow = observed.span("task fails"), observed.span("workflow billing")
+    task, workflow = (
+        observed.ended("task fails"),
+        observed.ended("workflow billing"),
+    )
     assert (task.attributes or {})["error.type"] == "ValueError"
     assert (task.attributes or {})["dotflow.task.status"] == "failed"
     assert task.status.status_code is StatusCode.ERROR
@@ -274,7 +281,7 @@ def test_failure(observed: Observed, mode: str) -> None:
 def test_last_attempt_fails(observed: Observed) -> None:
     """A task whose attempts all fail is an error, as each of them is."""
     observed.run({"step": flaky(9), "name": "extract"}, keep_going=True)
-    failed = [span for span in observed.spans if span.status.status_code is StatusCode.ERROR]
+    failed = [span for span in observed.finished if span.status.status_code is StatusCode.ERROR]
     names = ["attempt", "attempt", "attempt", "task extract", "workflow billing"]
     assert [span.name for span in failed] == names
     assert {(span.attributes or {})["error.type"] for span in failed} == {"KeyError"}
@@ -283,7 +290,7 @@ def test_last_attempt_fails(observed: Observed) -> None:
 def test_several_failures(observed: Observed) -> None:
     """The workflow's span tells of its first failed task, and how many there were."""
     observed.run(ok, fails, fails, keep_going=True)
-    description = observed.span("workflow billing").status.description
+    description = observed.ended("workflow billing").status.description
     assert description == "task fails: ValueError: no such table (2 tasks failed)"
 
 
@@ -297,12 +304,12 @@ def test_timeout(observed: Observed) -> None:
 
     observed.run(slow)
     release.set()
-    types = [(span.attributes or {}).get("error.type") for span in observed.spans]
+    types = [(span.attributes or {}).get("error.type") for span in observed.finished]
     assert types == ["timeout"] * 4
     labels = {"workflow": "billing", "task": "slow"}
-    assert observed.value("dotflow_task_timed_out_total", **labels) == 2
-    assert observed.value("dotflow_task_retried_total", error_type="timeout", **labels) == 1
-    assert observed.value("dotflow_task_failed_total", error_type="timeout", **labels) == 1
+    assert observed.metric("dotflow_task_timed_out_total", **labels) == 2
+    assert observed.metric("dotflow_task_retried_total", error_type="timeout", **labels) == 1
+    assert observed.metric("dotflow_task_failed_total", error_type="timeout", **labels) == 1
 
 
 def test_callers_span_is_the_parent(observed: Observed, mode: str) -> None:
@@ -310,7 +317,7 @@ def test_callers_span_is_the_parent(observed: Observed, mode: str) -> None:
     tracer = observed.provider.get_tracer("test")
     with tracer.start_as_current_span("request"):
         observed.run(ok, mode=mode)
-    assert is_child(observed.span("workflow billing"), observed.span("request"))
+    assert is_child(observed.ended("workflow billing"), observed.ended("request"))
 
 
 @pytest.mark.parametrize("options", [{}, {"timeout": 10}, {"retry": 2}])
@@ -330,10 +337,10 @@ def test_steps_own_spans(observed: Observed, mode: str, options: dict[str, Any])
 
     observed.run(query, fetch, mode=mode)
     for inner, task in (("select", "task query"), ("get", "task fetch")):
-        parents = observed.spans if "retry" in options else [observed.span(task)]
-        (parent,) = (span for span in parents if is_child(observed.span(inner), span))
+        parents = observed.finished if "retry" in options else [observed.ended(task)]
+        (parent,) = (span for span in parents if is_child(observed.ended(inner), span))
         assert parent.name == ("attempt" if "retry" in options else task)
-    assert (observed.span("select").attributes or {})["rows"] == 3
+    assert (observed.ended("select").attributes or {})["rows"] == 3
 
 
 @pytest.mark.parametrize("options", [{}, {"timeout": 10}, {"retry": 2}])
@@ -353,9 +360,9 @@ def test_inside_a_running_loop(observed: Observed, mode: str, options: dict[str,
             return observed.run(fetch, mode=mode)
 
     manager = asyncio.run(serve())
-    parent = observed.span("attempt" if "retry" in options else "task fetch")
-    assert is_child(observed.span("get"), parent)
-    assert is_child(observed.span("workflow billing"), observed.span("request"))
+    parent = observed.ended("attempt" if "retry" in options else "task fetch")
+    assert is_child(observed.ended("get"), parent)
+    assert is_child(observed.ended("workflow billing"), observed.ended("request"))
     assert manager.tasks[0].current_context.storage == "acme"
 
 
@@ -368,7 +375,7 @@ def test_current_span_in_a_step(observed: Observed, mode: str) -> None:
         trace.get_current_span().set_attribute("rows", 7)
 
     observed.run(annotate, mode=mode)
-    assert (observed.span("task annotate").attributes or {})["rows"] == 7
+    assert (observed.ended("task annotate").attributes or {})["rows"] == 7
     assert trace.get_current_span() is before
 
 
@@ -398,10 +405,10 @@ def test_nested_workflow(observed: Observed) -> None:
         inner.start()
 
     observed.run(outer)
-    assert is_child(observed.span("workflow inner"), observed.span("task outer"))
-    started = observed.line("workflow.started", workflow="inner")
-    assert "task" not in started
-    assert started["span_id"] == f"{span_id(observed.span('workflow inner')):016x}"
+    assert is_child(observed.ended("workflow inner"), observed.ended("task outer"))
+    started = observed.event("workflow.started", workflow="inner")
+    assert "task" not in started.fields
+    assert started["span_id"] == f"{span_id(observed.ended('workflow inner')):016x}"
 
 
 def test_many_runs_at_once(observed: Observed) -> None:
@@ -414,12 +421,12 @@ def test_many_runs_at_once(observed: Observed) -> None:
         thread.start()
     for thread in threads:
         thread.join(20)
-    workflows = [span for span in observed.spans if span.name == "workflow billing"]
+    workflows = [span for span in observed.finished if span.name == "workflow billing"]
     assert len(workflows) == 12
     assert all(observed.below(workflow) == ["task ok", "task ok"] for workflow in workflows)
     labels = {"workflow": "billing"}
-    assert observed.value("dotflow_workflow_in_progress", mode="sequential", **labels) == 0
-    assert observed.value("dotflow_workflow_oldest_start_timestamp_seconds", **labels) == 0
+    assert observed.metric("dotflow_workflow_in_progress", mode="sequential", **labels) == 0
+    assert observed.metric("dotflow_workflow_oldest_start_timestamp_seconds", **labels) == 0
 
 
 def test_restored_task(observed: Observed) -> None:
@@ -427,10 +434,13 @@ def test_restored_task(observed: Observed) -> None:
     step = flaky(1, retry=1)
     tasks = (ok, {"step": step, "name": "load"})
     observed.run(*tasks, workflow_id="etl")
-    first = observed.span("workflow billing")
-    observed.exporter.clear()
+    first = observed.ended("workflow billing")
+    observed.collector.clear()
     observed.run(*tasks, workflow_id="etl", resume=True)
-    workflow, restored = observed.span("workflow billing"), observed.span("task ok")
+    workflow, restored = (
+        observed.ended("workflow billing"),
+        observed.ended("task ok"),
+    )
     (link,) = workflow.links
     assert link.context.span_id == span_id(first)
     assert first.context is not None
@@ -440,31 +450,31 @@ def test_restored_task(observed: Observed) -> None:
     assert attributes["dotflow.task.restored"] is True
     assert attributes["dotflow.task.status"] == "completed"
     assert attributes["dotflow.task.attempts"] == 0
-    assert "dotflow.task.restored" not in (observed.span("task load").attributes or {})
+    assert "dotflow.task.restored" not in (observed.ended("task load").attributes or {})
     labels = {"workflow": "billing", "task": "ok"}
-    assert observed.value("dotflow_task_restored_total", **labels) == 1
-    assert observed.value("dotflow_task_started_total", **labels) == 1
-    assert observed.line("task.restored", task="ok")["level"] == "info"
+    assert observed.metric("dotflow_task_restored_total", **labels) == 1
+    assert observed.metric("dotflow_task_started_total", **labels) == 1
+    assert observed.event("task.restored", task="ok").level == "info"
 
 
 def test_unsampled(observe: Callable[..., Observed], mode: str) -> None:
     """Where the sampler drops a trace there are no spans and no exemplars; all else is there."""
     observed = observe(sampler=ALWAYS_OFF)
     observed.run(ok, {"step": flaky(1), "name": "load"}, fails, mode=mode)
-    assert observed.spans == ()
-    assert observed.total("dotflow_task_completed_total") == 2
+    assert observed.finished == ()
+    assert observed.metric("dotflow_task_completed_total") == 2
     assert "# {" not in generate_latest(observed.registry).decode()
-    assert len(observed.line("workflow.failed")["trace_id"]) == 32
+    assert len(observed.event("workflow.failed")["trace_id"]) == 32
 
 
 def test_manager_without_a_config(observed: Observed) -> None:
     """Tasks with a config, in a run without one, have spans, counts and lines of their own."""
     task = Task("t" * 26, ok, config=observed.config)
     Manager(tasks=[task])
-    assert [span.name for span in observed.spans] == ["task ok"]
+    assert [span.name for span in observed.finished] == ["task ok"]
     labels = {"workflow": "workflow", "task": "ok"}
-    assert observed.value("dotflow_task_completed_total", **labels) == 1
-    assert [line["event"] for line in observed.lines] == ["task.started", "task.completed"]
+    assert observed.metric("dotflow_task_completed_total", **labels) == 1
+    assert [line.event for line in observed.events] == ["task.started", "task.completed"]
 
 
 # --- metrics ----------------------------------------------------------------------------
@@ -473,7 +483,7 @@ def test_manager_without_a_config(observed: Observed) -> None:
 def ledger(observed: Observed) -> dict[str, float]:
     """Give the sums of the counters of tasks."""
     names = ("started", "completed", "failed", "retried", "restored", "skipped", "timed_out")
-    return {name: observed.total(f"dotflow_task_{name}_total") for name in names}
+    return {name: observed.metric(f"dotflow_task_{name}_total") for name in names}
 
 
 def test_ledger(observed: Observed, mode: str) -> None:
@@ -495,16 +505,16 @@ def test_ledger(observed: Observed, mode: str) -> None:
         "skipped": 1,
         "timed_out": 0,
     }
-    assert observed.total("dotflow_task_in_progress") == 0
-    assert observed.total("dotflow_task_duration_seconds_count", status="completed") == 3
-    assert observed.total("dotflow_task_duration_seconds_count", status="failed") == 1
+    assert observed.metric("dotflow_task_in_progress") == 0
+    assert observed.metric("dotflow_task_duration_seconds_count", status="completed") == 3
+    assert observed.metric("dotflow_task_duration_seconds_count", status="failed") == 1
     labels = {"workflow": "billing", "mode": mode if mode != "sequential" else "sequential_group"}
-    assert observed.value("dotflow_workflow_started_total", **labels) == 1
-    assert observed.value("dotflow_workflow_completed_total", **labels) == 0
-    assert observed.value("dotflow_workflow_failed_total", **labels) == 1
-    assert observed.value("dotflow_workflow_in_progress", **labels) == 0
+    assert observed.metric("dotflow_workflow_started_total", **labels) == 1
+    assert observed.metric("dotflow_workflow_completed_total", **labels) == 0
+    assert observed.metric("dotflow_workflow_failed_total", **labels) == 1
+    assert observed.metric("dotflow_workflow_in_progress", **labels) == 0
     name = "dotflow_workflow_duration_seconds_count"
-    assert observed.value(name, status="failed", **labels) == 1
+    assert observed.metric(name, status="failed", **labels) == 1
     name = "dotflow_workflow_last_success_timestamp_seconds"
     assert observed.registry.get_sample_value(name, {"workflow": "billing"}) is None
 
@@ -523,14 +533,14 @@ def test_ledger_of_an_interrupted_run(observed: Observed, error: type[BaseExcept
     assert (counts["started"], counts["completed"], counts["failed"]) == (2, 1, 1)
     assert (counts["skipped"], counts["retried"]) == (1, 0)
     labels = {"workflow": "billing", "task": "interrupted", "error_type": error.__name__}
-    assert observed.value("dotflow_task_failed_total", **labels) == 1
-    assert observed.total("dotflow_task_in_progress") == 0
-    assert observed.total("dotflow_workflow_in_progress") == 0
-    assert observed.total("dotflow_workflow_failed_total") == 1
-    names = [span.name for span in observed.spans]
+    assert observed.metric("dotflow_task_failed_total", **labels) == 1
+    assert observed.metric("dotflow_task_in_progress") == 0
+    assert observed.metric("dotflow_workflow_in_progress") == 0
+    assert observed.metric("dotflow_workflow_failed_total") == 1
+    names = [span.name for span in observed.finished]
     assert names == ["task ok", "attempt", "task interrupted", "workflow billing"]
-    assert (observed.span("attempt").attributes or {})["error.type"] == error.__name__
-    assert observed.line("workflow.failed")["error_type"] == error.__name__
+    assert (observed.ended("attempt").attributes or {})["error.type"] == error.__name__
+    assert observed.event("workflow.failed")["error_type"] == error.__name__
 
 
 def test_gauges_of_a_run(observed: Observed) -> None:
@@ -542,15 +552,15 @@ def test_gauges_of_a_run(observed: Observed) -> None:
     def look() -> None:
         labels = {"workflow": "billing"}
         oldest = "dotflow_workflow_oldest_start_timestamp_seconds"
-        seen["oldest"] = observed.value(oldest, **labels)
-        seen["runs"] = observed.value("dotflow_workflow_in_progress", mode="sequential", **labels)
-        seen["tasks"] = observed.value("dotflow_task_in_progress", task="look", **labels)
+        seen["oldest"] = observed.metric(oldest, **labels)
+        seen["runs"] = observed.metric("dotflow_workflow_in_progress", mode="sequential", **labels)
+        seen["tasks"] = observed.metric("dotflow_task_in_progress", task="look", **labels)
 
     observed.run(look)
     assert begun - 1 <= seen["oldest"] <= time.time()
     assert (seen["runs"], seen["tasks"]) == (1, 1)
     name = "dotflow_workflow_last_success_timestamp_seconds"
-    assert begun <= observed.value(name, workflow="billing") <= time.time()
+    assert begun <= observed.metric(name, workflow="billing") <= time.time()
 
 
 def test_exemplars(observed: Observed, mode: str) -> None:
@@ -562,7 +572,7 @@ def test_exemplars(observed: Observed, mode: str) -> None:
         ("task fails", "dotflow_task_failed_total"),
         ("workflow billing", "dotflow_workflow_failed_total"),
     ):
-        span = observed.span(name)
+        span = observed.ended(name)
         assert span.context is not None
         ids = f'span_id="{span.context.span_id:016x}",trace_id="{span.context.trace_id:032x}"'
         (line,) = (line for line in text.splitlines() if line.startswith(family) and ids in line)
@@ -580,7 +590,7 @@ def test_lines(observed: Observed, mode: str) -> None:
         {"step": ok, "group_name": "a"},
         mode=mode,
     )
-    assert [(line["event"], line.get("task"), line["level"]) for line in observed.lines] == [
+    assert [(line.event, line.get("task"), line.level) for line in observed.events] == [
         ("workflow.started", None, "info"),
         ("task.started", "extract", "info"),
         ("task.retried", "extract", "warning"),
@@ -595,14 +605,14 @@ def test_lines(observed: Observed, mode: str) -> None:
 def test_fields(observed: Observed) -> None:
     """A line tells ids, names, attempt, duration and error, and no more than that."""
     manager = observed.run(fails)
-    line = observed.line("task.failed")
-    span = observed.span("task fails")
+    event = observed.event("task.failed")
+    line = dict(event.fields)
+    span = observed.ended("task fails")
     assert span.context is not None
-    assert line.pop("timestamp").endswith("Z")
+    assert (event.event, event.level) == ("task.failed", "error")
+    assert event.timestamp.endswith("Z")
     assert line.pop("exception").endswith("ValueError: no such table\n")
     assert line == {
-        "event": "task.failed",
-        "level": "error",
         "workflow_id": str(manager.workflow_id),
         "workflow": "billing",
         "task_id": manager.tasks[0].task_id,
@@ -620,8 +630,8 @@ def test_fields(observed: Observed) -> None:
 def test_attempts_in_lines(observed: Observed) -> None:
     """A retry's line tells the attempt that failed, the last one how many there were."""
     observed.run(flaky(2))
-    lines = [line for line in observed.lines if "attempt" in line]
-    events = [(line["event"], line["attempt"]) for line in lines]
+    lines = [line for line in observed.events if "attempt" in line.fields]
+    events = [(line.event, line["attempt"]) for line in lines]
     assert events == [
         ("task.started", 1),
         ("task.retried", 1),
@@ -639,9 +649,9 @@ def test_no_values_in_telemetry(observed: Observed, mode: str) -> None:
 
     observed.run({"step": leak, "initial_context": "s3cret"}, leak, mode=mode)
     told = [
-        observed.stream.getvalue(),
+        json.dumps([event.fields for event in observed.events]),
         generate_latest(observed.registry).decode(),
-        *(span.to_json() for span in observed.spans),
+        *(span.to_json() for span in observed.finished),
     ]
     assert not [text for text in told if "s3cret" in text or "-result" in text]
 
@@ -661,7 +671,7 @@ def test_ids_are_bound_in_a_step(observed: Observed, mode: str, options: dict[st
         assert structlog.contextvars.get_contextvars() == {"task": "before", "request": "r1"}
     finally:
         structlog.contextvars.clear_contextvars()
-    span = observed.span("attempt" if "retry" in options else "task look")
+    span = observed.ended("attempt" if "retry" in options else "task look")
     assert span.context is not None
     (bound,) = seen
     bound.pop("request", None)
@@ -683,7 +693,7 @@ def test_current_span_without_our_tracer(observed: Observed) -> None:
     with observed.provider.get_tracer("test").start_as_current_span("request") as span:
         flow.start()
     expected = f"{span.get_span_context().span_id:016x}"
-    assert {line["span_id"] for line in observed.lines} == {expected}
+    assert {line["span_id"] for line in observed.events} == {expected}
     assert f'span_id="{expected}"' in generate_latest(observed.registry).decode()
 
 
@@ -696,13 +706,13 @@ def test_a_broken_processor_breaks_no_run(
         def on_start(self, span: Any, parent_context: Any = None) -> None:
             raise RuntimeError("broken")
 
-    observed.provider.add_span_processor(Broken(observed.exporter))
+    observed.provider.add_span_processor(Broken(InMemorySpanExporter()))
     manager = observed.run(ok, {"step": flaky(1), "name": "load"})
     assert not manager.failed
-    assert observed.total("dotflow_task_completed_total") == 2
+    assert observed.metric("dotflow_task_completed_total") == 2
     name = "dotflow_telemetry_errors_total"
-    assert observed.value(name, provider="TracerOpenTelemetry", hook="run_started") == 1
-    assert observed.value(name, provider="TracerOpenTelemetry", hook="start_task") == 2
+    assert observed.metric(name, provider="TracerOpenTelemetry", hook="run_started") == 1
+    assert observed.metric(name, provider="TracerOpenTelemetry", hook="start_task") == 2
     assert len([record for record in own_records(caplog) if record.levelno == logging.ERROR]) == 2
 
 
@@ -728,13 +738,13 @@ def test_texts_that_cannot_be_encoded(observed: Observed, mode: str) -> None:
     observed.run({"step": reads, "name": "caf\udce9", "group_name": "g\udce9"}, mode=mode)
     text = generate_latest(observed.registry).decode()
     assert 'task="caf\\\\udce9"' in text
-    span = observed.span("task caf\\udce9")
+    span = observed.ended("task caf\\udce9")
     assert span.status.description == "ValueError: cannot read caf\\udce9.csv"
     assert (span.attributes or {})["dotflow.task.group"] == "g\\udce9"
-    for each in observed.spans:
+    for each in observed.finished:
         each.to_json().encode()
-    assert encode_spans(observed.spans).SerializeToString()
-    assert observed.line("task.failed")["error"] == "cannot read caf\\udce9.csv"
+    assert encode_spans(observed.finished).SerializeToString()
+    assert observed.event("task.failed")["error"] == "cannot read caf\\udce9.csv"
 
 
 # --- interruptions ----------------------------------------------------------------------
@@ -762,12 +772,12 @@ def test_a_processor_that_raises_leaves_nothing(
     observed.provider.add_span_processor(Raising(name, error()))
     with contextlib.suppress(KeyboardInterrupt):
         observed.run(ok, {"step": flaky(1), "name": "load"})
-    names = sorted(span.name for span in observed.spans)
+    names = sorted(span.name for span in observed.finished)
     expected = ["attempt", "attempt", "task load", "task ok", "workflow billing"]
     if name == "attempt" and error is KeyboardInterrupt:
         expected.remove("attempt")  # the first one's end was interrupted: there is no second
     assert names == expected
-    assert all(span.end_time for span in observed.spans)
+    assert all(span.end_time for span in observed.finished)
 
 
 @pytest.mark.parametrize("slot", ["tracer", "metrics", "log"])
@@ -785,11 +795,11 @@ def test_interrupted_at_its_start(
     monkeypatch.setattr(provider, "run_started", interrupted)
     with pytest.raises(KeyboardInterrupt):
         observed.run(ok)
-    assert [span.name for span in observed.spans] == ["workflow billing"]
-    began = observed.total("dotflow_workflow_started_total")
+    assert [span.name for span in observed.finished] == ["workflow billing"]
+    began = observed.metric("dotflow_workflow_started_total")
     assert began == (0 if slot == "tracer" else 1)
-    assert observed.total("dotflow_workflow_failed_total") == began
-    assert observed.total("dotflow_workflow_in_progress") == 0
-    assert observed.total("dotflow_task_skipped_total") == began
-    ended = [line["event"] for line in observed.lines if line["event"] == "workflow.failed"]
+    assert observed.metric("dotflow_workflow_failed_total") == began
+    assert observed.metric("dotflow_workflow_in_progress") == 0
+    assert observed.metric("dotflow_task_skipped_total") == began
+    ended = [line.event for line in observed.find_events("workflow.failed")]
     assert len(ended) == (1 if slot == "log" else 0)

@@ -66,7 +66,7 @@ def logs() -> None:
 def test_records_of_a_worker(observed: Observed, kept: Kept) -> None:
     """Records that a step makes in a worker are handled as the application logs, with ids."""
     manager = observed.run(logs, mode="parallel")
-    attempt = observed.span("attempt")
+    attempt = observed.ended("attempt")
     assert attempt.context is not None
     mine = [(record, current) for record, current in kept.records if record.name == "app"]
     (first, current), (second, _) = mine
@@ -117,7 +117,7 @@ def test_structlog_in_a_worker(observed: Observed) -> None:
         manager = observed.run(speaks, mode="parallel")
     finally:
         structlog.reset_defaults()
-    attempt = observed.span("attempt")
+    attempt = observed.ended("attempt")
     assert attempt.context is not None
     (event,) = (event for event in events if event["event"] == "slow query")
     assert event.pop("logged_at").endswith("+00:00")
@@ -137,18 +137,15 @@ def test_structlog_in_a_worker(observed: Observed) -> None:
 
 def test_order_of_lines(observed: Observed, kept: Kept) -> None:
     """What a step logged is there before the line that tells that its task has ended."""
-    write = observed.stream.write
-    kept.emit = lambda record: write(json.dumps({"event": record.getMessage()}) + "\n")
+    before: list[tuple[str, list[str]]] = []
+    kept.emit = lambda record: before.append(
+        (record.getMessage(), [event.event for event in observed.events])
+    )
     observed.run(logs, mode="parallel")
-    order = [line["event"] for line in observed.lines]
-    assert order == [
-        "workflow.started",
-        "task.started",
-        "read 3 rows",
-        "no such key",
-        "task.completed",
-        "workflow.completed",
-    ]
+    began = ["workflow.started", "task.started"]
+    assert before == [("read 3 rows", began), ("no such key", began)]
+    order = [event.event for event in observed.events]
+    assert order == [*began, "task.completed", "workflow.completed"]
 
 
 @pytest.fixture

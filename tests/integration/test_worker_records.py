@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
-from kept_records import Keeping
+from log_records import Keeping
 from opentelemetry import trace
 
 from dotflow import action

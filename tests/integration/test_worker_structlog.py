@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
-from kept_records import records_kept
+from log_records import records_kept
 from structlog.processors import CallsiteParameter, CallsiteParameterAdder
 
 from dotflow import action

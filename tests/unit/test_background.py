@@ -109,12 +109,12 @@ def test_the_exit_comes_while_a_run_is_begun() -> None:
 
         def wait() -> None:
             try:
-                background._join_pending()
+                background.join_pending()
             except Exception as error:  # noqa: BLE001 - looked at below
                 errors.append(error)
 
         def check() -> None:
-            background._join_pending()
+            background.join_pending()
             assert errors == []
 
         run = background.BackgroundRun(lambda: None, lambda _: None, "run")
@@ -137,7 +137,7 @@ def test_no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(RuntimeError, match="can't start new thread"):
             flow.start(mode="background")
 
-    background._join_pending()
+    background.join_pending()
     assert recording.metrics.hooks == ["workflow_started", "task_skipped", "workflow_failed"]
 
 
@@ -153,7 +153,7 @@ def test_interrupted_while_it_is_begun() -> None:
         interrupts.within(lambda flow=flow: flow.start(mode="background"))  # type: ignore[misc]
         if not interrupts.came:
             break
-        waits = threading.Thread(target=background._join_pending, daemon=True)
+        waits = threading.Thread(target=background.join_pending, daemon=True)
         waits.start()
         waits.join(20)
         assert not waits.is_alive(), place
@@ -174,14 +174,17 @@ class Working:
 
     Args:
         outside: Whether it is a step's work, in which the run can be taken over.
+        give_up: Ends the run in its place; None: notes the reason.
     """
 
-    def __init__(self, *, outside: bool = True) -> None:
+    def __init__(
+        self, *, outside: bool = True, give_up: Callable[[BaseException], None] | None = None
+    ) -> None:
         self.begun, self.goes_on = threading.Event(), threading.Event()
         self.given: list[BaseException] = []
         self.went_on = False
         self._outside = outside
-        self.run = background.BackgroundRun(self._work, self.given.append, "work")
+        self.run = background.BackgroundRun(self._work, give_up or self.given.append, "work")
 
     def _work(self) -> None:
         if self._outside:
@@ -203,7 +206,7 @@ class Working:
         self.goes_on.set()
         self.run.thread.join(30)
         assert not self.run.thread.is_alive()
-        assert self.run not in background._pending
+        assert self.run not in background.pending
 
 
 def test_taken_over_in_a_step(caplog: pytest.LogCaptureFixture) -> None:
@@ -232,7 +235,7 @@ def test_interrupted_again_while_it_is_taken_over() -> None:
     for place in count(3):  # from where the runs are known
         interrupts = Interrupts([place], modules=("dotflow.core.background",))
         with Working() as working:
-            interrupts.within(lambda: background._end_pending(reason))
+            interrupts.within(lambda: background.end_pending(reason))
             assert set(working.given) == {reason}, place
         assert not working.went_on, place
         if not interrupts.came:
@@ -242,9 +245,9 @@ def test_interrupted_again_while_it_is_taken_over() -> None:
 
 def test_the_end_of_one_run_fails(caplog: pytest.LogCaptureFixture) -> None:
     """It is logged, and the others have their ends."""
-    with Working() as one, Working() as other:
-        one.run._give_up = other.run._give_up = raising(ValueError("no end"))
-        background._end_pending(KeyboardInterrupt())
+    fails = raising(ValueError("no end"))
+    with Working(give_up=fails) as one, Working(give_up=fails) as other:
+        background.end_pending(KeyboardInterrupt())
     assert [each.getMessage() for each in caplog.records] == [
         "the end of a background run failed"
     ] * 2
@@ -254,10 +257,9 @@ def test_the_end_of_one_run_fails(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_an_end_that_is_interrupted_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is given up after a moment, whatever raises the interrupts."""
-    monkeypatch.setattr(background, "_PATIENCE", 0.05)
-    with Working() as working:
-        working.run._give_up = raising(KeyboardInterrupt())
-        background._end_pending(KeyboardInterrupt())
+    monkeypatch.setattr(background, "PATIENCE", 0.05)
+    with Working(give_up=raising(KeyboardInterrupt())) as working:
+        background.end_pending(KeyboardInterrupt())
     assert not working.went_on
 
 
@@ -287,7 +289,7 @@ def test_called_off_in_time() -> None:
     run.start()
     run.thread.join(30)
     assert ran == []
-    assert run not in background._pending
+    assert run not in background.pending
 
 
 def test_an_error_of_the_run_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -375,7 +377,7 @@ def _interrupt(
 
     with monkeypatch.context() as patched:
         # The wait for this run alone, whatever else there is in this process.
-        patched.setattr(background, "_pending", {working.run})
+        patched.setattr(background, "pending", {working.run})
         patched.setattr(working.run, "wait", wait)
         with pytest.raises(raises):
-            background._join_pending()
+            background.join_pending()

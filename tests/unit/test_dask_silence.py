@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("distributed")
 
-from dotflow.dask.cluster import _Silence
+from dotflow.dask.cluster import Silence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ def level() -> Iterator[logging.Handler]:
 
 def test_the_last_one_gives_the_levels_back(level: logging.Handler) -> None:
     """Clusters may end in any order: it is quiet as long as one is there, and then as before."""
-    silence = _Silence()
+    silence = Silence()
     silence.__enter__()
     with silence:
         assert level.level == logging.ERROR

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from own_records import own_records
+from log_records import own_records
 
 from dotflow import Config, DotFlow, action
 from dotflow.abc.log import Log

@@ -84,14 +84,15 @@ class Own(Log):
     """A log of a user's own, written for 1.x."""
 
     def __init__(self, level: int, form: str) -> None:
-        self._logger = Lines()  # type: ignore[assignment]
+        self.logger = Lines()
+        self._logger = self.logger  # type: ignore[assignment]
         self._level = level
         self._format = form
 
 
-def lines_of(log: Log) -> list[tuple[int, str]]:
+def lines_of(log: Own) -> list[tuple[int, str]]:
     """What an `Own` log was given."""
-    return log._logger.lines  # type: ignore[union-attr, no-any-return]
+    return log.logger.lines
 
 
 def test_levels() -> None:
@@ -228,12 +229,23 @@ def test_records() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "number"),
-    [("DEBUG", 10), ("debug", 10), ("Warning", 30), ("ERROR", 40), ("loud", 20), ("", 20)],
+    ("given", "lowest"),
+    [
+        ("DEBUG", "debug"),
+        ("debug", "debug"),
+        ("Warning", "warning"),
+        ("ERROR", "error"),
+        ("loud", "info"),
+        ("", "info"),
+    ],
 )
-def test_level_names(given: str, number: int) -> None:
+def test_level_names(given: str, lowest: str, stderr: Stderr) -> None:
     """Levels are named in any case; an unknown one means INFO."""
-    assert LogDefault(level=given)._level == number
+    log = LogDefault(level=given)
+    hooks = ["debug", "info", "warning", "error"]
+    for hook in hooks:
+        getattr(log, hook)(note=hook)
+    assert stderr.getvalue().count("\n") == len(hooks) - hooks.index(lowest)
 
 
 @pytest.mark.parametrize("option", [{"output": "printer"}, {"format": "xml"}])
@@ -322,13 +334,18 @@ def test_both(tmp_path: Path, stderr: Stderr) -> None:
     assert stderr.getvalue().count("\n") == 1
 
 
-def test_default_path() -> None:
+def test_default_path(tmp_path: Path, stderr: Stderr, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unless given, the file is the one of the settings, and `console` makes none."""
+    monkeypatch.chdir(tmp_path)
+    path = Settings.LOG_PATH.absolute()
+    LogDefault().info(note=1)
+    assert stderr.getvalue().count("\n") == 1
+    assert not path.exists()
     log = LogDefault(output="file")
-    (handler,) = log._handlers
-    assert isinstance(handler, logging.FileHandler)
-    assert Path(handler.baseFilename) == Settings.LOG_PATH.absolute()
-    assert not any(isinstance(h, logging.FileHandler) for h in LogDefault()._handlers)
+    log.info(note=2)
+    log.close()
+    assert path.read_text(encoding="utf-8").count("\n") == 1
+    assert stderr.getvalue().count("\n") == 1
 
 
 def test_instances_share_nothing(stderr: Stderr, tmp_path: Path) -> None:
@@ -339,7 +356,6 @@ def test_instances_share_nothing(stderr: Stderr, tmp_path: Path) -> None:
     second.close()
     assert stderr.getvalue() == ""
     assert (tmp_path / "l").read_text().count("\n") == 1
-    assert not set(first._handlers) & set(second._handlers)
 
 
 def test_does_not_propagate(stderr: Stderr, caplog: pytest.LogCaptureFixture) -> None:
@@ -354,7 +370,7 @@ def test_nothing_is_left_behind(tmp_path: Path, stderr: Stderr) -> None:
     LogDefault(output="both", path=tmp_path / "warm.log").info(note=0)
     gc.collect()
     loggers = set(logging.Logger.manager.loggerDict)
-    handlers = len(logging._handlerList)  # type: ignore[attr-defined]
+    handlers = len(logging._handlerList)  # type: ignore[attr-defined]  # noqa: SLF001 - logging has no public list
     descriptors = len(list(Path("/dev/fd").iterdir()))
     gone = []
     for number in range(20):
@@ -365,5 +381,5 @@ def test_nothing_is_left_behind(tmp_path: Path, stderr: Stderr) -> None:
     gc.collect()
     assert [ref() for ref in gone] == [None] * 20
     assert set(logging.Logger.manager.loggerDict) == loggers
-    assert len(logging._handlerList) == handlers  # type: ignore[attr-defined]
+    assert len(logging._handlerList) == handlers  # type: ignore[attr-defined]  # noqa: SLF001 - logging has no public list
     assert len(list(Path("/dev/fd").iterdir())) == descriptors

@@ -77,8 +77,8 @@ def test_other_threads_may_begin_one() -> None:
 
 def test_a_thread_that_an_import_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a worker it begins none, neither while that reads nor later; one of a step does."""
-    imports = run._Imports()
-    monkeypatch.setattr(run, "_imports", imports)
+    imports = run.Imports()
+    monkeypatch.setattr(run, "watched_imports", imports)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     begun: dict[str, str] = {}
     go = threading.Event()

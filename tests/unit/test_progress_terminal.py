@@ -7,15 +7,18 @@ import os
 import pty
 import select
 import termios
+import threading
 import time
 import tty
+from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pyte
 import pytest
-from own_records import own_records
+from log_records import own_records
 from waiting import wait_for
 
 from dotflow import Config, DotFlow, action
@@ -186,18 +189,30 @@ def test_no_shell(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (screen.text, screen.scrolling) == ([], 24)
 
 
+def shells_at(terminal: str) -> list[psutil.Process]:
+    """Return the shells that stand by for the rows of a terminal."""
+
+    def stands_by(process: psutil.Process) -> bool:
+        try:
+            return "read -r row" in " ".join(process.cmdline()) and (
+                str(Path(f"/proc/{process.pid}/fd/1").readlink()) == terminal
+            )
+        except (OSError, psutil.Error):
+            return False
+
+    return [each for each in psutil.process_iter() if stands_by(each)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux's /proc")
 def test_shell_that_was_ended(screen: Screen, rows: BottomRows) -> None:
     """Nor does it matter when that shell is ended by somebody."""
     rows.show(["a"], rows.size())
-    guard: Any = rows._guard
-    guard.note(0)  # else it takes this for the end of the process
-    os.close(guard._writing)
-    reading, guard._writing = os.pipe()
-    os.close(reading)
-    rows.show(["a", "b"], rows.size())
-    assert screen.text == ["a", "b"]
-    assert isinstance(guard, progress_terminal._Guard)
-    assert guard._writing == -1
+    (shell,) = shells_at(os.ttyname(screen.descriptor))
+    shell.kill()  # not ended by what it reads, which it would take for the end of this process
+    wait_for(lambda: not shell.is_running() or shell.status() == psutil.STATUS_ZOMBIE)
+    for lines in (["a", "b"], ["c", "d", "e"]):
+        rows.show(lines, rows.size())
+        assert screen.text[-len(lines) :] == lines
 
 
 # --- runs ---------------------------------------------------------------------------
@@ -208,8 +223,8 @@ def stderr(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
     """A terminal that is this process's stderr, with a display of its own."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
-    display = progress_terminal._Display()
-    monkeypatch.setattr(progress_terminal, "_display", display)
+    display = progress_terminal.Display()
+    monkeypatch.setattr(progress_terminal, "display", display)
     with open(screen.descriptor, "w", encoding="utf-8", closefd=False) as stream:
         # Not in `sys` itself, where pytest puts its own when the test begins.
         monkeypatch.setattr(progress_terminal, "sys", SimpleNamespace(stderr=stream))
@@ -284,13 +299,9 @@ def test_error_while_drawing(
     def broken(*_: object) -> list[str]:
         raise RuntimeError("broken")
 
-    def has_given_up() -> bool:
-        thread = progress_terminal._display._thread
-        return thread is not None and not thread.is_alive()
-
     monkeypatch.setattr(progress_terminal, "lines_of", broken)
     with caplog.at_level(logging.ERROR, logger="dotflow"):
-        run(lambda: wait_for(has_given_up))
+        run(lambda: wait_for(lambda: own_records(caplog)))
         run(lambda: None)
     (record,) = own_records(caplog)
     assert record.getMessage() == "the progress cannot be shown; the runs go on"
@@ -317,15 +328,16 @@ def test_nothing_is_counted_in_vain(
         monkeypatch.delenv("TERM")
     else:
         monkeypatch.setenv("TERM", terminal)
-    provider = ProgressTerminal()
-    runs: list[int] = []
+    counted: list[object] = []
+    monkeypatch.setattr(progress_terminal, "RunCounts", counted.append)
+    before = set(threading.enumerate())
+    begun: list[Thread] = []
 
     @action
     def looks() -> None:
-        runs.append(len(provider._runs))
+        begun.extend(set(threading.enumerate()) - before)
 
-    flow = DotFlow(config=Config(log=LogDefault(level=60), progress=provider))
+    flow = DotFlow(config=Config(log=LogDefault(level=60), progress=ProgressTerminal()))
     flow.task.add(looks)
     flow.start()
-    assert runs == [0]
-    assert progress_terminal._display._thread is None
+    assert (counted, begun) == ([], [])

@@ -372,3 +372,98 @@ def test_no_registry_is_named(tracked: list[Path]) -> None:
     this = str(Path(__file__).relative_to(ROOT))
     texts = _texts(tracked)
     assert [name for name, text in texts.items() if name != this and chosen.search(text)] == []
+
+
+# Private by their names, and public by the contract: what subclasses of 1.x set or extend.
+PROMISED = {"_callback_workflow", "_format", "_level", "_logger"}
+
+
+def _is_private(name: str) -> bool:
+    return (
+        name.strip("_") != ""
+        and name.startswith("_")
+        and not name.startswith("__")
+        and name not in PROMISED
+    )
+
+
+def _defined(tree: ast.AST) -> set[str]:
+    """Return the private names that a file defines: of functions, classes, values and fields."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found.add(node.attr)
+    return {name for name in found if _is_private(name)}
+
+
+def _named(tree: ast.AST) -> set[tuple[int, str]]:
+    """Return the private names that a file takes from elsewhere, by their lines.
+
+    Those are imports, fields of anything but `self`, `cls` and `super()`, texts that are such a
+    name or lead to one, as `monkeypatch.setattr` gets them, and programs that are texts.
+    """
+    found: set[tuple[int, str]] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            found.update((node.lineno, each.name) for each in node.names)
+        elif isinstance(node, ast.Attribute):
+            if ast.unparse(node.value) not in {"self", "cls", "super()"}:
+                found.add((node.lineno, node.attr))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if re.fullmatch(r"[\w.]+", node.value):
+                found.add((node.lineno, node.value.rpartition(".")[2]))
+            elif "import" in node.value:
+                names = re.findall(r"(?:\.|\bimport )(_[a-zA-Z]\w*)", node.value)
+                found.update((node.lineno, name) for name in names)
+    return {(line, name) for line, name in found if _is_private(name)}
+
+
+def _trees(folder: str) -> dict[Path, ast.AST]:
+    paths = sorted((ROOT / folder).rglob("*.py"))
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+
+
+# Names of others that are also names here: suffixes of metrics, fields of the SDK and of Python.
+OF_OTHERS = {
+    "_ASYNC_CALLING_THREAD",
+    "_DOTFLOW_COMPLETE",
+    "_base_executable",
+    "_bucket",
+    "_count",
+    "_created",
+    "_data",
+    "_inheriting",
+    "_instrumenting_library_version",
+    "_instrumenting_module_name",
+    "_logs",
+    "_made",
+    "_sampler",
+    "_schema_url",
+    "_seconds",
+    "_sum",
+    "_thread",
+    "_total",
+    "_value",
+    "_xoptions",
+}
+
+
+def test_no_test_names_a_private_name() -> None:
+    """Tests are of behaviour; where a moment must be hit, the code has a public name for it.
+
+    A private module may be imported: what it defines is public within the package.
+    """
+    private = set().union(*(_defined(tree) for tree in _trees("dotflow").values()))
+    private |= set().union(*(_defined(tree) for tree in _trees("dotflow_otel").values()))
+    modules = {path.stem for name in ("dotflow", "dotflow_otel") for path in _trees(name)}
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {name}"
+        for path, tree in _trees("tests").items()
+        for line, name in sorted(_named(tree))
+        if name in private - _defined(tree) - modules - OF_OTHERS
+    ]
+    assert found == []

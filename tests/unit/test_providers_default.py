@@ -107,16 +107,13 @@ def test_subclass_of_default_metrics_hears_of_runs() -> None:
     assert heard == [RUN, ("w", 1.5), "finished"]
 
 
-@pytest.mark.parametrize("name", sorted(set(providers._BUILT_IN) - {"ExecutorLocal"}))
+@pytest.mark.parametrize("name", sorted(providers.__all__))
 def test_built_in_names_resolve(name: str) -> None:
     """`dotflow.providers.<Name>` is the class of its module."""
-    assert getattr(providers, name).__name__ == name
-    assert getattr(providers, name).__module__ == providers._BUILT_IN[name]
-
-
-def test_executor_local_is_in_the_table() -> None:
-    """The pool of worker processes is found like the other providers."""
-    assert providers._BUILT_IN["ExecutorLocal"] == "dotflow.providers.executor_local"
+    found = getattr(providers, name)
+    assert found.__name__ == name
+    assert found.__module__.startswith(("dotflow.providers.", "dotflow.dask."))
+    assert getattr(sys.modules[found.__module__], name) is found
 
 
 def test_providers_are_imported_when_asked_for() -> None:
@@ -166,4 +163,5 @@ def test_unknown_name_raises(entry_point: str) -> None:
 
 def test_dir_lists_what_can_be_asked_for() -> None:
     """`dir()` lists every built-in provider."""
-    assert set(providers._BUILT_IN) <= set(dir(providers))
+    assert set(providers.__all__) <= set(dir(providers))
+    assert {"ExecutorLocal", "StorageFile"} <= set(dir(providers))

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from interleaved import interleave
-from own_records import own_records
+from log_records import own_records
 
 from dotflow import Config, action
 from dotflow.core.hooks import Announcer, report
@@ -93,11 +93,11 @@ def test_what_forks_are_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads want to be called in a forked child at the same time: both are."""
 
     def prepare() -> Calls:
-        monkeypatch.setattr(process, "_methods", process._methods[:1])
+        monkeypatch.setattr(process, "fork_methods", process.fork_methods[:1])
         one, other = Hearer(), Hearer()
 
         def check() -> None:
-            process._call_in_child()
+            process.call_in_child()
             assert one.heard == other.heard == [()]
 
         def want(hearer: Hearer) -> None:
@@ -119,11 +119,11 @@ def test_a_method_fails_in_a_forked_child(
             raise RuntimeError("can't start new thread")
 
     failing, other = Failing(), Hearer()
-    monkeypatch.setattr(process, "_methods", process._methods[:1])
+    monkeypatch.setattr(process, "fork_methods", process.fork_methods[:1])
     process.call_in_forked_child(failing.fail)
     process.call_in_forked_child(other.hear)
 
-    process._call_in_child()
+    process.call_in_child()
 
     assert other.heard == [()]
     assert [record.getMessage() for record in own_records(caplog)] == [
@@ -131,12 +131,13 @@ def test_a_method_fails_in_a_forked_child(
     ]
 
 
-def test_what_ends_at_exit() -> None:
+def test_what_ends_at_exit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads remove the same thing from what ends at exit: it is gone, and no error."""
+    monkeypatch.setattr(process, "call_at_exit", lambda _: None)
 
     def prepare() -> Calls:
         ending, others, errors = Hearer(), process.Shutdown(), list[Exception]()
-        others._hooks += [ending]
+        others.add(ending)
 
         def remove() -> None:
             try:
@@ -155,19 +156,19 @@ def test_what_ends_at_exit() -> None:
 
 def test_pools(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads make pools at the same time: the workers of both are counted."""
-    monkeypatch.setattr(usage_module, "_pools", [])
+    monkeypatch.setattr(usage_module, "known_pools", [])
     monkeypatch.setattr(usage_module.atexit, "register", lambda *_: None)
     monkeypatch.setattr(usage_module.os, "register_at_fork", lambda **_: None)
 
     def prepare() -> Calls:
-        usage_module._pools.clear()
+        usage_module.known_pools.clear()
         made: list[Pool] = []
 
         def make() -> None:
             made.append(Pool(1))
 
         def check() -> None:
-            assert {each() for each in usage_module._pools} == set(made)
+            assert {each() for each in usage_module.known_pools} == set(made)
             made.clear()
 
         return make, make, check

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from own_records import own_records
+from log_records import own_records
 
 from dotflow.abc.scheduler import Scheduler
 from dotflow.core.exception import ModuleNotFound
@@ -116,8 +116,8 @@ def test_bad_timezone(zone: Any) -> None:
 
 def test_timezone_of_a_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
     """A schedule ticks by the clock of its time zone."""
+    set_clock(monkeypatch, lambda: at("2026-07-01T00:00:00"))
     scheduler = SchedulerCron("0 6 * * *", timezone="Asia/Tokyo")
-    monkeypatch.setattr(scheduler, "_now", lambda: at("2026-07-01T00:00:00"))
     assert scheduler.timezone == "Asia/Tokyo"
     assert scheduler.next_tick() == at("2026-07-01T21:00:00")
 
@@ -249,12 +249,17 @@ def test_no_thread_to_be_had(
     assert ran.wait(LONG)
 
 
+def set_clock(monkeypatch: pytest.MonkeyPatch, now: Callable[[], float]) -> None:
+    """Give schedules that are made from now on a clock."""
+    monkeypatch.setattr(scheduler_cron, "time", SimpleNamespace(time=now))
+
+
 class Clock:
     """A clock that a test sets."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, now: str = "2026-07-01T10:00:30") -> None:
         # So the schedule looks at the clock all the time, instead of once a second.
-        monkeypatch.setattr(scheduler_cron, "_SLICE", 0.001)
+        monkeypatch.setattr(scheduler_cron, "SLICE", 0.001)
         self.now = at(now)
         self._read = threading.Semaphore(0)
 
@@ -272,13 +277,12 @@ class Clock:
 
 
 def schedule(
-    monkeypatch: pytest.MonkeyPatch, cron: str = "* * * * *"
+    monkeypatch: pytest.MonkeyPatch, cron: str = "* * * * *", overlap: str = "skip"
 ) -> tuple[SchedulerCron, Clock]:
     """A schedule with a clock of its own."""
-    scheduler = SchedulerCron(cron)
     clock = Clock(monkeypatch)
-    scheduler._now = clock
-    return scheduler, clock
+    set_clock(monkeypatch, clock)
+    return SchedulerCron(cron, overlap), clock
 
 
 def started(scheduler: SchedulerCron, workflow: Callable[..., Any], **kwargs: Any) -> Any:
@@ -322,7 +326,7 @@ def test_failing_run_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
     """A run that fails is logged with its traceback, and the next tick comes."""
-    scheduler, clock = schedule(monkeypatch)
+    scheduler, clock = schedule(monkeypatch, overlap="queue")  # the second waits for the first
     called = threading.Semaphore(0)
 
     def workflow() -> None:
@@ -333,7 +337,6 @@ def test_failing_run_is_logged(
     for _ in range(2):
         clock.set_forward(60)
         assert called.acquire(timeout=LONG)
-        scheduler._jobs.join(LONG)  # type: ignore[union-attr]
     scheduler.stop()
     thread.join(LONG)
     assert [(r.name, r.levelno, r.message) for r in own_records(caplog)] == [
@@ -388,9 +391,9 @@ def test_ends_when_no_tick_is_left(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_stop_it(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
     """In the main thread SIGINT and SIGTERM end the schedule, and are then as before."""
-    scheduler, _ = schedule(monkeypatch)
+    set_clock(monkeypatch, itertools.count(at("2026-07-01T10:00:30"), 20).__next__)
+    scheduler = SchedulerCron("* * * * *")
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
-    scheduler._now = itertools.count(at("2026-07-01T10:00:30"), 20).__next__
     scheduler.start(lambda: os.kill(os.getpid(), number))
     assert not scheduler.running
     assert scheduler.stopped_by == number
@@ -400,6 +403,8 @@ def test_signals_stop_it(monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 def test_handlers_that_python_did_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """A handler set from C cannot be set back, so the default one is."""
     made: list[tuple[int, Any]] = []
+    scheduler = SchedulerCron("* * * * *")
+    monkeypatch.setattr(scheduler_cron, "next_tick", lambda *_: None)
     monkeypatch.setattr(
         scheduler_cron,
         "signal",
@@ -407,8 +412,7 @@ def test_handlers_that_python_did_not_set(monkeypatch: pytest.MonkeyPatch) -> No
             SIGINT=2, SIGTERM=15, SIG_DFL="default", signal=lambda *args: made.append(args)
         ),
     )
-    with scheduler_cron._stopping_signals(lambda: None):
-        pass
+    scheduler.start(pytest.fail)
     assert made[2:] == [(2, "default"), (15, "default")]
 
 

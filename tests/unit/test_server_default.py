@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from own_records import own_records
+from log_records import own_records
 
 from dotflow.abc.noop import is_noop
 from dotflow.abc.server import Server
@@ -98,7 +98,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(delivery_module, "_LINGER", 0.01)
+    monkeypatch.setattr(delivery_module, "LINGER", 0.01)
 
 
 @pytest.fixture
@@ -388,9 +388,11 @@ class Receiver:
 
     def __init__(self) -> None:
         self.got: list[Request] = []
+        self.threads: list[threading.Thread] = []
         self.go = threading.Event()
 
     def __call__(self, request: Request) -> None:
+        self.threads.append(threading.current_thread())
         assert self.go.wait(LONG)
         self.got.append(request)
 
@@ -426,11 +428,11 @@ def test_thread_ends_when_idle() -> None:
     receiver.go.set()
     for number in range(2):
         delivery.put(request(number))
-        thread = delivery._thread
-        assert thread is not None
-        assert thread.daemon
-        thread.join(LONG)
-        assert delivery._thread is None
+        assert delivery.flush(LONG)
+        receiver.threads[number].join(LONG)
+        assert not receiver.threads[number].is_alive()
+    first, second = receiver.threads
+    assert (first.daemon, second.daemon, first is second) == (True, True, False)
     assert len(receiver.got) == 2
 
 
@@ -462,20 +464,6 @@ def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (delivery.pending, delivery.dropped) == (0, 1)
 
 
-def test_forked_child_delivers_nothing_of_its_parent() -> None:
-    """After a fork the child's queue is empty and usable; the parent's is as before."""
-    receiver = Receiver()
-    delivery = Delivery(receiver)
-    delivery.put(request(1))
-    # As `os.fork` calls it in the child, where only the forking thread lives on.
-    other = Delivery(receiver)
-    other._waiting.append(request(9))
-    other._forget()
-    assert (other.pending, other.flush(0)) == (0, True)
-    receiver.go.set()
-    assert delivery.flush(LONG)
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_fork() -> None:
     """A real forked child has nothing pending, delivers its own requests, and exits at once."""
@@ -491,7 +479,7 @@ def test_fork() -> None:
         "    go.set()\n"
         "    assert delivery.flush(10) and got == ['parent']\n"
         "else:\n"
-        "    assert delivery.pending == 0\n"
+        "    assert delivery.pending == 0 and delivery.flush(0)\n"
         "    go = threading.Event(); go.set()\n"
         "    delivery.put(Request('child', (), b''))\n"
         "    assert delivery.flush(10) and got == ['child'], got\n"
@@ -505,21 +493,12 @@ def test_exit_shares_one_bound(
     """Several servers that hang take together no longer than one, and each is told of."""
     receiver = Receiver()
     hanging = {Delivery(receiver, flush_timeout=1) for _ in range(5)}
-    monkeypatch.setattr(delivery_module, "_all", hanging)
+    monkeypatch.setattr(delivery_module, "deliveries", hanging)
     for delivery in hanging:
         delivery.put(request(1))
     begun = time.monotonic()
-    delivery_module._flush_at_exit()
+    delivery_module.flush_at_exit()
     assert time.monotonic() - begun < 4
     assert len(own_records(caplog)) == 5
     receiver.go.set()
     assert all(delivery.flush(LONG) for delivery in hanging)
-
-
-def test_after_fork_forgets_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fork handler empties every queue."""
-    delivery = Delivery(Receiver())
-    delivery._waiting.append(request(1))
-    monkeypatch.setattr(delivery_module, "_all", {delivery})
-    delivery_module._forget_after_fork()
-    assert delivery.pending == 0

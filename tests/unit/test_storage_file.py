@@ -494,14 +494,14 @@ def test_expired_is_not_dropped_once_it_is_posted_anew(
     """A listing that found a value expired looks again, with the lock, before it removes."""
     storage.post("a", Context(storage=1), ttl=5)
     now[0] += 6
-    locked = storage._locked
+    locked = storage_file.locked
 
-    def posted_meanwhile() -> Any:
-        monkeypatch.setattr(storage, "_locked", locked)
+    def posted_meanwhile(path: Path) -> Any:
+        monkeypatch.setattr(storage_file, "locked", locked)
         storage.post("a", Context(storage=2))
-        return locked()
+        return locked(path)
 
-    monkeypatch.setattr(storage, "_locked", posted_meanwhile)
+    monkeypatch.setattr(storage_file, "locked", posted_meanwhile)
     storage.list_keys("")
     assert storage.get("a").storage == 2
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dotflow import Context, action
+from dotflow.core import run
 from dotflow.workers import child, imports
-from dotflow.workers.child import _Child
+from dotflow.workers.child import Child
 from dotflow.workers.environment import ProcessEnvironment
 from dotflow.workers.pickling import dump
 from dotflow.workers.protocol import (
@@ -45,7 +46,7 @@ class Wired:
         descriptor = make_shared_state()
         self.state, self.owners_state = SharedState(descriptor), SharedState(descriptor)
         os.close(descriptor)
-        self.child = _Child(self.theirs, self.state)
+        self.child = Child(self.theirs, self.state)
         self.reader = FrameReader(self.ours)
 
     def tell(self, message: Message, body: bytes = b"") -> None:
@@ -257,7 +258,7 @@ def test_closed_socket_ends_it(wired: Wired) -> None:
     wired.ours.sendall(b"\0" * 10)
     wired.ours.close()
     with pytest.raises(Closed):
-        wired.child._reader.wait()
+        wired.child.serve_one()
 
 
 def test_frames_that_arrive_together_and_apart() -> None:
@@ -280,34 +281,43 @@ def test_frames_that_arrive_together_and_apart() -> None:
 
 def test_steps_are_kept_until_there_is_no_room(wired: Wired) -> None:
     """A step that comes alone has the others forgotten."""
+
+    @action
+    def ok() -> int:
+        return 5
+
     for key, keeps_others in ((1, True), (2, True), (3, False), (4, True)):
-        wired.tell(Step(key, keeps_others, True), body=b"step")
-    assert list(wired.child._steps) == [3, 4]
+        wired.tell(Step(key, keeps_others, True), body=dump(ok, "step"))
+    found = []
+    for key in (1, 2, 3, 4):
+        given = pickle.dumps(((Context(1), Context(2)), 0, []))
+        wired.tell(Run(key, key, "t", 1, "name", ()), body=given)
+        head, _ = wired.reader.wait()
+        found.append(decoded(head)[1] is None)
+    assert found == [False, False, True, True]
 
 
-def test_steps_that_wait_for_a_retry(wired: Wired, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only so many are kept, the last ones, and none whose last attempt has failed."""
-    monkeypatch.setattr("dotflow.workers.child._MOST_KEPT", 2)
+def test_no_step_waits_whose_last_attempt_has_failed(wired: Wired) -> None:
+    """Where its task's id and key come again, it begins afresh."""
+    counted: list[int] = []
 
     @action(retry=2)
-    def failing() -> None:
-        raise ValueError("again")
+    def counting() -> None:
+        counted.append(1)
+        raise ValueError(str(len(counted)))
 
-    for task in "abc":
-        wired.run(failing, task=task)
-    assert [task for task, _ in wired.child._kept] == ["b", "c"]
-    wired.run(failing, task="c", attempt=2)
-    assert [task for task, _ in wired.child._kept] == ["b"]
+    again = [wired.run(counting, task="a", attempt=number)[0][1][3] for number in (1, 2, 2)]
+    assert again == ["1", "2", "1"]
 
 
 def test_serves_until_its_owner_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker answers, and returns when the connection is closed; its children inherit nothing."""
     prepared: list[object] = []
     dies = threading.Event()
-    monkeypatch.setattr(child, "_leave_terminal", lambda: prepared.append("terminal"))
+    monkeypatch.setattr(child, "leave_terminal", lambda: prepared.append("terminal"))
     monkeypatch.setattr(child, "become_worker", lambda: prepared.append("worker"))
-    monkeypatch.setattr(child, "forbid_runs_of_imports", lambda: prepared.append(True))
-    monkeypatch.setattr(child, "_die_with_owner", lambda lifeline: dies.set())
+    monkeypatch.setattr(run, "become_worker", lambda: prepared.append(True))
+    monkeypatch.setattr(child, "die_with_owner", lambda lifeline: dies.set())
     monkeypatch.setattr(imports, "become_stand_in", lambda: prepared.append("main"))
     ours, theirs = socket.socketpair()
     state, connection = make_shared_state(), theirs.detach()
@@ -344,7 +354,7 @@ def test_dies_with_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
     lifeline, owners_end = os.pipe()
     os.close(owners_end)
     # In a thread, for what waits there blocks its signals.
-    thread = threading.Thread(target=child._die_with_owner, args=(lifeline,))
+    thread = threading.Thread(target=child.die_with_owner, args=(lifeline,))
     thread.start()
     thread.join(10)
     os.close(lifeline)
@@ -371,7 +381,7 @@ def test_leaves_its_terminal(monkeypatch: pytest.MonkeyPatch, refused: bool) -> 
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", opened)
         patched.setattr(fcntl, "ioctl", ioctl)
-        child._leave_terminal()
+        child.leave_terminal()
     assert asked == [("/dev/tty", os.O_RDWR | os.O_NOCTTY), (terminal, termios.TIOCNOTTY)]
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(terminal)
@@ -388,13 +398,13 @@ def test_has_no_terminal_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", refuse)
         patched.setattr(fcntl, "ioctl", lambda *args: asked.append(args))
-        child._leave_terminal()
+        child.leave_terminal()
     assert asked == []
 
 
 def test_keeps_a_bounded_number_of_steps(wired: Wired, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the bound the oldest step that waits for a retry makes room: it begins afresh."""
-    monkeypatch.setattr(child, "_MOST_KEPT", 2)
+    monkeypatch.setattr(child, "MOST_KEPT", 2)
     counted: list[int] = []
 
     @action(retry=2)

@@ -7,7 +7,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
-from kept_records import records_kept
+from log_records import records_kept
 from observed import Observed
 from opentelemetry import trace
 from remote import meeting
@@ -49,7 +49,7 @@ def main(port: int, step: str, told: Any) -> None:
         steps = {"lets_go": lets_go, "meets": meets}
         observed.run({"step": steps[step], "initial_context": told}, mode="parallel")
     texts = sorted(record.getMessage() for record in records)
-    print(json.dumps([sorted(span.name for span in observed.spans), texts]))
+    print(json.dumps([sorted(span.name for span in observed.finished), texts]))
 
 
 if __name__ == "__main__":

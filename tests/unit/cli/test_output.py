@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dotflow.cli.output import _Standard, prepare_streams, print_error, print_note, send_nowhere
+from dotflow.cli.output import (
+    StandardStream,
+    prepare_streams,
+    print_error,
+    print_note,
+    send_nowhere,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +49,7 @@ class Stream(io.StringIO):
 
 def test_what_nobody_reads_is_dropped(unread: int) -> None:
     """Once its reader has gone, all that is written to the stream counts as written."""
-    with _Standard(unread, "w", closefd=False) as stream:
+    with StandardStream(unread, "w", closefd=False) as stream:
         assert stream.write(b"first") == 5
         assert is_null(unread)
         assert stream.write(memoryview(b"second")) == 6
@@ -52,7 +58,7 @@ def test_what_nobody_reads_is_dropped(unread: int) -> None:
 def test_what_is_read_arrives() -> None:
     """As long as there is a reader, it gets everything."""
     reading, writing = os.pipe()
-    with _Standard(writing, "w") as stream:
+    with StandardStream(writing, "w") as stream:
         assert stream.write(b"text") == 4
     assert os.read(reading, 10) == b"text"
     os.close(reading)
@@ -83,7 +89,7 @@ def test_standard_output_outlives_its_reader(
     assert stream is not given
     assert (stream.encoding, stream.errors) == ("ascii", "backslashreplace")
     assert stream.write_through == unbuffered
-    assert isinstance(stream.buffer, _Standard) == unbuffered
+    assert isinstance(stream.buffer, StandardStream) == unbuffered
     print("snowman \N{SNOWMAN}", flush=True)
     assert is_null(unread)
     stream.close()

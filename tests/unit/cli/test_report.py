@@ -49,7 +49,7 @@ def test_json_alone_is_on_stdout(capfd: pytest.CaptureFixture[str]) -> None:
     """The result is one line of JSON; what else goes to the descriptor of stdout is on stderr."""
     flow = flow_of(good)
     output = Output(as_json=True)
-    with output._stdout:
+    with output.stdout:
         os.write(1, b"of a step\n")
         assert write(output, flow)
     out, err = capfd.readouterr()
@@ -64,10 +64,10 @@ def test_json_on_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     flow = flow_of(bad)
     controlling, terminal = os.openpty()
     output = Output(as_json=True)
-    output._stdout.close()
-    output._stdout = os.fdopen(terminal, "w", encoding="ascii")
+    output.stdout.close()
+    output.stdout = os.fdopen(terminal, "w", encoding="ascii")
     text = b""
-    with output._stdout:
+    with output.stdout:
         assert write(output, flow)
         while not text.endswith(b"\n}\r\n"):
             text += os.read(controlling, 65536)
@@ -85,11 +85,11 @@ def test_nobody_reads_the_result(capfd: pytest.CaptureFixture[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     output = Output(as_json=True)
-    output._stdout.close()
-    output._stdout = os.fdopen(writing, "w", encoding="ascii")
+    output.stdout.close()
+    output.stdout = os.fdopen(writing, "w", encoding="ascii")
     assert write(output, flow)
     with suppress(BrokenPipeError):
-        output._stdout.close()
+        output.stdout.close()
     assert capfd.readouterr().err.splitlines()[-1].startswith("error: etl: 1 of 1 task failed")
 
 

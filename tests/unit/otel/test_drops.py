@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from own_records import own_records
+from log_records import own_records
 from prometheus_client import CollectorRegistry
 
 from dotflow_otel import MetricsPrometheus

@@ -8,10 +8,10 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
+from log_records import own_records
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
-from own_records import own_records
 
 from dotflow_otel.sdk import variables
 from dotflow_otel.sdk.variables import span_exporters
@@ -32,7 +32,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("OTEL_"):
             monkeypatch.delenv(name)
-    monkeypatch.setattr(variables, "_DEFAULT_COLLECTOR", ("127.0.0.1", 1))
+    monkeypatch.setattr(variables, "DEFAULT_COLLECTOR", ("127.0.0.1", 1))
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_collector_on_this_machine(
     monkeypatch: pytest.MonkeyPatch, listener: tuple[str, int]
 ) -> None:
     """Where nothing is told, spans go to a collector that listens where OTLP goes by default."""
-    monkeypatch.setattr(variables, "_DEFAULT_COLLECTOR", listener)
+    monkeypatch.setattr(variables, "DEFAULT_COLLECTOR", listener)
     assert kinds() == [Http]
 
 

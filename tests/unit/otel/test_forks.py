@@ -21,6 +21,8 @@ from prometheus_client import CollectorRegistry
 from dotflow.core.run import Run
 from dotflow.core.task import Task
 from dotflow_otel import MetricsOpenTelemetry, MetricsPrometheus
+from dotflow_otel.conventions import BUCKETS
+from dotflow_otel.metrics.meter_provider import OwnMeterProvider
 from tests.unit.otel.test_metrics_otel import step
 
 if TYPE_CHECKING:
@@ -81,9 +83,8 @@ def otel_values(reader: InMemoryMetricReader) -> dict[str, float]:
 def test_a_reader_of_ours() -> None:
     """A child counts from nothing, with the metrics and the instruments of before the fork."""
     reader = InMemoryMetricReader()
-    metrics = MetricsOpenTelemetry(reader)
-    own = metrics._own
-    assert own is not None
+    own = OwnMeterProvider(reader, None, BUCKETS, 5.0)
+    metrics = MetricsOpenTelemetry(meter_provider=own.provider)
     counter = own.provider.get_meter("app").create_counter("app.orders")
     counter.add(5)
     metrics.workers_changed(2, 1)
@@ -116,7 +117,7 @@ def test_a_reader_of_ours() -> None:
         "dotflow.workflow.oldest_start_timestamp at the end": 0,
     }
     assert otel_values(reader)["dotflow.workflow.started"] == 1
-    metrics.shutdown()
+    assert own.shutdown(5.0)
 
 
 def test_a_provider_of_the_application() -> None:

@@ -94,8 +94,8 @@ def test_migration(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A history of an earlier version gets what is new, and keeps what it has."""
     with closing(open_to_write(path)) as connection:
         add_run(connection, 1)
-    later = (*store._MIGRATIONS, "ALTER TABLE runs ADD COLUMN note TEXT DEFAULT 'none'")
-    monkeypatch.setattr(store, "_MIGRATIONS", later)
+    later = (*store.MIGRATIONS, "ALTER TABLE runs ADD COLUMN note TEXT DEFAULT 'none'")
+    monkeypatch.setattr(store, "MIGRATIONS", later)
     monkeypatch.setattr(store, "VERSION", len(later))
     with closing(open_to_write(path)) as connection:
         assert connection.execute("SELECT key, note FROM runs").fetchall() == [(1, "none")]

@@ -120,7 +120,7 @@ def test_own_spans_fit_in_where_a_step_has_filled_the_queue(made: Made, is_relay
 
 def test_what_waits_is_bounded(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     """So many relayed spans wait beside the queue; what is beyond that is counted."""
-    monkeypatch.setattr(intake, "_MOST", 10)
+    monkeypatch.setattr(intake, "MOST", 10)
     with relaying():
         for number in range(50):
             made.make(f"relayed {number}")

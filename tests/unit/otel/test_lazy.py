@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,8 +91,8 @@ def test_a_missing_library(name: str, library: str) -> None:
 
 def test_all_names() -> None:
     """Every name that is listed can be had, and is what it is called."""
-    names = [name for name in dir(dotflow_otel) if name in dotflow_otel._PLACES]
-    assert len(names) == len(dotflow_otel._PLACES)
+    names = [name for name in dir(dotflow_otel) if name in dotflow_otel.__all__]
+    assert len(names) == len(dotflow_otel.__all__) > 10
     assert [getattr(dotflow_otel, name).__name__ for name in names] == names
 
 
@@ -110,11 +111,30 @@ def test_setup_stays_a_function() -> None:
     assert python(source) == "True True"
 
 
-def test_stand_in_raises_at_construction() -> None:
+def test_stand_in_raises_at_construction(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stand-in for a provider whose library is missing is a class that cannot be made."""
-    stand_in = dotflow_otel._absent("LogStructlog", "structlog")
+
+    def lacking(name: str) -> Any:
+        raise ModuleNotFoundError(name, name="structlog")
+
+    monkeypatch.delitem(vars(dotflow_otel), "LogStructlog", raising=False)
+    monkeypatch.setattr(dotflow_otel, "import_module", lacking)
+    stand_in = dotflow_otel.LogStructlog
+    assert (stand_in.__name__, stand_in.__doc__) == ("LogStructlog", "Needs structlog.")
     with pytest.raises(ModuleNotFound):
         stand_in(level="INFO")
+
+
+def test_another_module_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that is missing and none of these libraries is the error that it is."""
+
+    def lacking(name: str) -> Any:
+        raise ModuleNotFoundError(name, name="wrapt")
+
+    monkeypatch.delitem(vars(dotflow_otel), "LogStructlog", raising=False)
+    monkeypatch.setattr(dotflow_otel, "import_module", lacking)
+    with pytest.raises(ModuleNotFoundError, match="logs"):
+        dotflow_otel.LogStructlog  # noqa: B018
 
 
 def test_a_star_import() -> None:

@@ -9,6 +9,7 @@ import threading
 from typing import Any
 
 import pytest
+from held_locks import holding
 
 from dotflow_otel.span_ids import SpanIds
 
@@ -197,7 +198,7 @@ def test_a_signal_handler_that_logs() -> None:
     account = Account("logs", 5)
 
     def admit_inside() -> None:
-        with account._lock:
+        with holding(account):
             account.admit()
 
     thread = threading.Thread(target=admit_inside, daemon=True)

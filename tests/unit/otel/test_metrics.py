@@ -11,7 +11,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from own_records import own_records
+from log_records import own_records
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 
 from dotflow import Config, DotFlow, action

@@ -12,6 +12,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from log_records import own_records
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
     Gauge,
@@ -28,7 +29,6 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from own_records import own_records
 
 import dotflow
 import dotflow.providers
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 needs_exemplars = pytest.mark.skipif(
-    not instruments_otel._TAKES_CONTEXT, reason="this OpenTelemetry SDK has no exemplars"
+    not instruments_otel.TAKES_CONTEXT, reason="this OpenTelemetry SDK has no exemplars"
 )
 
 

@@ -9,8 +9,8 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from observed import RecordedRuns
 from odd_objects import ERRORS, RESULTS
-from recorded import RecordedRuns
 
 from dotflow import Config, DotFlow, action
 from dotflow.providers import LogDefault

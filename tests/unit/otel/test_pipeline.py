@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from backends.ports import closed_port
+from log_records import own_records
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanContext, TraceFlags
-from own_records import own_records
 from prometheus_client import CollectorRegistry
 
 from dotflow import Config, DotFlow, action
@@ -308,7 +308,9 @@ def test_attempts_leave_room_for_roots(monkeypatch: pytest.MonkeyPatch) -> None:
     remote = SpanContext(5, 6, is_remote=True, trace_flags=TraceFlags(1))
     own = SpanContext(5, 7, is_remote=False, trace_flags=TraceFlags(1))
     admitted: list[str] = []
-    monkeypatch.setattr(pipeline._batches, "on_end", lambda span: admitted.append(span.name))
+    monkeypatch.setattr(
+        BatchSpanProcessor, "on_end", lambda _batches, span: admitted.append(span.name)
+    )
     for name, parent in (("task", own), ("attempt", remote), ("request", remote)):
         pipeline.on_end(ReadableSpan(name, own, parent))
     pipeline.shutdown()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from backends.ports import closed_port
 from late_threads import needs_late_threads
-from own_records import own_records
+from log_records import own_records
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from dotflow import Config, DotFlow, action

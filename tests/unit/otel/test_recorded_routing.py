@@ -34,7 +34,7 @@ def test_spans_that_are_told_of_at_their_end_alone() -> None:
     """Spans of workers find their place, in whatever order they come."""
     telemetry = RecordedTelemetry()
     for span in (finished("select", 3, 2), finished("attempt", 2, 1), finished("task load", 1)):
-        telemetry.provider._active_span_processor.on_end(span)
+        telemetry.collector.on_end(span)
     telemetry.assert_tree("task load\n  attempt\n    select")
     assert telemetry.spans[0].scope == ""
 

@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from held_locks import holding
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -97,14 +98,17 @@ def test_a_span_comes_back_as_it_was() -> None:
     assert handed.parent == remote
 
 
-def test_relay_is_bounded() -> None:
+def test_relay_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spans beyond what there is room for are counted, and what was taken is forgotten."""
+    providers: list[TracerProvider] = []
+    # The tests' own global provider stays what it is.
+    monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)
+    monkeypatch.setattr(trace, "set_tracer_provider", providers.append)
     relay = Relay(Boxes(most=2))
-    relay._has_looked = True  # the tests' own provider stays what it is
     box = SpanBox(OWNER, 1, sampled=True)
     relay.begin(box, 7)
     box.enter()
-    tracer = relay._provider.get_tracer("lib")
+    tracer = providers[0].get_tracer("lib")
     for _ in range(5):
         tracer.start_span("select").end()
     taken = relay.end(box)
@@ -114,9 +118,10 @@ def test_relay_is_bounded() -> None:
 
 def test_log_relay_is_bounded() -> None:
     """So are log records."""
-    relay = LogRelay(Boxes(most=1))
+    boxes: Boxes[Any] = Boxes(most=1)
+    relay = LogRelay(boxes)
     box = LogBox(OWNER, b"")
-    relay._boxes.open(box)
+    boxes.open(box)
     record = logging.makeLogRecord({"msg": "hello"})
     for _ in range(3):
         assert relay.keep(RecordEntry.of(record))
@@ -141,7 +146,7 @@ def test_backlog_is_taken_while_something_comes() -> None:
     backlog: Backlog[str] = Backlog()
 
     def put_inside() -> None:
-        with backlog._lock:
+        with holding(backlog):
             backlog.put("inside")
 
     thread = threading.Thread(target=put_inside, daemon=True)

@@ -172,7 +172,7 @@ def test_nothing_told() -> None:
     """Where nothing tells of a backend, a script runs and exits silently."""
     done = python(
         "from dotflow_otel.sdk import variables\n"
-        "variables._DEFAULT_COLLECTOR = ('127.0.0.1', 1)\n" + RUN
+        "variables.DEFAULT_COLLECTOR = ('127.0.0.1', 1)\n" + RUN
     )
     assert (done.stdout, done.stderr) == ("", "")
 

@@ -36,7 +36,9 @@ def test_a_tracer_of_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
     # Older SDKs make another one at each look-up.
     expected = elsewhere.get_tracer("lib", "1.2", "https://example.org/schema")
     assert again.span_processor is expected.span_processor
-    assert again._instrumentation_scope == expected._instrumentation_scope
+    scopes = [each.start_span("s").instrumentation_scope for each in (again, expected)]
+    assert scopes[0] == scopes[1]
+    assert scopes[0].name == "lib"
 
 
 @pytest.mark.parametrize("provider", [TracerProvider(shutdown_on_exit=False)])

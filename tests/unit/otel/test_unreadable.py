@@ -8,10 +8,10 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 import pytest
+from log_records import own_records
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from own_records import own_records
 
 from dotflow import Config, DotFlow, action
 from dotflow.abc.executor import Executor, Session

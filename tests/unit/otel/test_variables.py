@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
+from log_records import own_records
 from opentelemetry import environment_variables
 from opentelemetry.sdk import environment_variables as sdk
-from own_records import own_records
 
 from dotflow_otel.sdk.variables import setting, valid_variables, variable
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def below(monkeypatch: pytest.MonkeyPatch) -> Below:
     """Return a function that has this process be a worker with so many below it, or none."""
     monkeypatch.delenv(environment.VARIABLE, raising=False)
-    return lambda own: monkeypatch.setattr(environment._Own, "workers", own)
+    return lambda own: monkeypatch.setattr(environment.Own, "workers", own)
 
 
 def test_a_process_that_is_no_worker_has_no_bound(below: Below) -> None:

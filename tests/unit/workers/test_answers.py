@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,7 @@ from dotflow.workers.pickling import load_or_none
 from dotflow.workers.protocol import Ended, FrameReader, Recorded, decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 class Kept:
@@ -77,8 +78,8 @@ def ended(number: int) -> Ended:
 @pytest.fixture
 def wired(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wired]:
     """Return a worker's sending side whose messages follow each other at once."""
-    monkeypatch.setattr(module, "_INTERVAL", 0.01)
-    monkeypatch.setattr(module, "_PAUSE", 0.001)
+    monkeypatch.setattr(module, "INTERVAL", 0.01)
+    monkeypatch.setattr(module, "PAUSE", 0.001)
     found = Wired()
     with found.ours, found.theirs:
         yield found
@@ -98,7 +99,7 @@ def test_what_a_step_records_is_sent_while_it_runs(wired: Wired) -> None:
 
 def test_many_items_wait_no_longer(wired: Wired, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full batch goes at once, however long others wait."""
-    monkeypatch.setattr(module, "_INTERVAL", 60)
+    monkeypatch.setattr(module, "INTERVAL", 60)
     wired.answers.begin(1, wired.scopes(log=Kept("one", "two")))
     wired.answers.note(1)
     wired.answers.note(512)
@@ -133,12 +134,25 @@ def test_nothing_is_sent_after_the_end(wired: Wired) -> None:
     assert wired.next() == (Recorded(6), {"log": ["next"]})
 
 
-def test_the_owner_is_gone(wired: Wired) -> None:
+def test_the_owner_is_gone(wired: Wired, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the thread that sends ends, and nothing is said."""
+    ended = threading.Event()
+    errors: list[BaseException | None] = []
+    start = module.start_thread
+
+    def noting(run: Callable[[], object]) -> None:
+        try:
+            run()
+        except BaseException as error:  # noqa: BLE001 - looked at below
+            errors.append(error)
+        ended.set()
+
+    monkeypatch.setattr(module, "start_thread", lambda run: start(noting, run))
     wired.answers.begin(1, wired.scopes(log=Kept("one")))
     wired.ours.close()
-    assert not wired.answers._sending.locked()
-    wired.answers._send_recorded()
+    wired.answers.note(1)
+    assert ended.wait(10)
+    assert errors == []
 
 
 def test_draining_is_asked_for(wired: Wired) -> None:

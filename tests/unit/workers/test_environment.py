@@ -25,7 +25,7 @@ def test_a_variable_vanishes_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEPT", "kept")
     expected = dict(os.environ)
     environ: Any = os.environ
-    monkeypatch.setattr(environ, "_data", Vanishing(environ._data))
+    monkeypatch.setattr(environ, "_data", Vanishing(environ._data))  # noqa: SLF001 - `os` keeps the variables there
 
     environment = ProcessEnvironment.here().environment
 

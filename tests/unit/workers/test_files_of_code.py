@@ -17,15 +17,15 @@ def _nameless(code: CodeType) -> Any:
     return make, tuple("<dynamic-code>" if each == code.co_filename else each for each in given)
 
 
-_REAL = by_value._of_cloudpickle[CodeType]
+_REAL = by_value.of_cloudpickle[CodeType]
 
 
 @pytest.mark.parametrize("nameless", [False, True], ids=["as installed", "3.1.3"])
 def test_a_traceback_names_the_file(nameless: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also that of a function in a function."""
     if nameless:
-        table = dict(by_value._of_cloudpickle) | {CodeType: _nameless}
-        monkeypatch.setattr(by_value, "_of_cloudpickle", table)
+        table = dict(by_value.of_cloudpickle) | {CodeType: _nameless}
+        monkeypatch.setattr(by_value, "of_cloudpickle", table)
 
     def outer() -> None:
         def inner() -> None:

@@ -33,7 +33,7 @@ print(subprocess.run([*interpreter(), "-c", {SHOW!r}], stdout=-1, text=True).std
 @pytest.fixture(autouse=True)
 def nothing_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin with nothing found yet."""
-    monkeypatch.setattr(module, "_found", {})
+    monkeypatch.setattr(module, "found_before", {})
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_who_is_asked_does_not_ask_in_turn(
 ) -> None:
     """A program with Python in it that is called like an interpreter is started once, not on."""
     only(str(make_program("python3")), monkeypatch)
-    monkeypatch.setenv(module._ASKED, "1")
+    monkeypatch.setenv(module.ASKED, "1")
     with pytest.raises(InterpreterNotFound):
         interpreter()
     assert not (tmp_path / "started").exists()
@@ -206,7 +206,7 @@ def at_start(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes | None], None]:
                 raise FileNotFoundError
             return BytesIO(told)
 
-        module._at_start.cache_clear()
+        module.at_start.cache_clear()
         monkeypatch.setattr(module, "open", opened, raising=False)
 
     return tell
@@ -216,7 +216,7 @@ def at_start(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes | None], None]:
 def forget_start() -> Iterator[None]:
     """End with nothing known of the start."""
     yield
-    module._at_start.cache_clear()
+    module.at_start.cache_clear()
 
 
 NOW = {"PYTHONHOME": "/other", "LD_PRELOAD": "lib.so", "PATH": "/bin", "MINE": "1"}

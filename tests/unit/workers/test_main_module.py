@@ -14,7 +14,7 @@ from dotflow.workers import imports
 @pytest.fixture
 def main(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The main module of this process, as if it were a worker's."""
-    monkeypatch.setattr(imports._StandIn, "names", None)
+    monkeypatch.setattr(imports.StandIn, "names", None)
     module = ModuleType("__main__")
     monkeypatch.setitem(sys.modules, "__main__", module)
     imports.become_stand_in()
@@ -93,7 +93,7 @@ def test_a_new_run_begins_with_nothing(main: Any) -> None:
 def test_the_module_of_another_process_stays(main: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where this process is no worker, its main module is left alone."""
     assert imports.is_stand_in()
-    monkeypatch.setattr(imports._StandIn, "names", None)
+    monkeypatch.setattr(imports.StandIn, "names", None)
     assert not imports.is_stand_in()
     before = dict(vars(main))
     defined("Made")

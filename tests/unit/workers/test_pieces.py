@@ -101,6 +101,6 @@ def test_large_content_is_not_searched() -> None:
 
 def test_a_pickler_that_does_not_tell_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where large pieces are not known to be content, all are searched."""
-    monkeypatch.setattr("dotflow.workers.pieces._TELLS_FRAMES", False)
+    monkeypatch.setattr("dotflow.workers.pieces.TELLS_FRAMES", False)
     with pytest.raises(NotImportable):
         pickled([NAMES[0] * LARGE], NAMES)

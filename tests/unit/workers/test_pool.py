@@ -28,7 +28,7 @@ def pool() -> Iterator[Pool]:
     """Give a pool of one worker, all of whose processes end with the test."""
     made = Pool(1)
     yield made
-    for worker in list(made._leased):
+    for worker in list(made.leased):
         made.discard(worker)
     made.close()
 
@@ -224,11 +224,11 @@ def test_forgetting(pool: Pool) -> None:
         pool.forget()
         assert pool.counts() == (0, 0)
         assert not pool.is_wanted(_waiter([], "anyone"))
-        # Its process was not killed: it ends by itself, as its pipe was the last one.
-        assert worker._process.returncode == 0
         assert _leased(pool.acquire(_nobody)).pid != worker.pid
     finally:
-        os.waitpid(worker.pid, 0)
+        _, status = os.waitpid(worker.pid, 0)
+    # It was not killed: it ended by itself, as its pipe was the last one.
+    assert os.waitstatus_to_exitcode(status) == 0
 
 
 def test_a_pool_that_is_let_go() -> None:
@@ -244,13 +244,13 @@ def test_a_pool_that_is_let_go() -> None:
 def test_many_pools_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter is told once of them all, and those that are gone are forgotten."""
     told: list[object] = []
-    monkeypatch.setattr(usage_module, "_pools", [])
+    monkeypatch.setattr(usage_module, "known_pools", [])
     monkeypatch.setattr(usage_module.atexit, "register", lambda *call: told.append(call))
     monkeypatch.setattr(usage_module.os, "register_at_fork", lambda **call: told.append(call))
     for _ in range(20):
         Pool(1)
     assert len(told) == 2
-    assert len(usage_module._pools) == 2  # the first stands for the telling
+    assert len(usage_module.known_pools) == 2  # the first stands for the telling
 
 
 class Listener:
@@ -279,7 +279,8 @@ def test_listeners_hear_of_a_pool_that_is_let_go(held: str) -> None:
     worker_usage.notify(count_living)
     worker_usage.release(run)
     assert listener.told.get(timeout=5) == (others + 1, 0)
-    locks = {"the listener's lock": listener.lock, "threading's lock": threading._active_limbo_lock}
+    of_threading = threading._active_limbo_lock  # noqa: SLF001 - held as threads begin and end
+    locks = {"the listener's lock": listener.lock, "threading's lock": of_threading}
     with locks.get(held, contextlib.nullcontext()):
         del pool
     assert listener.told.get(timeout=5) == (others, 0)

@@ -217,7 +217,7 @@ def test_a_locale_that_is_not_there(tmp_path: Path) -> None:
     assert locale.setlocale(locale.LC_ALL) == before
 
 
-def test_the_decimal_context(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_decimal_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is the run's thread's; one that never was imported, or is none, is as Python has it."""
     with decimal.localcontext(decimal.Context(prec=7, traps=[decimal.Rounded])):
         packed = ProcessEnvironment.here().decimal
@@ -226,7 +226,7 @@ def test_the_decimal_context(monkeypatch: pytest.MonkeyPatch) -> None:
     default = ProcessEnvironment.here().decimal
     monkeypatch.delitem(sys.modules, "decimal")
     assert ProcessEnvironment.here().decimal == default
-    assert environment._decimal_context(default) is None
+    Baseline(there(tmp_path, decimal=default))
     assert "decimal" not in sys.modules
     monkeypatch.undo()
     with decimal.localcontext(decimal.Context()):
@@ -273,7 +273,7 @@ def test_a_worker_says_how_many_may_be_below_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The variable is this worker's, not that of the run's process."""
-    monkeypatch.setattr(environment._Own, "workers", 3)
+    monkeypatch.setattr(environment.Own, "workers", 3)
     Baseline(there(tmp_path, environment={environment.VARIABLE: "16"}))
     assert dict(os.environ) == {environment.VARIABLE: "3"}
 

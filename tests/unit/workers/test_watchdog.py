@@ -33,7 +33,7 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Killed]:
     """Have nothing killed, and no thread left."""
     told = Killed()
     monkeypatch.setattr(os, "killpg", told.take)
-    monkeypatch.setattr(answers, "_LOOK", 0.001)
+    monkeypatch.setattr(answers, "LOOK", 0.001)
     monkeypatch.setattr(answers, "WORKER_GRACE", 0.01)
     before = threads()
     yield told

@@ -1,13 +1,17 @@
-"""Keeps the log records that an application handles."""
+"""The log records that an application handles, and those of this project that a test caught."""
 
 from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import pytest
+
+_LOGGERS: Final = frozenset({"dotflow", "dotflow_otel"})
 
 
 class Keeping(logging.Handler):
@@ -35,3 +39,11 @@ def records_kept(level: int | None = None) -> Iterator[list[logging.LogRecord]]:
     yield handler.records
     logging.root.removeHandler(handler)
     logging.root.setLevel(before)
+
+
+def own_records(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """Return what the project logged, in order.
+
+    The rest need not be of this test: older exporters go on in threads for a minute, and log.
+    """
+    return [record for record in caplog.records if record.name in _LOGGERS]

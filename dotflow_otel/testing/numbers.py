@@ -18,7 +18,7 @@ from dotflow_otel import conventions as names
 from dotflow_otel.testing.failures import block, facts, near, or_list
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from prometheus_client.metrics_core import Metric
 
@@ -335,7 +335,9 @@ class _Ledger:
         return self._of(metric.name).total()
 
     def of_runs(self) -> Iterator[Equation]:
-        for key in sorted(self._of(names.WORKFLOW_STARTED.name)):
+        for key in self._keys(
+            names.WORKFLOW_STARTED, names.WORKFLOW_COMPLETED, names.WORKFLOW_FAILED
+        ):
             yield from self._equations(
                 f"runs of {key[0]} ({key[1]})",
                 key,
@@ -346,7 +348,7 @@ class _Ledger:
             )
 
     def of_tasks(self) -> Iterator[Equation]:
-        for key in sorted(self._of(names.TASK_STARTED.name)):
+        for key in self._keys(names.TASK_STARTED, names.TASK_COMPLETED, names.TASK_FAILED):
             yield from self._equations(
                 f"task {key[1]} of {key[0]}",
                 key,
@@ -375,6 +377,10 @@ class _Ledger:
         for status, count in ends:
             measured = self._of(f"{durations.name}{_DURATIONS} {status}")[key]
             yield Equation(about, (("durations", measured),), ((status, count),))
+
+    def _keys(self, *counted: names.Metric) -> Sequence[_Key]:
+        # What ended and never began has no series of starts.
+        return sorted({key for metric in counted for key in self._of(metric.name)})
 
     def _of(self, name: str) -> Counter[_Key]:
         return self._sums.get(name, Counter())

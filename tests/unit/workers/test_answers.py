@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dotflow.abc.scope import RemoteScope
 from dotflow.core.scopes import GuardedScopes
 from dotflow.workers import answers as module
 from dotflow.workers.answers import Answers
@@ -19,18 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-class Kept:
+class Kept(RemoteScope):
     """A remote scope that has recorded something, which is taken once."""
 
     def __init__(self, *items: str) -> None:
         self.items = list(items)
-        self.on_recorded: Any = None
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *error: object) -> None:
-        return None
 
     def drain(self) -> list[str] | None:
         """Return what has been recorded since the last time."""

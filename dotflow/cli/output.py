@@ -13,8 +13,6 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TextIO
 
-from dotflow.core.types import TypeStatus, WorkflowStatus
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -157,7 +155,10 @@ _WIDE: Final = 200
 # What two columns of a table need, with the space before each.
 _STATUS_AND_TIME: Final = 2 + 11 + 2 + 8
 
-_STYLES: Final = {TypeStatus.COMPLETED: "green", TypeStatus.FAILED: "red"}
+# Names of statuses, as in `dotflow.core.types`, which `dotflow --help` does without.
+_COMPLETED: Final = "Completed"
+_FAILED: Final = "Failed"
+_STYLES: Final = {_COMPLETED: "green", _FAILED: "red"}
 
 
 class Output:
@@ -203,7 +204,7 @@ class Output:
     def _write_json(
         self, flow: DotFlow, tasks: Sequence[Task], duration: float | None, *, failed: bool
     ) -> None:
-        status = WorkflowStatus.FAILED if failed else WorkflowStatus.COMPLETED
+        status = _FAILED if failed else _COMPLETED
         record = {**flow.task.result(tasks), "status": status, "duration": duration}
         indent = 2 if self.stdout.isatty() else None
         print(json.dumps(record, indent=indent), file=self.stdout)
@@ -219,7 +220,7 @@ class Output:
         console = Console(file=self.stdout, width=width, highlight=False, markup=False, emoji=False)
         if tasks:
             console.print(_table(_shown(tasks), console.width))
-        status = WorkflowStatus.FAILED if failed else WorkflowStatus.COMPLETED
+        status = _FAILED if failed else _COMPLETED
         heading = Text.assemble(
             (printable(flow.name), "bold"),
             ": ",
@@ -255,12 +256,12 @@ def _table(tasks: Sequence[Task], width: int) -> Table:
 def _shown(tasks: Sequence[Task]) -> Sequence[Task]:
     if len(tasks) <= _ROWS:
         return tasks
-    return [task for task in tasks if task.status != TypeStatus.COMPLETED][:_ROWS]
+    return [task for task in tasks if task.status != _COMPLETED][:_ROWS]
 
 
 def _counted(tasks: Sequence[Task]) -> str:
     counts = Counter(task.status for task in tasks)
-    if set(counts) <= {TypeStatus.COMPLETED}:
+    if set(counts) <= {_COMPLETED}:
         return f"{len(tasks)} {_plural(len(tasks))}"
     parts = ", ".join(f"{number} {status.lower()}" for status, number in counts.items())
     return f"{len(tasks)} {_plural(len(tasks))}: {parts}"
@@ -277,7 +278,7 @@ def _status(task: Task) -> str:
 def _result(task: Task) -> str:
     if _was_interrupted(task):
         return "interrupted"
-    if task.status == TypeStatus.FAILED and task.errors:
+    if task.status == _FAILED and task.errors:
         error = task.errors[-1]
         return shortened(f"{error.exception}: {error.message}", _SHOWN)
     value: Any = task.current_context.storage
@@ -302,9 +303,7 @@ def _was_interrupted(task: Task) -> bool:
 
 
 def _print_failures(flow: DotFlow, tasks: Sequence[Task]) -> None:
-    failed = [
-        task for task in tasks if task.status == TypeStatus.FAILED and not _was_interrupted(task)
-    ]
+    failed = [task for task in tasks if task.status == _FAILED and not _was_interrupted(task)]
     if not failed:
         return
     with suppress(BrokenPipeError):

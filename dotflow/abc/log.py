@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dotflow.abc.noop import noop
 from dotflow.core.exception import InvalidOption
-from dotflow.core.user_objects import text_of
+from dotflow.core.user_objects import strict_json, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +59,7 @@ class LogRecordError(NamedTuple):
 
     def model_dump_json(self, *, exclude_none: bool = False) -> str:
         """Return the fields as JSON text, without those that are None if told so."""
-        return _strict_json(self.model_dump(exclude_none=exclude_none))
+        return strict_json(self.model_dump(exclude_none=exclude_none))
 
 
 class LogRecord(NamedTuple):
@@ -98,7 +98,7 @@ class LogRecord(NamedTuple):
 
     def model_dump_json(self, *, exclude_none: bool = False) -> str:
         """Return the fields as JSON text, without those that are None if told so."""
-        return _strict_json(self.model_dump(exclude_none=exclude_none))
+        return strict_json(self.model_dump(exclude_none=exclude_none))
 
 
 class Log(ABC):
@@ -216,7 +216,7 @@ def _json_line(level: int, facts: Mapping[str, Any]) -> str:
     timestamp = datetime.now(UTC).isoformat()
     task = facts.get("task")
     if task is None:
-        return _strict_json({**facts, "timestamp": timestamp, "level": _NAMES[level]})
+        return strict_json({**facts, "timestamp": timestamp, "level": _NAMES[level]})
     run = getattr(task, "run", None)
     record = LogRecord(
         timestamp=timestamp,
@@ -244,9 +244,3 @@ def _dumped(fields: dict[str, Any], *, exclude_none: bool) -> dict[str, Any]:
     if not exclude_none:
         return fields
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def _strict_json(value: Any) -> str:
-    from dotflow.core.user_objects import strict_json  # noqa: PLC0415 - where lines are written
-
-    return strict_json(value)

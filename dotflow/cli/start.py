@@ -14,11 +14,11 @@ from dotflow.cli.output import (
     FAILED,
     INTERRUPTED,
     TERMINATED,
-    Output,
     Terminated,
     print_error,
     print_note,
 )
+from dotflow.cli.report import Output
 from dotflow.core.timing import Latch, monotonic
 from dotflow.core.types import TypeExecution, TypeStatus
 

@@ -233,8 +233,6 @@ def _limited(attempt: Attempt) -> Any:
 def _run(attempt: Attempt) -> Any:
     step, initial, previous = attempt.step, attempt.initial, attempt.previous
     if attempt.copies:
-        from dotflow.core.context import own_context  # noqa: PLC0415 - for steps that are repeated
-
         if step.wants_initial:
             initial = own_context(initial)
         if step.wants_previous:
@@ -245,14 +243,12 @@ def _run(attempt: Attempt) -> Any:
     if type(kind) is type and kind in PLAIN:
         return value
 
-    from dotflow.core.unfinished import finished  # noqa: PLC0415 - likewise
+    from dotflow.core.unfinished import finished  # noqa: PLC0415 - few values need it
 
     value = finished(value, methods_of)
     actions = actions_of(value)
     if not actions:
         return value
     if attempt.copies:
-        from dotflow.core.context import own_context  # noqa: PLC0415 - likewise
-
         initial, previous = own_context(attempt.initial), own_context(attempt.previous)
     return run_methods(actions, initial, previous, attempt.scopes)

@@ -31,8 +31,9 @@ from dotflow.core.modes import (
     mode_that_runs,
     parallel_chains,
     run_chains_here,
+    run_chains_in_workers,
 )
-from dotflow.core.process import fork_safe_lock
+from dotflow.core.process import fork_safe_lock, interrupt_at_once
 from dotflow.core.run import Run, check_may_run
 from dotflow.core.timing import monotonic
 from dotflow.core.types import UNFINISHED, TypeExecution, TypeInputChange, TypeStatus
@@ -162,7 +163,7 @@ class Manager:
             return
         self._has_begun = True
         run, whole = self._own, self._whole
-        undo = _interrupt_at_once()
+        undo = interrupt_at_once()
         try:
             run.begin()
             getattr(self, self._mode)(
@@ -343,7 +344,7 @@ class Manager:
             if run.hold(holder):
                 run.join(part.tasks)
             else:
-                undo = _interrupt_at_once()
+                undo = interrupt_at_once()
                 self._claim(part.tasks)
                 run = self._new_run(mode, part, holder, calls_back=False)
                 run.begin()
@@ -411,8 +412,6 @@ class Manager:
         engine = run.engine(part)
         if not part.tasks:
             return
-        from dotflow.core.modes import run_chains_in_workers  # noqa: PLC0415 - this mode only
-
         executor = _config_of(self.config, part.tasks).executor
         chains = parallel_chains(part.groups)
         run_chains_in_workers(engine, chains, executor, run.hooks, run.record)
@@ -624,11 +623,3 @@ def _is_running(tasks: Sequence[Task]) -> bool:
 
 def _has_failed(tasks: Sequence[Task]) -> bool:
     return any(task.status == TypeStatus.FAILED for task in tasks)
-
-
-def _interrupt_at_once() -> Callable[[], None] | None:
-    if "asyncio" not in sys.modules:
-        return None
-    from dotflow.core.process import interrupt_at_once  # noqa: PLC0415 - where a loop may run
-
-    return interrupt_at_once()

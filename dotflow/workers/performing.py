@@ -31,7 +31,8 @@ def _report(slot: str, hook: str, error: Exception) -> None:
 NO_SCOPES: Final = GuardedScopes((), _report)
 
 
-# The names of the attempts that run in this process now.
+# The names of the attempts that run in this process now. A list, for threads need no lock to add
+# to it or remove from it.
 _running: Final[list[str]] = []
 
 

@@ -11,7 +11,7 @@ import re
 import time
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from dotflow import __version__
 from dotflow.core.exception import InvalidOption
@@ -191,8 +191,6 @@ def links_of(run: RunInfo, links: Mapping[str, str]) -> Document:
         run: The run.
         links: The addresses that are known of `jaeger` and `grafana`.
     """
-    from urllib.parse import urlencode  # noqa: PLC0415 - for those who have these alone
-
     found: Document = {}
     if "jaeger" in links and run.is_sampled:
         found["Jaeger"] = f"{links['jaeger']}/trace/{run.trace_id}"

@@ -124,7 +124,7 @@ _logger: Final = logging.getLogger("dotflow_otel")
 _runs: Final = count(1)
 
 # How many kinds of decisions of a sampler are kept.
-_MOST_KITS: Final = 64
+_MOST_SHARED_DATA: Final = 64
 
 _NOTHING: Final = Returned(None, None, (), 0)
 _NONE: Final[frozenset[int]] = frozenset()
@@ -184,7 +184,7 @@ class RemoteAttempts:
                 self._sampler.data,
                 deferrable=self._sampler.is_of_sdk and self._set_up is None,
             )
-            if len(self._shared_data) < _MOST_KITS:
+            if len(self._shared_data) < _MOST_SHARED_DATA:
                 self._shared_data[flags, recording, state] = found
         return found
 

@@ -1,7 +1,7 @@
 """The span of an attempt in a worker: sent along with it, and returned with its outcome.
 
 Each attempt pays for what is sent and returned, so both are small: what is the same for a
-whole run goes as a shared, which a worker reads once, and of a span to which the step added
+whole run is shared data, which a worker reads once, and of a span to which the step added
 nothing only its two times come back.
 """
 

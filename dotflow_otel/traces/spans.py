@@ -215,7 +215,24 @@ class RunSpan:
         self.span.set_status(StatusCode.ERROR, why[1])
 
 
-class TaskSpan(Scope):
+class CurrentScope(Scope):
+    """Makes current again what was before, where a subclass has attached a context."""
+
+    __slots__ = ("_token",)
+
+    _token: Token[Context] | None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            detach(self._token)
+
+
+class TaskSpan(CurrentScope):
     """A task's span. As a scope it makes that the current one.
 
     Args:
@@ -224,7 +241,7 @@ class TaskSpan(Scope):
         span: The span.
     """
 
-    __slots__ = ("_attempt", "_remote", "_task", "_token", "run", "span")
+    __slots__ = ("_attempt", "_remote", "_task", "run", "span")
 
     def __init__(self, task: Task, run: RunSpan, span: Span) -> None:
         self._task = task
@@ -232,7 +249,7 @@ class TaskSpan(Scope):
         self.span = span
         self._attempt: Span | None = None
         self._remote: RemoteAttempt | None = None
-        self._token: Token[Context] | None = None
+        self._token = None
 
     def context_with(self, span: Span) -> Context:
         """Return the run's context with a span as the current one."""
@@ -311,15 +328,6 @@ class TaskSpan(Scope):
     def __enter__(self) -> None:
         self._token = attach(self.context_with(self.span))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._token is not None:
-            detach(self._token)
-
 
 class _Here(NamedTuple):
     """Begins the span of an attempt in a thread of this process.
@@ -341,44 +349,35 @@ class _Here(NamedTuple):
         return self.task.run.start_below(name, attributes)
 
 
-class Current:
+class Current(CurrentScope):
     """Makes a context the current one.
 
     Args:
         context: The context.
     """
 
-    __slots__ = ("_context", "_token")
+    __slots__ = ("_context",)
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._token: Token[Context] | None = None
+        self._token = None
 
     def __enter__(self) -> None:
         self._token = attach(self._context)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._token is not None:
-            detach(self._token)
 
-
-class AttemptScope(Scope):
+class AttemptScope(CurrentScope):
     """Begins the span of an attempt and makes it the current one.
 
     The span is not ended here but when the outcome is known, with all that is to be told.
     """
 
-    __slots__ = ("_number", "_task", "_token")
+    __slots__ = ("_number", "_task")
 
     def __init__(self, task: TaskSpan, number: int) -> None:
         self._task = task
         self._number = number
-        self._token: Token[Context] | None = None
+        self._token = None
 
     def __enter__(self) -> None:
         span = self._task.begin_attempt(self._number)
@@ -387,15 +386,6 @@ class AttemptScope(Scope):
     def method_scope(self, action: Action, attempt: int | None) -> MethodScope:
         """Return what makes a span of a method of a class step, or of a try of it."""
         return self._task.method_scope(action, attempt)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._token is not None:
-            detach(self._token)
 
 
 def traceparent(context: Context) -> Mapping[str, str] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dotflow import Config, DotFlow, action
-from dotflow.cli.output import Output
+from dotflow.cli.report import Output
 from dotflow.testing import Recording
 
 if TYPE_CHECKING:

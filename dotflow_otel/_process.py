@@ -90,7 +90,7 @@ def _guarded(method: Callable[[], Any]) -> None:
     try:
         method()
     except Exception:
-        _logger.exception("telemetry could not begin anew in a forked child")
+        _logger.exception("telemetry could not begin again in a forked child")
 
 
 # How much of the time that an exit may take is for delivering. The rest is for the

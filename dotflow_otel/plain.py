@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
-from dotflow.core.user_objects import exactly_text, guarded, name_of, printable
+from dotflow.core.user_objects import escape_unencodable, exactly_text, guarded, name_of
 
-__all__ = ["TEXT_LIMIT", "bounded", "printable", "shown_address", "to_plain"]
+__all__ = ["TEXT_LIMIT", "bounded", "escape_unencodable", "shown_address", "to_plain"]
 
 _logger: Final = logging.getLogger("dotflow_otel")
 
@@ -92,7 +92,7 @@ def bounded(text: str) -> str:
     stack trace ends with what went wrong.
     """
     limit = _limit()
-    text = printable(text)
+    text = escape_unencodable(text)
     if len(text) <= limit:
         return text
     kept = limit - len(_cut(len(text)))

@@ -101,11 +101,11 @@ class DeferredAttempt(Protocol):
     """An attempt in a worker whose span waits for OpenTelemetry to be imported.
 
     Attributes:
-        box: The buffer of the spans that its step opens, once there is OpenTelemetry.
+        buffer: The buffer of the spans that its step opens, once there is OpenTelemetry.
         context: That of the step, where it began before.
     """
 
-    box: Any
+    buffer: Any
     context: Context | None
 
     @property

@@ -5,13 +5,13 @@ from dotflow import Context, DotFlow, action
 
 @action
 def read() -> list[float]:
-    """Give the highest temperatures of three days."""
+    """Return the highest temperatures of three days."""
     return [12.8, 10.6, 11.7]
 
 
 @action(retry=3)
 def average(previous_context: Context) -> float:
-    """Give their mean."""
+    """Return their mean."""
     days = previous_context.storage
     return round(sum(days) / len(days), 2)
 

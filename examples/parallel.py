@@ -5,7 +5,7 @@ from dotflow import Context, DotFlow, action
 
 @action
 def days(initial_context: Context) -> list[int]:
-    """Give the length of each month of a year."""
+    """Return the length of each month of a year."""
     february = 29 if initial_context.storage % 4 == 0 else 28
     return [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
 

@@ -126,7 +126,7 @@ def by_month(initial_context: Context) -> list[Month]:
 
 @action
 def share_of_year(previous_context: Context) -> list[Month]:
-    """Tell each month's share of the year's rain."""
+    """Return each month's share of the year's rain."""
     months = previous_context.storage
     total = sum(month.rain for month in months)
     return [month._replace(share=round(month.rain / total, 4)) for month in months]
@@ -212,7 +212,7 @@ def require(holds: bool, otherwise: str) -> None:
 
 
 def doubts(day: Day) -> list[str]:
-    """Tell in what a day contradicts itself."""
+    """Return in what a day contradicts itself."""
     found = {
         "sun, and rain fell": day.kind == "sun" and day.rain > 0,
         "rain or snow, and none fell": day.kind in {"rain", "snow"} and day.rain == 0,

@@ -51,7 +51,7 @@ class Rule(NamedTuple):
 
 
 def rules_of(files: Sequence[Path]) -> list[Rule]:
-    """Give the rules of files that promtool finds right."""
+    """Return the rules of files that promtool finds right."""
     return [
         Rule(file, rule)
         for file in files
@@ -61,7 +61,7 @@ def rules_of(files: Sequence[Path]) -> list[Rule]:
 
 
 def mistakes(files: Sequence[Path], tests: Sequence[Path] = ()) -> list[str]:
-    """Give what is wrong with files of rules, a line each; promtool's own words where it is.
+    """Return what is wrong with files of rules, a line each; promtool's own words where it is.
 
     Args:
         files: The files of rules.

@@ -19,7 +19,7 @@ class Storage(ABC):
 
     Storage is part of the run, not telemetry: an error here fails the task. The engine
     calls `post` with `key` and `context` only, `get` and `key`; and `clear` where a run
-    with a given id starts anew.
+    with a given id starts again.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

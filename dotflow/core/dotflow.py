@@ -145,7 +145,7 @@ class DotFlow:
         return None if options.get("resume") and ran.failed else ran
 
     def schedule(self, *positional: Never, **options: Unpack[RunOptions]) -> Any:
-        """Pass the workflow to the scheduler, which runs the queue anew at each tick.
+        """Pass the workflow to the scheduler, which runs the queue again at each tick.
 
         Each tick runs tasks of its own, made from the queue as it is then, and takes as long as
         its run, also in the background. `result()` and the like are those of the last tick.
@@ -154,7 +154,7 @@ class DotFlow:
             *positional: Refused.
             **options: Those of `start`, at each tick, and those of the scheduler's own. With
                 `resume=True` a tick resumes from the checkpoints of a run that failed, and starts
-                anew after one that completed.
+                again after one that completed.
 
         Returns:
             What the scheduler's `start` returns.

@@ -183,6 +183,6 @@ class Engine:
         """Fail a task whose run is being interrupted, unless it has ended."""
         if task in self._waiting:
             self._waiting.discard(task)
-            self._writer.take_back_retry(task)
+            self._writer.undo_retry(task)
         if task.status in UNFINISHED:
             self._writer.fail(task, Failure.of(error, INTERRUPTED))

@@ -88,7 +88,7 @@ class InputChangedError(DotflowError):
     def __init__(self, workflow_id: object = None) -> None:
         super().__init__(
             f"The input of workflow {workflow_id!s} changed since its checkpoints were "
-            "written. Resume with on_input_change='reset' to run everything anew, or "
+            "written. Resume with on_input_change='reset' to run everything again, or "
             "'reuse' to keep the checkpoints."
         )
 

@@ -335,7 +335,7 @@ def _guarded_scope(config: Config, hook: str, about: object) -> AbstractContextM
 
 
 def call(config: Config, slot: str, hook: str, *args: Any, **kwargs: Any) -> Any:
-    """Call one hook of one provider; give None where it raised."""
+    """Call one hook of one provider; return None where it raised."""
     function = getattr(getattr(config, slot), hook)
     if is_noop(function):
         return None

@@ -160,18 +160,18 @@ def run_chains_here(engine: Engine, chains: Iterable[Chain]) -> None:
         before: Task | None = None
         done = engine.restore(chain) if engine.resume else 0
         if done:
-            before = hands_on(chain[done - 1])
+            before = context_source(chain[done - 1])
             if before is None and not engine.keep_going:
                 continue
             chain = chain[done:]  # noqa: PLW2901 - what is left of it
         for task in chain:
             engine.run_here(task, before)
-            before = hands_on(task)
+            before = context_source(task)
             if before is None and not engine.keep_going:
                 break
 
 
-def hands_on(task: Task) -> Task | None:
+def context_source(task: Task) -> Task | None:
     """Return the task itself where it has a context for the next one, else None."""
     return task if task.status == TypeStatus.COMPLETED else None
 
@@ -359,7 +359,7 @@ class _Driver:
         heappush(self._delayed, (place.ready, next(self._tickets), place))
 
     def _advance(self, place: _Place, now: float) -> None:
-        place.before = hands_on(place.task)
+        place.before = context_source(place.task)
         if place.before is None and not self._engine.keep_going:
             return
         place.index += 1

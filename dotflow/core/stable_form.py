@@ -37,7 +37,7 @@ def stable_text(value: Any) -> str:
             contains an object that can only be told by its address.
     """
     try:
-        return _text(_Former().form(value))
+        return _text(_StableEncoder().form(value))
     except RecursionError:
         raise UnstableInput(value) from None
 
@@ -46,7 +46,7 @@ def _text(form: Any) -> str:
     return json.dumps(form, sort_keys=True)
 
 
-class _Former:
+class _StableEncoder:
     """Makes forms, and knows what it is inside of."""
 
     def __init__(self) -> None:
@@ -102,17 +102,17 @@ class _Former:
         return _tagged(value, {name: self.form(getattr(value, name, None)) for name in names})
 
 
-_FORMERS: Final[tuple[tuple[Any, Callable[[_Former, Any], Any]], ...]] = (
-    (Mapping, _Former.mapping),
-    (AbstractSet, _Former.set),
+_FORMERS: Final[tuple[tuple[Any, Callable[[_StableEncoder, Any], Any]], ...]] = (
+    (Mapping, _StableEncoder.mapping),
+    (AbstractSet, _StableEncoder.set),
     (Enum, lambda _, value: _tagged(value, value.name)),
     ((bytes, bytearray), lambda _, value: _tagged(value, value.hex())),
     ((date, time), lambda _, value: _tagged(value, [value.isoformat(), _fold(value)])),
     (timedelta, lambda _, value: _tagged(value, [value.days, value.seconds, value.microseconds])),
     ((Decimal, UUID, PurePath), lambda _, value: _tagged(value, str(value))),
-    (Context, _Former.context),
-    (deque, _Former.deque),
-    (SimpleNamespace, _Former.namespace),
+    (Context, _StableEncoder.context),
+    (deque, _StableEncoder.deque),
+    (SimpleNamespace, _StableEncoder.namespace),
 )
 
 

@@ -264,7 +264,7 @@ def to_json(value: Any, inside: tuple[int, ...] = ()) -> Any:
     if value is None or kind is bool:
         return value
     if issubclass(kind, str):
-        return printable(str.__str__(value))
+        return escape_unencodable(str.__str__(value))
     if issubclass(kind, float):
         return _to_number(float.__float__(value))
     if issubclass(kind, int):
@@ -273,7 +273,7 @@ def to_json(value: Any, inside: tuple[int, ...] = ()) -> Any:
         return number if guarded(lambda: str(number))[0] is not None else hex(number)
     if issubclass(kind, (list, tuple, dict)):
         return _container_to_json(value, inside)
-    return printable(text_of(value))
+    return escape_unencodable(text_of(value))
 
 
 def _container_to_json(value: Any, inside: tuple[int, ...]) -> Any:
@@ -302,10 +302,10 @@ def _items_to_json(value: Any, inside: tuple[int, ...]) -> Any:
 def _to_key(key: Any) -> str:
     if key is None or type(key) is bool:
         return _CONSTANTS[key]
-    return printable(text_of(key))
+    return escape_unencodable(text_of(key))
 
 
-def printable(text: str) -> str:
+def escape_unencodable(text: str) -> str:
     """Return a text that can be encoded: itself, or one in which what cannot is escaped.
 
     Names of files that are no UTF-8 have lone surrogates, for which backends refuse all

@@ -168,7 +168,7 @@ class TaskWriter:
     def _fail_left_over(self, task: Task, error: BaseException | None) -> BaseException | None:
         # A further interrupt came while the task was failed for a first one.
         if task.status == TypeStatus.RETRY:
-            self.take_back_retry(task)
+            self.undo_retry(task)
         try:
             reason = KeyboardInterrupt() if error is None else error
             self.fail(task, Failure.of(reason, INTERRUPTED))
@@ -245,7 +245,7 @@ class TaskWriter:
         hooks = self.providers(task).hooks
         hooks.fire(hooks.tried_again, task)
 
-    def take_back_retry(self, task: Task) -> None:
+    def undo_retry(self, task: Task) -> None:
         """Note that no attempt follows the failed one after all."""
         task.retry_count -= 1
 

@@ -458,5 +458,5 @@ def _room_in(executor: futures.Executor) -> int:
 
 def _shares_memory(executor: futures.Executor) -> bool:
     # A pool of interpreters, from Python 3.14 on, is a thread pool that shares no objects.
-    apart = getattr(futures, "InterpreterPoolExecutor", ())
-    return isinstance(executor, futures.ThreadPoolExecutor) and not isinstance(executor, apart)
+    separate = getattr(futures, "InterpreterPoolExecutor", ())
+    return isinstance(executor, futures.ThreadPoolExecutor) and not isinstance(executor, separate)

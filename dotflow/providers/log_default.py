@@ -1,4 +1,4 @@
-"""The log that is used unless told otherwise: lines of text or JSON, to stderr or a file."""
+"""The log that is used by default: lines of text or JSON, to stderr or a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metrics recorder that is used unless told otherwise: none."""
+"""The metrics recorder that is used by default: none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The notifier that is used unless told otherwise: none."""
+"""The notifier that is used by default: none."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from dotflow.abc.progress import Progress
 from dotflow.core.process import fork_safe_lock
 from dotflow.core.timing import monotonic
 from dotflow.providers.progress_lines import RunCounts, Style, lines_of
-from dotflow.workers.protocol import apart, pipe
+from dotflow.workers.protocol import off_standard_streams, pipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -210,10 +210,10 @@ class BottomRows:
 def _opened(descriptor: int) -> int:
     flags = os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC
     try:
-        return apart(os.open(os.ttyname(descriptor), flags))
+        return off_standard_streams(os.open(os.ttyname(descriptor), flags))
     except OSError:
         # Its name is another user's, after `su`, or not known in this container.
-        return apart(os.open("/dev/tty", flags))
+        return off_standard_streams(os.open("/dev/tty", flags))
 
 
 class _Guard:

@@ -1,4 +1,4 @@
-"""The scheduler that is used unless told otherwise: none."""
+"""The scheduler that is used by default: none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The storage that every run has unless told otherwise: in memory."""
+"""The storage that every run has by default: in memory."""
 
 from __future__ import annotations
 

@@ -241,7 +241,7 @@ class StorageFile(Storage):
         except (StorageError, IsADirectoryError) as error:
             raise StorageError(
                 f"Cannot read {file}: {error}. "
-                "Restore the file, or remove it to run that step anew."
+                "Restore the file, or remove it to run that step again."
             ) from error
         if header.key != key:
             raise StorageError(f"{file} belongs to the key {header.key!r}, not {key!r}. Remove it.")

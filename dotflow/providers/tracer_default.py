@@ -1,4 +1,4 @@
-"""The tracer that is used unless told otherwise: none."""
+"""The tracer that is used by default: none."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from dotflow.workers.performing import (
     NO_SCOPES,
     dumped_value,
     guarded_scopes,
-    perform_apart,
+    perform_separately,
     scopes_made,
 )
 from dotflow.workers.pickling import dump_or_none, load, load_or_none, load_step
@@ -93,7 +93,7 @@ def die_with_owner(lifeline: int) -> None:
 
 
 def leave_terminal() -> None:
-    """Give up the terminal that controls this process, if there is one."""
+    """Return up the terminal that controls this process, if there is one."""
     # A process group that is not in the foreground of its terminal is stopped for good when a step
     # asks there for a password. So that is an error: there is no terminal. A session of its own
     # would do as well, but systems schedule sessions separately, which takes time.
@@ -224,7 +224,7 @@ class Child:
         limit = timeout if timeout and step.is_coroutine else 0
         call = Attempt(step, name, task_id, initial, previous, limit, number=attempt)
         self._begin(number, timeout)
-        outcome = perform_apart(call, scopes)
+        outcome = perform_separately(call, scopes)
         self._keep_for_retry(call, message.step, outcome)
         self._send(number, outcome, name, scopes.collect() if sent else {})
 

@@ -86,7 +86,7 @@ def _scope_of(shared: Any, given: Sequence[Any]) -> RemoteScope | None:
     return scope
 
 
-def perform_apart(attempt: Attempt, scopes: GuardedScopes) -> Outcome:
+def perform_separately(attempt: Attempt, scopes: GuardedScopes) -> Outcome:
     """Perform an attempt in a context of its own: what a step binds is not there in the next.
 
     The step may begin a run, wherever the attempt was read.

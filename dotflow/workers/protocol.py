@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _FIRST: Final = 3
 
 
-def apart(descriptor: int) -> int:
-    """Move a descriptor, if it is in such a place; give where it is now."""
+def off_standard_streams(descriptor: int) -> int:
+    """Move a descriptor out of the place of a standard stream, if it is there; return it."""
     if descriptor >= _FIRST:
         return descriptor
     try:
@@ -41,7 +41,7 @@ def apart(descriptor: int) -> int:
 def pipe() -> tuple[int, int]:
     """Make a pipe: its reading and its writing end."""
     reading, writing = os.pipe()
-    return apart(reading), apart(writing)
+    return off_standard_streams(reading), off_standard_streams(writing)
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:
@@ -52,7 +52,7 @@ def socket_pair() -> tuple[socket.socket, socket.socket]:
 
 def _blocking(end: socket.socket) -> socket.socket:
     # Whether it blocks goes along to a child, which knows of no timeout.
-    moved = socket.socket(fileno=apart(end.detach()))
+    moved = socket.socket(fileno=off_standard_streams(end.detach()))
     moved.settimeout(None)
     return moved
 
@@ -296,12 +296,12 @@ _RECEIVED, _BEGUN, _ENDED = (place * _NOTE.size for place in range(3))
 def make_shared_state() -> int:
     """Make the memory and return its descriptor."""
     if hasattr(os, "memfd_create"):
-        descriptor = apart(os.memfd_create("dotflow", os.MFD_CLOEXEC))
+        descriptor = off_standard_streams(os.memfd_create("dotflow", os.MFD_CLOEXEC))
     else:
         from tempfile import TemporaryFile  # noqa: PLC0415 - where there is no memfd
 
         with TemporaryFile() as file:
-            descriptor = apart(os.dup(file.fileno()))
+            descriptor = off_standard_streams(os.dup(file.fileno()))
     os.ftruncate(descriptor, mmap.PAGESIZE)
     return descriptor
 

@@ -17,7 +17,7 @@ from dotflow.workers.performing import (
     dumped_value,
     failure_read,
     not_interrupted,
-    perform_apart,
+    perform_separately,
     scopes_prepared,
     scopes_read,
 )
@@ -113,14 +113,14 @@ def _performed(payload: bytes) -> Parcel:
         failed = Outcome.failed(Failure.of(error), began)
         return _parcel(failed, name, scopes.collect(), around.collect())
     call = Attempt(action, name, task_id, initial, previous, timeout, number=number)
-    outcome = perform_apart(call, scopes)
+    outcome = perform_separately(call, scopes)
     return _parcel(outcome, name, scopes.collect(), around.collect(), by_name=by_name)
 
 
 def perform_shared(attempt: Attempt) -> Outcome:
     """Perform an attempt in a thread of the owner's process, with its objects as they are."""
     scopes = scopes_prepared(attempt.remote)
-    outcome = perform_apart(attempt, scopes)
+    outcome = perform_separately(attempt, scopes)
     failure = None if outcome.failure is None else not_interrupted(outcome.failure)
     return outcome._replace(failure=failure, recorded=scopes.collect())
 

@@ -251,23 +251,23 @@ class Worker:
 
     def __init__(self, lifeline: int, nested: int) -> None:
         command = interpreter()
-        ours, theirs = socket_pair()
-        for end in (ours, theirs):
+        own_end, child_end = socket_pair()
+        for end in (own_end, child_end):
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 end.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
         state = make_shared_state()
         try:
-            self._process = _spawn(command, nested, theirs.fileno(), state, lifeline)
+            self._process = _spawn(command, nested, child_end.fileno(), state, lifeline)
             self.shared_state = SharedState(state)
         except BaseException:
-            ours.close()
+            own_end.close()
             raise
         finally:
-            theirs.close()
+            child_end.close()
             os.close(state)
-        ours.setblocking(False)
+        own_end.setblocking(False)
         self.pid = self._process.pid
-        self.connection = ours
+        self.connection = own_end
         # Becomes readable when the process ends, also while a child of its holds the socket.
         self.death = _death_of(self.pid)
         self.known_steps = KnownSteps()
@@ -279,7 +279,7 @@ class Worker:
         self.is_initialised = False
         # How often the owner's modules had been loaded again when it was started.
         self.code_version = 0
-        self._reader = FrameReader(ours)
+        self._reader = FrameReader(own_end)
         self._outbox: deque[bytes | memoryview] = deque()
 
     @property

@@ -15,7 +15,7 @@ from dotflow_otel.history.liveness import ProcessMark
 from dotflow_otel.history.place import default_path, history_path
 from dotflow_otel.history.segments import LogLine, Outcome, Span, unpacked
 from dotflow_otel.history.store import LOST, RUNNING, in_use, open_to_read, unreadable
-from dotflow_otel.plain import printable
+from dotflow_otel.plain import escape_unencodable
 
 if TYPE_CHECKING:
     import os
@@ -198,7 +198,7 @@ class History:
         """
         conditions: list[tuple[str, Any]] = []
         if workflow is not None:
-            conditions.append(("r.workflow = ?", printable(workflow)))
+            conditions.append(("r.workflow = ?", escape_unencodable(workflow)))
         if since is not None:
             conditions.append(("r.started >= ?", since))
         if until is not None:
@@ -230,7 +230,7 @@ class History:
             both = [run for status in (_FAILED, LOST) for run in self.runs(status=status, limit=1)]
             found = sorted(both, key=lambda run: run.started)[-1:]
         else:
-            found = self._by_id(printable(reference))  # as all that is recorded
+            found = self._by_id(escape_unencodable(reference))  # as all that is recorded
         if len(found) != 1:
             raise RunNotFound(reference, found)
         return found[0]

@@ -28,7 +28,7 @@ from dotflow_otel.history.writer import (
     Writer,
 )
 from dotflow_otel.log_context import run_context, stack_trace_of
-from dotflow_otel.plain import bounded, printable, to_plain
+from dotflow_otel.plain import bounded, escape_unencodable, to_plain
 from dotflow_otel.sdk.batching import RootHandler
 from dotflow_otel.span_ids import SpanClock
 from dotflow_otel.spans.sdk_access import plain_row
@@ -107,7 +107,7 @@ class Recorder(SpanProcessor):
         self._open: dict[Any, tuple[str, Any]] = {}
         self._attempts: dict[int, tuple[str, int, int, int, bool]] = {}
         self._filled = Event()
-        self._given_ids: dict[Task, int] = {}
+        self._preset_ids: dict[Task, int] = {}
         self._clocks: dict[str, SpanClock] = {}
         self._waits = True
         self.process = 0
@@ -236,11 +236,11 @@ class Recorder(SpanProcessor):
     def _begun(self, run: Run, task: Task, span: Span, more: dict[str, Any]) -> OpenSpan:
         span_id = span.get_span_context().span_id
         if not span_id:
-            span_id = self._given_ids[task] = getrandbits(64)
+            span_id = self._preset_ids[task] = getrandbits(64)
         attributes = {
             names.TASK_ID: task.task_id,
-            names.TASK_NAME: printable(task.name),
-            names.TASK_GROUP: printable(task.group_name),
+            names.TASK_NAME: escape_unencodable(task.name),
+            names.TASK_GROUP: escape_unencodable(task.group_name),
             names.TASK_INDEX: task.index,
             **more,
         }
@@ -261,14 +261,14 @@ class Recorder(SpanProcessor):
             attributes[names.EXCEPTION_MESSAGE] = bounded(failure.message)
         if began is None:
             began = self._begun(run, task, span, {})
-        self._given_ids.pop(task, None)
+        self._preset_ids.pop(task, None)
         ended = max(began.started, self._now(run))
         self._put(TaskEnded(run.id, began, ended, attributes))
 
     def task_restored(self, run: Run, task: Task, span: Span) -> None:
         """Record that a task was restored, whose span does not cover it."""
         began = self._begun(run, task, span, {names.TASK_RESTORED: True})
-        self._given_ids.pop(task, None)
+        self._preset_ids.pop(task, None)
         attributes = {names.TASK_STATUS: names.COMPLETED, names.TASK_ATTEMPTS: 0}
         self._put(TaskEnded(run.id, began, began.started, attributes))
 

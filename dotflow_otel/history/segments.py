@@ -72,7 +72,7 @@ class PlainColumns(NamedTuple):
     number: int
     columns: list[Sequence[Any]]
 
-    def tally(self, *keys: str) -> Iterable[tuple[tuple[Any, ...], int]]:
+    def counts(self, *keys: str) -> Iterable[tuple[tuple[Any, ...], int]]:
         """Return the parents with the values of these attributes, each once, and how often."""
         where = (1, *(_NUMBERS + self.keys.index(key) for key in keys))
         columns = [self.columns[index] for index in where]

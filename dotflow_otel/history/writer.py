@@ -26,7 +26,7 @@ from dotflow_otel.history.store import (
     shrink,
     transaction,
 )
-from dotflow_otel.plain import printable
+from dotflow_otel.plain import escape_unencodable
 from dotflow_otel.spans.record import record_of, scope_of
 
 if TYPE_CHECKING:
@@ -430,8 +430,8 @@ class Writer:
             key,
             run.id,
             self.key,
-            printable(str(run.workflow_id)),
-            printable(run.name),
+            escape_unencodable(str(run.workflow_id)),
+            escape_unencodable(run.name),
             run.mode,
             int(run.started_at * 1e9),
             run.task_count,
@@ -475,7 +475,7 @@ class Writer:
         if not set(_COUNTED) <= set(alike.keys):
             return
         restored = names.TASK_RESTORED in alike.keys
-        for (parent, status, attempts), times in alike.tally(*_COUNTED):
+        for (parent, status, attempts), times in alike.counts(*_COUNTED):
             owner = self._roots.get(parent)
             if owner is not None:
                 touched[owner.run_id] = owner

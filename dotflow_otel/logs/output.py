@@ -24,8 +24,8 @@ from dotflow.core.arguments import check_choice, check_file, check_method
 from dotflow.core.exception import InvalidOption
 from dotflow.core.process import fork_safe_lock
 from dotflow.core.user_objects import (
+    escape_unencodable,
     guarded,
-    printable,
     strict_json,
     text_of,
     to_json,
@@ -154,7 +154,7 @@ class LogOutput:
         text, error = guarded(lambda: render(None, "", dict(facts)))
         if error is not None:
             text, error = guarded(lambda: render(None, "", _as_texts(facts)))
-        return printable(f"{text if error is None else strict_json(facts)}\n")
+        return escape_unencodable(f"{text if error is None else strict_json(facts)}\n")
 
 
 def _as_texts(facts: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dotflow.core.process import fork_safe_lock
 from dotflow_otel import conventions as names
 from dotflow_otel._process import Owners, Process, call_in_forked_child, drop_counter
 from dotflow_otel.conventions import MAX_LABEL_VALUES, OTHER
-from dotflow_otel.plain import printable
+from dotflow_otel.plain import escape_unencodable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -225,7 +225,7 @@ class BoundedLabels:
 
     def bounded(self, label: str, value: str) -> str:
         """Return the value itself, or `other` where the label has enough of them."""
-        value = printable(value)
+        value = escape_unencodable(value)
         seen = self._seen.get(label)
         if seen is not None and value in seen:
             return value

@@ -34,7 +34,7 @@ MOST_BYTES: Final = 1 << 26
 _FRAME: Final = 64
 
 
-class Taken(NamedTuple, Generic[_Item]):
+class Drained(NamedTuple, Generic[_Item]):
     """What came since the last time.
 
     Attributes:
@@ -46,10 +46,10 @@ class Taken(NamedTuple, Generic[_Item]):
     dropped: int
 
 
-_NOTHING: Final[Taken[Any]] = Taken((), 0)
+_NOTHING: Final[Drained[Any]] = Drained((), 0)
 
 
-class Backlog(Generic[_Item]):
+class BoundedBuffer(Generic[_Item]):
     """Keeps items until they are taken, and counts those that there is no room for.
 
     Args:
@@ -82,16 +82,16 @@ class Backlog(Generic[_Item]):
             else:
                 self._dropped += 1
 
-    def take(self) -> Taken[_Item]:
+    def take(self) -> Drained[_Item]:
         """Return what came, and forget it."""
         if not (self._items or self._dropped):
             return _NOTHING
         with self._lock:
             items, dropped = self._items, self._dropped
             self._begin()
-        return Taken(tuple(items), dropped)
+        return Drained(tuple(items), dropped)
 
-    def take_some(self, most: int) -> Taken[_Item]:
+    def take_some(self, most: int) -> Drained[_Item]:
         """Return the first items that came, at most so many, and forget these."""
         with self._lock:
             items, self._items = self._items[:most], self._items[most:]
@@ -99,7 +99,7 @@ class Backlog(Generic[_Item]):
         size = sum(map(size_of, items))
         with self._lock:
             self._bytes -= size
-        return Taken(tuple(items), dropped)
+        return Drained(tuple(items), dropped)
 
 
 def size_of(value: Any) -> int:
@@ -120,8 +120,8 @@ _OWNERS: Final = 64
 _SOME: Final = 1000
 
 
-class Box(Generic[_Item]):
-    """What one attempt records. Only `Boxes` puts something in.
+class AttemptBuffer(Generic[_Item]):
+    """What one attempt records. Only `BufferRegistry` puts something in.
 
     Args:
         owner: Tells the process that owns the run.
@@ -142,10 +142,10 @@ class Box(Generic[_Item]):
         self.run = run
         self.on_put = on_put
         self.is_open = True
-        self.kept: Backlog[_Item] | None = None
+        self.kept: BoundedBuffer[_Item] | None = None
 
 
-class Late(NamedTuple, Generic[_Item]):
+class Orphan(NamedTuple, Generic[_Item]):
     """What came after its attempt, or from nobody knows which one.
 
     Attributes:
@@ -157,8 +157,8 @@ class Late(NamedTuple, Generic[_Item]):
     item: _Item
 
 
-class Boxes(Generic[_Item]):
-    """All boxes of a process.
+class BufferRegistry(Generic[_Item]):
+    """All buffers of a process.
 
     Args:
         most: How many items each has room for.
@@ -167,8 +167,8 @@ class Boxes(Generic[_Item]):
 
     def __init__(self, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
         self._room = most, most_bytes
-        self._open: set[Box[_Item]] = set()
-        self._late: dict[Process, Backlog[Late[_Item]]] = {}
+        self._open: set[AttemptBuffer[_Item]] = set()
+        self._orphans: dict[Process, BoundedBuffer[Orphan[_Item]]] = {}
         self._first_owner: Process | None = None
         self._is_shared = False
         # One that its owner can take again: a finalizer that logs may run in between.
@@ -179,99 +179,101 @@ class Boxes(Generic[_Item]):
         """Held while something is put or taken; for what must happen together with that."""
         return self._lock
 
-    def open(self, box: Box[_Item]) -> None:
-        """Begin with a box: its attempt starts."""
-        self._open.add(box)
-        if box.owner != self._first_owner:
-            self._take_in(box.owner)
+    def open(self, buffer: AttemptBuffer[_Item]) -> None:
+        """Begin with a buffer: its attempt starts."""
+        self._open.add(buffer)
+        if buffer.owner != self._first_owner:
+            self._register(buffer.owner)
 
-    def _take_in(self, owner: Process) -> None:
+    def _register(self, owner: Process) -> None:
         with self._lock:
             if self._first_owner is None:
                 self._first_owner = owner
             self._is_shared = owner != self._first_owner or self._is_shared
 
     @property
-    def all_open(self) -> Sequence[Box[_Item]]:
-        """All boxes that are open."""
+    def all_open(self) -> Sequence[AttemptBuffer[_Item]]:
+        """All buffers that are open."""
         # The copy is made in one step; a walk is not, while other attempts begin and end.
         return tuple(self._open.copy())
 
     @property
-    def only(self) -> Box[_Item] | None:
-        """The only open box, where all there ever were are of the same application."""
-        boxes = () if self._is_shared else self.all_open
-        return boxes[0] if len(boxes) == 1 else None
+    def only(self) -> AttemptBuffer[_Item] | None:
+        """The only open buffer, where all there ever were are of the same application."""
+        buffers = () if self._is_shared else self.all_open
+        return buffers[0] if len(buffers) == 1 else None
 
     @property
     def only_owner(self) -> Process | None:
         """The only application that has had attempts here."""
         return None if self._is_shared else self._first_owner
 
-    def put(self, box: Box[_Item] | None, item: _Item) -> bool:
+    def put(self, buffer: AttemptBuffer[_Item] | None, item: _Item) -> bool:
         """Keep an item.
 
         Args:
-            box: That of its attempt; None where nothing tells which one that is.
+            buffer: That of its attempt; None where nothing tells which one that is.
             item: It.
 
         Returns:
             Whether it is kept or counted: what may be another application's is neither.
         """
         with self._lock:
-            if box is None:
+            if buffer is None:
                 if running_attempts() > len(self._open):
                     return False  # it may be of one that nobody observes
-                box = self.only
-            if box is not None and box.is_open:
-                if box.kept is None:
-                    box.kept = Backlog(*self._room)
-                box.kept.put(item)
-                if box.on_put is not None:
-                    box.on_put(len(box.kept))
+                buffer = self.only
+            if buffer is not None and buffer.is_open:
+                if buffer.kept is None:
+                    buffer.kept = BoundedBuffer(*self._room)
+                buffer.kept.put(item)
+                if buffer.on_put is not None:
+                    buffer.on_put(len(buffer.kept))
                 return True
-            owner = self.only_owner if box is None else box.owner
+            owner = self.only_owner if buffer is None else buffer.owner
             if owner is None:
                 return False
-            self._put_late(owner, Late(None if box is None else box.run, item))
+            self._put_orphan(owner, Orphan(None if buffer is None else buffer.run, item))
             return True
 
-    def put_late(self, owner: Process, item: _Item) -> None:
+    def put_orphan(self, owner: Process, item: _Item) -> None:
         """Keep an item of an application for its next outcome."""
         with self._lock:
-            self._put_late(owner, Late(None, item))
+            self._put_orphan(owner, Orphan(None, item))
 
-    def _put_late(self, owner: Process, late: Late[_Item]) -> None:
-        kept = self._late.get(owner)
+    def _put_orphan(self, owner: Process, orphan: Orphan[_Item]) -> None:
+        kept = self._orphans.get(owner)
         if kept is None:
-            while len(self._late) >= _OWNERS:
-                del self._late[next(iter(self._late))]
-            kept = self._late[owner] = Backlog(*self._room)
-        kept.put(late)
+            while len(self._orphans) >= _OWNERS:
+                del self._orphans[next(iter(self._orphans))]
+            kept = self._orphans[owner] = BoundedBuffer(*self._room)
+        kept.put(orphan)
 
-    def take_some(self, box: Box[_Item]) -> Taken[_Item] | None:
-        """Return some of what is in an open box, if anything is."""
-        kept = box.kept
+    def take_some(self, buffer: AttemptBuffer[_Item]) -> Drained[_Item] | None:
+        """Return some of what is in an open buffer, if anything is."""
+        kept = buffer.kept
         if kept is None:
             return None
-        taken = kept.take_some(_SOME)
-        return taken if taken.items or taken.dropped else None
+        some = kept.take_some(_SOME)
+        return some if some.items or some.dropped else None
 
-    def close(self, box: Box[_Item]) -> tuple[Taken[_Item], Taken[Late[_Item]]] | None:
-        """End with a box: give what is in it and what its application has late, if anything, once.
+    def close(
+        self, buffer: AttemptBuffer[_Item]
+    ) -> tuple[Drained[_Item], Drained[Orphan[_Item]]] | None:
+        """Close a buffer; return what is in it and the orphans of its application, once.
 
-        What is put into it from then on is late.
+        What is put into it from then on is an orphan.
         """
         with self._lock:
-            box.is_open = False
-            self._open.discard(box)
-            kept, box.kept = box.kept, None
-            late = self._late.pop(box.owner, None) if self._late else None
-        return None if kept is late is None else (_all_of(kept), _all_of(late))
+            buffer.is_open = False
+            self._open.discard(buffer)
+            kept, buffer.kept = buffer.kept, None
+            orphans = self._orphans.pop(buffer.owner, None) if self._orphans else None
+        return None if kept is orphans is None else (_all_of(kept), _all_of(orphans))
 
 
-def _all_of(backlog: Backlog[_Item] | None) -> Taken[_Item]:
-    return Taken((), 0) if backlog is None else backlog.take()
+def _all_of(bounded: BoundedBuffer[_Item] | None) -> Drained[_Item]:
+    return Drained((), 0) if bounded is None else bounded.take()
 
 
 # Two moments in nanoseconds since the epoch.
@@ -286,7 +288,7 @@ class Returned(NamedTuple):
         own: The attempt's span, where it did.
         below: The spans that the step opened and those of its methods.
         dropped: How many more there were than the worker had room for.
-        others: Late spans of other runs of the same process, each with its run.
+        others: Orphan spans of other runs of the same process, each with its run.
         is_theirs: Whether the attempt's span went to a provider that the worker's owner has set.
         begun: Spans that have begun and not ended, of an attempt that goes on; the end of its own
             is 0 then.

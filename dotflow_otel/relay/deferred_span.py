@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from dotflow_otel._process import Process
     from dotflow_otel.relay.remote_span import RemoteSpan
     from dotflow_otel.relay.set_up import SetUp
-    from dotflow_otel.relay.span_relay import SpanBox
+    from dotflow_otel.relay.span_relay import SpanBuffer
     from dotflow_otel.spans.attributes import MethodScope
 
 _logger: Final = logging.getLogger("dotflow_otel")
@@ -168,7 +168,7 @@ class DeferredSpan(RemoteScope):
         attributes: What the span begins with.
 
     Attributes:
-        box: What the spans that the step opens are kept in, once there is OpenTelemetry.
+        buffer: What the spans that the step opens are kept in, once there is OpenTelemetry.
         context: That of the step, where it began before.
     """
 
@@ -179,7 +179,7 @@ class DeferredSpan(RemoteScope):
     ) -> None:
         self.shared = shared
         self.arguments = parent_id, span_id, attributes
-        self.box: SpanBox | None = None
+        self.buffer: SpanBuffer | None = None
         self.context: SpanContexts | None = None
         self._made: RemoteSpan | None = None
         self._clock: SpanClock | None = None
@@ -236,7 +236,7 @@ class DeferredSpan(RemoteScope):
             made = RemoteSpan(self.shared, *self.arguments)
             made.on_recorded = self.on_recorded
             # Who imports it need not be the step: its context belongs to the attempt as it is.
-            self.box = made.open_box(is_late=self._is_collected)
+            self.buffer = made.open_buffer(is_late=self._is_collected)
             if self._clock is not None:
                 self.context = made.begin(self._started, self._clock)
             if self._ended:

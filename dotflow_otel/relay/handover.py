@@ -24,13 +24,13 @@ from dotflow_otel._process import for_each
 from dotflow_otel.conventions import ERROR_TYPE, SCOPE
 from dotflow_otel.relay.intake import relaying
 from dotflow_otel.relay.pacing import pace_spans
-from dotflow_otel.spans.sdk_access import FastMaker
+from dotflow_otel.spans.sdk_access import FastSpanFactory
 from dotflow_otel.spans.sdk_tracer import (
-    GivenSpan,
-    ids_given,
+    PresetIdSpan,
+    allow_preset_ids,
     instrumentation_of,
-    let_ids_be_given,
     limits_of,
+    preset_ids,
     wrapped_by,
 )
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.sampling import SamplingResult
     from opentelemetry.trace import Span, Tracer, TracerProvider
 
-    from dotflow_otel.spans.factory import SpanMaker
+    from dotflow_otel.spans.factory import SpanFactory
     from dotflow_otel.spans.record import PlainSpan, ScopeRecord, SpanRecord
 
 
@@ -191,20 +191,20 @@ class Handover(Protocol):
         """Return a span that says little, if that can be done at less cost; tell whether it was."""
 
 
-def handover_of(maker: SpanMaker, provider: TracerProvider | None = None) -> Handover:
+def handover_of(factory: SpanFactory, provider: TracerProvider | None = None) -> Handover:
     """Return what hands spans to where a run's own spans go.
 
     Args:
-        maker: Makes the run's own.
+        factory: Makes the run's own.
         provider: Makes tracers for what others have instrumented, where that is not the SDK's.
     """
-    tracer = maker.tracer
+    tracer = factory.tracer
     if not isinstance(tracer, SdkTracer):
         for each in wrapped_by(tracer):
             pace_spans(each)
         return _ByReplay(tracer, provider)
     pace_spans(tracer)
-    return _ToProcessors(tracer, maker if isinstance(maker, FastMaker) else None)
+    return _ToProcessors(tracer, factory if isinstance(factory, FastSpanFactory) else None)
 
 
 class _Handover:
@@ -236,18 +236,18 @@ class _ToProcessors(_Handover):
 
     Args:
         tracer: Whose processors, resource and limits are used.
-        maker: Makes simple ones at less cost, where no sampler has a say.
+        factory: Makes simple ones at less cost, where no sampler has a say.
     """
 
-    def __init__(self, tracer: SdkTracer, maker: FastMaker | None) -> None:
+    def __init__(self, tracer: SdkTracer, factory: FastSpanFactory | None) -> None:
         self._tracer = tracer
-        self._maker = maker
+        self._factory = factory
         self._limits = limits_of(tracer)
         self._own_scope = instrumentation_of(tracer)
         self._scopes: dict[ScopeRecord, InstrumentationScope] = {}
 
     def hand_over_plain(self, span: PlainSpan) -> bool:
-        return self._maker is not None and self._maker.hand_over(span)
+        return self._factory is not None and self._factory.hand_over(span)
 
     def start(self, record: SpanRecord, above: Span | None, context: Context) -> Span:
         name, attributes = record.first or (record.name, record.attributes)
@@ -256,8 +256,8 @@ class _ToProcessors(_Handover):
         context = set_span_in_context(above or NonRecordingSpan(parent or INVALID), context)
         own, links = record.context.restored(), _links(record)
         # About an attempt the sampler was asked when that was sent, and about most spans below it
-        # where they began. Below a sampled span no other one that has a maker has a say.
-        has_a_say = self._maker is None or parent is None
+        # where they began. Below a sampled span no other one that has a factory has a say.
+        has_a_say = self._factory is None or parent is None
         if has_a_say and record.scope is not None and not record.is_decided:
             result = self._tracer.sampler.should_sample(
                 context, own.trace_id, name, SpanKind(record.kind), attributes, links
@@ -266,12 +266,14 @@ class _ToProcessors(_Handover):
             if result.decision is Decision.DROP:
                 return NonRecordingSpan(own)
             attributes = dict(result.attributes or {})
-        elif self._maker is not None and parent is not None and _is_simple(record):
+        elif self._factory is not None and parent is not None and _is_simple(record):
             # That is all attempts that went well, and most spans come from these.
-            fast = self._maker.given(name, own, parent, context, dict(attributes), record.started)
+            fast = self._factory.start_preset(
+                name, own, parent, context, dict(attributes), record.started
+            )
             if fast is not None:
                 return fast
-        span = GivenSpan(
+        span = PresetIdSpan(
             name,
             own,
             parent,
@@ -300,7 +302,7 @@ class _ToProcessors(_Handover):
 
 
 class _ByReplay(_Handover):
-    """Makes the spans anew through the API, where what makes them is not the SDK.
+    """Makes the spans again through the API, where what makes them is not the SDK.
 
     They keep names, times, order and parents; and their ids where it wraps the SDK, as the
     providers of vendors do.
@@ -314,7 +316,7 @@ class _ByReplay(_Handover):
         self._tracer = tracer
         self._provider = provider
         self._tracers: dict[ScopeRecord, Tracer] = {}
-        let_ids_be_given(tracer)
+        allow_preset_ids(tracer)
 
     def _tracer_of(self, scope: ScopeRecord | None) -> Tracer:
         if scope is None or self._provider is None or scope.name == SCOPE:
@@ -325,7 +327,7 @@ class _ByReplay(_Handover):
             # Older releases, and what vendors made for these, know no attributes.
             more: dict[str, Any] = {"attributes": dict(told)} if told else {}
             found = self._provider.get_tracer(name, version, schema_url=schema_url, **more)
-            let_ids_be_given(found)
+            allow_preset_ids(found)
             self._tracers[scope] = found
         return found
 
@@ -336,7 +338,7 @@ class _ByReplay(_Handover):
         name, attributes = record.first or (record.name, record.attributes)
         parent = _parent_of(record, above)
         context = _with_baggage(record, context)
-        with ids_given(record.context.trace_id, record.context.span_id):
+        with preset_ids(record.context.trace_id, record.context.span_id):
             return self._tracer_of(record.scope).start_span(
                 name,
                 set_span_in_context(above or NonRecordingSpan(parent or INVALID), context),

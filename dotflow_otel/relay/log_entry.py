@@ -15,7 +15,7 @@ from dotflow.core.user_objects import guarded, traceback_of, whole_repr_of
 from dotflow.workers.pickling import dump_or_none, load_or_none
 from dotflow_otel.conventions import LOGGED_AT
 from dotflow_otel.log_context import run_context
-from dotflow_otel.plain import to_plain as plain
+from dotflow_otel.plain import to_plain
 from dotflow_otel.relay.structlogs import Origin
 from dotflow_otel.span_ids import current_numbers
 
@@ -50,7 +50,7 @@ class Odd(NamedTuple):
     @classmethod
     def of(cls, value: object) -> Odd:
         """Make one of an object."""
-        data, text = _pickled(value), str(plain(value, 0))
+        data, text = _pickled(value), str(to_plain(value, 0))
         return cls(data, text, text if data is not None else whole_repr_of(value))
 
     def restored(self, stand_in: Callable[[str, str], Any]) -> Any:
@@ -188,7 +188,7 @@ class RecordEntry(NamedTuple):
         fields = {name: packed(value) for name, value in told.items() if name not in _NOT_SENT}
         # An event of structlog is a dictionary that its formatter makes a text of.
         is_event = issubclass(type(record.msg), dict)
-        fields["msg"] = plain(record.msg) if is_event else packed(record.msg)
+        fields["msg"] = to_plain(record.msg) if is_event else packed(record.msg)
         fields["args"] = packed(record.args)
         for name, value in run_context().items():
             fields.setdefault(name, value)
@@ -258,7 +258,7 @@ def _needs_text(record: logging.LogRecord) -> bool:
 
 def _bound() -> dict[str, Any]:
     bound = get_contextvars()
-    return {name: plain(value) for name, value in bound.items()} if bound else bound
+    return {name: to_plain(value) for name, value in bound.items()} if bound else bound
 
 
 def _made(fields: dict[str, Any], msg: Any, args: Any, exc_info: Any) -> logging.LogRecord:
@@ -304,8 +304,8 @@ class EventEntry(NamedTuple):
     ) -> EventEntry:
         """Make one of an event."""
         span, origin = current_numbers(), Origin.here()
-        fields = plain(event)
-        return cls(plain(logger), method, fields, _bound(), span, time(), origin, is_wrapped)
+        fields = to_plain(event)
+        return cls(to_plain(logger), method, fields, _bound(), span, time(), origin, is_wrapped)
 
     def shifted(self, shift: int) -> EventEntry:
         """Return the event as if it had been logged so many nanoseconds later."""

@@ -21,8 +21,8 @@ from structlog.processors import StackInfoRenderer, format_exc_info
 from dotflow.abc.scope import RemoteScope
 from dotflow.core.process import fork_safe_lock, once
 from dotflow_otel._process import this_process
-from dotflow_otel.plain import to_plain as plain
-from dotflow_otel.relay.buffers import Box, Boxes, Taken
+from dotflow_otel.plain import to_plain
+from dotflow_otel.relay.buffers import AttemptBuffer, BufferRegistry, Drained
 from dotflow_otel.relay.log_entry import EventEntry, RecordEntry
 from dotflow_otel.relay.structlogs import (
     METHODS,
@@ -79,13 +79,13 @@ def is_configured() -> bool:
     return not isinstance(factory, _RelayLoggers)
 
 
-class LogBox(Box["Entry"]):
-    """The box of what an attempt logs.
+class LogBuffer(AttemptBuffer["Entry"]):
+    """The buffer of what an attempt logs.
 
     Args:
         owner: Tells the process that owns the run.
         levels: The levels that the application has set.
-        on_put: As of `Box`.
+        on_put: As of `AttemptBuffer`.
     """
 
     __slots__ = ("levels",)
@@ -99,18 +99,18 @@ class LogBox(Box["Entry"]):
 
 
 # The attempt that this code runs for, also in what has a copy of its context.
-_current: Final[ContextVar[LogBox | None]] = ContextVar("dotflow_logs", default=None)
+_current: Final[ContextVar[LogBuffer | None]] = ContextVar("dotflow_logs", default=None)
 
 
 class LogRelay:
     """Keeps what steps log in this process.
 
     Args:
-        boxes: Where it waits to be taken.
+        buffers: Where it waits to be taken.
     """
 
-    def __init__(self, boxes: Boxes[Entry] | None = None) -> None:
-        self._boxes: Boxes[Entry] = boxes or Boxes()
+    def __init__(self, buffers: BufferRegistry[Entry] | None = None) -> None:
+        self._buffers: BufferRegistry[Entry] = buffers or BufferRegistry()
         self._handler = _Handler(self)
         self._levels = LevelsHere()
         # Those that count, where all attempts want the same; None while that changes.
@@ -119,30 +119,30 @@ class LogRelay:
 
     def begin(
         self, owner: Process, levels: bytes, on_put: Callable[[int], object] | None = None
-    ) -> LogBox:
+    ) -> LogBuffer:
         """Keep what an attempt logs from now on.
 
         Args:
             owner: Tells the process that owns the run.
             levels: The levels that the application has set.
-            on_put: As of `Box`.
+            on_put: As of `AttemptBuffer`.
         """
-        box = LogBox(owner, levels, on_put)
-        self._boxes.open(box)
+        buffer = LogBuffer(owner, levels, on_put)
+        self._buffers.open(buffer)
         # After that is open, so that who changes the levels knows of it, or this of the change.
         is_known = self._only_levels == levels
         if not (is_known and logging.root.handlers and structlog.is_configured()):
             self._set_up()
-        _current.set(box)
-        return box
+        _current.set(buffer)
+        return buffer
 
     def _set_up(self) -> None:
         with self._lock:
             if not logging.root.handlers:
                 logging.root.addHandler(self._handler)
             self._only_levels = None
-            boxes = self._boxes.all_open
-            wanted = frozenset(box.levels for box in boxes if isinstance(box, LogBox))
+            buffers = self._buffers.all_open
+            wanted = frozenset(buffer.levels for buffer in buffers if isinstance(buffer, LogBuffer))
             is_new = self._levels.change(wanted)
             if self._handler in logging.root.handlers and is_new:
                 self._levels.apply()
@@ -164,28 +164,28 @@ class LogRelay:
 
     def keep(self, entry: Entry) -> bool:
         """Keep one record or event; tell whether it is known whose it is, and so is kept."""
-        box = _current.get()
-        if box is None:
+        buffer = _current.get()
+        if buffer is None:
             owner = _owner_by_span()
-            if owner is not None and self._boxes.only is None:
-                self._boxes.put_late(owner, entry)
+            if owner is not None and self._buffers.only is None:
+                self._buffers.put_orphan(owner, entry)
                 return True
-        return self._boxes.put(box, entry)
+        return self._buffers.put(buffer, entry)
 
-    def take_some(self, box: LogBox) -> Taken[Entry] | None:
+    def take_some(self, buffer: LogBuffer) -> Drained[Entry] | None:
         """Return some of what an attempt has logged that goes on, if anything."""
-        return self._boxes.take_some(box)
+        return self._buffers.take_some(buffer)
 
-    def end(self, box: LogBox) -> Taken[Entry] | None:
+    def end(self, buffer: LogBuffer) -> Drained[Entry] | None:
         """Return what an attempt logged and what is late of its application, if anything, once."""
         _current.set(None)
-        found = self._boxes.close(box)
+        found = self._buffers.close(buffer)
         if found is None:
             return None
         own, late = found
         items = (*(each.item for each in late.items), *own.items)
         dropped = own.dropped + late.dropped
-        return Taken(items, dropped)
+        return Drained(items, dropped)
 
 
 @once
@@ -256,7 +256,7 @@ class _RelayLogger:
             entry = EventEntry.of(self._args, method, event, is_wrapped=self._is_wrapped)
             if not self._relay.keep(entry):
                 told = {"name": "structlog", "levelno": METHODS.get(method, logging.INFO)}
-                _handle_here(logging.makeLogRecord({**told, "msg": str(plain(event))}))
+                _handle_here(logging.makeLogRecord({**told, "msg": str(to_plain(event))}))
         except Exception:
             # To the root logger's handlers, which is the relay as well: the step goes on.
             _logger.exception("an event of structlog could not be sent to the run")
@@ -315,7 +315,7 @@ class RemoteLog(RemoteScope):
     def __init__(self, shared: RemoteLogs, ids: Mapping[str, str]) -> None:
         self.shared = shared
         self.arguments = (ids,)
-        self._box: LogBox | None = None
+        self._buffer: LogBuffer | None = None
         self._bound: AbstractContextManager[None] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -325,7 +325,7 @@ class RemoteLog(RemoteScope):
         """Keep what the step logs here, where logging is not configured."""
         shared = self.shared
         if shared.owner != this_process():
-            self._box = log_relay_here().begin(shared.owner, shared.levels, self.on_recorded)
+            self._buffer = log_relay_here().begin(shared.owner, shared.levels, self.on_recorded)
 
     def __enter__(self) -> None:
         self._bound = bound_contextvars(**self.shared.ids, **self.arguments[0])
@@ -341,10 +341,10 @@ class RemoteLog(RemoteScope):
             # Without the error, of which it would set attributes.
             self._bound.__exit__(None, None, None)
 
-    def drain(self) -> Taken[Entry] | None:
+    def drain(self) -> Drained[Entry] | None:
         """Return some of what was logged, called while the step runs."""
-        return None if self._box is None else log_relay_here().take_some(self._box)
+        return None if self._buffer is None else log_relay_here().take_some(self._buffer)
 
-    def collect(self) -> Taken[Entry] | None:
+    def collect(self) -> Drained[Entry] | None:
         """Return what was logged, called after the exit."""
-        return None if self._box is None else log_relay_here().end(self._box)
+        return None if self._buffer is None else log_relay_here().end(self._buffer)

@@ -22,8 +22,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.timing import monotonic
-from dotflow_otel._process import LOGS, TRACES, call_in_forked_child
-from dotflow_otel._process import drop_counter as tally
+from dotflow_otel._process import LOGS, TRACES, call_in_forked_child, drop_counter
 from dotflow_otel.relay.intake import Intake, is_relaying
 
 if TYPE_CHECKING:
@@ -257,7 +256,7 @@ class _Room:
             if self._kept < most and not self.is_closed:
                 self._kept += 1
                 return True
-        tally.add(self._signal, 1)
+        drop_counter.add(self._signal, 1)
         return False
 
     def admit_kept(self) -> bool:
@@ -280,4 +279,4 @@ class _Room:
         """Count what is kept as dropped: from now on nothing is delivered."""
         with self._lock:
             left, self._kept, self.is_closed = self._kept, 0, True
-        tally.add(self._signal, left)
+        drop_counter.add(self._signal, left)

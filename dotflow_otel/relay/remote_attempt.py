@@ -18,16 +18,15 @@ from opentelemetry.trace import SpanKind, StatusCode, TraceFlags, set_span_in_co
 from dotflow.core.process import fork_safe_lock
 from dotflow.core.timing import monotonic_ns
 from dotflow_otel import conventions as names
-from dotflow_otel._process import TRACES, for_each, this_process
-from dotflow_otel._process import drop_counter as tally
-from dotflow_otel.plain import to_plain as plain
+from dotflow_otel._process import TRACES, drop_counter, for_each, this_process
+from dotflow_otel.plain import to_plain
 from dotflow_otel.relay.buffers import Returned
 from dotflow_otel.relay.deferred_span import RemoteSpans
 from dotflow_otel.relay.remote_span import RemoteSpan
 from dotflow_otel.relay.set_up import SetUp
 from dotflow_otel.spans.attributes import description_of, exception_attributes
 from dotflow_otel.spans.record import EventRecord, PlainContext, PlainSpan, SpanRecord
-from dotflow_otel.spans.sdk_access import FastMaker
+from dotflow_otel.spans.sdk_access import FastSpanFactory
 from dotflow_otel.spans.sdk_tracer import SentSampler, is_switched_on
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from dotflow.core.failure import Failure
     from dotflow_otel.relay.handover import LiveSpans
     from dotflow_otel.relay.remote_span import AttemptHere
-    from dotflow_otel.spans.factory import SpanMaker
+    from dotflow_otel.spans.factory import SpanFactory
 
 
 HandOver = Callable[[Sequence[Any]], object]
@@ -49,7 +48,7 @@ HandOver = Callable[[Sequence[Any]], object]
 _RUNS: Final = 256
 
 
-class Latecomers:
+class OrphanSpans:
     """Knows where the spans of each run of this process go, also for a while after its end."""
 
     def __init__(self) -> None:
@@ -73,12 +72,12 @@ class Latecomers:
     def _hand_over(self, run: int, late: Sequence[SpanRecord]) -> None:
         take = self._by_run.get(run)
         if take is None:
-            tally.add(TRACES, len(late))
+            drop_counter.add(TRACES, len(late))
         else:
             take(late)
 
 
-latecomers: Final = Latecomers()
+orphan_spans: Final = OrphanSpans()
 
 
 def on_the_wall(outcome: Outcome) -> tuple[int, int]:
@@ -113,7 +112,7 @@ def shifted(span: SpanRecord, shift: int) -> SpanRecord:
 
 
 def _within(first: int, last: int, started: int, ended: int) -> tuple[int, int]:
-    # Where a clock was set anew meanwhile, or runs at another speed.
+    # Where a clock was set again meanwhile, or runs at another speed.
     started = min(max(started, first), last)
     return started, min(max(ended, started), last)
 
@@ -134,18 +133,18 @@ class RemoteAttempts:
     """Begins the spans of a run's attempts in workers.
 
     Args:
-        maker: Makes the run's spans.
+        factory: Makes the run's spans.
         run: The run's span.
         context: The run's context, with the caller's baggage.
     """
 
-    def __init__(self, maker: SpanMaker, run: Span, context: Context) -> None:
-        tracer = self._tracer = maker.tracer
+    def __init__(self, factory: SpanFactory, run: Span, context: Context) -> None:
+        tracer = self._tracer = factory.tracer
         # Where it is one of these, the sampler lets everything through below a sampled span.
-        self._has_a_say = not isinstance(maker, FastMaker)
+        self._has_a_say = not isinstance(factory, FastSpanFactory)
         ids = tracer.id_generator if isinstance(tracer, SdkTracer) else RandomIdGenerator()
         self._new_id = ids.generate_span_id
-        self._baggage = {name: plain(entry) for name, entry in baggage.get_all(context).items()}
+        self._baggage = {name: to_plain(entry) for name, entry in baggage.get_all(context).items()}
         self._run = next(_runs)
         set_up = SetUp.here()
         self._set_up = set_up if set_up.is_something else None
@@ -157,7 +156,7 @@ class RemoteAttempts:
 
     def expect(self, hand_over: HandOver) -> None:
         """Hand over spans that come late, with the outcome of another run."""
-        latecomers.expect(self._run, hand_over)
+        orphan_spans.expect(self._run, hand_over)
 
     @cached_property
     def _shared(self) -> RemoteSpans:
@@ -220,7 +219,7 @@ class RemoteAttempts:
         flags = (int(above.trace_flags) & ~TraceFlags.SAMPLED) | sampled
         recording = result.decision is not Decision.DROP
         state = result.trace_state.to_header() if result.trace_state else ""
-        told = {key: plain(value) for key, value in (result.attributes or {}).items()}
+        told = {key: to_plain(value) for key, value in (result.attributes or {}).items()}
         return self._shared_of(flags, state, recording=recording), told
 
 
@@ -282,7 +281,7 @@ class RemoteAttempt:
             task: The task's span.
         """
         part = _read(recorded)
-        tally.add(TRACES, part.dropped)
+        drop_counter.add(TRACES, part.dropped)
         started = part.times[0] if part.times else 0
         self._begin(started or time_ns(), live, task, is_theirs=part.is_theirs)
         self._begun |= {each.context.span_id for each in part.begun}
@@ -308,14 +307,14 @@ class RemoteAttempt:
             task: The task's span.
         """
         returned = _NOTHING if recorded is None else _read(recorded)
-        tally.add(TRACES, returned.dropped)
+        drop_counter.add(TRACES, returned.dropped)
         if outcome is not None and outcome.shift:
             returned = on_our_clock(returned, outcome)
         try:
             self._finish(outcome, failure, returned, queued, live, task)
         finally:
             if returned.others:
-                latecomers.hand_over(returned.others)
+                orphan_spans.hand_over(returned.others)
 
     def _finish(
         self,

@@ -28,13 +28,13 @@ from dotflow.core.failure import Failure
 from dotflow.core.process import once
 from dotflow_otel import conventions as names
 from dotflow_otel.relay.buffers import Returned
-from dotflow_otel.relay.span_relay import SpanBox, relay_here, worker_limits
-from dotflow_otel.relay.their_tracer import their_tracer
+from dotflow_otel.relay.host_tracer import host_tracer
+from dotflow_otel.relay.span_relay import SpanBuffer, relay_here, worker_limits
 from dotflow_otel.span_ids import SpanClock
 from dotflow_otel.spans.attributes import MethodScope, mark_failed
 from dotflow_otel.spans.record import record_of
-from dotflow_otel.spans.sdk_access import FastMaker, FastSpan, fast_maker
-from dotflow_otel.spans.sdk_tracer import GivenSpan
+from dotflow_otel.spans.sdk_access import FastSpan, FastSpanFactory, fast_factory
+from dotflow_otel.spans.sdk_tracer import PresetIdSpan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from dotflow.core.action import Action
     from dotflow_otel._process import Process
-    from dotflow_otel.relay.their_tracer import TheirTracer
+    from dotflow_otel.relay.host_tracer import HostTracer
     from dotflow_otel.spans.record import SpanRecord
 
 _ids = RandomIdGenerator()
@@ -123,8 +123,8 @@ class RemoteSpan(RemoteScope):
         self._span: SdkSpan | None = None
         self._clock: SpanClock | None = None
         self._methods: list[ReadableSpan] = []
-        self._box: SpanBox | None = None
-        self._theirs: TheirTracer | None = None
+        self._buffer: SpanBuffer | None = None
+        self._host: HostTracer | None = None
         self._here: Span | None = None
         self._token: Token[Context] | None = None
 
@@ -134,9 +134,9 @@ class RemoteSpan(RemoteScope):
     def prepare(self) -> None:
         """Record the spans that the step opens here, where nobody else does."""
         if self.shared.is_away:
-            self.open_box().enter()
+            self.open_buffer().enter()
 
-    def open_box(self, *, is_late: bool = False) -> SpanBox:
+    def open_buffer(self, *, is_late: bool = False) -> SpanBuffer:
         """Record spans that are opened below this one; return where they are kept.
 
         Args:
@@ -144,7 +144,7 @@ class RemoteSpan(RemoteScope):
         """
         shared = self.shared
         relay = relay_here()
-        box = SpanBox(
+        buffer = SpanBuffer(
             shared.owner,
             shared.run,
             self.on_recorded,
@@ -152,12 +152,12 @@ class RemoteSpan(RemoteScope):
             sampler=shared.sampler,
             baggage=shared.baggage,
         )
-        relay.begin(box, self.arguments[1], is_late=is_late)
-        self._box = box
+        relay.begin(buffer, self.arguments[1], is_late=is_late)
+        self._buffer = buffer
         shared.apply_set_up()
-        if relay.theirs is not None:
-            self._theirs = their_tracer(relay.theirs, shared.owner)
-        return box
+        if relay.host is not None:
+            self._host = host_tracer(relay.host, shared.owner)
+        return buffer
 
     def __enter__(self) -> None:
         self._token = attach(self.begin())
@@ -178,10 +178,10 @@ class RemoteSpan(RemoteScope):
             span = self._here = self.here.begin()
         elif shared.recording:
             parent = shared.ids(parent_id, is_remote=True)
-            if self._theirs is None:
+            if self._host is None:
                 span = _started(names.ATTEMPT_SPAN, ids, parent, dict(attributes), started)
             else:
-                span = self._theirs.started(names.ATTEMPT_SPAN, ids, parent, dict(attributes))
+                span = self._host.started(names.ATTEMPT_SPAN, ids, parent, dict(attributes))
             self._span = span
             self._clock = clock or SpanClock()
         else:
@@ -202,7 +202,7 @@ class RemoteSpan(RemoteScope):
         span = self._span
         if span is None or self._clock is None:
             return
-        if self._theirs is not None and error is not None:
+        if self._host is not None and error is not None:
             mark_failed(span, Failure.of(error), self._clock.now())
         self.end(self._clock.now())
 
@@ -210,7 +210,7 @@ class RemoteSpan(RemoteScope):
         """End the span, if there is one, at a time in nanoseconds since the epoch."""
         span = self._span
         if type(span) is FastSpan:
-            span.end_quietly(ended)
+            span.end_without_processors(ended)
         elif span is not None:
             span.end(ended)
 
@@ -223,9 +223,9 @@ class RemoteSpan(RemoteScope):
     def _start_below(self, name: str, attributes: Mapping[str, Any]) -> Span:
         if self.here is not None and self._here is not None:
             return self.here.start_below(name, attributes)
-        if self._theirs is not None:
-            return self._theirs.started_below(name, attributes)
-        if self._box is not None:
+        if self._host is not None:
+            return self._host.started_below(name, attributes)
+        if self._buffer is not None:
             # It comes by itself, also where its thread is abandoned and it ends late.
             return relay_here().started_below(name, attributes)
         parent = get_current_span().get_span_context()
@@ -242,22 +242,22 @@ class RemoteSpan(RemoteScope):
 
     def drain(self) -> bytes | None:
         """Return some of what was recorded below the span, as `Returned` packs it."""
-        found = None if self._box is None else relay_here().take_some(self._box)
+        found = None if self._buffer is None else relay_here().take_some(self._buffer)
         if found is None:
             return None
         (ended, dropped), begun = found
         started = 0 if self._span is None else self._span.start_time or 0
-        is_theirs = self._theirs is not None and self._span is not None
+        is_theirs = self._host is not None and self._span is not None
         return Returned((started, 0), None, ended, dropped, (), is_theirs, begun).packed()
 
     def collect(self) -> bytes | None:
         """Return what was recorded, as `Returned` packs it, called after the exit."""
-        box = self._box
-        records, dropped, others = ((), 0, ()) if box is None else relay_here().end(box)
+        buffer = self._buffer
+        records, dropped, others = ((), 0, ()) if buffer is None else relay_here().end(buffer)
         # A method's span is open where its thread was abandoned.
         methods = [record_of(span, None) for span in self._methods if span.end_time is not None]
         below = (*records, *methods)
-        is_theirs = self._theirs is not None and self._span is not None
+        is_theirs = self._host is not None and self._span is not None
         times, own = (None, None) if is_theirs else self._told()
         if not (times or own or below or dropped or others or is_theirs):
             return None
@@ -273,7 +273,7 @@ class RemoteSpan(RemoteScope):
 
     def _is_untouched(self, span: ReadableSpan) -> bool:
         if type(span) is FastSpan:
-            return span.says_only(names.ATTEMPT_SPAN, self.arguments[2])
+            return span.is_unmodified(names.ATTEMPT_SPAN, self.arguments[2])
         return (
             span.attributes == self.arguments[2]
             and not span.events
@@ -290,14 +290,14 @@ def _started(
     attributes: dict[str, Any],
     started: int | None = None,
 ) -> SdkSpan:
-    tracer, maker = _makers()
+    tracer, factory = _factories()
     if started is None:
         started = time_ns()
-    if maker is not None:
-        made = maker.given(name, own, parent, None, attributes, started)
+    if factory is not None:
+        made = factory.start_preset(name, own, parent, None, attributes, started)
         if made is not None:
             return made
-    span = GivenSpan(
+    span = PresetIdSpan(
         name,
         own,
         parent,
@@ -310,7 +310,7 @@ def _started(
 
 
 @once
-def _makers() -> tuple[Tracer, FastMaker | None]:
+def _factories() -> tuple[Tracer, FastSpanFactory | None]:
     # Nothing is exported from here, so there is no processor, nor a resource.
     provider = TracerProvider(
         ALWAYS_ON, Resource.get_empty(), shutdown_on_exit=False, span_limits=worker_limits()
@@ -318,4 +318,4 @@ def _makers() -> tuple[Tracer, FastMaker | None]:
     tracer = provider.get_tracer(names.SCOPE)
     if not isinstance(tracer, Tracer):
         raise TypeError(f"the SDK gave a {type(tracer).__name__} where it should give a Tracer")
-    return tracer, fast_maker(tracer, tracer.start_span(names.ATTEMPT_SPAN), SpanClock())
+    return tracer, fast_factory(tracer, tracer.start_span(names.ATTEMPT_SPAN), SpanClock())

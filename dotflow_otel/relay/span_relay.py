@@ -24,11 +24,11 @@ from dotflow import __version__
 from dotflow.core.process import fork_safe_lock, once
 from dotflow_otel import conventions as names
 from dotflow_otel._process import is_forked_from
-from dotflow_otel.plain import to_plain as plain
-from dotflow_otel.relay.buffers import Box, Boxes, Taken
+from dotflow_otel.plain import to_plain
+from dotflow_otel.relay.buffers import AttemptBuffer, BufferRegistry, Drained
 from dotflow_otel.span_ids import deferred
 from dotflow_otel.spans.record import Begun, SpanRecord, plain_attributes, record_of, scope_of
-from dotflow_otel.spans.sdk_tracer import divert
+from dotflow_otel.spans.sdk_tracer import replace_processors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -46,25 +46,25 @@ if TYPE_CHECKING:
 _REMEMBERED: Final = 10_000
 
 # The attempt that this code runs for, also in what has a copy of its context.
-_current: Final[ContextVar[SpanBox | None]] = ContextVar("dotflow_spans", default=None)
+_current: Final[ContextVar[SpanBuffer | None]] = ContextVar("dotflow_spans", default=None)
 
 
-def _box_here() -> SpanBox | None:
+def _buffer_here() -> SpanBuffer | None:
     found = _current.get()
     if found is None:
         # Where the attempt began before OpenTelemetry was imported.
         attempt = deferred.get()
-        found = None if attempt is None else attempt.box
+        found = None if attempt is None else attempt.buffer
     return found
 
 
-class SpanBox(Box[SpanRecord]):
-    """The box of an attempt's spans.
+class SpanBuffer(AttemptBuffer[SpanRecord]):
+    """The buffer of an attempt's spans.
 
     Args:
         owner: Tells the process that owns the run.
         run: Tells the run from others of that process.
-        on_put: As of `Box`.
+        on_put: As of `AttemptBuffer`.
         sampled: What the run's sampler decided; spans without a parent follow it where there is
             no `sampler`.
         sampler: The application's, where that decides here; None: it does in the run's process.
@@ -103,50 +103,50 @@ class SpanBox(Box[SpanRecord]):
         return [begun.record() for _, begun in new]
 
 
-class SpanBoxes:
-    """Finds the box of a span: that of its parent, else that of the code that opens it."""
+class SpanBufferRegistry:
+    """Finds the buffer of a span: that of its parent, else that of the code that opens it."""
 
     def __init__(self) -> None:
-        self._by_span: dict[int, SpanBox | None] = {}
+        self._by_span: dict[int, SpanBuffer | None] = {}
 
-    def begin(self, box: SpanBox, span_id: int) -> None:
+    def begin(self, buffer: SpanBuffer, span_id: int) -> None:
         """Assign what runs below the span of an attempt to that."""
         if len(self._by_span) >= _REMEMBERED:
             self._forget_some()
-        self._by_span[span_id] = box
+        self._by_span[span_id] = buffer
 
     def end(self) -> None:
         """Assign what runs in this context to no attempt."""
         _current.set(None)
 
-    def note(self, span: ReadableSpan) -> SpanBox | None:
-        """Note whose a span is that begins now, and return its box."""
+    def note(self, span: ReadableSpan) -> SpanBuffer | None:
+        """Note whose a span is that begins now, and return its buffer."""
         above = None if span.parent is None else self._by_span.get(span.parent.span_id)
         if span.context is None:
             return None
         if len(self._by_span) >= _REMEMBERED:
             self._forget_some()
-        box = self._by_span[span.context.span_id] = above or _box_here()
-        return box
+        buffer = self._by_span[span.context.span_id] = above or _buffer_here()
+        return buffer
 
     def _forget_some(self) -> None:
         # Others may note spans meanwhile: the list is made in one go.
         for span_id in list(self._by_span)[: _REMEMBERED // 10]:
             self._by_span.pop(span_id, None)
 
-    def box_of(self, span: ReadableSpan) -> SpanBox | None:
-        """Return the box of a span that has begun."""
-        here = _box_here()
+    def buffer_of(self, span: ReadableSpan) -> SpanBuffer | None:
+        """Return the buffer of a span that has begun."""
+        here = _buffer_here()
         return here if span.context is None else self._by_span.get(span.context.span_id, here)
 
-    def box_below(self, context: Context | None) -> SpanBox | None:
-        """Return the box of a span that is about to begin in a context; None: the current one."""
+    def buffer_below(self, context: Context | None) -> SpanBuffer | None:
+        """Return the buffer for a span that begins in a context; None: the current one."""
         above = self._by_span.get(get_current_span(context).get_span_context().span_id)
-        return above or _box_here()
+        return above or _buffer_here()
 
-    def box_here(self) -> SpanBox | None:
-        """Return the box of the code that runs now, by its context, else by its current span."""
-        here = _box_here()
+    def buffer_here(self) -> SpanBuffer | None:
+        """Return the buffer of the code that runs now, by its context, else by its current span."""
+        here = _buffer_here()
         if here is not None:
             return here
         return self._by_span.get(get_current_span().get_span_context().span_id)
@@ -161,7 +161,7 @@ class Collected(NamedTuple):
     Attributes:
         spans: Those of its attempt, and late ones of its run.
         dropped: How many more there were than there was room for.
-        others: Late ones of other runs of its application, each with the run.
+        others: Orphans of other runs of its application, each with the run.
     """
 
     spans: Sequence[SpanRecord]
@@ -170,7 +170,7 @@ class Collected(NamedTuple):
 
 
 _NOTHING: Final = Collected((), 0, ())
-_NONE_TAKEN: Final[Taken[SpanRecord]] = Taken((), 0)
+_NONE_DRAINED: Final[Drained[SpanRecord]] = Drained((), 0)
 
 # Spans of an attempt that never end are bounded as well.
 _MOST_BEGUN: Final = 10_000
@@ -180,21 +180,21 @@ class Relay:
     """Records the spans that steps open in this process.
 
     Args:
-        boxes: Where finished spans wait to be taken.
+        buffers: Where finished spans wait to be taken.
 
     Attributes:
-        theirs: The provider of the SDK that somebody else has set in this process, if any, and
+        host: The provider of the SDK that somebody else has set in this process, if any, and
             that is not the run's own in a forked child.
     """
 
-    def __init__(self, boxes: Boxes[SpanRecord] | None = None) -> None:
-        self._boxes: Boxes[SpanRecord] = boxes or Boxes()
-        self._whose = SpanBoxes()
-        self._roots = _LikeTheRun(self._boxes, self._whose)
+    def __init__(self, buffers: BufferRegistry[SpanRecord] | None = None) -> None:
+        self._buffers: BufferRegistry[SpanRecord] = buffers or BufferRegistry()
+        self._whose = SpanBufferRegistry()
+        self._roots = _LikeTheRun(self._buffers, self._whose)
         sampler = _AsTheApplication(self._whose, ParentBased(self._roots))
         self._has_looked = False
         self._looking = fork_safe_lock()
-        self.theirs: TracerProvider | None = None
+        self.host: TracerProvider | None = None
         # Whose spans they are, the application knows.
         self._provider = TracerProvider(
             sampler,
@@ -202,27 +202,27 @@ class Relay:
             shutdown_on_exit=False,
             span_limits=worker_limits(),
         )
-        self._recorder = _Recorder(self._boxes, self._whose)
+        self._recorder = _Recorder(self._buffers, self._whose)
         self._provider.add_span_processor(self._recorder)
         self._tracer = self._provider.get_tracer(names.SCOPE, __version__)
 
-    def begin(self, box: SpanBox, span_id: int, *, is_late: bool = False) -> None:
+    def begin(self, buffer: SpanBuffer, span_id: int, *, is_late: bool = False) -> None:
         """Become the global provider where there is none, and record for an attempt.
 
         Args:
-            box: Where its spans are kept.
+            buffer: Where its spans are kept.
             span_id: The id of its own span.
             is_late: Whether its outcome has been sent: what comes goes along with the next one.
         """
         # It is set once in a process, and so looked for once.
         if not self._has_looked:
-            self._look(box.owner)
+            self._look(buffer.owner)
         if is_late:
-            box.is_open = False
+            buffer.is_open = False
         else:
-            self._roots.sampled = box.sampled
-            self._boxes.open(box)
-        self._whose.begin(box, span_id)
+            self._roots.sampled = buffer.sampled
+            self._buffers.open(buffer)
+        self._whose.begin(buffer, span_id)
 
     def _look(self, owner: Process) -> None:
         # No step runs before it is done, whose spans would go nowhere.
@@ -233,42 +233,46 @@ class Relay:
             if isinstance(found, trace.ProxyTracerProvider):
                 trace.set_tracer_provider(self._provider)
             elif isinstance(found, TracerProvider) and not self._diverts(found, owner):
-                self.theirs = found
+                self.host = found
             self._has_looked = True
 
     def _diverts(self, provider: TracerProvider, owner: Process) -> bool:
         # A forked child has the run's own. Its exporters would send what they have got when
         # they please, and lose the rest at the child's end.
-        if not (is_forked_from(owner) and divert(provider, self._recorder)):
+        if not (is_forked_from(owner) and replace_processors(provider, self._recorder)):
             return False
         # It has the application's sampler.
         self._recorder.is_decided = True
         return True
 
-    def end(self, box: SpanBox) -> Collected:
+    def end(self, buffer: SpanBuffer) -> Collected:
         """Return what was recorded for an attempt, and what is late of its application, once."""
         self._whose.end()
-        found = self._boxes.close(box)
+        found = self._buffers.close(buffer)
         if found is None:
             return _NOTHING
         own, late = found
         if not late.items:
             return Collected(own.items, own.dropped + late.dropped, ())
-        of_run = (each.item for each in late.items if each.run in (None, box.run))
-        others = [(each.run, each.item) for each in late.items if each.run not in (None, box.run)]
+        of_run = (each.item for each in late.items if each.run in (None, buffer.run))
+        others = [
+            (each.run, each.item) for each in late.items if each.run not in (None, buffer.run)
+        ]
         return Collected((*of_run, *own.items), own.dropped + late.dropped, others)
 
-    def take_some(self, box: SpanBox) -> tuple[Taken[SpanRecord], Sequence[SpanRecord]] | None:
+    def take_some(
+        self, buffer: SpanBuffer
+    ) -> tuple[Drained[SpanRecord], Sequence[SpanRecord]] | None:
         """Return some of what was recorded for an attempt that goes on, if anything.
 
         Returns:
             Spans that have ended, and the others that have begun since this was last called.
         """
         # Together: the run knows of a span's beginning before it gets those below it.
-        with self._boxes.lock:
-            taken = self._boxes.take_some(box)
-            begun = box.unannounced()
-        return (taken or _NONE_TAKEN, begun) if taken or begun else None
+        with self._buffers.lock:
+            taken = self._buffers.take_some(buffer)
+            begun = buffer.unannounced()
+        return (taken or _NONE_DRAINED, begun) if taken or begun else None
 
     def started_below(self, name: str, attributes: Mapping[str, Any]) -> trace.Span:
         """Begin a span of our own below the current one."""
@@ -276,8 +280,8 @@ class Relay:
 
     def owner_here(self) -> Process | None:
         """Return the application whose attempt this code runs for, if a span or context tells."""
-        box = self._whose.box_here()
-        return None if box is None else box.owner
+        buffer = self._whose.buffer_here()
+        return None if buffer is None else buffer.owner
 
 
 @cache
@@ -316,42 +320,42 @@ def _global_provider() -> trace.TracerProvider:
 
 
 class _Recorder(SpanProcessor):
-    def __init__(self, boxes: Boxes[SpanRecord], whose: SpanBoxes) -> None:
-        self._boxes = boxes
+    def __init__(self, buffers: BufferRegistry[SpanRecord], whose: SpanBufferRegistry) -> None:
+        self._buffers = buffers
         self._whose = whose
         self._places = count(1)
         # Whether the provider asks the application's sampler about every span.
         self.is_decided = False
 
-    def _decided(self, box: SpanBox | None) -> bool:
-        return self.is_decided or (box is not None and box.sampler is not None)
+    def _decided(self, buffer: SpanBuffer | None) -> bool:
+        return self.is_decided or (buffer is not None and buffer.sampler is not None)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        box = self._whose.note(span)
-        if box is None or span.context is None or len(box.begun) >= _MOST_BEGUN:
+        buffer = self._whose.note(span)
+        if buffer is None or span.context is None or len(buffer.begun) >= _MOST_BEGUN:
             return
         attributes = plain_attributes(span.attributes)
         # Processors of the application may look for it: those that copy it to spans do.
         own = baggage.get_all(parent_context)
-        told = None if own == box.baggage else {name: plain(own[name]) for name in own}
-        begun = Begun(next(self._places), span.name, attributes, span, self._decided(box), told)
-        box.begun[span.context.span_id] = begun
-        if box.on_put is not None and box.is_open:
-            box.on_put(0)
+        told = None if own == buffer.baggage else {name: to_plain(own[name]) for name in own}
+        begun = Begun(next(self._places), span.name, attributes, span, self._decided(buffer), told)
+        buffer.begun[span.context.span_id] = begun
+        if buffer.on_put is not None and buffer.is_open:
+            buffer.on_put(0)
 
     def on_end(self, span: ReadableSpan) -> None:
-        box = self._whose.box_of(span)
-        decided = self._decided(box)
-        if box is None or span.context is None:
-            self._boxes.put(box, record_of(span, scope_of(span), is_decided=decided))
+        buffer = self._whose.buffer_of(span)
+        decided = self._decided(buffer)
+        if buffer is None or span.context is None:
+            self._buffers.put(buffer, record_of(span, scope_of(span), is_decided=decided))
             return
         span_id = span.context.span_id
-        begun, place = box.begun.get(span_id), next(self._places)
+        begun, place = buffer.begun.get(span_id), next(self._places)
         record = record_of(span, scope_of(span), begun, place, is_decided=decided)
-        with self._boxes.lock:
-            box.begun.pop(span_id, None)
-            box.announced.discard(span_id)
-            self._boxes.put(box, record)
+        with self._buffers.lock:
+            buffer.begun.pop(span_id, None)
+            buffer.announced.discard(span_id)
+            self._buffers.put(buffer, record)
 
 
 class _AsTheApplication(Sampler):
@@ -362,15 +366,15 @@ class _AsTheApplication(Sampler):
         otherwise: Decides where it has not; then it is asked in the run's process.
     """
 
-    def __init__(self, whose: SpanBoxes, otherwise: Sampler) -> None:
+    def __init__(self, whose: SpanBufferRegistry, otherwise: Sampler) -> None:
         self._whose = whose
         self._otherwise = otherwise
 
     def should_sample(
         self, parent_context: Context | None, *about: Any, **more: Any
     ) -> SamplingResult:
-        box = self._whose.box_below(parent_context)
-        found = None if box is None else box.sampler
+        buffer = self._whose.buffer_below(parent_context)
+        found = None if buffer is None else buffer.sampler
         # What else the SDK tells differs between its releases, and a sampler takes what it needs.
         return (found or self._otherwise).should_sample(parent_context, *about, **more)
 
@@ -385,8 +389,8 @@ class _LikeTheRun(Sampler):
     the span.
     """
 
-    def __init__(self, boxes: Boxes[SpanRecord], whose: SpanBoxes) -> None:
-        self._boxes = boxes
+    def __init__(self, buffers: BufferRegistry[SpanRecord], whose: SpanBufferRegistry) -> None:
+        self._buffers = buffers
         self._whose = whose
         self.sampled = True
 
@@ -406,10 +410,10 @@ class _LikeTheRun(Sampler):
         )
 
     def _is_sampled(self) -> bool:
-        box = self._whose.box_here()
-        if box is not None:
-            return box.sampled
-        return self.sampled and self._boxes.only_owner is not None
+        buffer = self._whose.buffer_here()
+        if buffer is not None:
+            return buffer.sampled
+        return self.sampled and self._buffers.only_owner is not None
 
     def get_description(self) -> str:
         return "LikeTheRun"

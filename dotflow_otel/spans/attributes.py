@@ -14,7 +14,7 @@ from dotflow.core.failure import Failure
 from dotflow.core.user_objects import attribute_of, is_a, namespace_of
 from dotflow_otel import conventions as names
 from dotflow_otel.conventions import CODE_FILE, CODE_FUNCTION, CODE_LINE, TASK_TIMEOUT
-from dotflow_otel.plain import bounded, printable
+from dotflow_otel.plain import bounded, escape_unencodable
 from dotflow_otel.span_ids import SpanClock
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ def _location(function: Any) -> dict[str, str | int | float]:
     name = attribute_of(function, "__qualname__")
     if not (type(module) is str and type(name) is str):
         return {}
-    location: dict[str, str | int | float] = {CODE_FUNCTION: printable(f"{module}.{name}")}
+    location: dict[str, str | int | float] = {CODE_FUNCTION: escape_unencodable(f"{module}.{name}")}
     file, line = _place_of_class(function) if is_a(function, type) else _place(function)
     if file is not None:
-        location[CODE_FILE] = printable(file)
+        location[CODE_FILE] = escape_unencodable(file)
     if line is not None:
         location[CODE_LINE] = line
     return location

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
 
-class SpanMaker:
+class SpanFactory:
     """Makes spans with any tracer.
 
     Args:
@@ -57,7 +57,7 @@ class SpanMaker:
         return self.tracer.start_span(name, context, kind, attributes, None, begun)
 
     def end(self, span: Span, attributes: Mapping[str, Any]) -> None:
-        """Set last attributes and end a span that this maker began."""
+        """Set last attributes and end a span that this factory began."""
         # One by one: the SDK takes longer over a dictionary of two.
         for name, value in attributes.items():
             span.set_attribute(name, value)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 
-from dotflow_otel.plain import to_plain as plain
+from dotflow_otel.plain import to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -214,7 +214,7 @@ def scope_of(span: ReadableSpan) -> ScopeRecord | None:
 
 def plain_attributes(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return attributes whose values are plain, and so pickle wherever they go."""
-    return {key: plain(value) for key, value in attributes.items()} if attributes else {}
+    return {key: to_plain(value) for key, value in attributes.items()} if attributes else {}
 
 
 def _known(context: SpanContext | None) -> SpanContext:

@@ -1,7 +1,7 @@
 """Spans of the OpenTelemetry SDK at a third of what its `start_span` and `end` cost.
 
 A run makes a span for each of its tasks, all alike but for a few fields. So these are made
-from the fields of the run's own span, which the SDK made, instead of being worked out anew.
+from the fields of the run's own span, which the SDK made, instead of being worked out again.
 They are spans of the SDK in all that can be done with them.
 
 That needs to know the SDK from the inside. This file alone does, knows the fields of the
@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, ParentBased
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
 from dotflow.core.timing import monotonic_ns
-from dotflow_otel.spans.factory import SpanMaker
+from dotflow_otel.spans.factory import SpanFactory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,7 +66,7 @@ _PLAIN: Final = frozenset({str, int, float, bool})
 
 
 class FastSpan(SdkSpan):
-    """A span of the SDK that its maker fills, in place of the constructor."""
+    """A span of the SDK that its factory fills, in place of the constructor."""
 
     _shared: tuple[Any, Any]
     _unset: Any
@@ -90,13 +90,13 @@ class FastSpan(SdkSpan):
         # Processors may have the span itself: it has ended, and takes no more changes.
         return self
 
-    def end_quietly(self, end_time: int) -> None:
+    def end_without_processors(self, end_time: int) -> None:
         """End a span that no processor waits for, unless it has ended."""
         with self._lock:
             if self._end_time is None:
                 self._end_time = end_time
 
-    def says_only(self, name: str, attributes: Mapping[str, Any]) -> bool:
+    def is_unmodified(self, name: str, attributes: Mapping[str, Any]) -> bool:
         """Return whether it has this name, these attributes, and nothing else."""
         kept: Any = self._attributes
         events, links = self._shared
@@ -109,7 +109,7 @@ class FastSpan(SdkSpan):
         )
 
 
-class FastMaker(SpanMaker):
+class FastSpanFactory(SpanFactory):
     """Makes spans from the fields of a run's span.
 
     Args:
@@ -149,7 +149,7 @@ class FastMaker(SpanMaker):
         attributes: dict[str, Any],
         start_time: int | None = None,
     ) -> Span:
-        """Begin a span: see `SpanMaker.start`."""
+        """Begin a span: see `SpanFactory.start`."""
         if type(parent) not in self._kinds or not self._takes(attributes):
             return super().start(name, parent, context, attributes, start_time)
         above = parent.get_span_context()
@@ -159,7 +159,7 @@ class FastMaker(SpanMaker):
         begun = self._to_wall + monotonic_ns() if start_time is None else start_time
         return self._made(name, own, above, context, attributes, begun)
 
-    def given(
+    def start_preset(
         self,
         name: str,
         own: SpanContext,
@@ -195,7 +195,7 @@ class FastMaker(SpanMaker):
         span._start_time = start_time
         if self._count is not None:
             span._record_end_metrics = self._count(above, Decision.RECORD_AND_SAMPLE)
-        if not self._hears_ends_alone():
+        if not self._only_needs_on_end():
             self._processor.on_start(span, parent_context=context)
         return span
 
@@ -219,7 +219,7 @@ class FastMaker(SpanMaker):
     def hand_over(self, ended: PlainSpan) -> bool:
         """Make a span that has ended, where no processor hears of starts; tell whether it was."""
         name, own, above, attributes, times = ended
-        if self._count is not None or not (self._takes(attributes) and self._hears_ends_alone()):
+        if self._count is not None or not (self._takes(attributes) and self._only_needs_on_end()):
             return False
         span = self._filled(name, own, above, attributes)
         span._start_time, span._end_time = times
@@ -228,22 +228,22 @@ class FastMaker(SpanMaker):
         self._processor.on_end(span)
         return True
 
-    def _hears_ends_alone(self) -> bool:
+    def _only_needs_on_end(self) -> bool:
         # The application may add a processor at any time.
         processors = getattr(self._processor, "_span_processors", None)
         if processors is not self._seen:
             self._seen = processors
             known = type(self._processor) in _MULTI
-            self._hears_only_ends = known and all(map(_hears_ends_alone, processors or ()))
+            self._hears_only_ends = known and all(map(_only_needs_on_end, processors or ()))
         return self._hears_only_ends
 
     def end(self, span: Span, attributes: Mapping[str, Any]) -> None:
-        """Set last attributes and end a span: see `SpanMaker.end`."""
+        """Set last attributes and end a span: see `SpanFactory.end`."""
         if type(span) is not FastSpan:
             super().end(span, attributes)
             return
         kept: Any = span._attributes
-        quiet = self._count is None and self._hears_ends_alone()
+        quiet = self._count is None and self._only_needs_on_end()
         with span._lock:
             fits = self._room is None or len(kept._dict) + len(attributes) <= self._room
             fits = fits and span._end_time is None
@@ -297,8 +297,8 @@ def plain_row(span: Any) -> tuple[dict[str, Any], str, int, int, int, int, int, 
     )
 
 
-def fast_maker(tracer: Tracer, span: Span, clock: SpanClock) -> FastMaker | None:
-    """Return a maker of spans below one that a tracer of the SDK made.
+def fast_factory(tracer: Tracer, span: Span, clock: SpanClock) -> FastSpanFactory | None:
+    """Return a factory of spans below one that a tracer of the SDK made.
 
     None where anything is unlike what is known here, or a sampler has a say in each span.
     """
@@ -306,7 +306,7 @@ def fast_maker(tracer: Tracer, span: Span, clock: SpanClock) -> FastMaker | None
         return None
     try:
         known = not _is_patched(tracer) and _has_known_fields(span) and _is_of(tracer, span)
-        return FastMaker(tracer, span, clock) if known and _is_sampled(tracer, span) else None
+        return FastSpanFactory(tracer, span, clock) if known and _is_sampled(tracer, span) else None
     except (AttributeError, TypeError):
         return None
 
@@ -317,7 +317,7 @@ def _counter_of(tracer: SdkTracer) -> Callable[..., Callable[[], None]] | None:
     return metrics.start_span if counts else None
 
 
-def _hears_ends_alone(processor: Any) -> bool:
+def _only_needs_on_end(processor: Any) -> bool:
     """Return whether a processor leaves the other calls at what does nothing."""
     kind = type(processor)
     own = getattr(processor, "__dict__", ())

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
 
-class GivenSpan(Span):
+class PresetIdSpan(Span):
     """A span of the SDK for ids that were chosen elsewhere.
 
     A tracer draws the id of each span that it starts. The run chooses the id of an attempt
@@ -49,7 +49,7 @@ def is_switched_on(tracer: Tracer) -> bool:
     return True if asked is None else bool(asked())
 
 
-def divert(provider: TracerProvider, processor: SpanProcessor) -> bool:
+def replace_processors(provider: TracerProvider, processor: SpanProcessor) -> bool:
     """Route all spans of a provider, of tracers that it made already too, to one processor.
 
     Returns:
@@ -71,10 +71,10 @@ def _hidden(tracer: Tracer, name: str) -> Any:
 _DEPTH: Final = 3
 
 # The ids of the next span that is begun, each until it is used.
-_given: Final[ContextVar[dict[str, int] | None]] = ContextVar("dotflow_given_ids", default=None)
+_given: Final[ContextVar[dict[str, int] | None]] = ContextVar("dotflow_preset_ids", default=None)
 
 
-class _GivenIds(IdGenerator):
+class _PresetIds(IdGenerator):
     """Returns the ids that were chosen elsewhere, where there are any, else those of another.
 
     Args:
@@ -101,8 +101,8 @@ class _GivenIds(IdGenerator):
 
 
 @contextmanager
-def ids_given(trace_id: int, span_id: int) -> Iterator[None]:
-    """Assign these ids to the span that is begun inside, where `let_ids_be_given` was called."""
+def preset_ids(trace_id: int, span_id: int) -> Iterator[None]:
+    """Assign these ids to the span that is begun inside, where `allow_preset_ids` was called."""
     token = _given.set({"trace": trace_id, "span": span_id})
     try:
         yield
@@ -110,11 +110,11 @@ def ids_given(trace_id: int, span_id: int) -> Iterator[None]:
         _given.reset(token)
 
 
-def let_ids_be_given(tracer: Tracer) -> None:
+def allow_preset_ids(tracer: Tracer) -> None:
     """Make a tracer that wraps one of the SDK take ids, as far as that can be found."""
     for each in wrapped_by(tracer):
-        if type(each.id_generator) is not _GivenIds:
-            each.id_generator = _GivenIds(each.id_generator)
+        if type(each.id_generator) is not _PresetIds:
+            each.id_generator = _PresetIds(each.id_generator)
 
 
 def wrapped_by(wrapper: object, depth: int = _DEPTH) -> Iterator[SdkTracer]:

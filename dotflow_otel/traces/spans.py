@@ -12,10 +12,10 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from dotflow.abc.scope import Scope
 from dotflow_otel import conventions as names
 from dotflow_otel import span_ids
-from dotflow_otel.plain import printable
+from dotflow_otel.plain import escape_unencodable
 from dotflow_otel.span_ids import SpanIds
 from dotflow_otel.spans.attributes import MethodScope, description_of, mark_failed, step_attributes
-from dotflow_otel.spans.factory import SpanMaker, let_tracers_travel
+from dotflow_otel.spans.factory import SpanFactory, let_tracers_travel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,7 +75,7 @@ class RunWatcher(Protocol):
 _propagator = TraceContextTextMapPropagator()
 
 
-class Likeness(NamedTuple):
+class SpanTemplate(NamedTuple):
     """What the spans of like tasks have in common.
 
     Attributes:
@@ -100,7 +100,7 @@ class RunSpan:
         provider: Made the tracer.
 
     Attributes:
-        maker: Makes the spans below at less cost.
+        factory: Makes the spans below at less cost.
         failures: How many tasks failed.
         watcher: Is notified of what happens below the span, if anybody is.
     """
@@ -117,11 +117,11 @@ class RunSpan:
     ) -> None:
         self.tracer = tracer
         self._provider = provider
-        self.maker = maker_of(tracer, span, clock)
+        self.factory = factory_of(tracer, span, clock)
         self.span = span
         self.context = context
         self._shared = shared
-        self._like: dict[tuple[Action, str, str], Likeness] = {}
+        self._templates: dict[tuple[Action, str, str], SpanTemplate] = {}
         self.ids = ids
         self.failures = 0
         self.watcher: RunWatcher | None = None
@@ -132,7 +132,7 @@ class RunSpan:
         """Register a watcher that is notified of what happens below the span."""
         self.watcher = watcher
         # Below a span that others are made like, all are recorded.
-        self._is_covered = watcher.receives_spans and type(self.maker) is not SpanMaker
+        self._is_covered = watcher.receives_spans and type(self.factory) is not SpanFactory
 
     def watcher_of(self, task: Task, span: Span) -> RunWatcher | None:
         """Return who is to be notified of a task, where its span does not cover it."""
@@ -145,7 +145,7 @@ class RunSpan:
         """The spans of workers, which begin and end for the application's processors."""
         from dotflow_otel.relay.handover import LiveSpans, handover_of  # noqa: PLC0415
 
-        return LiveSpans(handover_of(self.maker, self._provider), self.context)
+        return LiveSpans(handover_of(self.factory, self._provider), self.context)
 
     @cached_property
     def attempts(self) -> RemoteAttempts | None:
@@ -156,23 +156,23 @@ class RunSpan:
         except ModuleNotFoundError:
             return None
         let_tracers_travel()
-        attempts = RemoteAttempts(self.maker, self.span, self.context)
+        attempts = RemoteAttempts(self.factory, self.span, self.context)
         attempts.expect(self.live.take_in)
         return attempts
 
-    def likeness_of(self, task: Task) -> Likeness:
+    def template_of(self, task: Task) -> SpanTemplate:
         """Return what a task's span has in common with others of this run."""
         key = task.step, task.name, task.group_name
-        found = self._like.get(key)
+        found = self._templates.get(key)
         if found is None:
-            name = printable(task.name)
+            name = escape_unencodable(task.name)
             attributes = {
                 **self._shared,
                 **step_attributes(task.step),
                 names.TASK_NAME: name,
-                names.TASK_GROUP: printable(task.group_name),
+                names.TASK_GROUP: escape_unencodable(task.group_name),
             }
-            found = self._like[key] = Likeness(names.TASK_SPAN.format(name), attributes)
+            found = self._templates[key] = SpanTemplate(names.TASK_SPAN.format(name), attributes)
         return found
 
     def ids_of(self, span: Span) -> SpanIds | None:
@@ -203,7 +203,10 @@ class RunSpan:
             return None
         name, failure = self._first
         more = f" ({self.failures} tasks failed)" if self.failures > 1 else ""
-        return failure.error_type, f"task {printable(name)}: {description_of(failure)}{more}"
+        return (
+            failure.error_type,
+            f"task {escape_unencodable(name)}: {description_of(failure)}{more}",
+        )
 
     def mark_failed(self) -> None:
         """Write into the span why the run failed."""
@@ -257,7 +260,7 @@ class TaskSpan(CurrentScope):
 
     def begin_attempt(self, number: int) -> Span:
         """Begin the span of an attempt."""
-        self._attempt = self.run.maker.start(
+        self._attempt = self.run.factory.start(
             names.ATTEMPT_SPAN,
             self.span,
             self.context_with(self.span),
@@ -281,7 +284,7 @@ class TaskSpan(CurrentScope):
         span = self._attempt
         if span is None:
             return
-        now = self.run.maker.clock.now()
+        now = self.run.factory.clock.now()
         if failure is not None:
             mark_failed(span, failure, now)
         self._attempt = None
@@ -403,13 +406,13 @@ def link_to(carrier: Mapping[str, str] | None) -> Sequence[Link] | None:
     return [Link(span_context)] if span_context.is_valid else None
 
 
-def maker_of(tracer: Tracer, span: Span, clock: SpanClock) -> SpanMaker:
+def factory_of(tracer: Tracer, span: Span, clock: SpanClock) -> SpanFactory:
     """Return what makes spans like `span`, which the tracer made, and below it."""
     if type(tracer).__module__ == type(span).__module__ == _SDK:
         # Here, because this package works with the API alone.
-        from dotflow_otel.spans.sdk_access import fast_maker  # noqa: PLC0415
+        from dotflow_otel.spans.sdk_access import fast_factory  # noqa: PLC0415
 
-        found = fast_maker(tracer, span, clock)
+        found = fast_factory(tracer, span, clock)
         if found is not None:
             return found
-    return SpanMaker(tracer, clock)
+    return SpanFactory(tracer, clock)

@@ -13,12 +13,10 @@ from dotflow.core.failure import Failure
 from dotflow.core.types import TypeStatus
 from dotflow_otel import conventions as names
 from dotflow_otel import span_ids
-from dotflow_otel._process import drop_counter as tally
-from dotflow_otel._process import for_each
+from dotflow_otel._process import drop_counter, for_each
 from dotflow_otel.parent import parent_context
-from dotflow_otel.plain import printable
-from dotflow_otel.span_ids import LegacyRuns as ToldRuns
-from dotflow_otel.span_ids import SpanClock
+from dotflow_otel.plain import escape_unencodable
+from dotflow_otel.span_ids import LegacyRuns, SpanClock
 from dotflow_otel.spans.attributes import description_of, mark_failed
 from dotflow_otel.traces.spans import AttemptScope, Current, RunSpan, TaskSpan, link_to, traceparent
 
@@ -72,10 +70,10 @@ class TracerOpenTelemetry(Tracer):
             ensure_provider(service_name)
         self._provider = tracer_provider
         self._made_by: trace.TracerProvider | None = None
-        self._maker: trace.Tracer | None = None
+        self._factory: trace.Tracer | None = None
         self._runs: dict[str, RunSpan] = {}
         self._tasks: dict[Task, TaskSpan] = {}
-        self._told = ToldRuns()
+        self._legacy_runs = LegacyRuns()
         self._watcher: RunWatcher | None = None
 
     @property
@@ -89,23 +87,23 @@ class TracerOpenTelemetry(Tracer):
 
     def _tracer(self) -> trace.Tracer:
         provider = self.provider
-        if self._maker is None or provider is not self._made_by:
+        if self._factory is None or provider is not self._made_by:
             from dotflow import __version__  # noqa: PLC0415 - the package imports its providers
 
-            self._maker = provider.get_tracer(names.SCOPE, __version__)
+            self._factory = provider.get_tracer(names.SCOPE, __version__)
             self._made_by = provider
-        return self._maker
+        return self._factory
 
     # --- runs -------------------------------------------------------------------------
 
     def start_workflow(self, workflow_id: Any, **kwargs: Any) -> None:
         """A run begins that has no record. Keywords: `mode`, `tasks_count`."""
-        self.run_started(self._told.start(workflow_id, **kwargs))
+        self.run_started(self._legacy_runs.start(workflow_id, **kwargs))
 
     def end_workflow(self, workflow_id: Any, **kwargs: Any) -> None:
         """A run that has no record has ended. Keywords: `duration` in seconds, `failed`."""
         duration, failed = kwargs.get("duration") or 0.0, bool(kwargs.get("failed"))
-        run = self._told.finish(workflow_id, duration=duration, failed=failed)
+        run = self._legacy_runs.finish(workflow_id, duration=duration, failed=failed)
         if run is not None:
             self.run_finished(run)
 
@@ -113,8 +111,11 @@ class TracerOpenTelemetry(Tracer):
         """Begin the workflow's span, below the caller's current one."""
         parent = parent_context()
         tracer = self._tracer()
-        name = printable(run.name)
-        shared = {names.WORKFLOW_ID: printable(str(run.workflow_id)), names.WORKFLOW_NAME: name}
+        name = escape_unencodable(run.name)
+        shared = {
+            names.WORKFLOW_ID: escape_unencodable(str(run.workflow_id)),
+            names.WORKFLOW_NAME: name,
+        }
         clock = SpanClock()
         span = tracer.start_span(
             names.WORKFLOW_SPAN.format(name),
@@ -143,7 +144,7 @@ class TracerOpenTelemetry(Tracer):
             self._end_left_over(state)
         finally:
             self._end_run(state, run)
-        tally.tell()
+        drop_counter.tell()
 
     def _end_run(self, state: RunSpan, run: Run) -> None:
         span = state.span
@@ -153,7 +154,7 @@ class TracerOpenTelemetry(Tracer):
             span.set_attribute(names.WORKFLOW_TASK_COUNT, run.task_count)
             if run.failed:
                 _tell_why(state, run)
-            span.end(state.maker.clock.now())
+            span.end(state.factory.clock.now())
         finally:
             self._runs.pop(run.id, None)
             span_ids.end_run(run.id)
@@ -212,7 +213,7 @@ class TracerOpenTelemetry(Tracer):
         state.end_attempt(failure)
         state.end_remote(None, failure, None)
         if failure is not None:
-            mark_failed(state.span, failure, state.run.maker.clock.now())
+            mark_failed(state.span, failure, state.run.factory.clock.now())
             state.run.note(task.name, failure)
         status = _STATUSES.get(task.status, names.FAILED)
         last = {names.TASK_STATUS: status, names.TASK_ATTEMPTS: task.attempt}
@@ -220,7 +221,7 @@ class TracerOpenTelemetry(Tracer):
         if watcher is not None and task.run is not None:
             watcher.task_ended(task.run, task, state.span, failure)
         if state.span.is_recording():
-            state.run.maker.end(state.span, last)
+            state.run.factory.end(state.span, last)
 
     def _forget(self, task: Task) -> None:
         self._tasks.pop(task, None)
@@ -239,7 +240,7 @@ class TracerOpenTelemetry(Tracer):
         watcher = run.watcher_of(task, span)
         if watcher is not None and task.run is not None:
             watcher.task_restored(task.run, task, span)
-        run.maker.end(span, last)
+        run.factory.end(span, last)
 
     def _run_of(self, task: Task) -> RunSpan:
         key = str(task.workflow_id) if task.run is None else task.run.id
@@ -250,18 +251,18 @@ class TracerOpenTelemetry(Tracer):
         parent = parent_context()
         shared = {names.WORKFLOW_ID: str(task.workflow_id)}
         if task.run is not None:
-            shared[names.WORKFLOW_NAME] = printable(task.run.name)
+            shared[names.WORKFLOW_NAME] = escape_unencodable(task.run.name)
         above = trace.get_current_span(parent)
         return RunSpan(self._tracer(), above, parent, shared, None, SpanClock())
 
     def _begin(self, task: Task, run: RunSpan, start_time: int | None) -> trace.Span:
-        like = run.likeness_of(task)
+        template = run.template_of(task)
         attributes = {
-            **like.attributes,
+            **template.attributes,
             names.TASK_ID: task.task_id,
             names.TASK_INDEX: task.index,
         }
-        return run.maker.start(like.name, run.span, run.context, attributes, start_time)
+        return run.factory.start(template.name, run.span, run.context, attributes, start_time)
 
     # --- what serves them -------------------------------------------------------------
 
@@ -311,7 +312,7 @@ class TracerOpenTelemetry(Tracer):
 
 def _nanoseconds(seconds: float, run: RunSpan) -> int:
     # The clock that told it is not the span's: it must not lie ahead of that.
-    return min(int(seconds * 1e9), run.maker.clock.now())
+    return min(int(seconds * 1e9), run.factory.clock.now())
 
 
 def _why(state: RunSpan, run: Run) -> tuple[str, str] | None:
@@ -325,4 +326,4 @@ def _tell_why(state: RunSpan, run: Run) -> None:
     if state.failures or run.error is None:
         state.mark_failed()
     else:
-        mark_failed(state.span, Failure.of(run.error), state.maker.clock.now())
+        mark_failed(state.span, Failure.of(run.error), state.factory.clock.now())

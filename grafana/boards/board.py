@@ -62,7 +62,7 @@ class Board(NamedTuple):
     span: str = "6h"
 
     def build(self) -> dict[str, Any]:
-        """Give the JSON that Grafana imports.
+        """Return the JSON that Grafana imports.
 
         Raises:
             InvalidOption: The panels of a row do not fill its lines, or something uses a

@@ -67,7 +67,7 @@ class Canvas:
         shape.set("stroke-linejoin", "round")
 
     def to_svg(self, height: float, paper: str) -> str:
-        """Give the SVG, of a height in pixels and on paper of a colour."""
+        """Return the SVG, of a height in pixels and on paper of a colour."""
         self._root.set("viewBox", f"0 0 {self._width:g} {height:g}")
         self._root.set("width", f"{self._width:g}")
         self._root.set("height", f"{height:g}")
@@ -87,5 +87,5 @@ def fitted(text: str, width: float, size: float, lines: int, font: str = SANS) -
 
 
 def width_of(text: str, size: float, font: str = SANS) -> float:
-    """Give about how wide a line is, in pixels."""
+    """Return about how wide a line is, in pixels."""
     return len(text) * size * _WIDTHS[font]

@@ -43,7 +43,7 @@ _UNITS: Final = {"s": "seconds", "percentunit": "percent", "short": "count", "st
 
 
 def drawn(board: dict[str, Any]) -> str:
-    """Give a board's drawing as SVG: each panel with its title, kind, unit and queries."""
+    """Return a board's drawing as SVG: each panel with its title, kind, unit and queries."""
     canvas = Canvas(_WIDTH, f"{board['title']}: its panels, drawn from its JSON")
     _draw_head(canvas, board)
     bottom = _HEAD

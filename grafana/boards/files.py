@@ -16,7 +16,7 @@ FOLDER: Final = Path(__file__).resolve().parents[1]
 
 
 def texts() -> dict[Path, str]:
-    """Give what must stand in each file."""
+    """Return what must stand in each file."""
     boards = [each.board().build() for each in (overview, workflow, fleet)]
     found = {FOLDER / "dashboards" / f"{board['uid']}.json": _text(board) for board in boards}
     return found | {FOLDER / "pictures" / f"{board['uid']}.svg": drawn(board) for board in boards}

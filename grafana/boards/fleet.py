@@ -38,7 +38,7 @@ _BUDGET: Final = f"(1 - ${variables.OBJECTIVE} / 100)"
 
 
 def board() -> Board:
-    """Give the board."""
+    """Return the board."""
     return Board(
         links.FLEET,
         "Have all services enough workers, and enough error budget? Side by side: services "

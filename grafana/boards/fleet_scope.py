@@ -16,5 +16,5 @@ FROM_ROW: Final = links.to_overview({JOB: links.field("Service")}, SOURCES)
 
 
 def saturation(*by: str) -> str:
-    """Give the share of live workers that are busy."""
+    """Return the share of live workers that are busy."""
     return portion(queries.total(names.WORKERS_BUSY, *by), queries.total(names.WORKERS, *by))

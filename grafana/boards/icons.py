@@ -32,7 +32,7 @@ _KINDS: Final = {
 
 
 def kind_of(panel_type: str) -> Kind:
-    """Tell of a panel's kind.
+    """Describe a panel's kind.
 
     Args:
         panel_type: As Grafana calls it.

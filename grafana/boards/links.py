@@ -73,12 +73,12 @@ def to_trace(trace_id: str) -> build.DashboardLink:
 
 
 def field(name: str) -> str:
-    """Give the placeholder of a column, of one word, of the row that was clicked."""
+    """Return the placeholder of a column, of one word, of the row that was clicked."""
     return f"${{__data.fields.{name}:percentencode}}"
 
 
 def label(name: str) -> str:
-    """Give the placeholder of a label of the series that was clicked."""
+    """Return the placeholder of a label of the series that was clicked."""
     return f"${{__field.labels.{name}:percentencode}}"
 
 

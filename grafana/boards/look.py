@@ -82,7 +82,7 @@ PanelT = TypeVar("PanelT", bound=_Panel)
 
 
 def dressed(panel: PanelT, about: About, source: DataSourceRef) -> PanelT:
-    """Give a panel what every panel has."""
+    """Return a panel what every panel has."""
     return (
         panel.title(about.title)
         .description(about.description)
@@ -95,18 +95,18 @@ def dressed(panel: PanelT, about: About, source: DataSourceRef) -> PanelT:
 
 
 def thresholds(steps: Steps) -> build.ThresholdsConfig:
-    """Give thresholds of steps."""
+    """Return thresholds of steps."""
     models = [Threshold(value=value, color=color) for value, color in steps]
     return build.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(models)
 
 
 def setting(name: str, value: Any) -> DynamicConfigValue:
-    """Give what an override sets."""
+    """Return what an override sets."""
     return DynamicConfigValue(name, value)
 
 
 def color(value: str) -> DynamicConfigValue:
-    """Give an override's colour."""
+    """Return an override's colour."""
     return setting("color", {"mode": FieldColorModeId.FIXED, "fixedColor": value})
 
 

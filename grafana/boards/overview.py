@@ -38,7 +38,7 @@ _FROM_SERIES: Final = links.to_workflow(
 
 
 def board() -> Board:
-    """Give the board."""
+    """Return the board."""
     return Board(
         links.OVERVIEW,
         "Does everything run, and well? How many runs started, completed and failed, how long "

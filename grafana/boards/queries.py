@@ -38,7 +38,7 @@ class Queries:
         self._single = single
 
     def select(self, metric: Metric, **equal: str) -> str:
-        """Give the selector of a metric's series.
+        """Return the selector of a metric's series.
 
         Args:
             metric: Of the table of metrics.
@@ -50,20 +50,20 @@ class Queries:
         return self._selector(metric, "", equal)
 
     def total(self, metric: Metric, *by: str) -> str:
-        """Give the sum of a gauge's series."""
+        """Return the sum of a gauge's series."""
         _check(metric, by)
         return _over("sum", by, self.select(metric))
 
     def rate(self, metric: Metric, *by: str, window: str = RATE) -> str:
-        """Give how many a second a counter counts."""
+        """Return how many a second a counter counts."""
         return _over("sum", by, f"rate({self._windowed(metric, by)}[{window}])")
 
     def increase(self, metric: Metric, *by: str, window: str = RATE) -> str:
-        """Give how many a counter counted in each window."""
+        """Return how many a counter counted in each window."""
         return _over("sum", by, f"increase({self._windowed(metric, by)}[{window}])")
 
     def counted(self, metric: Metric, *by: str, window: str = RANGE) -> str:
-        """Give how many a counter counted, those included with which a series began.
+        """Return how many a counter counted, those included with which a series began.
 
         `increase` sees what is added between two scrapes; the first failure of its type makes
         a series that begins at 1, and nothing is added.
@@ -71,31 +71,31 @@ class Queries:
         return _over("sum", by, _with_first(self._windowed(metric, by), window))
 
     def buckets(self, metric: Metric, window: str = RATE) -> str:
-        """Give how many fell into each bucket of a histogram in each window."""
+        """Return how many fell into each bucket of a histogram in each window."""
         selector = self._selector(_histogram(metric), _BUCKET, {})
         return _over("sum", (_LE,), f"increase({selector}[{window}])")
 
     def quantile(self, quantile: float, metric: Metric, *by: str, window: str = RATE) -> str:
-        """Give a quantile of a histogram, by labels, in each window."""
+        """Return a quantile of a histogram, by labels, in each window."""
         _check(metric, by)
         selector = self._selector(_histogram(metric), _BUCKET, {})
         summed = _over("sum", (_LE, *by), f"rate({selector}[{window}])")
         return f"histogram_quantile({quantile:g}, {summed})"
 
     def quantile_of_all(self, quantile: float, metric: Metric, *by: str) -> str:
-        """Give a quantile of a histogram over the time that the board shows, from one run on."""
+        """Return a quantile of a histogram over the time that the board shows, from one run on."""
         _check(metric, by)
         selector = self._selector(_histogram(metric), _BUCKET, {})
         summed = _over("sum", (_LE, *by), _with_first(selector, RANGE))
         return f"histogram_quantile({quantile:g}, {summed})"
 
     def age(self, metric: Metric, *by: str) -> str:
-        """Give the seconds since the oldest timestamp that is not 0."""
+        """Return the seconds since the oldest timestamp that is not 0."""
         _check(metric, by)
         return f"time() - {_over('min', by, f'{self.select(metric)} > 0')}"
 
     def since_last(self, metric: Metric, *by: str) -> str:
-        """Give the seconds since the newest timestamp that was seen in the time shown.
+        """Return the seconds since the newest timestamp that was seen in the time shown.
 
         A process that has ended, or begun anew, does not have it any more.
         """
@@ -104,7 +104,7 @@ class Queries:
         return f"time() - {_over('max', by, f'{seen} > 0')}"
 
     def how_many(self, label: str, metric: Metric, *by: str) -> str:
-        """Give how many values of a label the series of a metric have."""
+        """Return how many values of a label the series of a metric have."""
         _check(metric, (label, *by))
         return _over("count", by, _over("count", (label, *by), self.select(metric)))
 
@@ -127,12 +127,12 @@ class Queries:
 
 
 def share(part: str, *rest: str) -> str:
-    """Give a part's share of itself and the rest; nothing where all are 0."""
+    """Return a part's share of itself and the rest; nothing where all are 0."""
     return portion(part, " + ".join((part, *rest)))
 
 
 def portion(part: str, whole: str) -> str:
-    """Give a part of a whole that holds it; nothing where the whole is 0."""
+    """Return a part of a whole that holds it; nothing where the whole is 0."""
     return f"{part} / (({whole}) > 0)"
 
 

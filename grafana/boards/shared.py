@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def success(queries: Queries, *by: str) -> str:
-    """Give the share of completed runs among those that ended in the time shown."""
+    """Return the share of completed runs among those that ended in the time shown."""
     completed = queries.counted(names.WORKFLOW_COMPLETED, *by)
     return share(completed, queries.counted(names.WORKFLOW_FAILED, *by))
 
 
 def failed_share(queries: Queries, *by: str, window: str = RATE) -> str:
-    """Give the share of failed runs among those that ended in each window."""
+    """Return the share of failed runs among those that ended in each window."""
     failed = queries.counted(names.WORKFLOW_FAILED, *by, window=window)
     return share(failed, queries.counted(names.WORKFLOW_COMPLETED, *by, window=window))
 

@@ -60,7 +60,7 @@ class TraceQuery(Dataquery):
         self._fields = {"service": service, "operation": operation, "tags": tags}
 
     def to_json(self) -> dict[str, Any]:
-        """Give what the panel's JSON says of it."""
+        """Return what the panel's JSON says of it."""
         source: DataSourceRef = data_source(TRACES)
         asked = {"refId": "A", "datasource": source, "queryType": "search", "limit": _TRACES}
         return asked | {name: value for name, value in self._fields.items() if value}
@@ -73,7 +73,7 @@ class Traces(Builder[Dataquery]):
         self._query = TraceQuery(service, operation, tags)
 
     def build(self) -> Dataquery:
-        """Give the query."""
+        """Return the query."""
         return self._query
 
 

@@ -22,7 +22,7 @@ _RUN: Final = names.WORKFLOW_SPAN.format("$workflow")
 
 
 def board() -> Board:
-    """Give the board."""
+    """Return the board."""
     return Board(
         links.WORKFLOW,
         "What in one workflow is slow, what fails, since when? Its runs, its tasks, their "

@@ -104,7 +104,7 @@ _RUNNING: Final = About("In progress", "Runs that go on.", COUNT, NUMBER)
 
 
 def runs() -> Panels:
-    """Tell of the runs in numbers."""
+    """Describe the runs in numbers."""
     return [
         number(_STARTED, _q.counted(names.WORKFLOW_STARTED)),
         number(_FAILED, _q.counted(names.WORKFLOW_FAILED)),
@@ -116,5 +116,5 @@ def runs() -> Panels:
 
 
 def tasks() -> Panels:
-    """Tell of the tasks in numbers."""
+    """Describe the tasks in numbers."""
     return [number(about, _q.counted(metric)) for metric, about in _OF_TASKS.items()]

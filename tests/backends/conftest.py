@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def prometheus(tmp_path: Path) -> Iterator[Prometheus]:
-    """Give a Prometheus that scrapes nothing yet."""
+    """Return a Prometheus that scrapes nothing yet."""
     with Prometheus(tmp_path / "prometheus") as server:
         yield server
 
 
 @pytest.fixture
 def pushgateway(tmp_path: Path) -> Iterator[Pushgateway]:
-    """Give an empty Pushgateway."""
+    """Return an empty Pushgateway."""
     with Pushgateway(tmp_path / "pushgateway") as server:
         yield server
 
 
 @pytest.fixture
 def webhook() -> Iterator[Webhook]:
-    """Give a webhook that has received nothing."""
+    """Return a webhook that has received nothing."""
     with Webhook() as receiver:
         yield receiver

@@ -22,7 +22,7 @@ BOARD = re.compile(r"http://localhost:3000/d/dotflow-(overview|workflow|fleet)(\
 
 
 def alertmanager_config(webhook: str) -> dict[str, Any]:
-    """Give the shipped configuration, but for the webhook's address and the waiting."""
+    """Return the shipped configuration, but for the webhook's address and the waiting."""
     config: dict[str, Any] = yaml.safe_load((GRAFANA / "alertmanager.yml").read_text("utf-8"))
     config["receivers"][0]["webhook_configs"][0]["url"] = webhook
     for route in (config["route"], *config["route"]["routes"]):
@@ -78,7 +78,7 @@ def test_a_failing_workflow_notifies(tmp_path: Path, webhook: Webhook) -> None:
 
 @pytest.fixture
 def always(tmp_path: Path) -> Path:
-    """Give the alerts, each made to fire at once for one set of labels."""
+    """Return the alerts, each made to fire at once for one set of labels."""
     content = yaml.safe_load((GRAFANA / "rules" / "dotflow-alerts.yml").read_text("utf-8"))
     labels = {
         "job": "shop",

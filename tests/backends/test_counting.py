@@ -47,14 +47,14 @@ class Filled(NamedTuple):
     now: int
 
     def ask(self, query: str, label: str) -> dict[str, float]:
-        """Give the values of a query at that moment, by a label."""
+        """Return the values of a query at that moment, by a label."""
         samples = self.prometheus.query(query.replace("$__range", "1h"), self.now)
         return {sample.labels[label]: sample.value for sample in samples}
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
-    """Give a Prometheus that has both."""
+    """Return a Prometheus that has both."""
     folder = tmp_path_factory.mktemp("counting")
     now = int(time.time()) // MINUTE * MINUTE
     with Prometheus(folder / "prometheus", data=_filled(folder, now)) as prometheus:
@@ -63,7 +63,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
 
 @pytest.fixture(scope="module")
 def counts(filled: Filled) -> dict[str, float]:
-    """Give what is counted in the last hour, by series."""
+    """Return what is counted in the last hour, by series."""
     return filled.ask(_COUNTED, "signal")
 
 

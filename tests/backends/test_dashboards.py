@@ -38,7 +38,7 @@ class Filled(NamedTuple):
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
-    """Give a Prometheus that saw every outcome happen, between its scrapes and before them."""
+    """Return a Prometheus that saw every outcome happen, between its scrapes and before them."""
     since = time.time()
     folder = tmp_path_factory.mktemp("service")
     with (

@@ -301,7 +301,7 @@ def demo(folder: Path, **variables: str) -> Received:
 
 
 def attributes(resource: Any) -> dict[str, str]:
-    """Give the attributes of a resource that are text."""
+    """Return the attributes of a resource that are text."""
     return {each.key: each.value.string_value for each in resource.attributes}
 
 

@@ -36,14 +36,14 @@ class Watched(NamedTuple):
         assert done.returncode == 0, done.stderr
 
     def failing(self) -> list[str]:
-        """Give the jobs of which the shipped rules say that their last run failed."""
+        """Return the jobs of which the shipped rules say that their last run failed."""
         alerts = [alert["labels"] for alert in self.prometheus.alerts()]
         return [each["job"] for each in alerts if each["alertname"] == "DotflowPushedRunFailed"]
 
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """Give a Pushgateway that is scraped. Each test has a job of its own."""
+    """Return a Pushgateway that is scraped. Each test has a job of its own."""
     folder = tmp_path_factory.mktemp("watched")
     with (
         Pushgateway(folder / "pushgateway") as gateway,

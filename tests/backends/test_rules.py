@@ -25,7 +25,7 @@ SETTINGS = "dotflow-settings.yml"
 
 
 def rules() -> list[tuple[str, dict[str, Any]]]:
-    """Give each rule, and the name of its file."""
+    """Return each rule, and the name of its file."""
     return [
         (file.name, rule)
         for file in FILES
@@ -36,7 +36,7 @@ def rules() -> list[tuple[str, dict[str, Any]]]:
 
 @cache
 def questions() -> list[tuple[str, bool]]:
-    """Give which rule each test asks for, and whether it expects a result."""
+    """Return which rule each test asks for, and whether it expects a result."""
     return [
         (found[1] if (found := FIRING.fullmatch(asked["expr"])) else asked["expr"], bool(expected))
         for file in TESTS
@@ -149,7 +149,7 @@ def _of_alerts(test: Path, changed: Path, folder: Path) -> Path:
 
 
 def alert(expression: str, **changes: Any) -> str:
-    """Give a file of rules with one alert."""
+    """Return a file of rules with one alert."""
     rule: dict[str, Any] = {
         "alert": "Mine",
         "expr": expression,
@@ -166,7 +166,7 @@ def alert(expression: str, **changes: Any) -> str:
 
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
-    """Give the path of a user's file of rules."""
+    """Return the path of a user's file of rules."""
     promtool("--version")  # or skip
     return tmp_path / "mine.yml"
 

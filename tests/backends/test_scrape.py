@@ -142,14 +142,14 @@ class Scraped:
         self.spans = _spans(receiver)
 
     def values(self, name: str, *labels: str) -> dict[tuple[str, ...], float]:
-        """Give the values of a metric, by those of labels."""
+        """Return the values of a metric, by those of labels."""
         return {
             tuple(sample.labels[label] for label in labels): sample.value
             for sample in self.prometheus.query(f'{name}{{job="shop"}}')
         }
 
     def exemplars(self, query: str) -> list[tuple[dict[str, str], Ids]]:
-        """Give the exemplars of a query: the labels of the series, and the ids."""
+        """Return the exemplars of a query: the labels of the series, and the ids."""
         found = self.prometheus.query_exemplars(query, self.said["began"] - 1, self.now + 60)
         return [(each.series, each.labels) for each in found]
 
@@ -171,7 +171,7 @@ def _spans(receiver: OwnReceiver) -> dict[str, Span]:
 
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
-    """Give what a service and its Prometheus have, once all of it is there."""
+    """Return what a service and its Prometheus have, once all of it is there."""
     folder = tmp_path_factory.mktemp("scraped")
     with (
         Prometheus(folder / "prometheus") as prometheus,

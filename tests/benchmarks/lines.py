@@ -58,7 +58,7 @@ class Measured(NamedTuple):
 
 
 def lines(peers: Peers) -> Iterator[Line]:
-    """Give all lines, ours first."""
+    """Return all lines, ours first."""
     for mode in ("sequential", "sequential_group", "background"):
         yield Line(mode, "here", _ours(peers.here, mode, "off"))
     for mode in ("sequential", "background"):
@@ -116,7 +116,7 @@ def _measure(line: Line, size: int, points: dict[int, float]) -> str:
 
 
 def table(every: list[Measured]) -> Iterator[str]:
-    """Give the lines of a table of the points."""
+    """Return the lines of a table of the points."""
     yield "| us a task | where | " + " | ".join(f"{size:,}" for size in SIZES) + " | ends because |"
     yield "|---" * (len(SIZES) + 3) + "|"
     for each in every:

@@ -47,7 +47,7 @@ class Peers(NamedTuple):
 
     @classmethod
     def below(cls, folder: Path) -> Peers:
-        """Give those in the folders below this one."""
+        """Return those in the folders below this one."""
         # Not resolved: the interpreter of a virtual environment is a link out of it.
         return cls(*(folder.absolute() / name / "bin" / "python" for name in cls._fields))
 
@@ -115,7 +115,7 @@ def workload(
 
 
 def seconds(python: Path, code: str) -> float:
-    """Tell how long a new interpreter takes from its start to its end, with `code` between."""
+    """Return how long a new interpreter takes from its start to its end, with `code` between."""
     begun = perf_counter()
     run(python, "-c", code)
     return perf_counter() - begun
@@ -138,17 +138,17 @@ def in_turn(
 
 
 def medians(ours: list[dict[str, float]], theirs: list[dict[str, float]], name: str) -> Pair:
-    """Give the medians of one of the figures."""
+    """Return the medians of one of the figures."""
     return Pair(median(each[name] for each in ours), median(each[name] for each in theirs))
 
 
 def within(times: int, measure: Callable[[], dict[str, float]]) -> Pair:
-    """Give the medians of the first two figures of a workload that measures them in turn itself."""
+    """Return the medians of the first two figures of a workload that takes turns itself."""
     figures = median_figures(times, measure)
     return Pair(*list(figures.values())[:2])
 
 
 def median_figures(times: int, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """Give the medians of all figures of a workload."""
+    """Return the medians of all figures of a workload."""
     told = [measure() for _ in range(times)]
     return {name: median(each[name] for each in told) for name in told[0]}

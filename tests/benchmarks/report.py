@@ -36,7 +36,7 @@ _PACKAGES: Final = {
 
 
 def machine() -> str:
-    """Tell what this is measured on."""
+    """Return what this is measured on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     kernel = platform.release().partition("-")[0]
     return (
@@ -46,7 +46,7 @@ def machine() -> str:
 
 
 def versions() -> str:
-    """Tell the releases of the peers, as they are pinned."""
+    """Return the releases of the peers, as they are pinned."""
     return ", ".join(
         line.replace("==", " ")
         for name, packages in _PACKAGES.items()

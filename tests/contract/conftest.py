@@ -66,7 +66,7 @@ class Recorder:
             self.events.append(event)
 
     def names(self, task: str | None = None, without: tuple[str, ...] = ()) -> list[str]:
-        """Give the names of the calls, of one task only where its name is given."""
+        """Return the names of the calls, of one task only where its name is given."""
         return [
             event.name
             for event in self.events
@@ -74,7 +74,7 @@ class Recorder:
         ]
 
     def of(self, name: str, status: str | None = None) -> list[Event]:
-        """Give the calls of one hook, with one status only where that is given."""
+        """Return the calls of one hook, with one status only where that is given."""
         return [
             event for event in self.events if event.name == name and status in (None, event.status)
         ]
@@ -88,7 +88,7 @@ class Recorder:
         self.events.clear()
 
     def config(self, **other: Any) -> Config:
-        """Give a config all of whose providers write down their calls here."""
+        """Return a config all of whose providers write down their calls here."""
         slots: dict[str, Any] = {
             "storage": RecordingStorage(self),
             "notify": RecordingNotify(self),
@@ -130,7 +130,7 @@ class RecordingStorage(Storage):
         self._write_down("storage.post", key, context=context)
 
     def get(self, key: str) -> Context:
-        """Give."""
+        """Return."""
         self._write_down("storage.get", key)
         return self._recorder.stored.get(key, Context())
 
@@ -321,25 +321,25 @@ def watchdog() -> Iterator[None]:
 
 @pytest.fixture
 def recorder() -> Recorder:
-    """Give an empty recorder."""
+    """Return an empty recorder."""
     return Recorder()
 
 
 @pytest.fixture
 def quiet() -> Config:
-    """Give a config of default providers that logs nothing."""
+    """Return a config of default providers that logs nothing."""
     return Config(log=SilentLog())
 
 
 @pytest.fixture
 def silent_log() -> Log:
-    """Give a log that says nothing."""
+    """Return a log that says nothing."""
     return SilentLog()
 
 
 @pytest.fixture
 def records() -> Iterator[list[logging.LogRecord]]:
-    """Give the records that the logger `dotflow` gets, growing as they come."""
+    """Return the records that the logger `dotflow` gets, growing as they come."""
     handler = _Records()
     logger = logging.getLogger("dotflow")
     logger.addHandler(handler)
@@ -349,19 +349,19 @@ def records() -> Iterator[list[logging.LogRecord]]:
 
 @pytest.fixture(params=MODES)
 def mode(request: pytest.FixtureRequest) -> str:
-    """Give every mode in turn."""
+    """Return every mode in turn."""
     return str(request.param)
 
 
 @pytest.fixture(params=IN_PROCESS)
 def in_process_mode(request: pytest.FixtureRequest) -> str:
-    """Give every mode in turn that runs steps in this process."""
+    """Return every mode in turn that runs steps in this process."""
     return str(request.param)
 
 
 @pytest.fixture
 def run() -> Callable[..., Manager]:
-    """Give a function that starts a flow and waits for its end, in any mode."""
+    """Return a function that starts a flow and waits for its end, in any mode."""
 
     def run_to_the_end(flow: DotFlow, mode: str = "sequential", **kwargs: Any) -> Manager:
         manager = flow.start(mode=mode, **kwargs)
@@ -375,7 +375,7 @@ def run() -> Callable[..., Manager]:
 
 @pytest.fixture
 def script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Give a function that runs source text as a program of its own."""
+    """Return a function that runs source text as a program of its own."""
 
     def run_program(
         source: str, *args: str, timeout: float = 60, **env: str

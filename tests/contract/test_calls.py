@@ -23,13 +23,13 @@ READS = ("storage.get",)
 
 @action
 def one() -> str:
-    """Give a value."""
+    """Return a value."""
     return "one"
 
 
 @action
 def two(previous_context: Context) -> Any:
-    """Give what came before."""
+    """Return what came before."""
     return previous_context.storage
 
 

@@ -15,7 +15,7 @@ from made_history import MadeAttempt, MadeHistory, MadeLine, MadeSpan, MadeTask,
 
 from dotflow_otel.cli import shared
 from dotflow_otel.history.liveness import ProcessMark
-from dotflow_otel.plain import printable
+from dotflow_otel.plain import escape_unencodable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -753,7 +753,7 @@ ODD = (
 @pytest.mark.parametrize("args", [*SHOWN, ("trace", "--diff", "latest", "latest")], ids=str)
 def test_odd_names(command: Command, made: MadeHistory, name: str, args: tuple[str, ...]) -> None:
     """Whatever runs, tasks, groups, spans and errors are called, it is shown as it is."""
-    name = printable(name)
+    name = escape_unencodable(name)
     made.add(
         name,
         MadeTask(name, 0, 1, name, error=f"{name}: {name}", spans=[MadeSpan(name, 0, 1, name)]),

@@ -36,7 +36,7 @@ Recorder = Any
 
 @action
 def ok() -> str:
-    """Give a value."""
+    """Return a value."""
     return "ok"
 
 
@@ -104,7 +104,7 @@ class Minimal(Storage):
         """Store nothing."""
 
     def get(self, key: str) -> Context:
-        """Give nothing."""
+        """Return nothing."""
         return Context()
 
     def key(self, task: Any) -> str:

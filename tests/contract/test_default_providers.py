@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @action
 def ok() -> str:
-    """Give a value."""
+    """Return a value."""
     return "ok"
 
 
@@ -318,7 +318,7 @@ class _Endpoint:
 
 @pytest.fixture
 def endpoint() -> Iterator[_Endpoint]:
-    """Give an HTTP server that keeps what it is told."""
+    """Return an HTTP server that keeps what it is told."""
     made = _Endpoint()
     yield made
     made.close()

@@ -22,13 +22,13 @@ Run = Any
 
 @action
 def ok() -> str:
-    """Give a value."""
+    """Return a value."""
     return "ok"
 
 
 @action
 def none() -> None:
-    """Give None."""
+    """Return None."""
 
 
 @action

@@ -24,7 +24,7 @@ Run = Any
 
 @action
 def ok() -> str:
-    """Give a value."""
+    """Return a value."""
     return "ok"
 
 
@@ -36,13 +36,13 @@ def bad() -> None:
 
 @action
 def v() -> str:
-    """Give a value."""
+    """Return a value."""
     return "v"
 
 
 @action
 def p(previous_context: Context) -> Any:
-    """Give what came before."""
+    """Return what came before."""
     return previous_context.storage
 
 

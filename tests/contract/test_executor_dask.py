@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @action
 def process_id() -> int:
-    """Give the id of the process that runs this."""
+    """Return the id of the process that runs this."""
     return os.getpid()
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @action
 def process_id() -> int:
-    """Give the id of the process that runs this."""
+    """Return the id of the process that runs this."""
     return os.getpid()
 
 
@@ -145,7 +145,7 @@ def here() -> Iterator[Client]:
 
 @action
 def large() -> bytes:
-    """Give more than goes by way of the scheduler."""
+    """Return more than goes by way of the scheduler."""
     return b"x" * 1_000_001
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @action
 def one() -> int:
-    """Give 1."""
+    """Return 1."""
     return 1
 
 

@@ -38,18 +38,18 @@ class Pipe:
 
     @action
     def extract(self) -> int:
-        """Give 2."""
+        """Return 2."""
         return 2
 
     @action
     def double(self, previous_context: Context) -> int:
-        """Give twice what came."""
+        """Return twice what came."""
         return int(previous_context.storage) * 2
 
 
 @action
 def pipe() -> Pipe:
-    """Give a class step."""
+    """Return a class step."""
     return Pipe()
 
 

@@ -22,13 +22,13 @@ from dotflow.providers import ExecutorFutures
 
 @action
 def one() -> int:
-    """Give 1."""
+    """Return 1."""
     return 1
 
 
 @action
 def doubled(previous_context: Any) -> int:
-    """Give twice what came."""
+    """Return twice what came."""
     return int(previous_context.storage) * 2
 
 
@@ -62,13 +62,13 @@ async def slow_coroutine(initial_context: Any) -> None:
 
 @action
 def repeated(initial_context: Any) -> bytes:
-    """Give what came, and as much again."""
+    """Return what came, and as much again."""
     return bytes(initial_context.storage) * 2
 
 
 @action
 def unpicklable() -> Any:
-    """Give what cannot travel."""
+    """Return what cannot travel."""
     return threading.Lock()
 
 
@@ -173,7 +173,7 @@ class _ExitsWhenPickled:
 
 @action
 def exits_when_pickled() -> Any:
-    """Give what ends a program that pickles it."""
+    """Return what ends a program that pickles it."""
     return _ExitsWhenPickled()
 
 

@@ -29,7 +29,7 @@ PAYLOAD = 20_000
 
 @pytest.fixture
 def local() -> Iterator[ExecutorLocal]:
-    """Give two workers."""
+    """Return two workers."""
     made = ExecutorLocal(workers=2)
     yield made
     made.close()
@@ -43,12 +43,12 @@ def quiet_flow(executor: Any, **providers: Any) -> DotFlow:
 
 @action
 def where() -> int:
-    """Tell which process this is."""
+    """Return which process this is."""
     return os.getpid()
 
 
 class CountingSession(Session):
-    """Tells how many attempts it has, at most, that were submitted and not handled."""
+    """Counts how many attempts it has, at most, that were submitted and not handled."""
 
     def __init__(self, session: Session, most: list[int]) -> None:
         self._session = session
@@ -141,7 +141,7 @@ class Forgetful(StorageDefault):
 
 @action
 def reversed_bytes(initial_context: Context) -> bytes:
-    """Give as much as came."""
+    """Return as much as came."""
     value: bytes = initial_context.storage[::-1]
     return value
 
@@ -183,7 +183,7 @@ def test_memory_is_flat(kind: str, local: ExecutorLocal) -> None:
 
 
 def children() -> set[int]:
-    """Give the living processes that this one started."""
+    """Return the living processes that this one started."""
     found = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -253,7 +253,7 @@ def made() -> bytes:
 
 @action
 def handed_on(previous_context: Context) -> bytes:
-    """Give what came."""
+    """Return what came."""
     value: bytes = previous_context.storage
     return value
 
@@ -304,7 +304,7 @@ def test_contexts_cross_only_where_they_must(
 
 
 class Weighed:
-    """Tells how often it was pickled in this process."""
+    """Counts how often it was pickled in this process."""
 
     pickled = 0
 
@@ -328,13 +328,13 @@ LARGE = 50 * MEGABYTE
 
 @action
 def peaks(initial_context: Context) -> tuple[int, int]:
-    """Tell the worker's peak of memory above what it had before."""
+    """Return the worker's peak of memory above what it had before."""
     return peak(), len(initial_context.storage)
 
 
 @action
 def large_result() -> bytes:
-    """Give a large value, and begin to measure."""
+    """Return a large value, and begin to measure."""
     value = bytes(LARGE // 1000) * 1000
     reset_peak()
     return value
@@ -355,7 +355,7 @@ def reset_peak() -> None:
 
 
 def peak() -> int:
-    """Tell by how much the peak is above what was there."""
+    """Return by how much the peak is above what was there."""
     import dotflow
 
     return resident("VmHWM") - int(dotflow.base)  # type: ignore[attr-defined]
@@ -398,5 +398,5 @@ def test_memory_of_a_large_value() -> None:
 
 @action
 def worker_peak() -> int:
-    """Tell the peak since the last task."""
+    """Return the peak since the last task."""
     return peak()

@@ -26,7 +26,7 @@ Recorder = Any
 
 @action
 def ok() -> str:
-    """Give a value."""
+    """Return a value."""
     return "ok"
 
 

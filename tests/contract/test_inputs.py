@@ -238,7 +238,7 @@ class Job:
 
 
 class Limits:
-    """Tells how it is copied, and how it is pickled, which is another thing."""
+    """Records how it is copied, and how it is pickled, which is another thing."""
 
     def __init__(self) -> None:
         self.rows = list(ROWS)

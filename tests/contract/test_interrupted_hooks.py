@@ -42,7 +42,7 @@ class Interrupting:
 
 
 def counts(recording: Recording) -> dict[str, int]:
-    """Give how often each hook of the metrics was called."""
+    """Return how often each hook of the metrics was called."""
     hooks = [hook.removeprefix("metrics.") for hook in recording.hooks if "metrics." in hook]
     return {hook: hooks.count(hook) for hook in hooks}
 

@@ -21,7 +21,7 @@ Recorder = Any
 
 @action
 def ok() -> str:
-    """Give a value."""
+    """Return a value."""
     return "ok"
 
 
@@ -33,13 +33,13 @@ def bad() -> None:
 
 @action
 def seen(previous_context: Context) -> Any:
-    """Give what came before."""
+    """Return what came before."""
     return previous_context.storage
 
 
 @action
 def value(initial_context: Context) -> Any:
-    """Give the initial context."""
+    """Return the initial context."""
     return initial_context.storage
 
 

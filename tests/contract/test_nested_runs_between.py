@@ -130,7 +130,7 @@ def nested(pool: object, depth: int, between: Callable[[Callable[[], object]], N
 
 @pytest.fixture(params=[1, 2])
 def pool(request: pytest.FixtureRequest) -> Iterator[ThreadPoolExecutor]:
-    """Give a pool of so many threads, which is not waited for: they may hang."""
+    """Return a pool of so many threads, which is not waited for: they may hang."""
     made = ThreadPoolExecutor(request.param)
     yield made
     made.shutdown(wait=False, cancel_futures=True)
@@ -427,7 +427,7 @@ def test_a_wait_for_anything(between: str) -> None:
 
 @action
 def one() -> int:
-    """Give 1."""
+    """Return 1."""
     return 1
 
 
@@ -468,7 +468,7 @@ def test_a_run_in_a_callback_in_processes(of: str, between: str, workers: int) -
 
 @action
 def times() -> tuple[float, float]:
-    """Give when it began and when it ended."""
+    """Return when it began and when it ended."""
     began = time.monotonic()
     time.sleep(0.2)
     return began, time.monotonic()

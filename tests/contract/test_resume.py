@@ -34,7 +34,7 @@ class OldStorage(Storage):
         self.kept[key] = context
 
     def get(self, key: str) -> Context:
-        """Give."""
+        """Return."""
         return self.kept.get(key, Context())
 
     def key(self, task: Task) -> str:
@@ -52,7 +52,7 @@ class Steps:
 
     @property
     def ran(self) -> str:
-        """Give what ran since the last look."""
+        """Return what ran since the last look."""
         text = self.tally.read_text()
         self.tally.write_text("")
         return "".join(sorted(text))
@@ -78,13 +78,13 @@ class Steps:
 
 @pytest.fixture
 def steps(tmp_path: Path) -> Steps:
-    """Give steps that count their runs."""
+    """Return steps that count their runs."""
     return Steps(tmp_path)
 
 
 @pytest.fixture(params=["memory", "file", "old"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    """Give each kind of storage in turn."""
+    """Return each kind of storage in turn."""
     makers: dict[str, Callable[[], Storage]] = {
         "memory": StorageDefault,
         "file": lambda: StorageFile(path=tmp_path / "kept"),

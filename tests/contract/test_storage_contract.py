@@ -22,7 +22,7 @@ class TestStorageDefault(StorageContract, unittest.TestCase):
     """In memory."""
 
     def make_storage(self) -> Storage:
-        """Give an empty storage."""
+        """Return an empty storage."""
         return StorageDefault()
 
 
@@ -30,7 +30,7 @@ class TestStorageFile(StorageContract, unittest.TestCase):
     """In files."""
 
     def make_storage(self) -> Storage:
-        """Give a storage in a folder of its own."""
+        """Return a storage in a folder of its own."""
         folder = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, folder)
         return StorageFile(path=folder)
@@ -44,7 +44,7 @@ def run(suite: type[unittest.TestCase]) -> unittest.TestResult:
 
 
 def failed(result: unittest.TestResult) -> set[str]:
-    """Give the names of the tests that failed."""
+    """Return the names of the tests that failed."""
     return {test.id().rpartition(".")[2] for test, _ in result.failures}
 
 

@@ -27,25 +27,25 @@ Run = Any
 
 @action
 def ok() -> str:
-    """Give a value."""
+    """Return a value."""
     return "ok"
 
 
 @action(retry=1)
 def configured() -> str:
-    """Give a value."""
+    """Return a value."""
     return "configured"
 
 
 @action
 async def later() -> str:
-    """Give a value."""
+    """Return a value."""
     return "later"
 
 
 @pytest.fixture
 def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Give the name of a package with steps, a callback and a plain function."""
+    """Return the name of a package with steps, a callback and a plain function."""
     package = tmp_path / "shop_steps"
     package.mkdir()
     (package / "__init__.py").write_text("")

@@ -78,7 +78,7 @@ def state():
         [str(sys.flags), {**sys._xoptions}, sys.warnoptions, sys.dont_write_bytecode],
         [sys.getrecursionlimit(), sys.get_int_max_str_digits(), time.tzname],
         [sys.argv, os.getcwd(), os.environ["GIVEN"], oct(os.umask(0o22))],
-        [warned("one", Mine), warned("hush", UserWarning), warned("two", UserWarning)],
+        [warned("one", Mine), warned("clear", UserWarning), warned("two", UserWarning)],
         len(warnings.filters),
         __debug__,
         [locale.setlocale(locale.LC_ALL), socket.getdefaulttimeout()],
@@ -101,7 +101,7 @@ sys.set_int_max_str_digits(9876)
 os.environ.update({"TZ": "Asia/Tokyo", "GIVEN": "yes"})
 time.tzset()
 warnings.simplefilter("error", Mine)
-warnings.filterwarnings("ignore", message="hush")
+warnings.filterwarnings("ignore", message="clear")
 print(json.dumps(told(state, mode="sequential") == told(state)))
 """
 

@@ -22,7 +22,7 @@ Run = Any
 
 @action
 def ok() -> str:
-    """Give a value."""
+    """Return a value."""
     return "ok"
 
 

@@ -26,7 +26,7 @@ PLACES: Final = ("acquire", "take", "discard", "release")
 
 @pytest.fixture
 def executor() -> Iterator[ExecutorLocal]:
-    """Give a single worker of this test's own."""
+    """Return a single worker of this test's own."""
     made = ExecutorLocal(workers=1)
     yield made
     made.close()
@@ -41,14 +41,14 @@ def flow_on(executor: ExecutorLocal, *steps: Any) -> DotFlow:
 
 
 def counts_of(executor: ExecutorLocal) -> tuple[int, int]:
-    """Tell how many of its workers live, and how many are lent."""
+    """Return how many of its workers live, and how many are lent."""
     assert executor.pool is not None
     return executor.pool.counts()
 
 
 @action
 def one() -> int:
-    """Give a number."""
+    """Return a number."""
     return 1
 
 
@@ -59,7 +59,7 @@ def dying() -> None:
 
 
 def gives_interrupting(owner: int) -> Any:
-    """Give a step whose result interrupts the process that reads it, where that is `owner`."""
+    """Return a step whose result interrupts the process that reads it, where that is `owner`."""
 
     class Interrupting:
         def __reduce__(self) -> tuple[Any, ...]:

@@ -120,7 +120,7 @@ def _read_request(connection: socket.socket) -> None:
 
 @pytest.fixture
 def port(request: pytest.FixtureRequest) -> Iterator[int]:
-    """Give the port of a backend that is `absent`, `silent` or has a wrong answer."""
+    """Return the port of a backend that is `absent`, `silent` or has a wrong answer."""
     kind = request.param
     if kind == "absent":
         with closed_port() as address:
@@ -160,7 +160,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[list[str], str, float]:
 
 
 def dropped(errors: str, items: str = "span") -> int:
-    """Give how many items the lines about drops tell of."""
+    """Return how many items the lines about drops tell of."""
     return sum(map(int, re.findall(rf"(\d+) {items}", errors)))
 
 

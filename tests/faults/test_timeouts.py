@@ -32,7 +32,7 @@ PATIENT_TIMEOUT = 2.0
 
 @pytest.fixture
 def executor() -> Iterator[ExecutorLocal]:
-    """Give two workers of this test's own."""
+    """Return two workers of this test's own."""
     made = ExecutorLocal(workers=2)
     yield made
     made.close()
@@ -95,7 +95,7 @@ def has_a_pool(mark: Path) -> Any:
 
 
 def pid_after(seconds: float) -> int:
-    """Tell the process, after some time."""
+    """Notify the process, after some time."""
     time.sleep(seconds)
     return os.getpid()
 

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def executor() -> Iterator[ExecutorLocal]:
-    """Give two workers of this test's own."""
+    """Return two workers of this test's own."""
     made = ExecutorLocal(workers=2)
     yield made
     made.close()
@@ -43,7 +43,7 @@ def flow_on(executor: ExecutorLocal) -> DotFlow:
 
 @action
 def pid() -> int:
-    """Tell which process this is."""
+    """Return which process this is."""
     return os.getpid()
 
 

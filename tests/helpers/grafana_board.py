@@ -32,7 +32,7 @@ class Query(NamedTuple):
         return expression
 
     def filled(self, values: Mapping[str, str]) -> str:
-        """Give the query with its variables filled in."""
+        """Return the query with its variables filled in."""
         return fill(self.expression, values)
 
     @property
@@ -42,13 +42,13 @@ class Query(NamedTuple):
 
 
 def read(uid: str) -> dict[str, Any]:
-    """Give the JSON of a board, from the file that people import."""
+    """Return the JSON of a board, from the file that people import."""
     board: dict[str, Any] = json.loads((FOLDER / "dashboards" / f"{uid}.json").read_text("utf-8"))
     return board
 
 
 def panels(board: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Give the panels of a board, those in closed rows as well, the rows themselves not."""
+    """Return the panels of a board, those in closed rows as well, the rows themselves not."""
     for panel in board["panels"]:
         if panel["type"] != "row":
             yield panel
@@ -56,7 +56,7 @@ def panels(board: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def queries(kind: str = "prometheus") -> list[Query]:
-    """Give all queries of a kind of data source, on all boards."""
+    """Return all queries of a kind of data source, on all boards."""
     return [
         Query(uid, panel, target)
         for uid in BOARDS

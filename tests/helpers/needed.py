@@ -17,7 +17,7 @@ REQUIRED: Final = "DOTFLOW_REQUIRE_TOOLS"
 
 
 def tool(name: str, found: str | Path | None, hint: str) -> str:
-    """Give the place of a tool, or skip the test that asks; where tools are required, fail it.
+    """Return the place of a tool, or skip the test that asks; where tools are required, fail it.
 
     Args:
         name: What the tool is called.

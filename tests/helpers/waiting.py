@@ -19,7 +19,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
 
 
 def is_gone(process: int) -> bool:
-    """Tell whether a process has ended (one that nobody reaped yet has)."""
+    """Return whether a process has ended (one that nobody reaped yet has)."""
     try:
         state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2]
     except (FileNotFoundError, ProcessLookupError):  # the latter at this very moment

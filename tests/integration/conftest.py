@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def observe() -> Iterator[Callable[..., Observed]]:
-    """Give what makes configs to be observed, and see that nothing is left behind."""
+    """Return what makes configs to be observed, and see that nothing is left behind."""
     made: list[Observed] = []
 
     def make(*args: Any, **options: Any) -> Observed:
@@ -27,5 +27,5 @@ def observe() -> Iterator[Callable[..., Observed]]:
 
 @pytest.fixture
 def observed(observe: Callable[..., Observed]) -> Observed:
-    """Give a config to be observed."""
+    """Return a config to be observed."""
     return observe()

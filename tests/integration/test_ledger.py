@@ -102,7 +102,7 @@ class Measured:
         return found
 
     def total(self, metric: Metric, **labels: str) -> float:
-        """Give the sum of a metric's series that have these labels; of a histogram its count."""
+        """Return the sum of a metric's series that have these labels; of a histogram its count."""
         total = 0.0
         for key, value in self.prometheus(metric).items():
             if labels.items() <= dict(zip(metric.labels, key, strict=True)).items():
@@ -110,7 +110,7 @@ class Measured:
         return total
 
     def by_label(self, metric: Metric, label: str) -> dict[str, float]:
-        """Give the sums of a metric's series by one label, without those that are 0."""
+        """Return the sums of a metric's series by one label, without those that are 0."""
         index = metric.labels.index(label)
         values = {key[index] for key in self.prometheus(metric)}
         totals = {value: self.total(metric, **{label: value}) for value in values}
@@ -159,7 +159,7 @@ class FaultyStorage(StorageDefault):
         self.unstorable: set[str] = set()
 
     def get(self, key: str) -> Context:
-        """Give, or refuse."""
+        """Return, or refuse."""
         if key in self.unreadable:
             raise Unreadable(key)
         return super().get(key=key)
@@ -213,7 +213,7 @@ def in_thread(initial_context: Context) -> int:
 
 
 def steps(kinds: str, faults: bool = True) -> st.SearchStrategy[Step]:
-    """Give random steps."""
+    """Return random steps."""
     fault = st.sampled_from([False] * 5 + [True]) if faults else st.just(False)
     return st.builds(
         Step,
@@ -226,7 +226,7 @@ def steps(kinds: str, faults: bool = True) -> st.SearchStrategy[Step]:
 
 
 def plans(kinds: str, most: int = 6) -> st.SearchStrategy[list[Step]]:
-    """Give random workflows, of which few tasks take their time to fail."""
+    """Return random workflows, of which few tasks take their time to fail."""
     slow = LATE + DIES
     return st.lists(steps(kinds), max_size=most).filter(
         lambda plan: sum(step.script.count(kind) for step in plan for kind in slow) <= 1
@@ -381,7 +381,7 @@ def test_the_ledger_balances(
 
 @pytest.fixture(scope="module")
 def executor() -> Iterator[ExecutorLocal]:
-    """Give two workers that all runs share."""
+    """Return two workers that all runs share."""
     made = ExecutorLocal(workers=2)
     yield made
     made.close()

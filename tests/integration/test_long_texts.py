@@ -31,7 +31,7 @@ class Pipe:
 
 @action
 def builds() -> Pipe:
-    """Give one whose method fails."""
+    """Return one whose method fails."""
     return Pipe()
 
 

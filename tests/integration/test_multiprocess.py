@@ -84,7 +84,7 @@ class Process:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the folder of the multiprocess mode, which this process then reads."""
+    """Return the folder of the multiprocess mode, which this process then reads."""
     made = tmp_path / "metrics"
     made.mkdir()
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(made))
@@ -120,11 +120,11 @@ class Scrape:
         }
 
     def value(self, name: str, **labels: str) -> float | None:
-        """Give the value of one series, None where there is none."""
+        """Return the value of one series, None where there is none."""
         return self.samples.get((name, tuple(sorted(labels.items()))))
 
     def of(self, name: str) -> list[float]:
-        """Give the values of all series of a name."""
+        """Return the values of all series of a name."""
         return [value for (found, _), value in self.samples.items() if found == name]
 
 
@@ -294,7 +294,7 @@ SETTINGS = """
 
 @pytest.fixture
 def service(folder: Path, tmp_path: Path) -> Iterator[str]:
-    """Give the address of a service under gunicorn, with two workers."""
+    """Return the address of a service under gunicorn, with two workers."""
     if importlib.util.find_spec("gunicorn") is None:
         assert "CI" not in os.environ, "CI tests under gunicorn"
         pytest.skip("gunicorn is not installed")

@@ -35,7 +35,7 @@ STEPS = """
 
 @pytest.fixture
 def project(pytester: pytest.Pytester) -> pytest.Pytester:
-    """Give a project with a workflow, whose warnings are errors."""
+    """Return a project with a workflow, whose warnings are errors."""
     pytester.makepyfile(billing=STEPS)
     pytester.makeini("[pytest]\nfilterwarnings = error\n")
     return pytester

@@ -54,7 +54,7 @@ class MarksSpans(SpanProcessor):
 
 @pytest.fixture
 def mark(tmp_path: Path) -> Path:
-    """Give a file that a step waits for."""
+    """Return a file that a step waits for."""
     return tmp_path / "arrived"
 
 

@@ -93,7 +93,7 @@ class Application:
 
 @pytest.fixture
 def app() -> Iterator[Application]:
-    """Give an application whose collector is slow, and silent until it is released."""
+    """Return an application whose collector is slow, and silent until it is released."""
     found = Application()
     yield found
     found.exporter.released.set()

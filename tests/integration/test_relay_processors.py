@@ -272,7 +272,7 @@ class Asked(Sampler):
         return SamplingResult(decision, {**(attributes or {}), "kept.by": "us"})
 
     def get_description(self) -> str:
-        """Tell who it is."""
+        """Return who it is."""
         return "asked"
 
 
@@ -328,7 +328,7 @@ class ByName(Sampler):
         return SamplingResult(decision, {**(attributes or {}), "kept.by": "us"})
 
     def get_description(self) -> str:
-        """Tell who it is."""
+        """Return who it is."""
         return "by name"
 
 

@@ -36,7 +36,7 @@ MACHINES = {
 
 @pytest.fixture(scope="module", params=MACHINES.values(), ids=MACHINES)
 def machine(request: pytest.FixtureRequest) -> Iterator[tuple[str, RemoteProcess]]:
-    """Give the name of another machine, and a process there."""
+    """Return the name of another machine, and a process there."""
     host, wall, monotonic = request.param
     setup = f"from remote import clocks; clocks.be_elsewhere({host!r}, {wall}, {monotonic})"
     for remote in remote_process(threads=2, setup=setup):
@@ -73,20 +73,20 @@ def writes() -> int:
 
 
 def times_of(span: ReadableSpan) -> tuple[int, int]:
-    """Give when a span began and ended."""
+    """Return when a span began and ended."""
     assert span.start_time is not None
     assert span.end_time is not None
     return span.start_time, span.end_time
 
 
 def lies_within(inner: ReadableSpan, outer: ReadableSpan) -> bool:
-    """Tell whether a span began and ended while another one lasted."""
+    """Return whether a span began and ended while another one lasted."""
     (first, last), (began, ended) = times_of(outer), times_of(inner)
     return first <= began <= ended <= last
 
 
 def attempt_of(observed: Observed, task: str) -> ReadableSpan:
-    """Give the span of the only attempt of a task."""
+    """Return the span of the only attempt of a task."""
     above = observed.ended(f"task {task}")
     (found,) = (span for span in observed.finished if is_child(span, above))
     return found

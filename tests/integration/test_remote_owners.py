@@ -33,7 +33,7 @@ tracer = trace.get_tracer("steps")
 
 @pytest.fixture
 def remote() -> Iterator[RemoteProcess]:
-    """Give a process with two hasty threads."""
+    """Return a process with two hasty threads."""
     yield from remote_process(threads=2, setup="import sys; sys.setswitchinterval(1e-6)")
 
 

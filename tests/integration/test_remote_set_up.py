@@ -28,7 +28,7 @@ _SET_UP = "from remote import set_up; set_up.traces(); set_up.logs()"
 
 @pytest.fixture(scope="module")
 def remote() -> Iterator[RemoteProcess]:
-    """Give a process that its owner has set up."""
+    """Return a process that its owner has set up."""
     yield from remote_process(setup=_SET_UP)
 
 
@@ -64,14 +64,14 @@ class Pipe:
 
 
 def told_there(remote: RemoteProcess) -> tuple[dict[str, Any], list[str]]:
-    """Give what was exported there, by name, and logged."""
+    """Return what was exported there, by name, and logged."""
     spans, records = remote.executor().executor.submit(set_up.told).result(20)
     assert len({span["name"] for span in spans}) == len(spans)
     return {span["name"]: span for span in spans}, records
 
 
 def hexed(number: int) -> str:
-    """Give a span's id as it is in JSON."""
+    """Return a span's id as it is in JSON."""
     return f"0x{number:016x}"
 
 

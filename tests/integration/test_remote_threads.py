@@ -39,13 +39,13 @@ ROUNDS = 5
 
 @pytest.fixture
 def remote() -> Iterator[RemoteProcess]:
-    """Give a process with four hasty threads."""
+    """Return a process with four hasty threads."""
     yield from remote_process(setup=_HASTY)
 
 
 @pytest.fixture
 def rushed() -> Iterator[RemoteProcess]:
-    """Give one whose first four calls begin at once, so that all want what is made once."""
+    """Return one whose first four calls begin at once, so that all want what is made once."""
     yield from remote_process(setup=_HASTY, together=4)
 
 
@@ -84,7 +84,7 @@ def busy(initial_context: Context) -> str:
 
 
 def _expected(name: str) -> Counter[str]:
-    """Give the spans of a run of `busy`: each once."""
+    """Return the spans of a run of `busy`: each once."""
     spans = Counter({f"workflow {name}": 1, "task busy": TASKS, "attempt": TASKS})
     for index in range(TASKS):
         me = f"{name}-{index}"

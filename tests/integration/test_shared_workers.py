@@ -39,7 +39,7 @@ def one() -> int:
 
 @pytest.fixture
 def executor() -> Iterator[ExecutorLocal]:
-    """Give two workers, the only ones of this process."""
+    """Return two workers, the only ones of this process."""
     shared_executor().close()
     made = ExecutorLocal(workers=2)
     yield made
@@ -64,7 +64,7 @@ class SharingRun:
         assert task.failure is None
 
     def workers(self) -> tuple[float | None, float | None]:
-        """Give the gauges: live workers, busy workers."""
+        """Return the gauges: live workers, busy workers."""
         value = self.registry.get_sample_value
         return value("dotflow_workers"), value("dotflow_workers_busy")
 

@@ -38,7 +38,7 @@ tracer = trace.get_tracer("steps", "1.2", schema_url="https://example.org/schema
 
 @pytest.fixture(params=GROUPS)
 def groups(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Give the groups of two tasks: every task on its own, or each in a group."""
+    """Return the groups of two tasks: every task on its own, or each in a group."""
     return ("a", "a") if request.param == "one group" else ("a", "b")
 
 
@@ -92,12 +92,12 @@ class Pipe:
 
 
 def attributes(span: ReadableSpan) -> dict[str, Any]:
-    """Give the attributes of a span."""
+    """Return the attributes of a span."""
     return dict(span.attributes or {})
 
 
 def attempts(observed: Observed) -> list[ReadableSpan]:
-    """Give the spans of attempts, in the order of their ends."""
+    """Return the spans of attempts, in the order of their ends."""
     return [span for span in observed.finished if span.name == "attempt"]
 
 

@@ -37,7 +37,7 @@ MODES = ("sequential", "sequential_group", "background")
 
 @pytest.fixture(params=MODES)
 def mode(request: pytest.FixtureRequest) -> str:
-    """Give each mode in turn."""
+    """Return each mode in turn."""
     return str(request.param)
 
 
@@ -481,7 +481,7 @@ def test_manager_without_a_config(observed: Observed) -> None:
 
 
 def ledger(observed: Observed) -> dict[str, float]:
-    """Give the sums of the counters of tasks."""
+    """Return the sums of the counters of tasks."""
     names = ("started", "completed", "failed", "retried", "restored", "skipped", "timed_out")
     return {name: observed.metric(f"dotflow_task_{name}_total") for name in names}
 

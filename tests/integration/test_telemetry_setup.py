@@ -116,7 +116,7 @@ class Collector:
         self.grpc.stop(None).wait()
 
     def sent(self, signal: str) -> list[Request]:
-        """Give the requests of a signal."""
+        """Return the requests of a signal."""
         return [request for request in self.requests if request.signal == signal]
 
     @property
@@ -142,7 +142,7 @@ class Collector:
         ]
 
     def span(self, name: str) -> Any:
-        """Give the only span of a name."""
+        """Return the only span of a name."""
         (found,) = (span for span in self.spans if span.name == name)
         return found
 
@@ -163,7 +163,7 @@ class _Grpc(grpc.GenericRpcHandler):
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    """Give a running collector."""
+    """Return a running collector."""
     made = Collector()
     yield made
     made.close()
@@ -193,7 +193,7 @@ def observed(collector: Collector, source: str, **variables: str) -> Any:
 
 
 def attributes(item: Any) -> dict[str, Any]:
-    """Give the attributes of a span, record or resource."""
+    """Return the attributes of a span, record or resource."""
     return {each.key: getattr(each.value, _kind(each.value)) for each in item.attributes}
 
 

@@ -150,7 +150,7 @@ def test_order_of_lines(observed: Observed, kept: Kept) -> None:
 
 @pytest.fixture
 def one_worker() -> Iterator[ExecutorLocal]:
-    """Give a single worker of the test's own."""
+    """Return a single worker of the test's own."""
     executor = ExecutorLocal(workers=1)
     yield executor
     executor.close()

@@ -55,7 +55,7 @@ class Application:
 
 @pytest.fixture
 def app() -> Iterator[Application]:
-    """Give what configures structlog, and undo that."""
+    """Return what configures structlog, and undo that."""
     yield Application()
     structlog.reset_defaults()
 

@@ -27,7 +27,7 @@ _HOUR = 3600
 
 @action
 def one() -> int:
-    """Give 1."""
+    """Return 1."""
     return 1
 
 
@@ -56,12 +56,12 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Give the clock of the run's machine."""
+    """Return the clock of the run's machine."""
     return Clock(monkeypatch)
 
 
 def outcome(clock: Clock, host: str, started: float, ended: float, to_wall: int) -> Outcome:
-    """Give the outcome of an attempt that was submitted at 100 s and came back at 110 s."""
+    """Return the outcome of an attempt that was submitted at 100 s and came back at 110 s."""
     executor = ByHand()
     session = ExecutorFutures(executor).session()
     clock.now = 100.0

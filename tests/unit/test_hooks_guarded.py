@@ -43,7 +43,7 @@ class Counting:
         self.counted: Counter[tuple[str, str]] = Counter()
 
     def provider(self) -> Metrics:
-        """Give it as a metrics provider."""
+        """Return it as a metrics provider."""
         metrics: Metrics = _broken(Metrics)
 
         def count(provider: str, hook: str) -> None:
@@ -55,7 +55,7 @@ class Counting:
 
 @pytest.fixture(scope="module")
 def executor() -> Iterator[ExecutorLocal]:
-    """Give workers of this module's own."""
+    """Return workers of this module's own."""
     made = ExecutorLocal(workers=1)
     yield made
     made.close()
@@ -282,7 +282,7 @@ class _OfSharedData(_Scope):
     arguments = (threading.Lock(),)
 
     def collect(self) -> None:
-        """Give nothing."""
+        """Return nothing."""
 
 
 def test_what_goes_along_of_a_scope_cannot_fail_a_step(

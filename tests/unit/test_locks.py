@@ -64,9 +64,11 @@ from dotflow_otel.logs.output import LogFile
 thing = LogFile(Path("none"))
 """,
     "labels": "from dotflow_otel.metrics.instruments import BoundedLabels; thing = BoundedLabels()",
-    "a backlog": "from dotflow_otel.relay.buffers import Backlog; thing = Backlog()",
-    "boxes": "from dotflow_otel.relay.buffers import Boxes; thing = Boxes()",
-    "late spans": "from dotflow_otel.relay.remote_attempt import latecomers as thing",
+    "a bounded buffer": (
+        "from dotflow_otel.relay.buffers import BoundedBuffer; thing = BoundedBuffer()"
+    ),
+    "buffers": "from dotflow_otel.relay.buffers import BufferRegistry; thing = BufferRegistry()",
+    "late spans": "from dotflow_otel.relay.remote_attempt import orphan_spans as thing",
     "what a worker logs": """
 from dotflow_otel.relay.log_relay import log_relay_here
 thing = log_relay_here()

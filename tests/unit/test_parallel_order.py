@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @action
 def good() -> int:
-    """Give 1."""
+    """Return 1."""
     return 1
 
 
@@ -37,11 +37,11 @@ class OneByOne(Executor, Session):
         self.given: list[tuple[int, Attempt]] = []
 
     def session(self) -> Session:
-        """Give itself."""
+        """Return itself."""
         return self
 
     def has_room(self) -> bool:
-        """Tell whether it has nothing."""
+        """Return whether it has nothing."""
         return not self.given
 
     def submit(self, ticket: int, attempt: Attempt) -> None:

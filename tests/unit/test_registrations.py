@@ -127,7 +127,7 @@ def test_a_method_fails_in_a_forked_child(
 
     assert other.heard == [()]
     assert [record.getMessage() for record in own_records(caplog)] == [
-        "telemetry could not begin anew in a forked child"
+        "telemetry could not begin again in a forked child"
     ]
 
 

@@ -250,7 +250,7 @@ def test_no_thread_to_be_had(
 
 
 def set_clock(monkeypatch: pytest.MonkeyPatch, now: Callable[[], float]) -> None:
-    """Give schedules that are made from now on a clock."""
+    """Return schedules that are made from now on a clock."""
     monkeypatch.setattr(scheduler_cron, "time", SimpleNamespace(time=now))
 
 

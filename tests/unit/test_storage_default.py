@@ -28,7 +28,7 @@ class Clock:
         self.now = 100.0
 
     def monotonic(self) -> float:
-        """Give the time."""
+        """Return the time."""
         return self.now
 
 

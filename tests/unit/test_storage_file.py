@@ -39,12 +39,12 @@ UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 
 @pytest.fixture
 def storage(tmp_path: Path) -> StorageFile:
-    """Give an empty storage."""
+    """Return an empty storage."""
     return StorageFile(path=tmp_path)
 
 
 def files(storage: StorageFile) -> list[str]:
-    """Give the names of all files but the lock."""
+    """Return the names of all files but the lock."""
     return sorted(file.name for file in storage.path.iterdir() if file.name != ".lock")
 
 
@@ -54,7 +54,7 @@ def through_json(value: Any) -> Any:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Tell whether two values are equal in every part and type; NaN equals NaN."""
+    """Return whether two values are equal in every part and type; NaN equals NaN."""
     if type(one) is not type(other):
         return False
     # Of these the repr is no measure: any order of a set, too many digits of an int.
@@ -183,14 +183,14 @@ class Zoneless(tzinfo):
     """A time zone of somebody's own."""
 
     def utcoffset(self, _: datetime | None) -> timedelta:
-        """Give none."""
+        """Return none."""
         return timedelta(0)
 
     def dst(self, _: datetime | None) -> None:
-        """Give none."""
+        """Return none."""
 
     def tzname(self, _: datetime | None) -> str:
-        """Give a name."""
+        """Return a name."""
         return "nowhere"
 
 

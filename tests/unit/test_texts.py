@@ -40,14 +40,14 @@ class Word(StrEnum):
 
 
 def circle() -> dict[str, Any]:
-    """Give a dictionary that contains itself, in a list."""
+    """Return a dictionary that contains itself, in a list."""
     made: dict[str, Any] = {"n": 1}
     made["self"] = [made]
     return made
 
 
 def deep() -> list[Any]:
-    """Give a list in a list, and so on."""
+    """Return a list in a list, and so on."""
     made: list[Any] = []
     for _ in range(100_000):
         made = [made]

@@ -71,7 +71,7 @@ class Wired:
 
 @pytest.fixture
 def wired() -> Iterator[Wired]:
-    """Give a child to talk to."""
+    """Return a child to talk to."""
     made = Wired()
     yield made
     made.close()
@@ -94,7 +94,7 @@ class Boom(RemoteScope):
         self._break("exit")
 
     def collect(self) -> object:
-        """Give what was recorded."""
+        """Return what was recorded."""
         self._break("collect")
         return ["recorded"]
 

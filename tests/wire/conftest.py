@@ -23,14 +23,14 @@ WIRES = [f"{receiver}-{protocol}" for receiver in ("elastic", "own") for protoco
 
 @pytest.fixture(scope="session")
 def own_receiver() -> Iterator[OwnReceiver]:
-    """Give a receiver in this process."""
+    """Return a receiver in this process."""
     with OwnReceiver() as receiver:
         yield receiver
 
 
 @pytest.fixture(scope="session")
 def elastic_receiver() -> Iterator[ElasticReceiver]:
-    """Give a receiver that was not written here."""
+    """Return a receiver that was not written here."""
     server = MODULES / "@elastic" / "mockotlpserver"
     node = tool("Node.js", shutil.which("node"), "see https://nodejs.org")
     tool("@elastic/mockotlpserver", server if server.is_dir() else None, "run `make tools`")
@@ -40,7 +40,7 @@ def elastic_receiver() -> Iterator[ElasticReceiver]:
 
 @pytest.fixture(scope="session", params=WIRES)
 def wire(request: pytest.FixtureRequest) -> Wire:
-    """Give each receiver with each protocol in turn."""
+    """Return each receiver with each protocol in turn."""
     receiver, _, protocol = request.param.partition("-")
     return Wire(request.getfixturevalue(f"{receiver}_receiver"), protocol)
 
@@ -59,7 +59,7 @@ def signals(wire: Wire, request: pytest.FixtureRequest) -> Signals:
 
 @pytest.fixture(params=PROTOCOLS)
 def own(request: pytest.FixtureRequest, own_receiver: OwnReceiver) -> Iterator[Wire]:
-    """Give our receiver, which can be told how to behave, with each protocol."""
+    """Return our receiver, which can be told how to behave, with each protocol."""
     yield Wire(own_receiver, request.param)
     own_receiver.conduct(request.param).heal()
     own_receiver.take()

@@ -25,7 +25,7 @@ EXIT = BOUND + 7.0
 
 @pytest.fixture
 def http(own_receiver: OwnReceiver) -> Any:
-    """Give our receiver by HTTP: gRPC takes no forks of a process that has begun to use it."""
+    """Return our receiver by HTTP: gRPC takes no forks of a process that has begun to use it."""
     yield Wire(own_receiver, "http/protobuf")
     own_receiver.conduct("http/protobuf").heal()
     own_receiver.take()

@@ -53,14 +53,14 @@ class Story(NamedTuple):
         return [entry for entry in self.entries if entry.event]
 
     def event(self, name: str, task: str | None = None) -> Entry:
-        """Give the one record of an event."""
+        """Return the one record of an event."""
         (found,) = (entry for entry in self.events if (entry.event, entry.task) == (name, task))
         return found
 
 
 @pytest.fixture(scope="module")
 def story(signals: Signals) -> Story:
-    """Give what a program has sent to each receiver, by each protocol, of each kind of run."""
+    """Return what a program has sent to each receiver, by each protocol, of each kind of run."""
     logs = signals.sent.logs
     entries = list(entries_of(logs))
     return Story(signals.mode, signals.began, signals.ended, signals.root, logs, entries)

@@ -41,13 +41,13 @@ class Story(NamedTuple):
     metrics: dict[str, Family]
 
     def value(self, name: str, **labels: str) -> float:
-        """Give the value of one series of the run's workflow."""
+        """Return the value of one series of the run's workflow."""
         return self.metrics[f"dotflow.{name}"].value(workflow="orders", **labels)
 
 
 @pytest.fixture(scope="module")
 def story(signals: Signals) -> Story:
-    """Give what a program has sent to each receiver, by each protocol, of each kind of run."""
+    """Return what a program has sent to each receiver, by each protocol, of each kind of run."""
     # Two groups, one after another: the mode says so.
     mode = "parallel" if signals.mode == "parallel" else "sequential_group"
     metrics = signals.sent.metrics
@@ -140,7 +140,7 @@ def test_histograms(story: Story) -> None:
 
 
 def point_of(story: Story, name: str, **labels: str) -> Any:
-    """Give the point of one series."""
+    """Return the point of one series."""
     return story.metrics[f"dotflow.{name}"].points[tuple(sorted(labels.items()))]
 
 
@@ -195,7 +195,7 @@ def test_exemplars(story: Story) -> None:
 
 
 def exemplars_of(story: Story, name: str, **labels: str) -> list[tuple[bytes, bytes]]:
-    """Give the ids of the exemplars of one series: each is sent once, with its request."""
+    """Return the ids of the exemplars of one series: each is sent once, with its request."""
     points = [
         family.points.get(tuple(sorted(labels.items())))
         for family in families_of(story.requests)

@@ -46,12 +46,12 @@ class Story(NamedTuple):
     roots: list[Node]
 
     def run(self, name: str) -> Node:
-        """Give the root of a run."""
+        """Return the root of a run."""
         (found,) = (root for root in self.roots if root.name == f"workflow {name}")
         return found
 
     def task(self, name: str) -> Node:
-        """Give the span of a task of the first run."""
+        """Return the span of a task of the first run."""
         return self.run("one group").only(f"task {name}")
 
     @property
@@ -69,12 +69,12 @@ def story(wire: Wire, tmp_path_factory: pytest.TempPathFactory) -> Story:
 
 
 def ids_of(node: Node) -> list[str]:
-    """Give the ids of a span as text."""
+    """Return the ids of a span as text."""
     return [node.span.trace_id.hex(), node.span.span_id.hex()]
 
 
 def error_of(node: Node) -> str | None:
-    """Give the type of a span's error."""
+    """Return the type of a span's error."""
     found = node.attributes.get("error.type")
     return None if found is None else str(found.value)
 

@@ -51,7 +51,7 @@ class Story(NamedTuple):
     roots: list[Node]
 
     def run(self, name: str) -> Node:
-        """Give the root of a run."""
+        """Return the root of a run."""
         (found,) = (root for root in self.roots if root.name == f"workflow {name}")
         return found
 
@@ -145,7 +145,7 @@ def test_status_and_exceptions(story: Story, name: str) -> None:
 
 
 def exception(node: Node) -> tuple[str, str]:
-    """Give type and message of a span's one event, an exception with a stack trace."""
+    """Return type and message of a span's one event, an exception with a stack trace."""
     (event,) = node.span.events
     assert event.name == "exception"
     pairs = {pair.key: pair.value for pair in event.attributes}

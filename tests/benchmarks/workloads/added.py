@@ -76,7 +76,7 @@ class Bare:
 
 
 def main(count: int, rounds: int) -> None:
-    """Tell the medians of `rounds`, after one that warms up."""
+    """Return the medians of `rounds`, after one that warms up."""
     provider = null_provider()
     bare = Bare(provider)
     silent = Config(log=SilentLog())

@@ -16,7 +16,7 @@ from dotflow_otel import LogStructlog, MetricsPrometheus, TracerOpenTelemetry
 
 
 def main(count: int, rounds: int) -> None:
-    """Tell the median of `rounds`, after one that warms up."""
+    """Return the median of `rounds`, after one that warms up."""
     provider = null_provider()
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         config = Config(

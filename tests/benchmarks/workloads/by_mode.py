@@ -27,7 +27,7 @@ def step() -> int:
 
 
 def two_workers() -> dict[str, Any]:
-    """Give an executor with two workers, as a keyword; dotflow 1.0.1 knows none."""
+    """Return an executor with two workers, as a keyword; dotflow 1.0.1 knows none."""
     try:
         from dotflow.providers import ExecutorLocal
     except ImportError:
@@ -36,7 +36,7 @@ def two_workers() -> dict[str, Any]:
 
 
 def observed() -> tuple[Config, Callable[[], object]]:
-    """Give a configuration with telemetry, and what ends it."""
+    """Return a configuration with telemetry, and what ends it."""
     from observed import null_provider
     from prometheus_client import CollectorRegistry
 
@@ -67,7 +67,7 @@ def run(config: Config, mode: str, count: int) -> float:
 
 
 def main(mode: str, telemetry: str, count: int, seconds: float) -> None:
-    """Tell the median of the rounds that fit into the time."""
+    """Return the median of the rounds that fit into the time."""
     silent = Config(log=SilentLog(), **two_workers())
     config, end = observed() if telemetry == "on" else (silent, lambda: None)
     tell_share(within(seconds, lambda: run(config, mode, count)), count)

@@ -17,7 +17,7 @@ def step(previous_context: Context) -> int:
 
 
 def main(count: int, rounds: int) -> None:
-    """Tell the median of `rounds`, after one that warms up."""
+    """Return the median of `rounds`, after one that warms up."""
     tell({"run": medians(step, count, rounds)["run"]})
 
 

@@ -81,7 +81,7 @@ def _all_there(results: list[int], count: int) -> None:
 
 
 def pair(client: Client, config: Config, count: int, rounds: int) -> None:
-    """Tell both, each first in every other round, after one that warms up."""
+    """Return both, each first in every other round, after one that warms up."""
     counting = Counting(config.executor)
     here(Config(log=SilentLog(), executor=counting), count)
     most = counting.most
@@ -99,7 +99,7 @@ def pair(client: Client, config: Config, count: int, rounds: int) -> None:
 
 
 def main(way: str, count: int, time: float) -> None:
-    """Tell the figures of one of them."""
+    """Return the figures of one of them."""
     with cluster() as local, Client(local) as client:
         executor = client.get_executor(pure=False)
         config = Config(log=SilentLog(), executor=executor)

@@ -38,7 +38,7 @@ def run(count: int) -> float:
 
 
 def main(count: int, rounds: int) -> None:
-    """Tell the median of `rounds`, after one that warms up."""
+    """Return the median of `rounds`, after one that warms up."""
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         # The descriptor, so that it does not matter who holds which stream.
         os.dup2(nowhere.fileno(), sys.stderr.fileno())

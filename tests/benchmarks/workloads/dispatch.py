@@ -48,7 +48,7 @@ def run(count: int, hooks: type[writer.Hooks]) -> float:
 
 
 def main(count: int, rounds: int) -> None:
-    """Tell the medians of `rounds`, after one that warms up."""
+    """Return the medians of `rounds`, after one that warms up."""
     flow_of(step, count).start()
     sides = {"run": writer.Hooks, "without": NoHooks}
     figures: dict[str, list[float]] = {name: [] for name in sides}

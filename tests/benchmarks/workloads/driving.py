@@ -33,7 +33,7 @@ def spent(config: Config, count: int) -> float:
 
 
 def main(count: int, rounds: int) -> None:
-    """Tell the medians, without telemetry and with traces and metrics, in turn."""
+    """Return the medians, without telemetry and with traces and metrics, in turn."""
     executor = ExecutorLocal(workers=2)
     observed = {
         "tracer": TracerOpenTelemetry(tracer_provider=null_provider()),

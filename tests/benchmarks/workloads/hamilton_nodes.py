@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def apart(index: int) -> Callable[[], int]:
-    """Give the function of a node: what it is called is the node's name."""
+    """Return the function of a node: what it is called is the node's name."""
 
     def step() -> int:
         return 1
@@ -32,7 +32,7 @@ def apart(index: int) -> Callable[[], int]:
 
 
 def chained(index: int) -> Callable[..., int]:
-    """Give that of a node in a chain: what its parameter is called is the node before."""
+    """Return that of a node in a chain: what its parameter is called is the node before."""
     if index == 0:
         return apart(0)
 
@@ -47,7 +47,7 @@ def chained(index: int) -> Callable[..., int]:
 
 
 def main(shape: str, count: int, seconds: float) -> None:
-    """Tell the median of the rounds that fit into the time."""
+    """Return the median of the rounds that fit into the time."""
     sys.setrecursionlimit(max(1000, 10 * count))
     names = [f"node_{index}" for index in range(count)]
     functions = map({"apart": apart, "chain": chained}[shape], range(count))

@@ -34,7 +34,7 @@ class Peaks:
         self._before = {name: memory(pid, "VmRSS") for name, pid in self._pids.items()}
 
     def above(self, size: int) -> dict[str, float]:
-        """Tell how far, as multiples of a size."""
+        """Return how far, as multiples of a size."""
         peaks = {name: memory(pid, "VmHWM") for name, pid in self._pids.items()}
         return {name: (peak - self._before[name]) / size for name, peak in peaks.items()}
 
@@ -100,7 +100,7 @@ def over_pipe(size: int, rounds: int) -> dict[str, float]:
 
 
 def main(way: str, size: int, rounds: int) -> None:
-    """Tell the figures."""
+    """Return the figures."""
     tell({"dotflow": in_worker, "pipe": over_pipe}[way](size, rounds))
 
 

@@ -25,7 +25,7 @@ class Step(luigi.Task):
         self.done = True
 
     def complete(self) -> bool:
-        """Tell whether it is."""
+        """Return whether it is."""
         return self.done
 
 
@@ -43,7 +43,7 @@ def run(count: int) -> float:
 
 
 def main(count: int, seconds: float) -> None:
-    """Tell the median of the rounds that fit into the time."""
+    """Return the median of the rounds that fit into the time."""
     tell_share(within(seconds, lambda: run(count)), count)
 
 

@@ -61,7 +61,7 @@ def flow_of(metrics: Metrics, executor: ExecutorLocal, count: int) -> DotFlow:
 
 
 def main(mode: str, count: int, workers: int) -> None:
-    """Tell the figures of one run, after a small one that warms up."""
+    """Return the figures of one run, after a small one that warms up."""
     executor = ExecutorLocal(workers=workers)
     flow_of(MemoryAt(0), executor, 10).start(mode=mode)
     early = MemoryAt(min(1000, count // 10))

@@ -24,18 +24,18 @@ def step() -> None:
 
 
 def resident() -> int:
-    """Tell how many bytes of this process are in memory."""
+    """Return how many bytes of this process are in memory."""
     pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def traced() -> int:
-    """Tell how many bytes Python has allocated."""
+    """Return how many bytes Python has allocated."""
     return tracemalloc.get_traced_memory()[0]
 
 
 def main(count: int, method: str) -> None:
-    """Tell by how much building and running `count` tasks grew the process, a task."""
+    """Return by how much building and running `count` tasks grew the process, a task."""
     flow_of(step, 10).start()
     use = resident
     if method == "traced":

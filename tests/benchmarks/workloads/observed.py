@@ -35,7 +35,7 @@ def step() -> int:
 
 
 def busy(milliseconds: float) -> Any:
-    """Give a step that takes so much CPU time."""
+    """Return a step that takes so much CPU time."""
 
     @action
     def work() -> int:
@@ -48,7 +48,7 @@ def busy(milliseconds: float) -> Any:
 
 
 def null_provider(exporter: SpanExporter | None = None, queue: int = 2048) -> TracerProvider:
-    """Give a provider of the SDK with its batch processor and an exporter to nowhere.
+    """Return a provider of the SDK with its batch processor and an exporter to nowhere.
 
     Args:
         exporter: Another exporter.
@@ -73,7 +73,7 @@ def run_time(
 
 
 def timed_call(function: Callable[[], object]) -> float:
-    """Tell how long a call takes, in microseconds, with no garbage left from before."""
+    """Return how long a call takes, in microseconds, with no garbage left from before."""
     gc.collect()
     begun = perf_counter()
     function()

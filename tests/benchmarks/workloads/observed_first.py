@@ -26,7 +26,7 @@ def step() -> int:
 
 
 def main(telemetry: str, count: int, workers: int) -> None:
-    """Tell how long it takes, with the start of the workers."""
+    """Return how long it takes, with the start of the workers."""
     executor = ExecutorLocal(workers=workers)
     config, arrived = Config(log=SilentLog(), executor=executor), None
     if telemetry == "on":

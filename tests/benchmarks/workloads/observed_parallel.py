@@ -89,7 +89,7 @@ class Beside:
 
 
 def main(count: int, workers: int, rounds: int, milliseconds: float = 0) -> None:
-    """Tell the medians of `rounds`, after one that warms up."""
+    """Return the medians of `rounds`, after one that warms up."""
     beside = Beside(count, workers, busy(milliseconds) if milliseconds else step)
     figures = [
         {"run": beside.observed(), "without": beside.without(), "sdk": beside.bare()}

@@ -31,7 +31,7 @@ def step() -> int:
 
 
 def runs(count: int, rounds: int) -> None:
-    """Tell the median of `rounds`, after one that warms up, and when that was told."""
+    """Return the median of `rounds`, after one that warms up, and when that was told."""
     from dotflow.providers import MetricsDefault
     from dotflow_otel import observe
 
@@ -49,7 +49,7 @@ def runs(count: int, rounds: int) -> None:
 
 
 def main(mode: str, count: str, rounds: str, protocol: str = "http/protobuf") -> None:
-    """Tell the time of a run and of the exit beside a backend."""
+    """Return the time of a run and of the exit beside a backend."""
     backend = [sys.executable, str(HERE.with_name("receiver.py")), mode, protocol]
     with subprocess.Popen(backend, stdout=subprocess.PIPE, text=True) as receiver:
         try:

@@ -17,7 +17,7 @@ def step() -> int:
 
 
 def main(count: int) -> None:
-    """Tell the first run, which starts the workers, and the second."""
+    """Return the first run, which starts the workers, and the second."""
     first, second = (timed(step, count, mode="parallel")["run"] for _ in range(2))
     tell({"first": first, "second": second})
 

@@ -19,7 +19,7 @@ _TASKS = 2
 
 
 def main(seconds: float) -> None:
-    """Tell how long the second run takes: the first one starts the workers."""
+    """Return how long the second run takes: the first one starts the workers."""
 
     @action
     def trivial() -> int:

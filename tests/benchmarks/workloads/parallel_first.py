@@ -18,7 +18,7 @@ def step() -> int:
 
 
 def main(count: int, workers: int) -> None:
-    """Tell how long it takes, with the start of the workers."""
+    """Return how long it takes, with the start of the workers."""
     share = timed(step, count, ExecutorLocal(workers=workers), mode="parallel")["run"]
     tell({"run": share * count / 1e3})
 

@@ -34,7 +34,7 @@ def in_flight(executor: ExecutorLocal) -> int:
 
 
 def main(count: int, workers: int, rounds: int) -> None:
-    """Tell the median of `rounds`, after a run that warms up."""
+    """Return the median of `rounds`, after a run that warms up."""
     executor = ExecutorLocal(workers=workers)
     most = in_flight(executor)
     figures = [timed(step, count, executor, mode="parallel")["run"] for _ in range(rounds)]

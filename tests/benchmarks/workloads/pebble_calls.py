@@ -26,7 +26,7 @@ def step() -> int:
 
 
 def pool_of(workers: int) -> ProcessPool:
-    """Give a pool, which starts its processes when they are first needed."""
+    """Return a pool, which starts its processes when they are first needed."""
     return ProcessPool(max_workers=workers, context=get_context("loky"))
 
 
@@ -45,7 +45,7 @@ def run(pool: ProcessPool, count: int, in_flight: int) -> None:
 
 
 def warm(count: int, workers: int, rounds: int, in_flight: int) -> None:
-    """Tell the median of `rounds`, after a run that warms up."""
+    """Return the median of `rounds`, after a run that warms up."""
     with pool_of(workers) as pool:
         run(pool, count, in_flight)
         spent = median(timed_call(lambda: run(pool, count, in_flight)) for _ in range(rounds))
@@ -53,7 +53,7 @@ def warm(count: int, workers: int, rounds: int, in_flight: int) -> None:
 
 
 def first(count: int, workers: int) -> None:
-    """Tell how long the first calls take, with the start of the workers."""
+    """Return how long the first calls take, with the start of the workers."""
     begun = perf_counter()
     with pool_of(workers) as pool:
         run(pool, count, count)
@@ -62,7 +62,7 @@ def first(count: int, workers: int) -> None:
 
 
 def cpu(seconds: float) -> None:
-    """Tell how long two calls take that work so long each, in warm workers."""
+    """Return how long two calls take that work so long each, in warm workers."""
 
     def work() -> int:
         until, laps = process_time() + seconds, 0
@@ -82,13 +82,13 @@ def cpu(seconds: float) -> None:
 
 
 def at_once(count: int, seconds: float) -> None:
-    """Tell the median of the rounds that fit into the time."""
+    """Return the median of the rounds that fit into the time."""
     with pool_of(2) as pool:
         tell_share(within(seconds, lambda: timed_call(lambda: run(pool, count, count))), count)
 
 
 def main(which: str, *numbers: str) -> None:
-    """Tell the figures of one of them."""
+    """Return the figures of one of them."""
     ways = {"warm": warm, "first": first, "cpu": cpu, "all": at_once}
     ways[which](*(float(each) if "." in each else int(each) for each in numbers))
 

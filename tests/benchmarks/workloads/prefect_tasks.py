@@ -43,7 +43,7 @@ def run(count: int) -> None:
 
 
 def main(count: int, seconds: float) -> None:
-    """Tell the median of the rounds that fit into the time."""
+    """Return the median of the rounds that fit into the time."""
     run(1)
     tell_share(within(seconds, lambda: timed_call(lambda: run(count))), count)
 

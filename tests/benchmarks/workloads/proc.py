@@ -16,7 +16,7 @@ _LOOK = 0.02
 
 
 def memory(pid: int | str, field: str) -> int:
-    """Tell bytes of a process: `VmRSS` are those in memory now, `VmHWM` the most ever."""
+    """Return bytes of a process: `VmRSS` are those in memory now, `VmHWM` the most ever."""
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
         name, _, value = line.partition(":")
         if name == field:
@@ -25,7 +25,7 @@ def memory(pid: int | str, field: str) -> int:
 
 
 def children() -> set[int]:
-    """Give the ids of the living children of this process, of all its threads."""
+    """Return the ids of the living children of this process, of all its threads."""
     found: set[int] = set()
     for task in Path(f"/proc/{os.getpid()}/task").iterdir():
         try:

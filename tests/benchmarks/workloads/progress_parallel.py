@@ -32,7 +32,7 @@ def step() -> int:
 
 
 def main(count: int, workers: int, rounds: int) -> None:
-    """Tell the medians of `rounds`, after one that warms up."""
+    """Return the medians of `rounds`, after one that warms up."""
     results, told = os.pipe()
     pid, terminal = pty.fork()
     if pid == 0:

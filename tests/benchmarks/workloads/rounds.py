@@ -15,7 +15,7 @@ _MOST = 9
 
 
 def timed_call(function: Callable[[], object]) -> float:
-    """Tell how many seconds a call takes, with no garbage left from before."""
+    """Return how many seconds a call takes, with no garbage left from before."""
     gc.collect()
     begun = perf_counter()
     function()
@@ -23,7 +23,7 @@ def timed_call(function: Callable[[], object]) -> float:
 
 
 def within(seconds: float, measure: Callable[[], float]) -> float:
-    """Give the median of at most nine measurements, after one that warms up.
+    """Return the median of at most nine measurements, after one that warms up.
 
     Where the time is up, no other is begun; one that took all of it is counted itself.
 

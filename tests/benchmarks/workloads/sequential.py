@@ -17,7 +17,7 @@ def step() -> int:
 
 
 def main(count: int, rounds: int) -> None:
-    """Tell the medians of `rounds`, after one that warms up."""
+    """Return the medians of `rounds`, after one that warms up."""
     tell(medians(step, count, rounds))
 
 

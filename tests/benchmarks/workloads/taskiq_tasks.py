@@ -15,7 +15,7 @@ from taskiq import InMemoryBroker
 
 
 def main(count: int, seconds: float) -> None:
-    """Tell the median of the rounds that fit into the time."""
+    """Return the median of the rounds that fit into the time."""
     broker = InMemoryBroker(await_inplace=True, max_stored_results=count)
 
     @broker.task

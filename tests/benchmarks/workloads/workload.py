@@ -55,7 +55,7 @@ def timed(step: Any, count: int, executor: Any = None, **options: Any) -> dict[s
 
 
 def medians(step: Any, count: int, rounds: int) -> dict[str, float]:
-    """Give the medians of the figures of `timed`, after one round that warms up."""
+    """Return the medians of the figures of `timed`, after one round that warms up."""
     timed(step, count)
     figures = []
     for _ in range(rounds):

@@ -49,6 +49,6 @@ class Alertmanager(Server):
         return super().__enter__()
 
     def alerts(self) -> list[dict[str, Any]]:
-        """Give the alerts that it knows."""
+        """Return the alerts that it knows."""
         found: list[dict[str, Any]] = self.get_json("/api/v2/alerts")
         return found

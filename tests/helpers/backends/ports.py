@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def closed_port() -> Iterator[str]:
-    """Give an address on loopback that refuses connections, and that nobody else can take."""
+    """Return an address on loopback that refuses connections, and that nobody else can take."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{holder.getsockname()[1]}"

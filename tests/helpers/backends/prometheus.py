@@ -116,7 +116,7 @@ class Prometheus(Server):
         eventually(lambda: self.scrapes(job), f"a scrape of {url}")
 
     def scrapes(self, job: str) -> bool:
-        """Tell whether the last scrape of every target of a job went well."""
+        """Return whether the last scrape of every target of a job went well."""
         targets = self.get_json("/api/v1/targets", state="active")["data"]["activeTargets"]
         of_job = [target for target in targets if target["labels"]["job"] == job]
         return bool(of_job) and all(target["health"] == "up" for target in of_job)
@@ -137,7 +137,7 @@ class Prometheus(Server):
     # --- what it has ------------------------------------------------------------------
 
     def query(self, promql: str, time: float | None = None) -> list[Sample]:
-        """Give the result of a query at a time in seconds; None: now.
+        """Return the result of a query at a time in seconds; None: now.
 
         Raises:
             urllib.error.HTTPError: The query is wrong.
@@ -149,7 +149,7 @@ class Prometheus(Server):
         return [Sample(each["metric"], float(each["value"][1])) for each in data["result"]]
 
     def query_range(self, promql: str, start: float, end: float, step: float = 1) -> list[Series]:
-        """Give the result of a query between two times, each `step` seconds.
+        """Return the result of a query between two times, each `step` seconds.
 
         Raises:
             urllib.error.HTTPError: The query is wrong.
@@ -161,7 +161,7 @@ class Prometheus(Server):
         ]
 
     def query_exemplars(self, promql: str, start: float, end: float) -> list[Exemplar]:
-        """Give the exemplars of a query's series between two times, in seconds."""
+        """Return the exemplars of a query's series between two times, in seconds."""
         data = self.get_json("/api/v1/query_exemplars", query=promql, start=start, end=end)
         return [
             Exemplar(series["seriesLabels"], each["labels"], float(each["value"]))
@@ -170,14 +170,14 @@ class Prometheus(Server):
         ]
 
     def series(self, selector: str) -> list[dict[str, str]]:
-        """Give the labels of all series that a selector finds."""
+        """Return the labels of all series that a selector finds."""
         found: list[dict[str, str]] = self.get_json("/api/v1/series", **{"match[]": selector})[
             "data"
         ]
         return found
 
     def awaited(self, promql: str, patience: float = PATIENCE) -> list[Sample]:
-        """Give the result of a query as soon as it has one.
+        """Return the result of a query as soon as it has one.
 
         Raises:
             AssertionError: It had none in time.
@@ -187,6 +187,6 @@ class Prometheus(Server):
     # --- what it thinks of it ---------------------------------------------------------
 
     def alerts(self) -> list[dict[str, Any]]:
-        """Give the alerts that are pending or firing."""
+        """Return the alerts that are pending or firing."""
         found: list[dict[str, Any]] = self.get_json("/api/v1/alerts")["data"]["alerts"]
         return found

@@ -29,6 +29,6 @@ class Pushgateway(Server):
         super().__init__([program, LISTEN, "--persistence.file="], folder)
 
     def groups(self) -> list[dict[str, Any]]:
-        """Give what was pushed, by job and grouping key."""
+        """Return what was pushed, by job and grouping key."""
         found: list[dict[str, Any]] = self.get_json("/api/v1/metrics")["data"]
         return found

@@ -65,7 +65,7 @@ class Server:
             self._process.wait()
 
     def get(self, path: str, **parameters: str | float | Sequence[str]) -> str:
-        """Give what the server answers.
+        """Return what the server answers.
 
         Raises:
             urllib.error.HTTPError: It refused; an `OSError`.
@@ -74,7 +74,7 @@ class Server:
         return self._answer(Request(f"{self.url}{path}?{query}"))  # noqa: S310 - on loopback
 
     def get_json(self, path: str, **parameters: str | float | Sequence[str]) -> Any:
-        """Give the JSON that the server answers."""
+        """Return the JSON that the server answers."""
         return json.loads(self.get(path, **parameters))
 
     def post(self, path: str) -> str:

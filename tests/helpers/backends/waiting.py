@@ -16,7 +16,7 @@ Answer = TypeVar("Answer")
 
 
 def eventually(probe: Callable[[], Answer], what: str, patience: float = PATIENCE) -> Answer:
-    """Give the first answer that is true.
+    """Return the first answer that is true.
 
     Args:
         probe: The question. What it cannot answer yet may raise `OSError` or `LookupError`.

@@ -85,7 +85,7 @@ class RemoteProcess:
         raise RuntimeError(f"the worker did not start:\n{self.close()}")
 
     def executor(self) -> ExecutorFutures:
-        """Give a client's executor that leads there."""
+        """Return a client's executor that leads there."""
         return ExecutorFutures(RemoteExecutor(self.port, self._threads))
 
     def close(self) -> str:
@@ -95,7 +95,7 @@ class RemoteProcess:
 
 
 def remote_process(**options: Any) -> Iterator[RemoteProcess]:
-    """Give a worker process, and end it: for fixtures."""
+    """Return a worker process, and end it: for fixtures."""
     process = RemoteProcess(**options)
     yield process
     process.close()

@@ -34,7 +34,7 @@ def logs() -> None:
 
 
 def told() -> tuple[list[dict[str, Any]], list[str]]:
-    """Give what was exported and logged here since the last time."""
+    """Return what was exported and logged here since the last time."""
     spans, texts = exporter.get_finished_spans(), list(records)
     exporter.clear()
     records.clear()

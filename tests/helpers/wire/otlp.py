@@ -46,11 +46,11 @@ class Receiver(Protocol):
     """Takes OTLP."""
 
     def endpoint(self, protocol: str) -> str:
-        """Give the URL for `OTEL_EXPORTER_OTLP_ENDPOINT`, by `grpc` or `http/protobuf`."""
+        """Return the URL for `OTEL_EXPORTER_OTLP_ENDPOINT`, by `grpc` or `http/protobuf`."""
         ...
 
     def take(self) -> Received:
-        """Give what has come since the last call."""
+        """Return what has come since the last call."""
         ...
 
 
@@ -67,7 +67,7 @@ class Inbox:
             getattr(self._got, signal).append(request)
 
     def take(self) -> Received:
-        """Give what has come since the last call."""
+        """Return what has come since the last call."""
         with self._lock:
             got, self._got = self._got, Received([], [], [])
         return got

@@ -39,7 +39,7 @@ class Family(NamedTuple):
         return found
 
     def value(self, **labels: str) -> float:
-        """Give the value of one series; 0 where there is none."""
+        """Return the value of one series; 0 where there is none."""
         point = self.points.get(tuple(sorted(labels.items())))
         return 0 if point is None else float(getattr(point, point.WhichOneof("value")))
 
@@ -51,7 +51,7 @@ def _labels(point: Any) -> Labels:
 
 
 def latest(requests: Sequence[ExportMetricsServiceRequest]) -> dict[str, Family]:
-    """Give each metric as it was sent last, by its name.
+    """Return each metric as it was sent last, by its name.
 
     Older SDKs send a gauge when it was set since the last time, and not again.
     """
@@ -65,7 +65,7 @@ def latest(requests: Sequence[ExportMetricsServiceRequest]) -> dict[str, Family]
 
 
 def families_of(requests: Iterable[ExportMetricsServiceRequest]) -> Iterator[Family]:
-    """Give the metrics of all requests, in the order of their coming."""
+    """Return the metrics of all requests, in the order of their coming."""
     for request in requests:
         for of_resource in request.resource_metrics:
             resource = attributes_of(of_resource.resource.attributes)

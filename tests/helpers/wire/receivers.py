@@ -37,15 +37,15 @@ class OwnReceiver:
         self._entered.close()
 
     def endpoint(self, protocol: str) -> str:
-        """Give the URL for a protocol."""
+        """Return the URL for a protocol."""
         return self._by_protocol[protocol].url
 
     def conduct(self, protocol: str) -> Conduct:
-        """Give what tells how requests of a protocol are answered."""
+        """Return what tells how requests of a protocol are answered."""
         return self._by_protocol[protocol].conduct
 
     def take(self) -> Received:
-        """Give what has come since the last call."""
+        """Return what has come since the last call."""
         first, second = (receiver.inbox.take() for receiver in self._by_protocol.values())
         return Received(*(one + other for one, other in zip(first, second, strict=True)))
 
@@ -85,11 +85,11 @@ class ElasticReceiver:
         self._process.stdout.close()
 
     def endpoint(self, protocol: str) -> str:
-        """Give the URL for a protocol."""
+        """Return the URL for a protocol."""
         return str(self._urls[protocol.partition("/")[0]])
 
     def take(self) -> Received:
-        """Give what has come since the last call."""
+        """Return what has come since the last call."""
         self._send_marker()
         inbox = Inbox()
         while True:

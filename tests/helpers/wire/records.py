@@ -34,7 +34,7 @@ class Entry:
 
 
 def entries_of(requests: Iterable[ExportLogsServiceRequest]) -> Iterator[Entry]:
-    """Give the records of all requests, in the order of their coming."""
+    """Return the records of all requests, in the order of their coming."""
     for request in requests:
         for of_resource in request.resource_logs:
             resource = attributes_of(of_resource.resource.attributes)

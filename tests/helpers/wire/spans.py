@@ -88,23 +88,23 @@ class Node:
         return Span.SpanKind.Name(self.span.kind).removeprefix("SPAN_KIND_").lower()
 
     def walk(self) -> Iterator[Node]:
-        """Give the node and all below it."""
+        """Return the node and all below it."""
         yield self
         for child in self.children:
             yield from child.walk()
 
     def outline(self) -> Any:
-        """Give the names: of a leaf its own, of others also those below it."""
+        """Return the names: of a leaf its own, of others also those below it."""
         if not self.children:
             return self.name
         return self.name, [child.outline() for child in self.children]
 
     def below(self, name: str) -> list[Node]:
-        """Give all nodes of a name below this one, at any depth."""
+        """Return all nodes of a name below this one, at any depth."""
         return [node for node in self.walk() if node is not self and node.name == name]
 
     def only(self, name: str) -> Node:
-        """Give the only node of a name below this one, at any depth."""
+        """Return the only node of a name below this one, at any depth."""
         found = self.below(name)
         assert len(found) == 1, f"{len(found)} spans {name!r} in {self.outline()}"
         return found[0]

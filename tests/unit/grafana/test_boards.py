@@ -29,7 +29,7 @@ SOURCES = {"prometheus": "${datasource}", "jaeger": "${traces}", "loki": "${logs
 
 @pytest.fixture(params=BOARDS)
 def board(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Give each board in turn."""
+    """Return each board in turn."""
     return read(request.param)
 
 

@@ -32,7 +32,7 @@ def step() -> None:
 
 @pytest.fixture
 def registry() -> CollectorRegistry:
-    """Give a registry with the metrics of one traced run."""
+    """Return a registry with the metrics of one traced run."""
     made = CollectorRegistry()
     tracer = TracerOpenTelemetry(tracer_provider=TracerProvider(shutdown_on_exit=False))
     log = Recording().providers["log"]
@@ -52,7 +52,7 @@ class Silent(WSGIRequestHandler):
 
 @pytest.fixture
 def service(registry: CollectorRegistry) -> Iterator[str]:
-    """Give the address of a WSGI service that has the metrics mounted at `/inner/metrics`."""
+    """Return the address of a WSGI service that has the metrics mounted at `/inner/metrics`."""
     app = metrics_app(registry)
 
     def route(environ: dict[str, Any], start_response: Any) -> Any:

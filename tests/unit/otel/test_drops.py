@@ -23,7 +23,7 @@ forks = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 @pytest.fixture
 def drops() -> DropCounter:
-    """Give a counter of this test's own."""
+    """Return a counter of this test's own."""
     return DropCounter()
 
 
@@ -39,7 +39,7 @@ class Watcher:
 
 
 def in_a_forked_child(check: Callable[[], bool]) -> bool:
-    """Tell whether something holds in a forked child."""
+    """Return whether something holds in a forked child."""
     child = os.fork()
     if not child:
         holds = False

@@ -37,13 +37,13 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def listener() -> Iterator[tuple[str, int]]:
-    """Give the address of something that listens."""
+    """Return the address of something that listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()
 
 
 def kinds() -> list[type]:
-    """Give the classes of the exporters, and end those."""
+    """Return the classes of the exporters, and end those."""
     made = list(span_exporters())
     for exporter in made:
         exporter.shutdown()

@@ -66,7 +66,7 @@ def begin(metrics: BaseMetrics, run_id: str, started_at: float) -> Run:
 
 
 def otel_values(reader: InMemoryMetricReader) -> dict[str, float]:
-    """Give the values of all series that are no histograms, by the names of their metrics."""
+    """Return the values of all series that are no histograms, by the names of their metrics."""
     data = reader.get_metrics_data()
     if data is None:
         return {}

@@ -103,12 +103,12 @@ def test_columns_are_counted() -> None:
     for number in range(4):
         add(builder, plain(number, status="completed", attempts=1))
     (alike,) = builder.plain_columns()
-    assert dict(alike.tally("status", "attempts")) == {(HIGH, "completed", 1): 4}
+    assert dict(alike.counts("status", "attempts")) == {(HIGH, "completed", 1): 4}
     other = SegmentBuilder()
     for parent, attempts in ((7, 1), (8, 1), (7, 2), (7, 1)):
         add(other, ({"attempts": attempts}, "task load", 1, attempts, parent, NOW, 5, 1))
     (mixed,) = other.plain_columns()
-    assert dict(mixed.tally("attempts")) == {(7, 1): 2, (8, 1): 1, (7, 2): 1}
+    assert dict(mixed.counts("attempts")) == {(7, 1): 2, (8, 1): 1, (7, 2): 1}
 
 
 def test_all_kinds() -> None:

@@ -41,7 +41,7 @@ _OF_EVERY_WORKFLOW = (
 
 
 def series(*metrics: Metric, buckets: int = len(names.BUCKETS), created: int = 1) -> int:
-    """Give how many series metrics are with one set of labels each."""
+    """Return how many series metrics are with one set of labels each."""
     of = {
         names.COUNTER: 1 + created,
         names.GAUGE: 1,
@@ -60,7 +60,7 @@ ERROR = series(names.TASK_FAILED)
 
 
 def row(what: str, value: str) -> str:
-    """Give a row of a table."""
+    """Return a row of a table."""
     return f"| {what} | {value} |"
 
 
@@ -158,6 +158,6 @@ def exposed(mode: str, tasks: Sequence[str]) -> int:
 
 
 def lines(registry: CollectorRegistry) -> int:
-    """Give how many series a scrape sees."""
+    """Return how many series a scrape sees."""
     text = generate_latest(registry).decode()
     return sum(not line.startswith("#") for line in text.splitlines())

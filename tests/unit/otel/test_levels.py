@@ -20,7 +20,7 @@ CURIOUS = pickle.dumps((0, {"": 20, "app.db": 30}, 10))
 
 @pytest.fixture
 def here() -> Iterator[LevelsHere]:
-    """Give what sets the levels, and set them back."""
+    """Return what sets the levels, and set them back."""
     root = logging.root.level
     yield LevelsHere()
     logging.disable(logging.NOTSET)
@@ -38,7 +38,7 @@ def changed(here: LevelsHere, *levels: bytes) -> bool:
 
 
 def levels() -> dict[str, int]:
-    """Give the levels that are set."""
+    """Return the levels that are set."""
     return {name: logging.getLogger(name).level for name in ("", "noisy", "app", "app.db")}
 
 

@@ -51,13 +51,13 @@ def run(log: LogStructlog, *steps: Any, **providers: Any) -> None:
 
 
 def events(text: str) -> list[str]:
-    """Give the events of JSON lines."""
+    """Return the events of JSON lines."""
     return [json.loads(line)["event"] for line in text.splitlines()]
 
 
 @pytest.fixture
 def stream() -> io.StringIO:
-    """Give a stream that is no terminal."""
+    """Return a stream that is no terminal."""
     return io.StringIO()
 
 

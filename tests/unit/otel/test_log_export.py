@@ -33,13 +33,13 @@ class Writer:
 
 @pytest.fixture
 def writer() -> Writer:
-    """Give a writer that keeps."""
+    """Return a writer that keeps."""
     return Writer()
 
 
 @pytest.fixture
 def logger(writer: Writer) -> Iterator[logging.Logger]:
-    """Give a logger whose records go to the writer, and nowhere else."""
+    """Return a logger whose records go to the writer, and nowhere else."""
     made = logging.getLogger("dotflow_test.export")
     handlers = [RecordExporter(writer), logging.NullHandler()]  # type: ignore[arg-type]
     for handler in handlers:
@@ -53,7 +53,7 @@ def logger(writer: Writer) -> Iterator[logging.Logger]:
 
 
 def only(writer: Writer) -> dict[str, Any]:
-    """Give the only record."""
+    """Return the only record."""
     (found,) = writer.written
     return found
 

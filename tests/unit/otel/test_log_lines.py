@@ -27,7 +27,7 @@ def ok() -> int:
 
 
 def task_of(**fields: Any) -> Task:
-    """Give a task of the workflow `ODD`."""
+    """Return a task of the workflow `ODD`."""
     task = Task("01JD8QJ5Y1X0AZ3V4E6N7R8S9T", ok, name=fields.pop("name", "ok"), group_name=ODD)
     task.run = Run("r", "w1", ODD, "sequential", 1, 0.0)
     for name, value in fields.items():

@@ -46,18 +46,18 @@ def task_of(run: Run | None, name: str = "load", **facts: Any) -> Task:
 
 @pytest.fixture
 def registry() -> CollectorRegistry:
-    """Give an empty registry."""
+    """Return an empty registry."""
     return CollectorRegistry()
 
 
 @pytest.fixture
 def metrics(registry: CollectorRegistry) -> MetricsPrometheus:
-    """Give metrics on the registry."""
+    """Return metrics on the registry."""
     return MetricsPrometheus(registry)
 
 
 def series(registry: CollectorRegistry, name: str) -> dict[tuple[str, ...], float]:
-    """Give the values of a metric by the values of its labels."""
+    """Return the values of a metric by the values of its labels."""
     return {
         tuple(sample.labels.values()): sample.value
         for metric in registry.collect()

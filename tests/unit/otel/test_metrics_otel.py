@@ -89,18 +89,18 @@ class Read:
         self.metrics = {metric.name: metric for metric in self.scope.metrics}
 
     def points(self, name: str) -> dict[tuple[str, ...], Any]:
-        """Give the points of a metric by the values of their attributes."""
+        """Return the points of a metric by the values of their attributes."""
         found = {}
         for point in self.metrics[name].data.data_points:
             found[tuple(str(value) for value in (point.attributes or {}).values())] = point
         return found
 
     def values(self, name: str) -> dict[tuple[str, ...], float]:
-        """Give the values of a metric likewise."""
+        """Return the values of a metric likewise."""
         return {key: point.value for key, point in self.points(name).items()}
 
     def exemplars(self, name: str) -> list[tuple[int, int]]:
-        """Give the trace and span ids of a metric's exemplars."""
+        """Return the trace and span ids of a metric's exemplars."""
         return [
             (exemplar.trace_id, exemplar.span_id)
             for point in self.metrics[name].data.data_points
@@ -110,13 +110,13 @@ class Read:
 
 @pytest.fixture
 def reader() -> InMemoryMetricReader:
-    """Give a reader that keeps what it reads."""
+    """Return a reader that keeps what it reads."""
     return InMemoryMetricReader()
 
 
 @pytest.fixture
 def metrics(reader: InMemoryMetricReader) -> Iterator[MetricsOpenTelemetry]:
-    """Give metrics of the reader."""
+    """Return metrics of the reader."""
     made = MetricsOpenTelemetry(reader)
     yield made
     made.shutdown()

@@ -122,21 +122,21 @@ def ended(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 @pytest.fixture
 def free_port() -> Iterator[int]:
-    """Give a port where nobody listens."""
+    """Return a port where nobody listens."""
     with closed_port() as address:
         yield int(address.rpartition(":")[2])
 
 
 @pytest.fixture
 def hanging() -> Iterator[Hanging]:
-    """Give an exporter that hangs until the test's end."""
+    """Return an exporter that hangs until the test's end."""
     made = Hanging()
     yield made
     made.released.set()
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Give the lines about drops, and the reasons."""
+    """Return the lines about drops, and the reasons."""
     return [record.getMessage() for record in own_records(caplog)]
 
 

@@ -82,7 +82,7 @@ class Receiver:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    """Give a receiver of pushes."""
+    """Return a receiver of pushes."""
     made = Receiver()
     yield made
     made.close()
@@ -90,7 +90,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def registry() -> CollectorRegistry:
-    """Give a registry that knows of one run."""
+    """Return a registry that knows of one run."""
     made = CollectorRegistry()
     MetricsPrometheus(made).run_started(Run("r", "w", "billing", "sequential", 1, 1.0))
     return made
@@ -98,7 +98,7 @@ def registry() -> CollectorRegistry:
 
 @pytest.fixture
 def nobody() -> Iterator[str]:
-    """Give an address where nobody listens."""
+    """Return an address where nobody listens."""
     with closed_port() as address:
         yield address
 

@@ -33,7 +33,7 @@ DURATION = "dotflow_task_duration_seconds"
 
 @pytest.fixture
 def telemetry() -> Iterator[RecordedTelemetry]:
-    """Give a recording that leaves the global tracer provider alone."""
+    """Return a recording that leaves the global tracer provider alone."""
     with record_telemetry(global_tracer=False) as recorded:
         yield recorded
 
@@ -64,7 +64,7 @@ def run(config: Config, *steps: Any, name: str = "billing", **options: Any) -> N
 
 
 def message(kind: type[Exception], function: Any, *args: Any, **kwargs: Any) -> str:
-    """Give the text of the error that a call raises."""
+    """Return the text of the error that a call raises."""
     with pytest.raises(kind) as caught:
         function(*args, **kwargs)
     return str(caught.value)

@@ -26,7 +26,7 @@ def finished(
 
 
 def names(collector: SpanCollector) -> list[str]:
-    """Give the names of what a collector has, in the order of the ends."""
+    """Return the names of what a collector has, in the order of the ends."""
     return [span.name for span in collector.finished]
 
 

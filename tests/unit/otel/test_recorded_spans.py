@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def telemetry() -> Iterator[RecordedTelemetry]:
-    """Give a recording that leaves the global tracer provider alone."""
+    """Return a recording that leaves the global tracer provider alone."""
     with record_telemetry(global_tracer=False) as recorded:
         yield recorded
 
@@ -86,7 +86,7 @@ def span(
 
 
 def message(function: Any, *args: Any, **kwargs: Any) -> str:
-    """Give the text of the AssertionError that a call raises."""
+    """Return the text of the AssertionError that a call raises."""
     with pytest.raises(AssertionError) as caught:
         function(*args, **kwargs)
     return str(caught.value)

@@ -28,12 +28,12 @@ from opentelemetry.trace import (
 
 from dotflow_otel._process import for_each
 from dotflow_otel.plain import to_plain
-from dotflow_otel.relay.buffers import Backlog, Boxes
+from dotflow_otel.relay.buffers import BoundedBuffer, BufferRegistry
 from dotflow_otel.relay.handover import handover_of
 from dotflow_otel.relay.log_entry import RecordEntry
-from dotflow_otel.relay.log_relay import LogBox, LogRelay
-from dotflow_otel.relay.span_relay import Relay, SpanBox
-from dotflow_otel.spans.factory import SpanMaker
+from dotflow_otel.relay.log_relay import LogBuffer, LogRelay
+from dotflow_otel.relay.span_relay import Relay, SpanBuffer
+from dotflow_otel.spans.factory import SpanFactory
 from dotflow_otel.spans.record import record_of, scope_of
 
 if TYPE_CHECKING:
@@ -90,7 +90,9 @@ def test_a_span_comes_back_as_it_was() -> None:
     (made,) = exporter.get_finished_spans()
     exporter.clear()
     record = record_of(made, scope_of(made))
-    handover_of(SpanMaker(provider.get_tracer("dotflow_otel"))).hand_over([record], trace.Context())
+    handover_of(SpanFactory(provider.get_tracer("dotflow_otel"))).hand_over(
+        [record], trace.Context()
+    )
     (handed,) = exporter.get_finished_spans()
     assert handed.to_json() == made.to_json()
     assert handed.instrumentation_scope == made.instrumentation_scope
@@ -104,69 +106,69 @@ def test_relay_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     # The tests' own global provider stays what it is.
     monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)
     monkeypatch.setattr(trace, "set_tracer_provider", providers.append)
-    relay = Relay(Boxes(most=2))
-    box = SpanBox(OWNER, 1, sampled=True)
-    relay.begin(box, 7)
-    box.enter()
+    relay = Relay(BufferRegistry(most=2))
+    buffer = SpanBuffer(OWNER, 1, sampled=True)
+    relay.begin(buffer, 7)
+    buffer.enter()
     tracer = providers[0].get_tracer("lib")
     for _ in range(5):
         tracer.start_span("select").end()
-    taken = relay.end(box)
+    taken = relay.end(buffer)
     assert ([record.name for record in taken.spans], taken.dropped) == (["select"] * 2, 3)
-    assert relay.end(box) == ((), 0, ())
+    assert relay.end(buffer) == ((), 0, ())
 
 
 def test_log_relay_is_bounded() -> None:
     """So are log records."""
-    boxes: Boxes[Any] = Boxes(most=1)
-    relay = LogRelay(boxes)
-    box = LogBox(OWNER, b"")
-    boxes.open(box)
+    buffers: BufferRegistry[Any] = BufferRegistry(most=1)
+    relay = LogRelay(buffers)
+    buffer = LogBuffer(OWNER, b"")
+    buffers.open(buffer)
     record = logging.makeLogRecord({"msg": "hello"})
     for _ in range(3):
         assert relay.keep(RecordEntry.of(record))
-    taken = relay.end(box)
+    taken = relay.end(buffer)
     assert taken is not None
     assert (len(taken.items), taken.dropped) == (1, 2)
-    assert relay.end(box) is None
+    assert relay.end(buffer) is None
 
 
 def test_backlog_is_bounded_in_bytes() -> None:
     """What waits is bounded in size as well; a small item still fits after a large one."""
-    backlog: Backlog[Any] = Backlog(most_bytes=1000)
+    bounded: BoundedBuffer[Any] = BoundedBuffer(most_bytes=1000)
     for item in ("x" * 600, {"a": ["y" * 600]}, ("z",)):
-        backlog.put(item)
-    assert backlog.take() == (("x" * 600, ("z",)), 1)
-    backlog.put("x" * 600)
-    assert backlog.take().dropped == 0
+        bounded.put(item)
+    assert bounded.take() == (("x" * 600, ("z",)), 1)
+    bounded.put("x" * 600)
+    assert bounded.take().dropped == 0
 
 
 def test_backlog_is_taken_while_something_comes() -> None:
     """What comes while it is taken, in the same thread, as from a finalizer, does not hang."""
-    backlog: Backlog[str] = Backlog()
+    bounded: BoundedBuffer[str] = BoundedBuffer()
 
     def put_inside() -> None:
-        with holding(backlog):
-            backlog.put("inside")
+        with holding(bounded):
+            bounded.put("inside")
 
     thread = threading.Thread(target=put_inside, daemon=True)
     thread.start()
     thread.join(10)
     assert not thread.is_alive()
-    assert backlog.take().items == ("inside",)
+    assert bounded.take().items == ("inside",)
 
 
 _IN_A_WORKER = """
 import os, sys
 from opentelemetry import trace
 {before}
-from dotflow_otel.relay.span_relay import SpanBox
+from dotflow_otel.relay.span_relay import SpanBuffer
 from dotflow_otel.relay.span_relay import Relay
-relay, box = Relay(), SpanBox((1, b"elsewhere"), 1, sampled=True)
-relay.begin(box, 7)
-box.enter()
+relay, buffer = Relay(), SpanBuffer((1, b"elsewhere"), 1, sampled=True)
+relay.begin(buffer, 7)
+buffer.enter()
 trace.get_tracer("lib").start_span("select").end()
-print(len(relay.end(box).spans), type(trace.get_tracer_provider()).__module__)
+print(len(relay.end(buffer).spans), type(trace.get_tracer_provider()).__module__)
 """
 
 
@@ -212,9 +214,9 @@ def test_logging_that_is_configured_stays(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(structlog, "is_configured", lambda: True)
     relay = LogRelay()
-    box = relay.begin(OWNER, b"")
+    buffer = relay.begin(OWNER, b"")
     assert logging.root.handlers == [handler]
-    assert relay.end(box) is None
+    assert relay.end(buffer) is None
 
 
 _HOLDS_A_TRACER = """

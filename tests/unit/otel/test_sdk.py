@@ -93,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    """Give a running collector."""
+    """Return a running collector."""
     server = Collector()
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -105,14 +105,14 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture
 def silent() -> Iterator[int]:
-    """Give the port of a listener that accepts and never answers."""
+    """Return the port of a listener that accepts and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=16) as server:
         yield server.getsockname()[1]
 
 
 @pytest.fixture
 def free_port() -> Iterator[int]:
-    """Give a port where nobody listens."""
+    """Return a port where nobody listens."""
     with closed_port() as address:
         yield int(address.rpartition(":")[2])
 

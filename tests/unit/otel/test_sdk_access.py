@@ -39,10 +39,10 @@ from dotflow.testing import Recording
 from dotflow_otel import TracerOpenTelemetry
 from dotflow_otel.sdk.span_pipeline import SpanPipeline
 from dotflow_otel.span_ids import SpanClock
-from dotflow_otel.spans.factory import SpanMaker
+from dotflow_otel.spans.factory import SpanFactory
 from dotflow_otel.spans.record import PlainSpan
-from dotflow_otel.spans.sdk_access import FastMaker, FastSpan
-from dotflow_otel.traces.spans import maker_of
+from dotflow_otel.spans.sdk_access import FastSpan, FastSpanFactory
+from dotflow_otel.traces.spans import factory_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ ELSEWHERE = SpanContext(5, 7, is_remote=True, trace_flags=TraceFlags(1))
 
 
 def fails() -> Exception:
-    """Give an exception that was raised."""
+    """Return an exception that was raised."""
     try:
         raise ValueError("no such table")
     except ValueError as error:
@@ -92,7 +92,7 @@ def with_status(span: Span) -> None:
 
 
 class Traced:
-    """A provider whose spans can be read back, a span of a run, and a maker below it."""
+    """A provider whose spans can be read back, a span of a run, and a factory below it."""
 
     def __init__(self, *, remote_parent: bool = False, **options: Any) -> None:
         self.exporter = InMemorySpanExporter()
@@ -103,19 +103,19 @@ class Traced:
         parent = set_span_in_context(NonRecordingSpan(ELSEWHERE)) if remote_parent else None
         self.run = self.tracer.start_span("workflow w", parent, links=None)
         self.context = set_span_in_context(self.run)
-        self.maker = maker_of(self.tracer, self.run, SpanClock())
+        self.factory = factory_of(self.tracer, self.run, SpanClock())
 
     def ended(self) -> ReadableSpan:
-        """Give the only span that has ended, and forget it."""
+        """Return the only span that has ended, and forget it."""
         (span,) = self.exporter.get_finished_spans()
         self.exporter.clear()
         return span
 
     def both(self, use: Callable[[Span], object]) -> tuple[ReadableSpan, ReadableSpan]:
-        """Use a span of the maker and one of the SDK; give what is exported of each."""
-        made = self.maker.start("task t", self.run, self.context, dict(ATTRIBUTES), 11)
+        """Use a span of the factory and one of the SDK; give what is exported of each."""
+        made = self.factory.start("task t", self.run, self.context, dict(ATTRIBUTES), 11)
         use(made)
-        self.maker.end(made, LAST)
+        self.factory.end(made, LAST)
         fast = self.ended()
         plain = self.tracer.start_span(
             "task t", self.context, SpanKind.INTERNAL, ATTRIBUTES, None, 11
@@ -128,7 +128,7 @@ class Traced:
 
 
 def facts(span: ReadableSpan) -> dict[str, Any]:
-    """Give all that can be read from a span, but for what differs from span to span."""
+    """Return all that can be read from a span, but for what differs from span to span."""
     names = [name for name, _ in inspect.getmembers(ReadableSpan, inspect.isdatadescriptor)]
     hidden = {"end_time", "context", "events", "links", "instrumentation_info", "__weakref__"}
     found = {name: getattr(span, name) for name in names if name not in hidden}
@@ -170,7 +170,7 @@ LIMITS = SpanLimits(
 def test_like_the_sdks_own(options: dict[str, Any], use: Callable[[Span], object]) -> None:
     """What is exported of a span is what it would be had the SDK made it, whatever is done."""
     traced = Traced(**options)
-    assert type(traced.maker) is FastMaker
+    assert type(traced.factory) is FastSpanFactory
     fast, plain = traced.both(use)
     assert type(fast) is FastSpan
     assert facts(fast) == facts(plain)
@@ -205,9 +205,9 @@ def test_times_and_ids() -> None:
     traced = Traced()
     spans = []
     for _ in range(3):
-        made = traced.maker.start("t", traced.run, traced.context, {})
+        made = traced.factory.start("t", traced.run, traced.context, {})
         assert made.is_recording()
-        traced.maker.end(made, {})
+        traced.factory.end(made, {})
         assert not made.is_recording()
         spans.append(traced.ended())
     assert len({span.context.span_id for span in spans if span.context}) == 3
@@ -220,9 +220,9 @@ def test_times_and_ids() -> None:
 def test_spans_share_nothing() -> None:
     """What is written into one span is in no other, nor in the run's."""
     traced = Traced()
-    first = traced.maker.start("t", traced.run, traced.context, {})
+    first = traced.factory.start("t", traced.run, traced.context, {})
     everything(first)
-    second = traced.maker.start("t", traced.run, traced.context, {})
+    second = traced.factory.start("t", traced.run, traced.context, {})
     assert isinstance(first, ReadableSpan)
     for span in (second, traced.run):
         assert isinstance(span, ReadableSpan)
@@ -232,10 +232,10 @@ def test_spans_share_nothing() -> None:
 
 
 def test_below_a_span_of_its_own() -> None:
-    """A span below one of the maker's has that one as its parent."""
+    """A span below one of the factory's has that one as its parent."""
     traced = Traced()
-    task = traced.maker.start("task", traced.run, traced.context, {})
-    attempt = traced.maker.start("attempt", task, set_span_in_context(task), {"n": 1})
+    task = traced.factory.start("task", traced.run, traced.context, {})
+    attempt = traced.factory.start("attempt", task, set_span_in_context(task), {"n": 1})
     assert isinstance(attempt, FastSpan)
     assert attempt.parent == task.get_span_context()
 
@@ -254,8 +254,8 @@ def test_processors_are_told() -> None:
 
     traced = Traced()
     traced.provider.add_span_processor(Recorder())
-    made = traced.maker.start("t", traced.run, traced.context, {"n": 1})
-    traced.maker.end(made, LAST)
+    made = traced.factory.start("t", traced.run, traced.context, {"n": 1})
+    traced.factory.end(made, LAST)
     assert told == [
         ("start", "t", traced.context),
         ("end", "t", {"n": 1, "by": "processor", **LAST}),
@@ -288,9 +288,9 @@ def test_a_processor_that_comes_later_is_told_of_later_spans() -> None:
     """A processor that the application adds in the middle of a run hears what comes after it."""
     traced = Traced()
     starts = Starts()
-    traced.maker.end(traced.maker.start("before", traced.run, traced.context, {}), {})
+    traced.factory.end(traced.factory.start("before", traced.run, traced.context, {}), {})
     traced.provider.add_span_processor(starts)
-    traced.maker.end(traced.maker.start("after", traced.run, traced.context, {}), {})
+    traced.factory.end(traced.factory.start("after", traced.run, traced.context, {}), {})
     assert starts.names == ["after"]
     assert [span.name for span in traced.exporter.get_finished_spans()] == ["before", "after"]
 
@@ -301,16 +301,16 @@ def test_a_patched_processor_is_told() -> None:
     patched, names = Ends(), []
     patched.on_start = lambda span, parent_context=None: names.append(span.name)  # type: ignore[method-assign,misc,assignment]
     traced.provider.add_span_processor(patched)
-    traced.maker.end(traced.maker.start("t", traced.run, traced.context, {}), {})
+    traced.factory.end(traced.factory.start("t", traced.run, traced.context, {}), {})
     assert (names, patched.names) == (["t"], ["t"])
 
 
 def handed_over(traced: Traced, attributes: dict[str, Any], times: tuple[int, int]) -> bool:
     """Hand a span over as an attempt's that came from a worker."""
-    assert isinstance(traced.maker, FastMaker)
+    assert isinstance(traced.factory, FastSpanFactory)
     above = traced.run.get_span_context()
     own = SpanContext(above.trace_id, 99, is_remote=False, trace_flags=above.trace_flags)
-    return traced.maker.hand_over(PlainSpan("attempt", own, above, attributes, times))
+    return traced.factory.hand_over(PlainSpan("attempt", own, above, attributes, times))
 
 
 @pytest.mark.parametrize("options", [{}, {"span_limits": LIMITS}], ids=["default", "limits"])
@@ -363,8 +363,8 @@ def test_a_sampler_is_asked(decision: Decision) -> None:
     """A sampler that is not known to let all through decides on each span, once."""
     sampler = Judge(decision)
     traced = Traced(sampler=sampler)
-    assert type(traced.maker) is SpanMaker
-    made = traced.maker.start("t", traced.run, traced.context, {"n": 1})
+    assert type(traced.factory) is SpanFactory
+    made = traced.factory.start("t", traced.run, traced.context, {"n": 1})
     assert sampler.asked == ["workflow w", "t"]
     assert made.is_recording() is (decision is not Decision.DROP)
     context = made.get_span_context()
@@ -382,7 +382,7 @@ def patch_tracer(traced: Traced) -> None:
 
 
 def add_field(traced: Traced) -> None:
-    """Give the span a field that no release has had."""
+    """Return the span a field that no release has had."""
     vars(traced.run)["_children"] = []
 
 
@@ -431,16 +431,16 @@ def test_anything_unknown_is_left_to_the_sdk(
     """Where anything is not as it is known, the tracer itself makes the spans."""
     traced = Traced(**options)
     change(traced)
-    assert type(maker_of(traced.tracer, traced.run, SpanClock())) is SpanMaker
+    assert type(factory_of(traced.tracer, traced.run, SpanClock())) is SpanFactory
 
 
 def test_odd_values_are_left_to_the_sdk() -> None:
     """Attributes that the SDK would clean make the tracer itself make the span."""
     traced = Traced()
     attributes: dict[str, Any] = {"list": ["a"], "text": "t"}
-    made = traced.maker.start("t", traced.run, traced.context, attributes)
+    made = traced.factory.start("t", traced.run, traced.context, attributes)
     assert not isinstance(made, FastSpan)
-    traced.maker.end(made, LAST)
+    traced.factory.end(made, LAST)
     assert dict(traced.ended().attributes or {}) == {"list": ("a",), "text": "t", **LAST}
 
 
@@ -453,7 +453,7 @@ def test_the_sdk_counts_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "true")
     reader = InMemoryMetricReader()
     traced = Traced(meter_provider=MeterProvider([reader], shutdown_on_exit=False))
-    assert type(traced.maker) is FastMaker
+    assert type(traced.factory) is FastSpanFactory
 
     def counts() -> dict[str, list[tuple[dict[str, Any], float]]]:
         told = json.loads(reader.get_metrics_data().to_json())  # type: ignore[union-attr]
@@ -469,10 +469,10 @@ def test_the_sdk_counts_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     sampled = {"otel.span.sampling_result": "RECORD_AND_SAMPLE"}
     begun = [({"otel.span.parent.origin": "none", **sampled}, 1)]
     assert counts() == {"otel.sdk.span.started": begun, "otel.sdk.span.live": [(sampled, 1)]}
-    made = traced.maker.start("t", traced.run, traced.context, {})
+    made = traced.factory.start("t", traced.run, traced.context, {})
     begun.append(({"otel.span.parent.origin": "local", **sampled}, 1))
     assert counts() == {"otel.sdk.span.started": begun, "otel.sdk.span.live": [(sampled, 2)]}
-    traced.maker.end(made, {})
+    traced.factory.end(made, {})
     assert counts() == {"otel.sdk.span.started": begun, "otel.sdk.span.live": [(sampled, 1)]}
 
 
@@ -480,9 +480,9 @@ def test_disabled_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the SDK is disabled its tracer makes spans that record nothing."""
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     traced = Traced()
-    made = traced.maker.start("t", traced.run, traced.context, {"n": 1})
-    traced.maker.end(made, LAST)
-    assert (type(traced.maker), made.is_recording()) == (SpanMaker, False)
+    made = traced.factory.start("t", traced.run, traced.context, {"n": 1})
+    traced.factory.end(made, LAST)
+    assert (type(traced.factory), made.is_recording()) == (SpanFactory, False)
     assert traced.exporter.get_finished_spans() == ()
 
 
@@ -490,6 +490,6 @@ def test_after_shutdown() -> None:
     """A provider that was shut down drops the spans, as it drops the SDK's own."""
     traced = Traced()
     traced.provider.shutdown()
-    made = traced.maker.start("t", traced.run, traced.context, {"n": 1})
-    traced.maker.end(made, LAST)
+    made = traced.factory.start("t", traced.run, traced.context, {"n": 1})
+    traced.factory.end(made, LAST)
     assert traced.exporter.get_finished_spans() == ()

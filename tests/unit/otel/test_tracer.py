@@ -43,7 +43,7 @@ class Exported:
 
 @pytest.fixture
 def exported() -> Exported:
-    """Give a tracer."""
+    """Return a tracer."""
     return Exported()
 
 

@@ -55,7 +55,7 @@ class Elsewhere(Executor, Session):
 
 @action
 def one() -> int:
-    """Give 1."""
+    """Return 1."""
     return 1
 
 

@@ -13,7 +13,7 @@ from dotflow_otel.sdk.variables import setting, valid_variables, variable
 
 
 def seen(name: str) -> str | None:
-    """Give what the SDK finds, which looks a variable up by a constant."""
+    """Return what the SDK finds, which looks a variable up by a constant."""
     for module in (environment_variables, sdk):
         if hasattr(module, name):
             return os.environ.get(getattr(module, name))

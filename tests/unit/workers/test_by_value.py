@@ -42,7 +42,7 @@ def importable(number: int) -> int:
 
 @contextlib.contextmanager
 def span(*names: str, **more: str) -> Iterator[tuple[Any, ...]]:
-    """Give what was passed."""
+    """Return what was passed."""
     yield (names, more)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Vanishing(dict[Any, Any]):
-    """Tells of a variable that is gone when its value is asked for."""
+    """Describe a variable that is gone when its value is asked for."""
 
     def __iter__(self) -> Iterator[Any]:
         yield from (b"GONE", *super().__iter__())

@@ -16,7 +16,7 @@ NAMES = (b"json.decoder",)
 
 
 def foreign() -> Any:
-    """Give something that is pickled by the name of its module."""
+    """Return something that is pickled by the name of its module."""
     from json.decoder import JSONDecoder
 
     return JSONDecoder

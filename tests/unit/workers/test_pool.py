@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def pool() -> Iterator[Pool]:
-    """Give a pool of one worker, all of whose processes end with the test."""
+    """Return a pool of one worker, all of whose processes end with the test."""
     made = Pool(1)
     yield made
     for worker in list(made.leased):

@@ -18,7 +18,7 @@ LARGE = 1 << 16
 
 @pytest.fixture
 def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Give the two ends of a connection."""
+    """Return the two ends of a connection."""
     one, other = socket.socketpair()
     with one, other:
         yield one, other

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def sides(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[SharedState, SharedState]]:
-    """Give two views of the memory, of either kind that systems have."""
+    """Return two views of the memory, of either kind that systems have."""
     if request.param == "file":
         monkeypatch.delattr(os, "memfd_create", raising=False)
     descriptor = make_shared_state()

@@ -33,7 +33,7 @@ def uses_a_global() -> None:
 
 @action
 def uses_a_holder() -> object:
-    """Give what holds one."""
+    """Return what holds one."""
     return [HOLDER for _ in range(1)]
 
 

@@ -19,7 +19,7 @@ from dotflow_otel import observe
 
 @action
 def begin() -> None:
-    """Tell that the run has begun."""
+    """Signal that the run has begun."""
     os.write(1, b"begun\n")  # in one piece, beside other workers
 
 

@@ -110,7 +110,7 @@ def killed_once() -> None:
 
 @action
 def tenant() -> None:
-    """Tell of the caller's baggage."""
+    """Describe the caller's baggage."""
     trace.get_current_span().set_attribute("tenant", str(baggage.get_baggage("tenant")))
 
 

@@ -12,7 +12,12 @@ from opentelemetry.trace import NonRecordingSpan, SpanKind, set_span_in_context
 from dotflow import __version__
 from dotflow_otel import conventions as names
 from dotflow_otel._process import is_forked_from
-from dotflow_otel.spans.sdk_tracer import GivenSpan, instrumentation_of, is_switched_on, limits_of
+from dotflow_otel.spans.sdk_tracer import (
+    PresetIdSpan,
+    instrumentation_of,
+    is_switched_on,
+    limits_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
     from dotflow_otel._process import Process
 
 
-class TheirTracer:
+class HostTracer:
     """Makes spans that go where the worker's owner has them go, and nowhere else.
 
     Of an attempt the worker knows all but the time that it waited, which the run reckons.
@@ -37,14 +42,14 @@ class TheirTracer:
 
     def started(
         self, name: str, own: SpanContext, parent: SpanContext, attributes: dict[str, Any]
-    ) -> GivenSpan:
+    ) -> PresetIdSpan:
         """Begin the span of an attempt, with the ids that its run has chosen."""
         tracer = self._tracer
         here: dict[str, Any] = {
             names.PROCESS_PID: os.getpid(),
             names.HOST_NAME: socket.gethostname(),
         }
-        span = GivenSpan(
+        span = PresetIdSpan(
             name,
             own,
             parent,
@@ -64,7 +69,7 @@ class TheirTracer:
         return self._tracer.start_span(name, None, SpanKind.INTERNAL, attributes)
 
 
-def their_tracer(provider: TracerProvider, owner: Process) -> TheirTracer | None:
+def host_tracer(provider: TracerProvider, owner: Process) -> HostTracer | None:
     """Return what makes spans with a provider that is set in this process.
 
     None where it makes none, or is not of this process: a forked child has that of the run,
@@ -73,4 +78,4 @@ def their_tracer(provider: TracerProvider, owner: Process) -> TheirTracer | None
     tracer = provider.get_tracer(names.SCOPE, __version__)
     if is_forked_from(owner) or not isinstance(tracer, Tracer) or not is_switched_on(tracer):
         return None
-    return TheirTracer(tracer)
+    return HostTracer(tracer)

@@ -13,8 +13,15 @@ import pytest
 from held_locks import holding
 
 from dotflow_otel._process import TRACES, drop_counter
-from dotflow_otel.relay.buffers import Backlog, Box, Boxes, Late, Taken, size_of
-from dotflow_otel.relay.remote_attempt import Latecomers
+from dotflow_otel.relay.buffers import (
+    AttemptBuffer,
+    BoundedBuffer,
+    BufferRegistry,
+    Drained,
+    Orphan,
+    size_of,
+)
+from dotflow_otel.relay.remote_attempt import OrphanSpans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,121 +38,125 @@ def hasty() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-def opened(boxes: Boxes[Any], owner: tuple[int, bytes] = ONE, run: int = 1) -> Box[Any]:
-    """Give a box that is open."""
-    box: Box[Any] = Box(owner, run)
-    boxes.open(box)
-    return box
+def opened(
+    buffers: BufferRegistry[Any], owner: tuple[int, bytes] = ONE, run: int = 1
+) -> AttemptBuffer[Any]:
+    """Return a buffer that is open."""
+    buffer: AttemptBuffer[Any] = AttemptBuffer(owner, run)
+    buffers.open(buffer)
+    return buffer
 
 
 def items_of(closed: Any) -> list[Any]:
-    """Give all items that came when a box was closed."""
-    own, late = closed or (Taken((), 0), Taken((), 0))
+    """Return all items that came when a buffer was closed."""
+    own, late = closed or (Drained((), 0), Drained((), 0))
     return [*(each.item for each in late.items), *own.items]
 
 
-def test_each_box_has_its_own() -> None:
-    """What is put into one box does not come with another."""
-    boxes: Boxes[str] = Boxes()
-    one, other = opened(boxes), opened(boxes)
-    assert boxes.put(one, "one")
-    assert boxes.put(other, "other")
-    assert boxes.close(one) == ((("one",), 0), ((), 0))
-    assert boxes.close(other) == ((("other",), 0), ((), 0))
+def test_each_buffer_has_its_own() -> None:
+    """What is put into one buffer does not come with another."""
+    buffers: BufferRegistry[str] = BufferRegistry()
+    one, other = opened(buffers), opened(buffers)
+    assert buffers.put(one, "one")
+    assert buffers.put(other, "other")
+    assert buffers.close(one) == ((("one",), 0), ((), 0))
+    assert buffers.close(other) == ((("other",), 0), ((), 0))
 
 
 def test_what_is_late_comes_with_the_next_outcome_of_its_application() -> None:
-    """An item for a closed box waits for the next one of the same process, and tells its run."""
-    boxes: Boxes[str] = Boxes()
-    first = opened(boxes, run=1)
-    boxes.close(first)
-    others = opened(boxes, OTHER)
-    assert boxes.put(first, "late")
-    assert boxes.close(others) is None
-    assert boxes.close(opened(boxes, run=2)) == (((), 0), ((Late(1, "late"),), 0))
-    assert boxes.close(opened(boxes, run=2)) is None
+    """An item for a closed buffer waits for the next one of the same process, and tells its run."""
+    buffers: BufferRegistry[str] = BufferRegistry()
+    first = opened(buffers, run=1)
+    buffers.close(first)
+    others = opened(buffers, OTHER)
+    assert buffers.put(first, "late")
+    assert buffers.close(others) is None
+    assert buffers.close(opened(buffers, run=2)) == (((), 0), ((Orphan(1, "late"),), 0))
+    assert buffers.close(opened(buffers, run=2)) is None
 
 
 def test_what_is_of_nobody_is_the_only_attempts() -> None:
     """Where one attempt alone runs, what nothing tells of belongs to it."""
-    boxes: Boxes[str] = Boxes()
-    box = opened(boxes)
-    assert boxes.put(None, "somebody's")
-    assert boxes.close(box)[0].items == ("somebody's",)
+    buffers: BufferRegistry[str] = BufferRegistry()
+    buffer = opened(buffers)
+    assert buffers.put(None, "somebody's")
+    assert buffers.close(buffer)[0].items == ("somebody's",)
 
 
 def test_what_is_of_nobody_is_the_only_applications() -> None:
     """Where several run, or none does, it comes with any outcome of their application."""
-    boxes: Boxes[str] = Boxes()
-    assert not boxes.put(None, "before all")
-    one, other = opened(boxes, run=1), opened(boxes, run=2)
-    assert boxes.put(None, "somebody's")
-    assert boxes.close(other)[1].items == (Late(None, "somebody's"),)
-    boxes.close(one)
-    assert boxes.put(None, "after all")
-    assert boxes.close(opened(boxes))[1].items == (Late(None, "after all"),)
+    buffers: BufferRegistry[str] = BufferRegistry()
+    assert not buffers.put(None, "before all")
+    one, other = opened(buffers, run=1), opened(buffers, run=2)
+    assert buffers.put(None, "somebody's")
+    assert buffers.close(other)[1].items == (Orphan(None, "somebody's"),)
+    buffers.close(one)
+    assert buffers.put(None, "after all")
+    assert buffers.close(opened(buffers))[1].items == (Orphan(None, "after all"),)
 
 
 def test_what_is_of_nobody_is_refused_where_there_are_two_applications() -> None:
     """Once a process has had attempts of two applications, it may be either's: neither gets it."""
-    boxes: Boxes[str] = Boxes()
-    boxes.close(opened(boxes))
-    box = opened(boxes, OTHER)
-    assert boxes.only_owner is None
-    assert not boxes.put(None, "whose?")
-    assert boxes.close(box) is None
+    buffers: BufferRegistry[str] = BufferRegistry()
+    buffers.close(opened(buffers))
+    buffer = opened(buffers, OTHER)
+    assert buffers.only_owner is None
+    assert not buffers.put(None, "whose?")
+    assert buffers.close(buffer) is None
 
 
 def test_applications_that_went_away_do_not_fill_the_memory() -> None:
     """What is late is kept for so many applications; the first of them has none then."""
-    boxes: Boxes[str] = Boxes()
+    buffers: BufferRegistry[str] = BufferRegistry()
     first, *rest = ((number, b"") for number in range(65))
     for owner in (first, *rest):
-        boxes.put_late(owner, "late")
-    assert boxes.close(opened(boxes, first)) is None
+        buffers.put_orphan(owner, "late")
+    assert buffers.close(opened(buffers, first)) is None
     for owner in rest:
-        assert len(boxes.close(opened(boxes, owner))[1].items) == 1
+        assert len(buffers.close(opened(buffers, owner))[1].items) == 1
 
 
 def test_late_items_are_bounded_too() -> None:
     """Beyond what there is room for they are counted."""
-    boxes: Boxes[str] = Boxes(most=1)
+    buffers: BufferRegistry[str] = BufferRegistry(most=1)
     for _ in range(3):
-        boxes.put_late(ONE, "late")
-    assert boxes.close(opened(boxes))[1].dropped == 2
+        buffers.put_orphan(ONE, "late")
+    assert buffers.close(opened(buffers))[1].dropped == 2
 
 
-def test_nothing_is_lost_or_doubled_while_a_box_is_closed(hasty: None) -> None:
-    """An item that comes just as its box is closed is in it or late, and never both or neither."""
-    boxes: Boxes[int] = Boxes()
+def test_nothing_is_lost_or_doubled_while_a_buffer_is_closed(hasty: None) -> None:
+    """An item put just as its buffer is closed is in it or an orphan, never both or neither."""
+    buffers: BufferRegistry[int] = BufferRegistry()
     found: list[int] = []
     with ThreadPoolExecutor(2) as pool:
         for number in range(0, 4000, 20):
-            box = opened(boxes)
+            buffer = opened(buffers)
             start = threading.Barrier(2)
 
-            def put(box: Box[int] = box, first: int = number, start: Any = start) -> None:
+            def put(
+                buffer: AttemptBuffer[int] = buffer, first: int = number, start: Any = start
+            ) -> None:
                 start.wait(10)
                 for item in range(first, first + 20):
-                    assert boxes.put(box, item)
+                    assert buffers.put(buffer, item)
 
             putting = pool.submit(put)
             start.wait(10)
-            found += items_of(boxes.close(box))
+            found += items_of(buffers.close(buffer))
             putting.result(10)
-    found += items_of(boxes.close(opened(boxes)))
+    found += items_of(buffers.close(opened(buffers)))
     assert sorted(found) == list(range(4000))
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_forked_child_can_put_while_its_parent_did() -> None:
     """A lock that a thread of the parent has held is free in the child."""
-    boxes: Boxes[str] = Boxes()
-    box = opened(boxes)
+    buffers: BufferRegistry[str] = BufferRegistry()
+    buffer = opened(buffers)
     held, free = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with holding(boxes):
+        with holding(buffers):
             held.set()
             free.wait(20)
 
@@ -155,7 +166,7 @@ def test_a_forked_child_can_put_while_its_parent_did() -> None:
     child = os.fork()
     if child == 0:  # pragma: no cover - another process
         signal.alarm(10)  # which ends it
-        os._exit(0 if boxes.put(box, "x") else 1)
+        os._exit(0 if buffers.put(buffer, "x") else 1)
     free.set()
     thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -163,35 +174,35 @@ def test_a_forked_child_can_put_while_its_parent_did() -> None:
 
 def test_latecomers_go_to_their_own_runs() -> None:
     """Each run gets its spans at once; a broken one keeps no other from its."""
-    latecomers = Latecomers()
+    orphan_spans = OrphanSpans()
     seen: list[tuple[str, Any]] = []
 
     def breaks(spans: Any) -> None:
         raise KeyError("k")
 
-    latecomers.expect(1, breaks)
-    latecomers.expect(2, lambda spans: seen.append(("two", spans)))
+    orphan_spans.expect(1, breaks)
+    orphan_spans.expect(2, lambda spans: seen.append(("two", spans)))
     spans: Any = [(1, "a"), (2, "b"), (2, "c")]
     with pytest.raises(KeyError):
-        latecomers.hand_over(spans)
+        orphan_spans.hand_over(spans)
     assert seen == [("two", ["b", "c"])]
 
 
 def test_spans_of_a_run_that_is_long_over_are_counted() -> None:
     """Where nobody knows any more where a run's spans go they count as dropped."""
-    latecomers = Latecomers()
+    orphan_spans = OrphanSpans()
     for run in range(257):
-        latecomers.expect(run, lambda spans: None)
+        orphan_spans.expect(run, lambda spans: None)
     before = drop_counter.total(TRACES)
     spans: Any = [(0, "a"), (0, "b"), (1, "c")]
-    latecomers.hand_over(spans)
+    orphan_spans.hand_over(spans)
     assert drop_counter.total(TRACES) - before == 2
 
 
 def test_a_burst_of_records_fits() -> None:
     """A step that logs 10,000 lines before any of them is fetched loses none."""
     record = {f"field {number}": "a value of some length" for number in range(32)}
-    kept: Backlog[dict[str, str]] = Backlog()
+    kept: BoundedBuffer[dict[str, str]] = BoundedBuffer()
     for _ in range(10_000):
         kept.put(record)
     assert size_of(record) > 5_000

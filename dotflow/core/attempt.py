@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dotflow.core.action import Action, methods_of
 from dotflow.core.context import Context, own_context
 from dotflow.core.failure import Failure
+from dotflow.core.guard import method_scopes, within
 from dotflow.core.ids import fresh_id
 from dotflow.core.limit import Limit
-from dotflow.core.scopes import method_scopes, within
 from dotflow.core.timing import monotonic
 from dotflow.core.user_objects import (
     PLAIN,

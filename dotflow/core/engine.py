@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from dotflow.core.attempt import Attempt, perform
-from dotflow.core.failure import INTERRUPTED, TIMEOUT, WORKER_LOST, Failure
+from dotflow.core.failure import INTERRUPTED, Failure
 from dotflow.core.types import UNFINISHED
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Engine:
         problem: Exception | None = None
         if before is not None:
             try:
-                task._previous = writer.handed_on(before)
+                writer.pass_context(before, task)
             except Exception as error:  # noqa: BLE001 - a storage error fails the task
                 problem = error
         writer.start(task)
@@ -140,12 +140,22 @@ class Engine:
             self._writer.providers(task).hooks.remote_scopes(task, task.attempt),
         )
 
+    def note_ready(self, task: Task, ready: float) -> None:
+        """Note since when a task could have begun, in time of the monotonic clock."""
+        self._writer.note_ready(task, ready)
+
     def note_recorded(self, task: Task, recorded: Mapping[str, object]) -> None:
-        """Take in what an attempt that goes on elsewhere has recorded, by slot."""
+        """Notify of what an attempt that goes on elsewhere has recorded, by slot."""
         self._writer.providers(task).hooks.attempt_recorded(task, recorded)
 
-    def settle(self, task: Task, outcome: Outcome) -> float | None:
-        """Take in how an attempt ended.
+    def settle(self, task: Task, outcome: Outcome, ready: float | None = None) -> float | None:
+        """Process how an attempt ended.
+
+        Args:
+            task: Its task.
+            outcome: How it ended.
+            ready: Since when it had waited for a worker, in time of the monotonic clock; None:
+                it did not wait.
 
         Returns:
             The seconds to wait before the next attempt; None where the task has ended.
@@ -153,6 +163,8 @@ class Engine:
         writer = self._writer
         providers = writer.providers(task)
         hooks = providers.hooks
+        if ready is not None:
+            writer.note_queued(task, outcome.started - ready)
         if task.retry_count == 0:
             writer.note_start(task, outcome.started)
         if hooks.watches_attempts:
@@ -161,11 +173,7 @@ class Engine:
         if failure is None:
             writer.complete(task, outcome.value, outcome.ended, providers)
             return None
-        task.failure = failure
-        if failure.kind == TIMEOUT:
-            hooks.fire(hooks.timed_out, task)
-        elif failure.kind == WORKER_LOST:
-            hooks.fire(hooks.worker_lost, task)
+        writer.attempt_failed(task, failure)
         policy = task.step.policy
         if failure.kind == INTERRUPTED or task.attempt >= policy.attempts:
             writer.fail(task, failure, outcome.ended)

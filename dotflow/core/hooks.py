@@ -1,7 +1,7 @@
-"""The one guarded way to call a provider, and the table of which call happens when.
+"""The table of which call of which provider happens when, each by the guard.
 
-Telemetry observes: an `Exception` in a hook is logged, once per provider and hook, counted,
-and the run goes on. A hook that a provider leaves at its do-nothing default is not called.
+An error in a hook is logged, once per provider and hook, and counted. A hook that a provider
+leaves at its do-nothing default is not called.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from weakref import ref
 
 from dotflow.abc.noop import is_noop
 from dotflow.abc.scope import RemoteScope, WorkerScope
+from dotflow.core.guard import Deferred, Guard, GuardedScopes
 from dotflow.core.process import fork_safe_lock
-from dotflow.core.scopes import GuardedScopes
 from dotflow.core.types import WorkflowStatus
 from dotflow.core.user_objects import exc_info_of, name_of, repr_of
 
@@ -25,11 +25,9 @@ if TYPE_CHECKING:
 
     from dotflow.core.attempt import Outcome
     from dotflow.core.config import Config
+    from dotflow.core.guard import Calls
     from dotflow.core.model import Task
     from dotflow.core.run import Run
-
-    # What to call, the slot of the provider, and the name of the hook.
-    Calls = tuple[tuple[Callable[..., Any], str, str], ...]
 
 _logger = logging.getLogger("dotflow")
 _reporting = fork_safe_lock()
@@ -89,6 +87,8 @@ class Hooks:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._guard = guard_of(config)
+        self.fire = self._guard.call_all
         # Whether the tracer has something entered around what serves a task.
         self._serves = not is_noop(config.tracer.task_scope)
         self.added = self._at("added")
@@ -129,28 +129,10 @@ class Hooks:
         """Return what is entered around what serves a task, guarded."""
         return _guarded_scope(self._config, "task_scope", task)
 
-    def fire(self, calls: Calls, task: Task) -> None:
-        """Make the calls of one moment of a task, each guarded.
-
-        Raises:
-            KeyboardInterrupt, SystemExit: One of them was interrupted; the others were made,
-                for what is counted must balance.
-        """
-        interruption: BaseException | None = None
-        for function, slot, hook in calls:
-            try:
-                function(task=task)
-            except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
-                report(self._config, slot, hook, error)
-            except BaseException as error:  # noqa: BLE001 - raised below
-                interruption = error if interruption is None else interruption
-        if interruption is not None:
-            raise interruption
-
     def scopes(self, task: Task, attempt: int) -> Sequence[AbstractContextManager[object]]:
         """Return what is entered around an attempt in this process, guarded."""
         made = self._made(self._scopes, task, attempt)
-        return (GuardedScopes(made, partial(report, self._config)),) if made else ()
+        return (GuardedScopes(made, self._guard),) if made else ()
 
     def remote_scopes(self, task: Task, attempt: int) -> dict[str, Any]:
         """Return what is sent along with an attempt, by the slot that it comes from."""
@@ -159,42 +141,33 @@ class Hooks:
     def attempt_recorded(self, task: Task, recorded: Mapping[str, object]) -> None:
         """Notify of what an attempt that goes on has recorded, by slot."""
         for function, slot, hook in self._recorded:
-            if slot not in recorded:
-                continue
-            try:
-                function(task, task.attempt, recorded[slot])
-            except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
-                report(self._config, slot, hook, error)
+            if slot in recorded:
+                self._guard.call(slot, hook, function, task, task.attempt, recorded[slot])
 
     def attempt_finished(self, task: Task, outcome: Outcome) -> None:
         """Notify of how an attempt ended, with what its remote scopes recorded."""
         for function, slot, hook in self._ended:
-            try:
-                function(task, task.attempt, outcome, outcome.recorded.get(slot))
-            except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
-                report(self._config, slot, hook, error)
+            recorded = outcome.recorded.get(slot)
+            self._guard.call(slot, hook, function, task, task.attempt, outcome, recorded)
 
     def _made(
         self, calls: Calls, task: Task, attempt: int, kind: type[Any] = object
     ) -> list[tuple[str, Any]]:
         made = []
         for function, slot, hook in calls:
-            try:
-                scope = checked_scope(function(task, attempt), kind)
-            except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
-                report(self._config, slot, hook, error)
-                continue
+            scope = self._guard.call(slot, hook, checked_scope, kind, function, task, attempt)
             if scope is not None:
                 made.append((slot, scope))
         return made
 
 
-def checked_scope(scope: Any, kind: type[Any]) -> Any:
-    """Return a scope that a provider has made, or None.
+def checked_scope(kind: type[Any], function: Callable[..., Any], *args: Any) -> Any:
+    """Have a provider make a scope; return it, or None where it makes none.
 
     Raises:
         TypeError: It is of another kind, of which a worker would know no methods.
     """
+    scope = function(*args)
     if scope is None or isinstance(scope, kind):
         return scope
     raise TypeError(
@@ -219,7 +192,7 @@ class RunHooks:
             # Noted before: one that is interrupted here is notified of the end as well.
             self._to_notify.insert(-1, slot)
             self._call(slot, "run_started", run)
-        self._tell_server(run, WorkflowStatus.IN_PROGRESS)
+        self._update_server(run, WorkflowStatus.IN_PROGRESS)
 
     @property
     def counts(self) -> bool:
@@ -234,21 +207,18 @@ class RunHooks:
         Raises:
             KeyboardInterrupt, SystemExit: One was interrupted; the others were notified.
         """
-        interruption: BaseException | None = None
+        deferred = Deferred()
         while self._to_notify:
             slot = self._to_notify.pop(0)
-            try:
+            with deferred:
                 if slot == "server":
                     status = WorkflowStatus.FAILED if run.failed else WorkflowStatus.COMPLETED
-                    self._tell_server(run, status)
+                    self._update_server(run, status)
                 else:
                     self._call(slot, "run_finished", run)
-            except BaseException as error:  # noqa: BLE001 - raised below
-                interruption = error if interruption is None else interruption
-        if interruption is not None:
-            raise interruption
+        deferred.raise_first()
 
-    def _tell_server(self, run: Run, status: str) -> None:
+    def _update_server(self, run: Run, status: str) -> None:
         self._call("server", "update_workflow", workflow=run.workflow_id, status=status)
 
     def run_scope(self, run: Run) -> AbstractContextManager[object]:
@@ -266,12 +236,9 @@ class RunHooks:
         """Return what is set up in each worker, by the slot that it comes from."""
         if self._config is None:
             return {}
-        scope = self._call("metrics", "worker_scope", run)
-        try:
-            found = checked_scope(scope, WorkerScope)
-        except TypeError as error:
-            report(self._config, "metrics", "worker_scope", error)
-            return {}
+        make = self._config.metrics.worker_scope
+        guard = guard_of(self._config)
+        found = guard.call("metrics", "worker_scope", checked_scope, WorkerScope, make, run)
         return {} if found is None else {"metrics": found}
 
     def worker_recorded(self, recorded: Mapping[str, object]) -> None:
@@ -300,6 +267,7 @@ class WorkersListener:
         self._config = ref(config)
         self._methods = [(slot, getattr(config, slot).workers_changed) for slot in slots]
         self._failed: set[str] = set()
+        self._guard = Guard(self._report)
 
     @classmethod
     def of(cls, config: Config) -> WorkersListener | None:
@@ -310,15 +278,16 @@ class WorkersListener:
     def __call__(self, workers: int, busy: int) -> None:
         """Notify the providers."""
         for slot, method in self._methods:
-            try:
-                method(workers, busy)
-            except Exception as error:
-                config = self._config()
-                if config is not None:
-                    report(config, slot, "workers_changed", error)
-                elif slot not in self._failed:
-                    _logger.exception("a provider could not be notified of workers")
-                self._failed.add(slot)
+            self._guard.call(slot, "workers_changed", method, workers, busy)
+
+    def _report(self, slot: str, hook: str, error: Exception) -> None:
+        config = self._config()
+        if config is not None:
+            report(config, slot, hook, error)
+        elif slot not in self._failed:
+            text = "a provider could not be notified of workers"
+            _logger.error(text, exc_info=exc_info_of(error))
+        self._failed.add(slot)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, WorkersListener) and self._methods == other._methods
@@ -331,19 +300,20 @@ def _guarded_scope(config: Config, hook: str, about: object) -> AbstractContextM
     scope = call(config, "tracer", hook, about)
     if scope is None:
         return _NOTHING
-    return GuardedScopes([("tracer", scope)], partial(report, config))
+    return GuardedScopes([("tracer", scope)], guard_of(config))
+
+
+def guard_of(config: Config) -> Guard:
+    """Return what calls the providers of a configuration."""
+    return Guard(partial(report, config))
 
 
 def call(config: Config, slot: str, hook: str, *args: Any, **kwargs: Any) -> Any:
     """Call one hook of one provider; return None where it raised."""
     function = getattr(getattr(config, slot), hook)
-    if is_noop(function):
-        return None
-    try:
-        return function(*args, **kwargs)
-    except Exception as error:  # noqa: BLE001 - telemetry never breaks a run
-        report(config, slot, hook, error)
-    return None
+    return (
+        None if is_noop(function) else guard_of(config).call(slot, hook, function, *args, **kwargs)
+    )
 
 
 class Announcer:

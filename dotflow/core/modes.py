@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from _thread import start_new_thread
 from collections import deque
 from contextlib import suppress
@@ -274,7 +273,6 @@ class _Driver:
         self._session = session
         self._chains = chains
         began = monotonic()
-        self._to_wall = time.time() - began
         # Made one by one as there is room, so that 100,000 chains need no 100,000 places.
         self._fresh: Iterator[_Place] = (_Place(chain, began) for chain in chains)
         self._ready: deque[_Place] = deque()
@@ -337,7 +335,7 @@ class _Driver:
     def _launch(self, place: _Place) -> None:
         task = place.task
         if task.status != TypeStatus.RETRY:
-            task.ready_at = place.ready + self._to_wall
+            self._engine.note_ready(task, place.ready)
             if not self._engine.begin(task, place.before):
                 self._advance(place, monotonic())
                 return
@@ -349,8 +347,7 @@ class _Driver:
 
     def _settle(self, place: _Place, outcome: Outcome) -> None:
         task = place.task
-        task.queue_duration = max(0.0, outcome.started - place.ready)
-        delay = self._engine.settle(task, outcome)
+        delay = self._engine.settle(task, outcome, place.ready)
         now = monotonic()
         if delay is None:
             self._advance(place, now)

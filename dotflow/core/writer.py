@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dotflow.abc.noop import is_noop
 from dotflow.core.context import Context, result_context, uuid_or_none
 from dotflow.core.exception import TaskError
-from dotflow.core.failure import INTERRUPTED, Failure
+from dotflow.core.failure import INTERRUPTED, TIMEOUT, WORKER_LOST, Failure
+from dotflow.core.guard import Deferred
 from dotflow.core.hooks import Hooks
 from dotflow.core.model import basic_callback
 from dotflow.core.timing import monotonic
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from dotflow.abc.storage import Storage
     from dotflow.core.checkpoint import Checkpoints
     from dotflow.core.config import Config
-    from dotflow.core.hooks import Calls
+    from dotflow.core.guard import Calls
     from dotflow.core.model import Task
     from dotflow.core.run import Run
 
@@ -121,6 +122,22 @@ class TaskWriter:
             found = self._providers[id(config)] = Providers(config.storage, Hooks(config))
         return found
 
+    def note_ready(self, task: Task, ready: float) -> None:
+        """Note since when a task could have begun, in time of the monotonic clock."""
+        task.ready_at = ready + self._offset
+
+    def note_queued(self, task: Task, seconds: float) -> None:
+        """Note how long the last attempt of a task waited for a worker, in seconds."""
+        task.queue_duration = max(0.0, seconds)
+
+    def pass_context(self, before: Task, task: Task) -> None:
+        """Pass the context of the task before on to the next one, as the storage has it."""
+        if before.restored:
+            task._previous = before.current_context
+            return
+        storage = self.providers(before).storage
+        task._previous = Context.of(storage.get(key=storage.key(task=before)))
+
     def start(self, task: Task) -> None:
         """Say that a task begins."""
         hooks = self.providers(task).hooks
@@ -146,35 +163,30 @@ class TaskWriter:
         Returns:
             The first interruption that came meanwhile; all were reported nevertheless.
         """
-        interruption: BaseException | None = None
+        deferred = Deferred()
         for task in tasks:
-            if task._started is not None or task.restored:
-                if task.status in UNFINISHED:
-                    raised = self._fail_left_over(task, error)
-                    interruption = raised if interruption is None else interruption
-                continue
-            hooks = self.providers(task).hooks
-            try:
-                if task.status == TypeStatus.COMPLETED:
-                    self._report_run(task, hooks, hooks.completed)
-                elif task.status == TypeStatus.FAILED:
-                    self._report_run(task, hooks, hooks.failed)
-                else:
-                    hooks.fire(hooks.skipped, task)
-            except BaseException as broken:  # noqa: BLE001 - raised by the caller
-                interruption = broken if interruption is None else interruption
-        return interruption
+            with deferred:
+                if task._started is None and not task.restored:
+                    self._report_other(task)
+                elif task.status in UNFINISHED:
+                    self._fail_left_over(task, error)
+        return deferred.first
 
-    def _fail_left_over(self, task: Task, error: BaseException | None) -> BaseException | None:
+    def _report_other(self, task: Task) -> None:
+        hooks = self.providers(task).hooks
+        if task.status == TypeStatus.COMPLETED:
+            self._report_run(task, hooks, hooks.completed)
+        elif task.status == TypeStatus.FAILED:
+            self._report_run(task, hooks, hooks.failed)
+        else:
+            hooks.fire(hooks.skipped, task)
+
+    def _fail_left_over(self, task: Task, error: BaseException | None) -> None:
         # A further interrupt came while the task was failed for a first one.
         if task.status == TypeStatus.RETRY:
             self.undo_retry(task)
-        try:
-            reason = KeyboardInterrupt() if error is None else error
-            self.fail(task, Failure.of(reason, INTERRUPTED))
-        except BaseException as interruption:  # noqa: BLE001 - raised by the caller
-            return interruption
-        return None
+        reason = KeyboardInterrupt() if error is None else error
+        self.fail(task, Failure.of(reason, INTERRUPTED))
 
     def _report_run(self, task: Task, hooks: Hooks, ended: Calls) -> None:
         if task.status == TypeStatus.FAILED and task.failure is None:
@@ -205,13 +217,6 @@ class TaskWriter:
         if self._checkpoints is not None:
             self._checkpoints.run_again(tasks)
 
-    def handed_on(self, before: Task) -> Context:
-        """Return the context that a task hands on, as the storage has it."""
-        if before.restored:
-            return before.current_context
-        storage = self.providers(before).storage
-        return Context.of(storage.get(key=storage.key(task=before)))
-
     def complete(self, task: Task, value: Any, ended: float, providers: Providers) -> None:
         """Complete a task whose last attempt ended, at a time of the monotonic clock."""
         storage, hooks = providers
@@ -231,6 +236,15 @@ class TaskWriter:
             hooks.fire(hooks.completed, task)
         if task.callback is not basic_callback:
             _call_back(task)
+
+    def attempt_failed(self, task: Task, failure: Failure) -> None:
+        """Note how an attempt failed, whether or not another is to follow."""
+        task.failure = failure
+        hooks = self.providers(task).hooks
+        if failure.kind == TIMEOUT:
+            hooks.fire(hooks.timed_out, task)
+        elif failure.kind == WORKER_LOST:
+            hooks.fire(hooks.worker_lost, task)
 
     def retry(self, task: Task, failure: Failure) -> None:
         """Note a failed attempt that another is to follow."""

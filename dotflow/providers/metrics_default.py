@@ -9,18 +9,10 @@ from dotflow.abc.noop import noop
 
 if TYPE_CHECKING:
     from dotflow.core.model import Task
-    from dotflow.core.run import Run
 
 
 class MetricsDefault(Metrics):
     """Counts nothing. A subclass may override any hook."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        # Else a subclass that overrides the hooks of 1.x would not hear of runs.
-        for hook in ("run_started", "run_finished"):
-            if getattr(cls, hook) is getattr(MetricsDefault, hook):
-                setattr(cls, hook, getattr(Metrics, hook))
 
     @noop
     def workflow_started(self, workflow_id: Any, **kwargs: Any) -> None:
@@ -44,12 +36,4 @@ class MetricsDefault(Metrics):
 
     @noop
     def task_retried(self, task: Task) -> None:
-        """Do nothing."""
-
-    @noop
-    def run_started(self, run: Run) -> None:
-        """Do nothing."""
-
-    @noop
-    def run_finished(self, run: Run) -> None:
         """Do nothing."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from socket import socket
 
-    from dotflow.core.scopes import GuardedScopes
+    from dotflow.core.guard import GuardedScopes
     from dotflow.workers.protocol import Body, Ended
 
 

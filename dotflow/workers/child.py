@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from dotflow.core.action import Action
-    from dotflow.core.scopes import GuardedScopes
+    from dotflow.core.guard import GuardedScopes
 
 _logger = logging.getLogger("dotflow")
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.attempt import perform
 from dotflow.core.failure import ERROR, INTERRUPTED, Failure
+from dotflow.core.guard import Guard, GuardedScopes
 from dotflow.core.run import note_reading
-from dotflow.core.scopes import GuardedScopes
 from dotflow.core.user_objects import exc_info_of, name_of
 from dotflow.workers.pickling import dump_in_pieces, is_small, load_or_none
 
@@ -27,8 +27,10 @@ def _report(slot: str, hook: str, error: Exception) -> None:
     _logger.error(text, hook, slot, exc_info=exc_info_of(error))
 
 
+_guard: Final = Guard(_report)
+
 # For an attempt without any. It has no state, so one does for all.
-NO_SCOPES: Final = GuardedScopes((), _report)
+NO_SCOPES: Final = GuardedScopes((), _guard)
 
 
 # The names of the attempts that run in this process now. A list, for threads need no lock to add
@@ -58,7 +60,7 @@ def scopes_prepared(scopes: Mapping[str, RemoteScope]) -> GuardedScopes:
 
 def guarded_scopes(scopes: Mapping[str, RemoteScope]) -> GuardedScopes:
     """Return the scopes of an attempt as one, whose errors are logged here."""
-    return GuardedScopes(list(scopes.items()), _report)
+    return GuardedScopes(list(scopes.items()), _guard)
 
 
 def scopes_made(

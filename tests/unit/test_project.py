@@ -10,11 +10,12 @@ import sys
 import tomllib
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import pytest
 
 import dotflow
+from dotflow.core.model import Task
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -321,6 +322,28 @@ def _anchors(page: str) -> set[str]:
     """Return what the headings of a page are linked by, as forges make it."""
     headings = re.findall(r"^#+ +(.+)$", re.sub(r"(?ms)^```.*?^```", "", page), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_one_place_changes_the_state_of_tasks(tracked: list[Path]) -> None:
+    """Only the writer assigns what a task has; where tasks are added they get their place."""
+    state = set(Task.__slots__)
+    found: dict[str, set[str]] = {}
+    for path in tracked:
+        if path.suffix == ".py" and path.relative_to(ROOT).parts[0].startswith("dotflow"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if _is_assigned_to_a_task(node) and node.attr in state:
+                    found.setdefault(path.name, set()).add(node.attr)
+    assert found.pop("task.py") == found.pop("model.py") == {"index"}
+    assert set(found) == {"writer.py"}
+    assert found["writer.py"] > {"status", "failure", "ready_at", "queue_duration", "duration"}
+
+
+def _is_assigned_to_a_task(node: ast.AST) -> TypeGuard[ast.Attribute]:
+    return (
+        isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store)
+        and ast.unparse(node.value).rpartition(".")[2] in {"task", "each", "before"}
+    )
 
 
 def test_links_of_pages_lead_somewhere(tracked: list[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from importlib import metadata
@@ -48,10 +49,11 @@ CALLS: list[tuple[type, type, str, tuple[Any, ...], dict[str, Any]]] = [
 def test_default_hooks_do_nothing(
     kind: type, interface: type, hook: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
-    """Every hook of a default provider gives None and is marked, so that it is not called."""
+    """Every hook of a default provider returns None; those of a task are marked and not called."""
     provider = kind()
     assert isinstance(provider, interface)
-    assert is_noop(getattr(provider, hook))
+    # Those of a run call others, which a subclass may override without overriding these.
+    assert is_noop(getattr(provider, hook)) is (hook not in {"run_started", "run_finished"})
     assert getattr(provider, hook)(*args, **kwargs) is None
 
 
@@ -165,3 +167,17 @@ def test_dir_lists_what_can_be_asked_for() -> None:
     """`dir()` lists every built-in provider."""
     assert set(providers.__all__) <= set(dir(providers))
     assert {"ExecutorLocal", "StorageFile"} <= set(dir(providers))
+
+
+def test_an_override_that_is_made_like_a_default_is_called() -> None:
+    """What `functools.wraps` takes over from a default does not make an override a default."""
+
+    class Wrapping(TracerDefault):
+        @functools.wraps(TracerDefault.start_task)
+        def start_task(self, task: Any) -> None:
+            heard.append(task)
+
+    heard: list[Any] = []
+    assert not is_noop(Wrapping().start_task)
+    assert is_noop(Wrapping().end_task)
+    assert not is_noop(None)

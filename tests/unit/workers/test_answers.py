@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dotflow.abc.scope import RemoteScope
-from dotflow.core.scopes import GuardedScopes
+from dotflow.core.guard import Guard, GuardedScopes
 from dotflow.workers import answers as module
 from dotflow.workers.answers import Answers
 from dotflow.workers.pickling import load_or_none
@@ -53,7 +53,7 @@ class Wired:
 
     def scopes(self, **scopes: Any) -> GuardedScopes:
         """Return guarded scopes by slot."""
-        return GuardedScopes(list(scopes.items()), self._report)
+        return GuardedScopes(list(scopes.items()), Guard(self._report))
 
     def _report(self, slot: str, hook: str, error: BaseException) -> None:
         self.reports.append((slot, hook, str(error)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from uuid import uuid4
 from weakref import WeakKeyDictionary, WeakMethod, ref
 
-from dotflow.core.process import call_at_exit, fork_safe_lock
+from dotflow.core.process import call_at_exit, call_in_forked_child, fork_safe_lock
 from dotflow.core.timing import monotonic
 
 if TYPE_CHECKING:
@@ -63,35 +63,6 @@ class Owners:
 
 _logger: Final = logging.getLogger("dotflow_otel")
 _lock: Final = fork_safe_lock()
-
-# The interpreter never forgets what it is to call after a fork, so this is registered once.
-fork_methods: Final[list[WeakMethod[Callable[[], Any]]]] = []
-
-
-def call_in_forked_child(method: Callable[[], Any]) -> None:
-    """Call a method in every child that is forked, for as long as its object lives."""
-    with _lock:
-        if not fork_methods:
-            os.register_at_fork(after_in_child=call_in_child)
-        # The first one stays: it says that the interpreter knows.
-        fork_methods[1:] = [each for each in fork_methods[1:] if each() is not None]
-        fork_methods.append(WeakMethod(method))
-
-
-def call_in_child() -> None:
-    for each in fork_methods:
-        method = each()
-        if method is not None:
-            _guarded(method)
-
-
-def _guarded(method: Callable[[], Any]) -> None:
-    # A child that may start no thread still gets the rest.
-    try:
-        method()
-    except Exception:
-        _logger.exception("telemetry could not begin again in a forked child")
-
 
 # How much of the time that an exit may take is for delivering. The rest is for the
 # interpreter, whose exit is bounded as a whole.

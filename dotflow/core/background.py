@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from dotflow.core.failure import drop_tracebacks
 from dotflow.core.limit import CLEAN_UP, Limit, interruption_of
-from dotflow.core.process import call_at_childs_end
+from dotflow.core.process import call_at_childs_end, call_in_forked_child
 from dotflow.core.timing import Latch, monotonic
 from dotflow.core.user_objects import exc_info_of
 
@@ -33,9 +33,8 @@ _registered = False
 # How long an interrupted exit waits for the runs to come to where they can be ended, in seconds.
 PATIENCE: Final = 1.0
 
-if hasattr(os, "register_at_fork"):
-    # A forked child has none of these threads.
-    os.register_at_fork(after_in_child=pending.clear)
+# A forked child has none of these threads.
+call_in_forked_child(pending.clear)
 
 
 class BackgroundRun:

@@ -1,7 +1,7 @@
 """What a process has one of, whatever forks, ends or interrupts it.
 
-Locks that a forked child finds free, things that are made once, calls at the exit, also where that
-is one of a child of multiprocessing, and Ctrl-C inside an event loop.
+Locks that a forked child finds free, things that are made once, calls in each forked child and at
+the exit, also where that is one of a child of multiprocessing, and Ctrl-C inside an event loop.
 
 A child of multiprocessing ends without Python's exit hooks: it calls the finalizers of
 `multiprocessing.util` in their place, those that were registered in it, and after it was forked at
@@ -11,16 +11,18 @@ that.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import sys
 from functools import partial, wraps
-from threading import RLock, current_thread, main_thread
+from threading import RLock, current_thread, get_ident, main_thread
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from weakref import WeakSet
+from weakref import WeakMethod, WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
+_logger = logging.getLogger("dotflow")
 
 _all: Final[WeakSet[Any]] = WeakSet()
 
@@ -42,8 +44,65 @@ def _free_in_child() -> None:
         lock._at_fork_reinit()  # noqa: SLF001
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_free_in_child)
+# What another thread may hold and a fork is to wait for, and for how many seconds.
+_waited_for: Final[list[tuple[RLock, float]]] = []
+# By the thread that forks: two may do so at once.
+_held: Final[dict[int, list[RLock]]] = {}
+
+
+def hold_at_fork(lock: RLock, seconds: float) -> None:
+    """Have each fork wait until a lock is free, for so many seconds at most, and hold it.
+
+    It is for what has locks of its own, which a child that is forked while it is at work would
+    find taken for ever.
+    """
+    _waited_for.append((lock, seconds))
+
+
+def _before_fork() -> None:
+    _held[get_ident()] = [lock for lock, wait in _waited_for if lock.acquire(timeout=wait)]
+
+
+def _after_fork() -> None:
+    for lock in _held.pop(get_ident(), ()):
+        lock.release()
+
+
+# What is called in a forked child: references, for it lives no longer for that.
+fork_calls: Final[list[Callable[[], Callable[[], object] | None]]] = []
+_lock: Final = fork_safe_lock()
+
+
+def call_in_forked_child(function: Callable[[], object]) -> None:
+    """Call a function in each child that is forked; a method, for as long as its object lives.
+
+    They are called in the order in which they were registered. An error of one is logged.
+    """
+    # The interpreter never forgets what it is to call after a fork, so this list is kept instead.
+    found = WeakMethod(function) if isinstance(function, MethodType) else partial(_same, function)
+    with _lock:
+        fork_calls[:] = [each for each in fork_calls if each() is not None]
+        fork_calls.append(found)
+
+
+def _same(function: Callable[[], object]) -> Callable[[], object]:
+    return function
+
+
+def call_in_child() -> None:
+    """Make the calls that a forked child has to make."""
+    for each in tuple(fork_calls):
+        function = each()
+        if function is not None:
+            _guarded(function)
+
+
+def _guarded(function: Callable[[], object]) -> None:
+    # A child that may start no thread, say, still gets the rest.
+    try:
+        function()
+    except Exception:
+        _logger.exception("a forked child could not begin again with what its parent had")
 
 
 _Thing = TypeVar("_Thing")
@@ -143,8 +202,16 @@ def _register_in_child() -> None:
         call.register()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_register_in_child)
+def _begin_in_child() -> None:
+    _free_in_child()
+    _held.clear()
+    _register_in_child()
+    call_in_child()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork, after_in_child=_begin_in_child
+)
 
 
 def interrupt_at_once() -> Callable[[], None] | None:

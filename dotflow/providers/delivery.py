@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dotflow.core.process import call_at_exit, fork_safe_lock
+from dotflow.core.process import call_at_exit, call_in_forked_child, fork_safe_lock
 from dotflow.core.timing import monotonic
 
 if TYPE_CHECKING:
@@ -164,5 +163,4 @@ def _forget_after_fork() -> None:
 
 
 call_at_exit(flush_at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+call_in_forked_child(_forget_after_fork)

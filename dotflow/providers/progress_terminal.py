@@ -11,7 +11,6 @@ to it.
 
 from __future__ import annotations
 
-import atexit
 import errno
 import fcntl
 import logging
@@ -24,7 +23,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dotflow.abc.progress import Progress
-from dotflow.core.process import fork_safe_lock
+from dotflow.core.process import call_at_exit, call_in_forked_child, fork_safe_lock
 from dotflow.core.timing import monotonic
 from dotflow.providers.progress_lines import RunCounts, Style, lines_of
 from dotflow.workers.protocol import off_standard_streams, pipe
@@ -366,9 +365,8 @@ class Display:
         self._rows: BottomRows | None = None
         self._style = Style.of("ascii")
         self._begin()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._begin)
-        atexit.register(self.close)
+        call_in_forked_child(self._begin)
+        call_at_exit(self.close)
 
     def _begin(self) -> None:
         # A forked child has neither the thread nor the runs, and the rows are its parent's.

@@ -7,16 +7,14 @@ after its end: what they heard last must not stand for ever when workers end lat
 from __future__ import annotations
 
 import _thread
-import atexit
 import contextlib
-import os
 import weakref
 from functools import partial
 from operator import methodcaller
 from threading import Lock
 from typing import TYPE_CHECKING, Final, Protocol
 
-from dotflow.core.process import fork_safe_lock
+from dotflow.core.process import call_at_exit, call_in_forked_child, fork_safe_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -156,10 +154,7 @@ _lock: Final = fork_safe_lock()
 def register(pool: Pool) -> None:
     """Register a pool to be closed at the interpreter's exit, and forgotten in a forked copy."""
     with _lock:
-        if not known_pools:
-            _register_once()
-        # The first one stays: it tells that the interpreter knows.
-        known_pools[1:] = [each for each in known_pools[1:] if each() is not None]
+        known_pools[:] = [each for each in known_pools if each() is not None]
         known_pools.append(weakref.ref(pool))
 
 
@@ -181,14 +176,12 @@ def _living() -> list[Pool]:
     return [pool for pool in found if pool is not None]
 
 
-def _register_once() -> None:
-    # The interpreter never forgets what it was told to call.
-    atexit.register(_call_all, methodcaller("close"))
-    os.register_at_fork(after_in_child=partial(_call_all, methodcaller("forget")))
-
-
 def _call_all(end: Callable[[Pool], None]) -> None:
     # An error of one keeps no other from it.
     with contextlib.ExitStack() as all_of_them:
         for pool in _living():
             all_of_them.callback(end, pool)
+
+
+call_at_exit(partial(_call_all, methodcaller("close")))
+call_in_forked_child(partial(_call_all, methodcaller("forget")))

@@ -8,8 +8,8 @@ from array import array
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
+from dotflow.core.process import call_in_forked_child
 from dotflow.core.timing import system_time_ns
-from dotflow_otel._process import call_in_forked_child
 from dotflow_otel.history.store import HistoryUnusable, in_use, open_to_write
 
 if TYPE_CHECKING:

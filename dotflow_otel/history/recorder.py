@@ -12,9 +12,9 @@ from weakref import WeakSet
 
 from opentelemetry.sdk.trace import SpanProcessor
 
-from dotflow.core.process import fork_safe_lock
+from dotflow.core.process import call_in_forked_child, fork_safe_lock
 from dotflow_otel import conventions as names
-from dotflow_otel._process import HISTORY, at_exit, call_in_forked_child, drop_counter
+from dotflow_otel._process import HISTORY, at_exit, drop_counter
 from dotflow_otel.history.segments import SAMPLED
 from dotflow_otel.history.store import Limits
 from dotflow_otel.history.writer import (

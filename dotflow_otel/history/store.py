@@ -12,7 +12,7 @@ from time import sleep
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dotflow.core.exception import DotflowError
-from dotflow.core.process import fork_safe_lock
+from dotflow.core.process import fork_safe_lock, hold_at_fork
 from dotflow.core.timing import system_time_ns
 from dotflow_otel.history.place import FOLDER
 
@@ -90,23 +90,9 @@ MIGRATIONS: Final = (
 )
 VERSION: Final = len(MIGRATIONS)
 
-# Held while SQLite is at work. It has locks of its own, which a child that is forked in that moment
-# would find taken for ever: so a fork waits for this one, for a moment.
+# Held while SQLite is at work, which has locks of its own.
 in_use: Final = fork_safe_lock()
-_FORK_WAITS: Final = 0.5
-_waited: Final[list[bool]] = []
-
-
-def _before_fork() -> None:
-    _waited.append(in_use.acquire(timeout=_FORK_WAITS))
-
-
-def _after_fork() -> None:
-    if _waited.pop():
-        in_use.release()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_waited.clear)
+hold_at_fork(in_use, 0.5)
 
 RUNNING: Final = "running"
 LOST: Final = "lost"

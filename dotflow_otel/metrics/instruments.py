@@ -9,9 +9,9 @@ import logging
 from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from dotflow.core.process import fork_safe_lock
+from dotflow.core.process import call_in_forked_child, fork_safe_lock
 from dotflow_otel import conventions as names
-from dotflow_otel._process import Owners, Process, call_in_forked_child, drop_counter
+from dotflow_otel._process import Owners, Process, drop_counter
 from dotflow_otel.conventions import MAX_LABEL_VALUES, OTHER
 from dotflow_otel.plain import escape_unencodable
 

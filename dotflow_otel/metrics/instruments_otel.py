@@ -17,8 +17,8 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from dotflow.core.process import call_in_forked_child
 from dotflow_otel import conventions as names
-from dotflow_otel._process import call_in_forked_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

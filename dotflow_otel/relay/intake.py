@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from dotflow.core.process import call_in_forked_child
 from dotflow.core.timing import monotonic
-from dotflow_otel._process import call_in_forked_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -21,8 +21,9 @@ from contextlib import suppress
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
+from dotflow.core.process import call_in_forked_child
 from dotflow.core.timing import monotonic
-from dotflow_otel._process import LOGS, TRACES, call_in_forked_child, drop_counter
+from dotflow_otel._process import LOGS, TRACES, drop_counter
 from dotflow_otel.relay.intake import Intake, is_relaying
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from functools import wraps
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dotflow_otel._process import call_in_forked_child, drop_counter
+from dotflow.core.process import call_in_forked_child
+from dotflow_otel._process import drop_counter
 from dotflow_otel.logs import events
 from dotflow_otel.sdk.variables import setting
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from dotflow_otel._process import TRACES, call_in_forked_child
+from dotflow.core.process import call_in_forked_child
+from dotflow_otel._process import TRACES
 from dotflow_otel.conventions import ATTEMPT_SPAN, SCOPE
 from dotflow_otel.relay.intake import Intake
 from dotflow_otel.sdk.batching import Account, Batching, exporting

@@ -55,7 +55,7 @@ thing = SimpleNamespace(lock=fork_safe_lock())
     "users of workers": "from dotflow.workers.usage import worker_usage as thing",
     "requests": "import dotflow.providers.delivery as thing",
     "set-up": "import dotflow_otel.sdk.setting_up as thing",
-    "what forks are told to": "import dotflow_otel._process as thing",
+    "what forks are told to": "import dotflow.core.process as thing",
     "Prometheus' series": "import dotflow_otel.metrics.instruments_prometheus as thing",
     "OpenTelemetry's series": "import dotflow_otel.metrics.otel as thing",
     "a file of lines": """

@@ -346,6 +346,18 @@ def _is_assigned_to_a_task(node: ast.AST) -> TypeGuard[ast.Attribute]:
     )
 
 
+def test_one_place_registers_calls_for_the_life_of_a_process(tracked: list[Path]) -> None:
+    """What a fork or the exit calls goes through `dotflow.core.process`, which keeps the order."""
+    calls = ("os.register_at_fork(", "atexit.register(")
+    found = {
+        path.name
+        for path in tracked
+        if path.suffix == ".py" and path.relative_to(ROOT).parts[0].startswith("dotflow")
+        if any(call in path.read_text() for call in calls)
+    }
+    assert found == {"process.py"}
+
+
 def test_links_of_pages_lead_somewhere(tracked: list[Path]) -> None:
     """What a page links to in this repository is there: file, picture and heading."""
     pages = [file for file in tracked if file.suffix == ".md"]

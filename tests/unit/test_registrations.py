@@ -11,6 +11,7 @@ from interleaved import interleave
 from log_records import own_records
 
 from dotflow import Config, action
+from dotflow.core import process as core_process
 from dotflow.core.hooks import Announcer, report
 from dotflow.core.task import Task
 from dotflow.testing import Recording, RecordingLog
@@ -93,41 +94,41 @@ def test_what_forks_are_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads want to be called in a forked child at the same time: both are."""
 
     def prepare() -> Calls:
-        monkeypatch.setattr(process, "fork_methods", process.fork_methods[:1])
+        monkeypatch.setattr(core_process, "fork_calls", core_process.fork_calls[:0])
         one, other = Hearer(), Hearer()
 
         def check() -> None:
-            process.call_in_child()
+            core_process.call_in_child()
             assert one.heard == other.heard == [()]
 
         def want(hearer: Hearer) -> None:
-            process.call_in_forked_child(hearer.hear)
+            core_process.call_in_forked_child(hearer.hear)
 
         return lambda: want(one), lambda: want(other), check
 
-    process.call_in_forked_child(Hearer().hear)
+    core_process.call_in_forked_child(Hearer().hear)
     interleave(prepare)
 
 
 def test_a_method_fails_in_a_forked_child(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What cannot begin anew in a forked child keeps nothing else from it."""
+    """What cannot begin again in a forked child keeps nothing else from it."""
 
     class Failing:
         def fail(self) -> None:
             raise RuntimeError("can't start new thread")
 
     failing, other = Failing(), Hearer()
-    monkeypatch.setattr(process, "fork_methods", process.fork_methods[:1])
-    process.call_in_forked_child(failing.fail)
-    process.call_in_forked_child(other.hear)
+    monkeypatch.setattr(core_process, "fork_calls", core_process.fork_calls[:0])
+    core_process.call_in_forked_child(failing.fail)
+    core_process.call_in_forked_child(other.hear)
 
-    process.call_in_child()
+    core_process.call_in_child()
 
     assert other.heard == [()]
     assert [record.getMessage() for record in own_records(caplog)] == [
-        "telemetry could not begin again in a forked child"
+        "a forked child could not begin again with what its parent had"
     ]
 
 
@@ -157,8 +158,6 @@ def test_what_ends_at_exit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pools(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads make pools at the same time: the workers of both are counted."""
     monkeypatch.setattr(usage_module, "known_pools", [])
-    monkeypatch.setattr(usage_module.atexit, "register", lambda *_: None)
-    monkeypatch.setattr(usage_module.os, "register_at_fork", lambda **_: None)
 
     def prepare() -> Calls:
         usage_module.known_pools.clear()

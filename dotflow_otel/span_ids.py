@@ -1,20 +1,19 @@
 """The ids and times of spans, for whoever writes them down, without OpenTelemetry.
 
-The tracer fills in which span belongs to which run and task; metrics (exemplars) and logs read it.
-So they need not know the tracer, and find a run's span also after that has ended. Ids are kept as
-the texts that are written.
+The tracer attaches them to the run or the task; metrics (exemplars) and logs read them there. So
+they need not know the tracer, and find a run's span also after that has ended. Ids are kept as the
+texts that are written.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections import deque
 from contextvars import ContextVar
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from dotflow.core.run import Run
+from dotflow.core.run import Attachment, Run
 from dotflow.core.timing import monotonic_ns
 from dotflow_otel.conventions import SPAN_ID, TRACE_ID
 
@@ -54,11 +53,6 @@ class SpanClock:
         return self.to_wall + monotonic_ns()
 
 
-# A run's metrics and log line come right after its span's end. So many runs would have to
-# end between the one and the other for the ids to be gone.
-_KEPT_AFTER_END: Final = 256
-
-
 class SpanIds:
     """The ids of a span.
 
@@ -66,14 +60,16 @@ class SpanIds:
         trace_id: 32 digits in hex.
         span_id: 16 digits in hex.
         sampled: Whether the span is exported, so that its ids lead somewhere.
+        attempt: Of a task's span: the ids of the span of its attempt, while that goes on.
     """
 
-    __slots__ = ("sampled", "span_id", "trace_id")
+    __slots__ = ("attempt", "sampled", "span_id", "trace_id")
 
     def __init__(self, trace_id: str, span_id: str, *, sampled: bool) -> None:
         self.trace_id = trace_id
         self.span_id = span_id
         self.sampled = sampled
+        self.attempt: SpanIds | None = None
 
     @classmethod
     def of(cls, context: SpanContext) -> SpanIds | None:
@@ -89,12 +85,6 @@ class SpanIds:
     def as_dict(self) -> dict[str, str]:
         """Return the ids as the fields of a log line, or the labels of an exemplar."""
         return {TRACE_ID: self.trace_id, SPAN_ID: self.span_id}
-
-
-_runs: dict[str, SpanIds] = {}
-_ended: deque[str] = deque()
-_tasks: dict[Task, SpanIds] = {}
-_attempts: dict[Task, SpanIds] = {}
 
 
 class DeferredAttempt(Protocol):
@@ -119,47 +109,37 @@ class DeferredAttempt(Protocol):
 deferred: Final[ContextVar[DeferredAttempt | None]] = ContextVar("dotflow_deferred", default=None)
 
 
-def put_run(run_id: str, ids: SpanIds) -> None:
-    """Keep the ids of a run's span."""
-    _runs[run_id] = ids
+def attach_to_run(run: Run, ids: SpanIds) -> None:
+    """Attach the ids of its span to a run, for as long as somebody has that."""
+    if run.attached is not None:
+        run.attached.value = ids
 
 
-def end_run(run_id: str) -> None:
-    """Release the ids of a run's span, after a while."""
-    _ended.append(run_id)
-    while len(_ended) > _KEPT_AFTER_END:
-        _runs.pop(_ended.popleft(), None)
+def attach_to_task(task: Task, ids: SpanIds) -> None:
+    """Attach the ids of its span to a task, until `detach`."""
+    task.attached = ids
 
 
-def put_task(task: Task, ids: SpanIds) -> None:
-    """Keep the ids of a task's span."""
-    _tasks[task] = ids
+def attach_attempt(task: Task, ids: SpanIds | None) -> None:
+    """Attach the ids of the span of its attempt to a task that has a span; None: detach them."""
+    if task.attached is not None:
+        task.attached.attempt = ids
 
 
-def end_task(task: Task) -> None:
-    """Release the ids of a task's span."""
-    _tasks.pop(task, None)
-
-
-def put_attempt(task: Task, ids: SpanIds | None) -> None:
-    """Keep the ids of the span of a task's attempt."""
-    if ids is not None:
-        _attempts[task] = ids
-
-
-def end_attempt(task: Task) -> None:
-    """Release the ids of the span of a task's attempt."""
-    _attempts.pop(task, None)
+def detach(task: Task) -> None:
+    """Release the ids of a task's spans."""
+    task.attached = None
 
 
 def ids_of_run(run: Run) -> SpanIds | None:
     """Return the ids of a run's span; without one, those of the caller's current span."""
-    return _runs.get(run.id) or current_ids()
+    found: SpanIds | None = None if run.attached is None else run.attached.value
+    return found or current_ids()
 
 
 def ids_of_task(task: Task) -> SpanIds | None:
     """Return the ids of a task's span; without one, its run's, else the caller's."""
-    found = _tasks.get(task)
+    found: SpanIds | None = task.attached
     if found is not None:
         return found
     return current_ids() if task.run is None else ids_of_run(task.run)
@@ -167,7 +147,8 @@ def ids_of_task(task: Task) -> SpanIds | None:
 
 def ids_of_step(task: Task) -> SpanIds | None:
     """Return the ids of the span that is current when a task's step begins."""
-    return _attempts.get(task) or ids_of_task(task)
+    found = ids_of_task(task)
+    return found if found is None else found.attempt or found
 
 
 def exemplar_of_run(run: Run) -> dict[str, str] | None:
@@ -177,7 +158,7 @@ def exemplar_of_run(run: Run) -> dict[str, str] | None:
 
 def exemplar_of_task(task: Task) -> dict[str, str] | None:
     """Return the labels of an exemplar, where the task's span is sampled."""
-    return _exemplar(_tasks.get(task) or ids_of_task(task))
+    return _exemplar(ids_of_task(task))
 
 
 def _exemplar(ids: SpanIds | None) -> dict[str, str] | None:
@@ -218,7 +199,9 @@ class LegacyRuns:
     def start(self, workflow_id: Any, *, mode: str = "sequential", tasks_count: int = 0) -> Run:
         """Return the record of a run that begins."""
         key = str(workflow_id)
-        run = Run(key, workflow_id, "workflow", mode, tasks_count, time.time())
+        run = Run(
+            key, workflow_id, "workflow", mode, tasks_count, time.time(), attached=Attachment()
+        )
         self._runs[key] = run
         return run
 

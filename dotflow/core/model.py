@@ -130,6 +130,7 @@ class Task:
         "_initial",
         "_previous",
         "_started",
+        "attached",
         "callback",
         "duration",
         "failure",
@@ -189,6 +190,7 @@ class Task:
         self.retry_count = 0
         self.duration: float | None = None
         self.run: Run | None = None
+        self.attached: Any = None
         self.failure: Failure | None = None
         self.restored = False
         self.ready_at: float | None = None
@@ -327,7 +329,8 @@ class Task:
 
     def __getstate__(self) -> tuple[None, dict[str, Any]]:
         # Without that copy.
-        return None, {name: getattr(self, name) for name in self.__slots__}
+        state = {name: getattr(self, name) for name in self.__slots__}
+        return None, {**state, "attached": None}  # which is of this process
 
     def __repr__(self) -> str:
         return f"<Task {self.name} {self.task_id} {self.status!r}>"

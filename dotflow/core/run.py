@@ -22,8 +22,21 @@ COMPLETED: Final = "completed"
 FAILED: Final = "failed"
 
 
+class Attachment:
+    """What the tracer attaches to a run, for logs and metrics to read; the core reads it not.
+
+    Attributes:
+        value: It; None until the tracer attaches something.
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value: Any = None
+
+
 class Run(NamedTuple):
-    """One run: frozen. `finished` gives the record of its end.
+    """One run: frozen. `finished` returns the record of its end.
 
     Attributes:
         id: Of this run alone; several runs may share a workflow id at the same time.
@@ -36,6 +49,7 @@ class Run(NamedTuple):
         duration: Seconds, at the end.
         outcome: `completed` or `failed`, at the end.
         error: The exception that ended the run before its tasks were done, if any.
+        attached: What the tracer attaches, shared with the record of the run's end.
     """
 
     id: str
@@ -48,6 +62,7 @@ class Run(NamedTuple):
     duration: float | None = None
     outcome: str | None = None
     error: BaseException | None = None
+    attached: Attachment | None = None
 
     @property
     def failed(self) -> bool:

@@ -34,7 +34,7 @@ from dotflow.core.modes import (
     run_chains_in_workers,
 )
 from dotflow.core.process import fork_safe_lock, interrupt_at_once
-from dotflow.core.run import Run, check_may_run
+from dotflow.core.run import Attachment, Run, check_may_run
 from dotflow.core.timing import monotonic
 from dotflow.core.types import UNFINISHED, TypeExecution, TypeInputChange, TypeStatus
 from dotflow.core.writer import writer_for
@@ -316,6 +316,7 @@ class Manager:
             task_count=len(part.tasks),
             started_at=datetime.now().timestamp(),
             resumed_from=checkpoints.carrier if checkpoints else None,
+            attached=Attachment(),
         )
         writer = writer_for(self.config)(
             record, self.config, checkpoints, transient=self._is_transient

@@ -266,9 +266,7 @@ class TaskSpan(CurrentScope):
             self.context_with(self.span),
             {names.ATTEMPT_NUMBER: number},
         )
-        ids = self.run.ids_of(self._attempt)
-        if ids is not None:
-            span_ids.put_attempt(self._task, ids)
+        span_ids.attach_attempt(self._task, self.run.ids_of(self._attempt))
         context = self._attempt.get_span_context()
         self._notify(context.span_id, number, sampled=context.trace_flags.sampled)
         return self._attempt
@@ -288,7 +286,7 @@ class TaskSpan(CurrentScope):
         if failure is not None:
             mark_failed(span, failure, now)
         self._attempt = None
-        span_ids.end_attempt(self._task)
+        span_ids.attach_attempt(self._task, None)
         if self.run.watcher is not None:
             self.run.watcher.attempt_ended(span.get_span_context().span_id)
         span.end(now)
@@ -303,7 +301,8 @@ class TaskSpan(CurrentScope):
         ids = self.run.ids
         if ids is not None:
             span_id = f"{remote.span_id:016x}"
-            span_ids.put_attempt(self._task, SpanIds(ids.trace_id, span_id, sampled=remote.sampled))
+            attempt = SpanIds(ids.trace_id, span_id, sampled=remote.sampled)
+            span_ids.attach_attempt(self._task, attempt)
         return remote.scope(_Here(remote, self))
 
     def take_in_recorded(self, recorded: bytes) -> None:
@@ -318,7 +317,7 @@ class TaskSpan(CurrentScope):
         remote, self._remote = self._remote, None
         if remote is None:
             return
-        span_ids.end_attempt(self._task)
+        span_ids.attach_attempt(self._task, None)
         if self.run.watcher is not None:
             self.run.watcher.attempt_ended(remote.span_id)
         queued = self._task.queue_duration

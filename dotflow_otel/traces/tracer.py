@@ -127,7 +127,7 @@ class TracerOpenTelemetry(Tracer):
         )
         ids = span_ids.SpanIds.of(span.get_span_context())
         if ids is not None:
-            span_ids.put_run(run.id, ids)
+            span_ids.attach_to_run(run, ids)
         below = set_span_in_context(span, parent)
         state = RunSpan(tracer, span, below, shared, ids, clock, self._made_by)
         self._runs[run.id] = state
@@ -157,7 +157,6 @@ class TracerOpenTelemetry(Tracer):
             span.end(state.factory.clock.now())
         finally:
             self._runs.pop(run.id, None)
-            span_ids.end_run(run.id)
             if state.watcher is not None:
                 state.watcher.run_finished(run, _why(state, run))
 
@@ -184,7 +183,7 @@ class TracerOpenTelemetry(Tracer):
         self._tasks[task] = TaskSpan(task, run, span)
         ids = run.ids_of(span)
         if ids is not None:
-            span_ids.put_task(task, ids)
+            span_ids.attach_to_task(task, ids)
         watcher = run.watcher_of(task, span)
         if watcher is not None and task.run is not None:
             watcher.task_started(task.run, task, span)
@@ -225,8 +224,7 @@ class TracerOpenTelemetry(Tracer):
 
     def _forget(self, task: Task) -> None:
         self._tasks.pop(task, None)
-        span_ids.end_attempt(task)
-        span_ids.end_task(task)
+        span_ids.detach(task)
 
     def task_restored(self, task: Task) -> None:
         """Make a short span, so that a task that did not run stays visible."""

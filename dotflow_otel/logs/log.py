@@ -17,7 +17,8 @@ from dotflow_otel._process import LOGS, drop_counter, for_each, this_process
 from dotflow_otel.conventions import LOGGER, SPAN_ID, TRACE_ID
 from dotflow_otel.log_context import BoundIds, TraceContextFilter, add_run_context, ids_bound
 from dotflow_otel.logs import events
-from dotflow_otel.logs.output import LogOutput, completed_line, head_of, started_line
+from dotflow_otel.logs.lines import fields_of, head_of, line_maker
+from dotflow_otel.logs.output import LogOutput
 from dotflow_otel.plain import bounded
 from dotflow_otel.relay.intake import relaying
 from dotflow_otel.relay.log_relay import RemoteLogs, is_configured, levels_here
@@ -48,7 +49,7 @@ _EVENTS: Final = {
 }
 
 # The events that every task has: most of all lines.
-_LINES: Final = {"task.started": started_line, "task.completed": completed_line}
+_LINES: Final = {event: line_maker(event) for event in ("task.started", "task.completed")}
 
 
 class LogStructlog(Log):
@@ -184,30 +185,17 @@ class LogStructlog(Log):
 
     def _log_task(self, level: int, event: str, task: Task) -> None:
         note = self._note_of(task)
+        ids = ids_of_task(task)
+        if event == "task.failed":
+            note.failure = note.failure or task.failure
         line_of = _LINES.get(event)
         if line_of is not None and self._writes_json():
-            ids = ids_of_task(task)
             line = line_of(self._output.now(), note.head, task, ids)
             self._output.write_line(line)
             if events.listeners:
                 events.notify(task.run and task.run.id, level, event, line, ids)
             return
-        fields = _task_fields(task, note.workflow_id)
-        if event == "task.started":
-            fields["attempt"] = task.attempt
-        elif event == "task.completed":
-            fields["attempt"] = task.attempt
-            fields["duration"] = task.duration
-        elif event == "task.retried":
-            # The one that failed: the task counts the next one already.
-            fields["attempt"] = task.retry_count
-            _add_error(fields, task)
-        elif event == "task.failed":
-            fields["attempt"] = task.attempt
-            fields["duration"] = task.duration
-            _add_error(fields, task)
-            note.failure = note.failure or task.failure
-        self._emit_of(task.run, level, event, fields, ids_of_task(task))
+        self._emit_of(task.run, level, event, fields_of(event, note.common, task, ids), ids)
 
     def _note_of(self, task: Task) -> _RunNote:
         # A Manager without a config notifies its tasks' providers of no run.
@@ -250,12 +238,14 @@ class LogStructlog(Log):
 class _RunNote:
     """A run that goes on: texts of it, made once, and its first failed task's failure."""
 
-    __slots__ = ("_remote", "_run", "failure", "head", "workflow_id")
+    __slots__ = ("_remote", "_run", "common", "failure", "head", "workflow_id")
 
     def __init__(self, run: Run | None, workflow_id: object = None) -> None:
         self._run = run
         self.workflow_id = str(workflow_id if run is None else run.workflow_id)
-        self.head = head_of(self.workflow_id, "" if run is None else run.name)
+        name = "" if run is None else run.name
+        self.common = {"workflow_id": self.workflow_id, "workflow": name}
+        self.head = head_of(self.common)
         self.failure: Failure | None = None
         self._remote: RemoteLogs | None = None
 
@@ -263,11 +253,9 @@ class _RunNote:
     def remote(self) -> RemoteLogs:
         """What goes along to the run's workers."""
         if self._remote is None:
-            name = "" if self._run is None else self._run.name
-            ids = {"workflow_id": self.workflow_id, "workflow": name}
             pace_logs()
             let_loggers_travel()
-            self._remote = RemoteLogs(ids, levels_here(), this_process())
+            self._remote = RemoteLogs(dict(self.common), levels_here(), this_process())
         return self._remote
 
     def fields(self) -> dict[str, Any]:
@@ -284,17 +272,6 @@ def _replay(recorded: Any) -> None:
             for_each(lambda entry: entry.replay(), recorded.items)
     finally:
         drop_counter.add(LOGS, recorded.dropped)
-
-
-def _task_fields(task: Task, workflow_id: str) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "workflow_id": workflow_id,
-        "workflow": "" if task.run is None else task.run.name,
-        "task_id": task.task_id,
-        "task": task.name,
-        "group": task.group_name,
-    }
-    return _with_ids(fields, ids_of_task(task))
 
 
 def _log_as_configured(level: str, event: str, fields: dict[str, Any]) -> None:
@@ -314,10 +291,3 @@ def _with_ids(fields: dict[str, Any], ids: SpanIds | None) -> dict[str, Any]:
     if ids is not None:
         fields[TRACE_ID], fields[SPAN_ID] = ids.trace_id, ids.span_id
     return fields
-
-
-def _add_error(fields: dict[str, Any], task: Task) -> None:
-    failure = task.failure
-    if failure is not None:
-        fields["error_type"], fields["error"] = failure.error_type, bounded(failure.message)
-        fields["exception"] = bounded(failure.traceback)

@@ -1,9 +1,4 @@
-"""Writes events as lines: JSON for machines, colours for people.
-
-The JSON lines that every task has are put together from texts. They are what the encoder would
-make of the same fields, at less than half of its cost: the names are written here, and the ids of
-a span need no encoding.
-"""
+"""Writes events as lines: JSON for machines, colours for people."""
 
 from __future__ import annotations
 
@@ -11,8 +6,6 @@ import sys
 import weakref
 from datetime import UTC, datetime
 from io import BufferedIOBase, RawIOBase, TextIOWrapper
-from json import JSONEncoder
-from math import isfinite
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any, Final
@@ -27,22 +20,16 @@ from dotflow.core.user_objects import (
     escape_unencodable,
     guarded,
     strict_json,
-    text_of,
-    to_json,
     whole_repr_of,
     write_text,
 )
 from dotflow.settings import Settings
-from dotflow_otel.conventions import BOUND, SPAN_ID, TRACE_ID
+from dotflow_otel.conventions import BOUND
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
     from io import FileIO
     from typing import TextIO
-
-    from dotflow.core.model import Task
-    from dotflow_otel.span_ids import SpanIds
 
 
 _OUTPUTS: Final = ("console", "file", "both")
@@ -227,53 +214,3 @@ def _check_stream(stream: TextIO | None) -> None:
     closed = getattr(stream, "closed", False)
     if closed or (isinstance(stream, TextIOWrapper) and not stream.writable()):
         raise InvalidOption("stream", stream, hint)
-
-
-_encode: Final = JSONEncoder(default=text_of).encode
-
-
-def encode(value: object) -> str:
-    """Return a value of a field as strict JSON."""
-    return _encode(to_json(value))
-
-
-def head_of(workflow_id: str, workflow: str) -> str:
-    """Return what the lines of all tasks of a run have in common."""
-    return f'"workflow_id": {encode(workflow_id)}, "workflow": {encode(workflow)}'
-
-
-def started_line(now: str, head: str, task: Task, ids: SpanIds | None) -> str:
-    """Return the line of `task.started`."""
-    return (
-        f'{{"timestamp": "{now}", "level": "info", "event": "task.started", {head}, '
-        f'{_fields(task, ids)}, "attempt": {task.attempt}}}\n'
-    )
-
-
-def completed_line(now: str, head: str, task: Task, ids: SpanIds | None) -> str:
-    """Return the line of `task.completed`."""
-    return (
-        f'{{"timestamp": "{now}", "level": "info", "event": "task.completed", {head}, '
-        f'{_fields(task, ids)}, "attempt": {task.attempt}, "duration": {_number(task.duration)}}}\n'
-    )
-
-
-def _fields(task: Task, ids: SpanIds | None) -> str:
-    fields = _names(task, _encode)
-    if "\\ud" in fields:
-        fields = _names(task, encode)
-    if ids is None:
-        return fields
-    return f'{fields}, "{TRACE_ID}": "{ids.trace_id}", "{SPAN_ID}": "{ids.span_id}"'
-
-
-def _names(task: Task, encode: Callable[[object], str]) -> str:
-    return (
-        f'"task_id": {encode(task.task_id)}, "task": {encode(task.name)}, '
-        f'"group": {encode(task.group_name)}'
-    )
-
-
-def _number(value: float | None) -> str:
-    # As the encoder writes it; making that up for a single number takes as long as a line.
-    return repr(value) if type(value) is float and isfinite(value) else encode(value)

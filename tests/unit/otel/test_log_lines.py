@@ -13,10 +13,11 @@ from dotflow import Config, DotFlow, action
 from dotflow.core.run import Run
 from dotflow.core.task import Task
 from dotflow_otel import LogStructlog
-from dotflow_otel.logs.output import completed_line, head_of, started_line
+from dotflow_otel.logs.lines import fields_of, head_of, line_maker
 from dotflow_otel.span_ids import SpanIds
 
 ODD = 'a "quoted" \\ name\nof ✓ two lines'
+RUN = {"workflow_id": "w1", "workflow": ODD}
 IDS = SpanIds("a" * 32, "b" * 16, sampled=True)
 
 
@@ -36,7 +37,7 @@ def task_of(**fields: Any) -> Task:
 
 
 @pytest.mark.parametrize("ids", [None, IDS])
-@pytest.mark.parametrize("name", ["ok", ODD])
+@pytest.mark.parametrize("name", ["ok", ODD, "{0} %s {now}"])
 def test_started(name: str, ids: SpanIds | None) -> None:
     """`task.started` has these fields, in this order, whatever is in its names."""
     expected = {
@@ -51,29 +52,38 @@ def test_started(name: str, ids: SpanIds | None) -> None:
         **(ids.as_dict() if ids else {}),
         "attempt": 1,
     }
-    line = started_line("now", head_of("w1", ODD), task_of(name=name), ids)
+    line = line_maker("task.started")("now", head_of(RUN), task_of(name=name), ids)
     assert line == json.dumps(expected) + "\n"
 
 
 @pytest.mark.parametrize("duration", [0.0, 1e-7, 0.25, 1e22, 3, None])
 def test_completed(duration: float | None) -> None:
     """`task.completed` has the number of its last attempt and its duration as well."""
-    task = task_of(duration=duration, retry_count=2, task_id=7)
+    task = task_of(duration=duration, retry_count=2, task_id=ODD)
     expected = {
         "timestamp": "now",
         "level": "info",
         "event": "task.completed",
         "workflow_id": "w1",
         "workflow": ODD,
-        "task_id": 7,
+        "task_id": ODD,
         "task": "ok",
         "group": ODD,
         **IDS.as_dict(),
         "attempt": 3,
         "duration": duration,
     }
-    line = completed_line("now", head_of("w1", ODD), task, IDS)
+    line = line_maker("task.completed")("now", head_of(RUN), task, IDS)
     assert line == json.dumps(expected) + "\n"
+
+
+@pytest.mark.parametrize("event", ["task.started", "task.completed"])
+def test_both_ways_say_the_same(event: str) -> None:
+    """A line made of texts is what the encoder makes of the fields of its event."""
+    task = task_of(duration=0.25, retry_count=1)
+    facts = {"timestamp": "now", "level": "info", "event": event}
+    facts |= fields_of(event, RUN, task, IDS)
+    assert line_maker(event)("now", head_of(RUN), task, IDS) == json.dumps(facts) + "\n"
 
 
 def lines(**bound: str) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from dotflow_otel._process import for_each
 from dotflow_otel.conventions import ERROR_TYPE, SCOPE
 from dotflow_otel.relay.intake import relaying
 from dotflow_otel.relay.pacing import pace_spans
+from dotflow_otel.spans.finished import FinishedSpan
 from dotflow_otel.spans.sdk_access import FastSpanFactory
 from dotflow_otel.spans.sdk_tracer import (
     PresetIdSpan,
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer, TracerProvider
 
     from dotflow_otel.spans.factory import SpanFactory
-    from dotflow_otel.spans.record import PlainSpan, ScopeRecord, SpanRecord
+    from dotflow_otel.spans.finished import PlainSpan
+    from dotflow_otel.spans.record import ScopeRecord, SpanRecord
 
 
 # A span that began more than so many others ago is told by its ids alone.
@@ -188,7 +190,7 @@ class Handover(Protocol):
         """Make spans begin and end that are above or below no others."""
 
     def hand_over_plain(self, span: PlainSpan) -> bool:
-        """Return a span that says little, if that can be done at less cost; tell whether it was."""
+        """Make a span that has ended, at less cost; return whether that could be done."""
 
 
 def handover_of(factory: SpanFactory, provider: TracerProvider | None = None) -> Handover:
@@ -247,7 +249,11 @@ class _ToProcessors(_Handover):
         self._scopes: dict[ScopeRecord, InstrumentationScope] = {}
 
     def hand_over_plain(self, span: PlainSpan) -> bool:
-        return self._factory is not None and self._factory.hand_over(span)
+        if self._factory is None or not self._factory.needs_only_the_end(span.attributes):
+            return False
+        tracer = self._tracer
+        tracer.span_processor.on_end(FinishedSpan(span, tracer.resource, self._own_scope))
+        return True
 
     def start(self, record: SpanRecord, above: Span | None, context: Context) -> Span:
         name, attributes = record.first or (record.name, record.attributes)

@@ -25,7 +25,8 @@ from dotflow_otel.relay.deferred_span import RemoteSpans
 from dotflow_otel.relay.remote_span import RemoteSpan
 from dotflow_otel.relay.set_up import SetUp
 from dotflow_otel.spans.attributes import description_of, exception_attributes
-from dotflow_otel.spans.record import EventRecord, PlainContext, PlainSpan, SpanRecord
+from dotflow_otel.spans.finished import PlainSpan
+from dotflow_otel.spans.record import EventRecord, PlainContext, SpanRecord
 from dotflow_otel.spans.sdk_access import FastSpanFactory
 from dotflow_otel.spans.sdk_tracer import SentSampler, is_switched_on
 

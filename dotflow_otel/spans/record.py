@@ -96,24 +96,6 @@ class SpanRecord(NamedTuple):
     baggage: dict[str, Any] | None = None
 
 
-class PlainSpan(NamedTuple):
-    """A finished span of this project's own, without events, links and status.
-
-    Attributes:
-        name: Its name.
-        own: Its ids.
-        above: Those of its parent.
-        attributes: The dictionary is the span's that is made of it.
-        times: When it began and ended, in nanoseconds since the epoch.
-    """
-
-    name: str
-    own: SpanContext
-    above: SpanContext
-    attributes: dict[str, Any]
-    times: tuple[int, int]
-
-
 class Begun(NamedTuple):
     """A span that has begun, as it was then.
 

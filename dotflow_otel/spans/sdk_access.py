@@ -27,6 +27,7 @@ from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
 from dotflow.core.timing import monotonic_ns
 from dotflow_otel.spans.factory import SpanFactory
+from dotflow_otel.spans.finished import FinishedSpan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
     from dotflow_otel.span_ids import SpanClock
-    from dotflow_otel.spans.record import PlainSpan
 
 # What a span has in every release, and what it has in some. One with more of them may keep
 # something there that spans must not share.
@@ -216,17 +216,9 @@ class FastSpanFactory(SpanFactory):
         }
         return span
 
-    def hand_over(self, ended: PlainSpan) -> bool:
-        """Make a span that has ended, where no processor hears of starts; tell whether it was."""
-        name, own, above, attributes, times = ended
-        if self._count is not None or not (self._takes(attributes) and self._only_needs_on_end()):
-            return False
-        span = self._filled(name, own, above, attributes)
-        span._start_time, span._end_time = times
-        kept: Any = span._attributes
-        kept._immutable = True  # as the SDK leaves it
-        self._processor.on_end(span)
-        return True
+    def needs_only_the_end(self, attributes: Mapping[str, Any]) -> bool:
+        """Return whether of a span with these attributes nobody but `on_end` has to know."""
+        return self._count is None and self._takes(attributes) and self._only_needs_on_end()
 
     def _only_needs_on_end(self) -> bool:
         # The application may add a processor at any time.
@@ -272,6 +264,8 @@ def plain_row(span: Any) -> tuple[dict[str, Any], str, int, int, int, int, int, 
         its duration (both in nanoseconds), and its flags (1: sampled, 2: the parent is remote).
         The garbage collector does not look at such a tuple twice, as it would at the span.
     """
+    if type(span) is FinishedSpan:
+        return span.row()
     if type(span) is not FastSpan:
         return None
     fields = span.__dict__

@@ -37,10 +37,11 @@ from opentelemetry.trace import (
 from dotflow import Config, DotFlow, action
 from dotflow.testing import Recording
 from dotflow_otel import TracerOpenTelemetry
+from dotflow_otel.relay.handover import handover_of
 from dotflow_otel.sdk.span_pipeline import SpanPipeline
 from dotflow_otel.span_ids import SpanClock
 from dotflow_otel.spans.factory import SpanFactory
-from dotflow_otel.spans.record import PlainSpan
+from dotflow_otel.spans.finished import FinishedSpan, PlainSpan
 from dotflow_otel.spans.sdk_access import FastSpan, FastSpanFactory
 from dotflow_otel.traces.spans import factory_of
 
@@ -307,10 +308,11 @@ def test_a_patched_processor_is_told() -> None:
 
 def handed_over(traced: Traced, attributes: dict[str, Any], times: tuple[int, int]) -> bool:
     """Hand a span over as an attempt's that came from a worker."""
-    assert isinstance(traced.factory, FastSpanFactory)
     above = traced.run.get_span_context()
     own = SpanContext(above.trace_id, 99, is_remote=False, trace_flags=above.trace_flags)
-    return traced.factory.hand_over(PlainSpan("attempt", own, above, attributes, times))
+    return handover_of(traced.factory).hand_over_plain(
+        PlainSpan("attempt", own, above, attributes, times)
+    )
 
 
 @pytest.mark.parametrize("options", [{}, {"span_limits": LIMITS}], ids=["default", "limits"])
@@ -320,6 +322,7 @@ def test_what_is_handed_over_is_like_the_sdks_own(options: dict[str, Any]) -> No
     traced.provider.add_span_processor(Ends())
     assert handed_over(traced, dict(ATTRIBUTES), (11, 15))
     fast = traced.ended()
+    assert type(fast) is FinishedSpan
     plain = traced.tracer.start_span(
         "attempt", traced.context, SpanKind.INTERNAL, ATTRIBUTES, None, 11
     )

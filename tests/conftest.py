@@ -64,13 +64,46 @@ MARKED: Final = {
     ),
 }
 
+# Workers and programs that tests start are measured for coverage too where they run what the
+# tests' own process does not. That takes time, so it is not done elsewhere; nor where a test is
+# about what a program imports.
+MEASURED: Final = ("integration", "unit/otel")
+UNMEASURED: Final = (
+    "integration/test_command_line.py",
+    "integration/test_examples.py",
+    "integration/test_history.py",
+    "integration/test_ledger.py",
+    "integration/test_pages.py",
+    "integration/test_progress.py",
+    "integration/test_readme.py",
+)
+# What coverage starts itself by in a new interpreter.
+COVERAGE: Final = "COVERAGE_PROCESS_CONFIG"
+_coverage: Final[list[str]] = []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Have the processes that a test starts measured, or not."""
+    if not _coverage and COVERAGE in os.environ:
+        _coverage.append(os.environ[COVERAGE])
+    for config in _coverage:
+        if _is_in(item.path, MEASURED) and not _is_in(item.path, UNMEASURED):
+            os.environ[COVERAGE] = config
+        else:
+            os.environ.pop(COVERAGE, None)
+
+
+def _is_in(path: Path, places: tuple[str, ...]) -> bool:
+    return any(path.is_relative_to(TESTS / place) for place in places)
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test by the file that it is in, and what needs Dask by its executor."""
     for item in items:
         for marker, places in MARKED.items():
-            if any(item.path.is_relative_to(TESTS / place) for place in places):
+            if _is_in(item.path, places):
                 item.add_marker(marker)
         if _executor(item).startswith("dask"):
             item.add_marker("dask")

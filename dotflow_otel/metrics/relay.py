@@ -9,19 +9,20 @@ views, readers and exemplars see what they would have seen.
 from __future__ import annotations
 
 import copyreg
-import os
 from dataclasses import dataclass, field
 from functools import cache, partial
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry import metrics, trace
+from opentelemetry.environment_variables import OTEL_PYTHON_METER_PROVIDER
 from opentelemetry.metrics import NoOpMeter, NoOpMeterProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from dotflow.core.process import once
 from dotflow_otel._process import METRICS, drop_counter, for_each
 from dotflow_otel.conventions import SCOPE
+from dotflow_otel.hidden_variables import hidden_variables
 from dotflow_otel.metrics.instruments import owners
 from dotflow_otel.plain import to_plain
 
@@ -188,12 +189,8 @@ def _is_unset() -> bool:
     from opentelemetry.metrics._internal import _ProxyMeterProvider  # noqa: PLC0415 - private
 
     # As with tracers: the look-up would make a provider where this variable names one.
-    named = os.environ.pop("OTEL_PYTHON_METER_PROVIDER", None)
-    try:
+    with hidden_variables((OTEL_PYTHON_METER_PROVIDER,)):
         return isinstance(metrics.get_meter_provider(), _ProxyMeterProvider)
-    finally:
-        if named is not None:
-            os.environ["OTEL_PYTHON_METER_PROVIDER"] = named
 
 
 def has_meters() -> bool:

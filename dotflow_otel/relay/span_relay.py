@@ -7,7 +7,6 @@ that its owner configured) that one is used, and nothing is relayed.
 
 from __future__ import annotations
 
-import os
 from contextvars import ContextVar
 from functools import cache
 from itertools import count
@@ -24,6 +23,7 @@ from dotflow import __version__
 from dotflow.core.process import fork_safe_lock, once
 from dotflow_otel import conventions as names
 from dotflow_otel._process import is_forked_from
+from dotflow_otel.hidden_variables import hidden_variables
 from dotflow_otel.plain import to_plain
 from dotflow_otel.relay.buffers import AttemptBuffer, BufferRegistry, Drained
 from dotflow_otel.span_ids import deferred
@@ -311,12 +311,8 @@ def relay_here() -> Relay:
 def _global_provider() -> trace.TracerProvider:
     # The look-up would make a provider where this variable names one. The application's has
     # done so; here nobody would hear of its spans.
-    named = os.environ.pop(OTEL_PYTHON_TRACER_PROVIDER, None)
-    try:
+    with hidden_variables((OTEL_PYTHON_TRACER_PROVIDER,)):
         return trace.get_tracer_provider()
-    finally:
-        if named is not None:
-            os.environ[OTEL_PYTHON_TRACER_PROVIDER] = named
 
 
 class _Recorder(SpanProcessor):

@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import sys
 from contextlib import contextmanager
-from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_PROTOCOL
 
-from dotflow.core.process import fork_safe_lock
 from dotflow_otel import _process as process
+from dotflow_otel.hidden_variables import hidden_variables, is_hidden
 from dotflow_otel.plain import shown_address
 
 if TYPE_CHECKING:
@@ -25,14 +23,6 @@ if TYPE_CHECKING:
 
 
 _logger: Final = logging.getLogger("dotflow_otel")
-
-# Where the SDK's modules take the constants from.
-_NAMES: Final = ("opentelemetry.environment_variables", "opentelemetry.sdk.environment_variables")
-_NOT_VALID: Final = "__NOT_VALID"
-_looking_up: Final = fork_safe_lock()
-
-# Those that count as not set at this moment.
-_unseen: Final[set[str]] = set()
 
 # What more than that is no thread can wait for, nor a queue hold.
 _MOST: Final = 2**31 - 1
@@ -156,44 +146,13 @@ def valid_variables(*, warns: bool = True) -> Iterator[None]:
     """Hide the variables whose values are wrong from the SDK, each with a warning.
 
     For one of them the SDK cannot be imported, for another no provider or exporter be made; for
-    want of it the default counts. `os.environ` is the whole process's, and stays as it is: the
-    SDK's modules look a variable up by a constant with its name, and that has another name
-    meanwhile. In a module that is first imported meanwhile as well, for which the constants are
-    made first, and set back last.
+    want of it the default counts.
 
     Args:
         warns: Whether each is warned of, which once is enough for.
     """
-    wrong = _wrong(warns=warns)
-    if not wrong:
+    with hidden_variables(_wrong(warns=warns)):
         yield
-        return
-    for name in _NAMES:
-        import_module(name)
-    with _looking_up:
-        _unseen.update(wrong)
-        for name in wrong:
-            _rename(name, f"{name}{_NOT_VALID}")
-        try:
-            yield
-        finally:
-            _unseen.difference_update(wrong)
-            for name in wrong:
-                _rename(f"{name}{_NOT_VALID}", name)
-
-
-def _rename(name: str, other: str) -> None:
-    # Modules may be imported by other threads meanwhile.
-    for module_name, module in list(sys.modules.items()):
-        if module_name.startswith("opentelemetry"):
-            constants = vars(module)
-            for constant in [key for key in _named(name) if constants.get(key) == name]:
-                constants[constant] = other
-
-
-def _named(name: str) -> tuple[str, str]:
-    name = name.removesuffix(_NOT_VALID)
-    return name, f"_{name}"
 
 
 def _wrong(*, warns: bool) -> list[str]:
@@ -222,7 +181,7 @@ def _holds(rule: _Rule, text: str) -> bool:
 
 def variable(name: str) -> str:
     """Return what a variable holds; nothing while `valid_variables` has it not seen."""
-    return "" if name in _unseen else os.environ.get(name, "").strip()
+    return "" if is_hidden(name) else os.environ.get(name, "").strip()
 
 
 def setting(name: str, default: int) -> int:

@@ -5,7 +5,6 @@ Those of a recording, and those that steps open meanwhile.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from dotflow.core.arguments import check_count, check_flag, check_instance, check_method, check_text
+from dotflow_otel.hidden_variables import hidden_variables
 from dotflow_otel.testing.failures import (
     Wanted,
     missing_span,
@@ -85,14 +85,10 @@ class SpanCollector(SpanProcessor):
 def provider_of(processor: SpanProcessor) -> TracerProvider:
     """Make a provider that samples everything, whatever OTEL_* variables say."""
     # A provider that is made where this says "true" makes nothing for ever.
-    disabled = os.environ.pop(OTEL_SDK_DISABLED, None)
-    try:
+    with hidden_variables((OTEL_SDK_DISABLED,)):
         provider = TracerProvider(
             sampler=ALWAYS_ON, resource=Resource.get_empty(), shutdown_on_exit=False
         )
-    finally:
-        if disabled is not None:
-            os.environ[OTEL_SDK_DISABLED] = disabled
     provider.add_span_processor(processor)
     return provider
 

@@ -358,6 +358,20 @@ def test_one_place_registers_calls_for_the_life_of_a_process(tracked: list[Path]
     assert found == {"process.py"}
 
 
+def test_telemetry_leaves_the_environment_as_it_is() -> None:
+    """No file of the telemetry changes `os.environ`, which other threads and children read."""
+    changes = re.compile(
+        r"environ\.(pop|update|setdefault|clear)\(|del os\.environ|environ\[.*\] ="
+    )
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in (ROOT / "dotflow_otel").rglob("*.py")
+        for line in path.read_text().splitlines()
+        if changes.search(line)
+    ]
+    assert found == []
+
+
 def test_links_of_pages_lead_somewhere(tracked: list[Path]) -> None:
     """What a page links to in this repository is there: file, picture and heading."""
     pages = [file for file in tracked if file.suffix == ".md"]

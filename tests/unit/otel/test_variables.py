@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 from log_records import own_records
 from opentelemetry import environment_variables
 from opentelemetry.sdk import environment_variables as sdk
 
+from dotflow import DotFlow, action
+from dotflow_otel import record_telemetry
+from dotflow_otel.hidden_variables import hidden_variables, is_hidden
+from dotflow_otel.metrics.relay import has_meters
 from dotflow_otel.sdk.variables import setting, valid_variables, variable
+
+
+@action
+def step() -> None:
+    """Succeed."""
 
 
 def seen(name: str) -> str | None:
@@ -18,6 +28,51 @@ def seen(name: str) -> str | None:
         if hasattr(module, name):
             return os.environ.get(getattr(module, name))
     return os.environ.get(name)
+
+
+@pytest.fixture(scope="module")
+def changes() -> list[str]:
+    """Return what is called of the environment from now on: a hook of that stays for ever."""
+    told: list[str] = []
+
+    def hear(event: str, _: object) -> None:
+        if event in {"os.putenv", "os.unsetenv"}:
+            told.append(event)
+
+    sys.addaudithook(hear)
+    return told
+
+
+def test_the_environment_stays_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, changes: list[str]
+) -> None:
+    """Telemetry is set up around wrong values without a change that threads or children see."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "many")
+    monkeypatch.setenv("OTEL_PYTHON_TRACER_PROVIDER", "no_such_provider")
+    monkeypatch.setenv("OTEL_PYTHON_METER_PROVIDER", "no_such_provider")
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    changes.clear()
+    with record_telemetry(global_tracer=False) as recorded, valid_variables(warns=False):
+        flow = DotFlow(config=recorded.config, name="w")
+        flow.task.add(step)
+        flow.start()
+    assert [span.name for span in recorded.spans] == ["workflow w", "task step"]
+    assert has_meters() is has_meters()
+    assert changes == []
+    assert os.environ.pop("OTEL_SDK_DISABLED") == "true"
+    assert changes == ["os.unsetenv"]
+
+
+def test_hidden_by_several_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable is seen again when the last one that hides it has done."""
+    name = "OTEL_SDK_DISABLED"
+    monkeypatch.setenv(name, "true")
+    first, second = hidden_variables((name,)), hidden_variables((name,))
+    first.__enter__()
+    with second:
+        first.__exit__(None, None, None)
+        assert (seen(name), is_hidden(name)) == (None, True)
+    assert (seen(name), is_hidden(name)) == ("true", False)
 
 
 @pytest.mark.parametrize(

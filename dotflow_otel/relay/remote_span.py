@@ -7,6 +7,8 @@ nothing only its two times come back.
 
 from __future__ import annotations
 
+import os
+import socket
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,22 +21,29 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
+    SpanKind,
     get_current_span,
     set_span_in_context,
 )
 
+from dotflow import __version__
 from dotflow.abc.scope import RemoteScope
 from dotflow.core.failure import Failure
 from dotflow.core.process import once
 from dotflow_otel import conventions as names
+from dotflow_otel._process import is_forked_from
 from dotflow_otel.relay.buffers import Returned
-from dotflow_otel.relay.host_tracer import host_tracer
 from dotflow_otel.relay.span_relay import SpanBuffer, relay_here, worker_limits
 from dotflow_otel.span_ids import SpanClock
 from dotflow_otel.spans.attributes import MethodScope, mark_failed
 from dotflow_otel.spans.record import record_of
 from dotflow_otel.spans.sdk_access import FastSpan, FastSpanFactory, fast_factory
-from dotflow_otel.spans.sdk_tracer import PresetIdSpan
+from dotflow_otel.spans.sdk_tracer import (
+    PresetIdSpan,
+    instrumentation_of,
+    is_switched_on,
+    limits_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,8 +56,61 @@ if TYPE_CHECKING:
 
     from dotflow.core.action import Action
     from dotflow_otel._process import Process
-    from dotflow_otel.relay.host_tracer import HostTracer
     from dotflow_otel.spans.record import SpanRecord
+
+
+class HostTracer:
+    """Makes spans that go where the worker's owner has them go, and nowhere else.
+
+    Of an attempt the worker knows all but the time that it waited, which the run reckons.
+
+    Args:
+        tracer: Of the provider that is set there.
+    """
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    def started(
+        self, name: str, own: SpanContext, parent: SpanContext, attributes: dict[str, Any]
+    ) -> PresetIdSpan:
+        """Begin the span of an attempt, with the ids that its run has chosen."""
+        tracer = self._tracer
+        here: dict[str, Any] = {
+            names.PROCESS_PID: os.getpid(),
+            names.HOST_NAME: socket.gethostname(),
+        }
+        span = PresetIdSpan(
+            name,
+            own,
+            parent,
+            tracer.sampler,
+            resource=tracer.resource,
+            attributes={**attributes, **here},
+            kind=SpanKind.INTERNAL,
+            span_processor=tracer.span_processor,
+            limits=limits_of(tracer),
+            instrumentation_scope=instrumentation_of(tracer),
+        )
+        span.start(parent_context=set_span_in_context(NonRecordingSpan(parent)))
+        return span
+
+    def started_below(self, name: str, attributes: Mapping[str, Any]) -> Span:
+        """Begin a span below the current one."""
+        return self._tracer.start_span(name, None, SpanKind.INTERNAL, attributes)
+
+
+def host_tracer(provider: TracerProvider, owner: Process) -> HostTracer | None:
+    """Return what makes spans with a provider that is set in this process.
+
+    None where it makes none, or is not of this process: a forked child has that of the run,
+    whose processors may never export there.
+    """
+    tracer = provider.get_tracer(names.SCOPE, __version__)
+    if is_forked_from(owner) or not isinstance(tracer, Tracer) or not is_switched_on(tracer):
+        return None
+    return HostTracer(tracer)
+
 
 _ids = RandomIdGenerator()
 

@@ -31,9 +31,9 @@ export PYTHONDONTWRITEBYTECODE :=
 
 INSTALL := -m pip install --quiet --quiet
 
-# Two test processes; the tests of a file share one, and what they set up there.
-# `make test JOBS=0` takes one, where each test runs alone.
-JOBS := 2
+# Three test processes, as some tests wait; the tests of a file share one, and what they set up
+# there. `make test JOBS=0` takes one, where each test runs alone.
+JOBS := 3
 PYTEST := -m pytest --numprocesses $(JOBS) --dist loadfile
 
 # make_venv FOLDER: a virtual environment with pip in it, or the reason why there is none.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 if TYPE_CHECKING:
     from dotflow_otel.history.reader import History as History
     from dotflow_otel.history.recording import record_history as record_history
+    from dotflow_otel.instrumentor import DotflowInstrumentor as DotflowInstrumentor
     from dotflow_otel.log_context import TraceContextFilter as TraceContextFilter
     from dotflow_otel.log_context import add_run_context as add_run_context
     from dotflow_otel.logs.log import LogStructlog as LogStructlog
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 # No module has the name of what it gives: importing it would put it in that one's place.
 _PLACES: Final = {
     "CannotListen": "metrics.errors",
+    "DotflowInstrumentor": "instrumentor",
     "Exemplar": "testing",
     "History": "history.reader",
     "LogEvent": "testing",
@@ -76,7 +78,6 @@ _PLACES: Final = {
 __all__ = [*_PLACES]  # noqa: PLE0604 - names, all of them
 
 _LIBRARIES: Final = ("opentelemetry", "prometheus_client", "structlog")
-_EXTRA: Final = "dotflow[otel]"
 
 
 def __getattr__(name: str) -> Any:
@@ -86,10 +87,12 @@ def __getattr__(name: str) -> Any:
     try:
         found = getattr(import_module(f"{__name__}.{place}"), name)
     except ModuleNotFoundError as error:
-        library = (error.name or "").partition(".")[0]
+        module = error.name or ""
+        library = module.partition(".")[0]
         if library not in _LIBRARIES:
             raise
-        return _absent(name, library)
+        extra = "instrument" if module.startswith("opentelemetry.instrumentation") else "otel"
+        return _absent(name, library, f"dotflow[{extra}]")
     # The next look-up finds it without coming here.
     globals()[name] = found
     return found
@@ -99,11 +102,11 @@ def __dir__() -> list[str]:
     return sorted({*(name for name in globals() if name[:2] == "__"), *_PLACES})
 
 
-def _absent(name: str, library: str) -> type:
+def _absent(name: str, library: str, extra: str) -> type:
     def refuse(*_args: object, **_kwargs: object) -> NoReturn:
         # Here, so that pytest, which loads our plugin, measures the core from its import on.
         from dotflow.core.exception import ModuleNotFound  # noqa: PLC0415
 
-        raise ModuleNotFound(library, _EXTRA)
+        raise ModuleNotFound(library, extra)
 
     return type(name, (), {"__new__": refuse, "__doc__": f"Needs {library}."})

@@ -76,6 +76,7 @@ UNMEASURED: Final = (
     "integration/test_pages.py",
     "integration/test_progress.py",
     "integration/test_readme.py",
+    "unit/otel/test_log.py",
 )
 # What coverage starts itself by in a new interpreter.
 COVERAGE: Final = "COVERAGE_PROCESS_CONFIG"

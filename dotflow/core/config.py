@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 from dotflow.abc.executor import Executor
 from dotflow.abc.log import Log
@@ -48,8 +49,51 @@ _INTERFACES: Final[Mapping[str, type]] = {
     "progress": Progress,
 }
 
-# Providers by slot, in place of the default ones; see `default_providers`.
-_defaults: dict[str, Any] = {}
+
+class DefaultProviders:
+    """Providers that a `Config` takes where a slot is None, in all threads of the process.
+
+    For what observes workflows of others: what the workflow itself sets is left as it is.
+
+    Args:
+        **providers: Slots of `Config`; None leaves a slot's default as it is.
+    """
+
+    def __init__(self, **providers: Any) -> None:
+        self._providers = {slot: given for slot, given in providers.items() if given is not None}
+        # Which configurations have taken some, and in which slots.
+        self._taken: WeakKeyDictionary[Config, list[str]] = WeakKeyDictionary()
+
+    def apply(self) -> None:
+        """Have each `Config` that is made from now on take them."""
+        _defaults.append(self)
+
+    def remove(self) -> None:
+        """Have no further `Config` take them; those that did keep them."""
+        if self in _defaults:
+            _defaults.remove(self)
+
+    def undo(self) -> None:
+        """Remove them, and set the defaults in each `Config` that has taken some.
+
+        A run that goes on uses those from then on.
+        """
+        self.remove()
+        for config, slots in list(self._taken.items()):
+            for slot in slots:
+                if getattr(config, slot) is self._providers[slot]:
+                    setattr(config, slot, _DEFAULTS[slot]())
+
+    def take(self, config: Config, slot: str) -> Any:
+        """Return the provider that a configuration takes in a slot, if there is one."""
+        provider = self._providers.get(slot)
+        if provider is not None:
+            self._taken.setdefault(config, []).append(slot)
+        return provider
+
+
+# Those that hold now; of several that have a slot the last one counts.
+_defaults: Final[list[DefaultProviders]] = []
 
 
 class Config:
@@ -98,16 +142,39 @@ class Config:
         executor: Executor | futures.Executor | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self.storage: Storage = _slot("storage", storage, StorageDefault)
-        self.notify: Notify = _slot("notify", notify, NotifyDefault)
-        self.log: Log = _slot("log", log, LogDefault)
-        self.server: Server = _slot("server", server, ServerDefault)
-        self.scheduler: Scheduler = _slot("scheduler", scheduler, SchedulerDefault)
-        self.tracer: Tracer = _slot("tracer", tracer, TracerDefault)
-        self.metrics: Metrics = _slot("metrics", metrics, MetricsDefault)
-        self.executor: Executor = _slot("executor", _adapted(executor), shared_executor)
-        self.progress: Progress = _slot("progress", progress, Progress)
+        self.storage: Storage = self._provider("storage", storage)
+        self.notify: Notify = self._provider("notify", notify)
+        self.log: Log = self._provider("log", log)
+        self.server: Server = self._provider("server", server)
+        self.scheduler: Scheduler = self._provider("scheduler", scheduler)
+        self.tracer: Tracer = self._provider("tracer", tracer)
+        self.metrics: Metrics = self._provider("metrics", metrics)
+        self.executor: Executor = self._provider("executor", _adapted(executor))
+        self.progress: Progress = self._provider("progress", progress)
         self.reported: set[tuple[str, str]] = set()
+
+    def _provider(self, slot: str, value: Any) -> Any:
+        for defaults in reversed(_defaults):
+            if value is not None:
+                break
+            value = defaults.take(self, slot)
+        if value is None:
+            return _DEFAULTS[slot]()
+        _check_slot(slot, value)
+        return value
+
+
+_DEFAULTS: Final[Mapping[str, Callable[[], Any]]] = {
+    "storage": StorageDefault,
+    "notify": NotifyDefault,
+    "log": LogDefault,
+    "server": ServerDefault,
+    "scheduler": SchedulerDefault,
+    "tracer": TracerDefault,
+    "metrics": MetricsDefault,
+    "executor": shared_executor,
+    "progress": Progress,
+}
 
 
 @contextmanager
@@ -124,13 +191,12 @@ def default_providers(**providers: Any) -> Iterator[None]:
         NotCallableObject: A `Config` made inside needs a slot whose provider here is no instance
             of the slot's interface.
     """
-    before = dict(_defaults)
-    _defaults.update({slot: given for slot, given in providers.items() if given is not None})
+    defaults = DefaultProviders(**providers)
+    defaults.apply()
     try:
         yield
     finally:
-        _defaults.clear()
-        _defaults.update(before)
+        defaults.remove()
 
 
 def check_config(config: object) -> None:
@@ -170,15 +236,6 @@ def check_slots(given: Slots) -> None:
     """
     for name, value in given.items():
         _check_slot(name, _adapted(value) if name == "executor" else value)
-
-
-def _slot(name: str, value: Any, default: Callable[[], Any]) -> Any:
-    if value is None:
-        value = _defaults.get(name)
-    if value is None:
-        return default()
-    _check_slot(name, value)
-    return value
 
 
 def _check_slot(name: str, value: Any) -> None:

@@ -14,7 +14,7 @@ from inspect import signature
 from threading import Lock
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import opentelemetry._logs as api
 from opentelemetry._logs import SeverityNumber
@@ -22,6 +22,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk import _logs as sdk
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
@@ -36,15 +37,16 @@ from dotflow_otel._process import LOGS
 from dotflow_otel.conventions import LOGGER
 from dotflow_otel.log_context import run_context, stack_trace_of
 from dotflow_otel.logs import events
+from dotflow_otel.logs.log import LogStructlog
 from dotflow_otel.plain import bounded, to_plain
 from dotflow_otel.relay.intake import Intake
 from dotflow_otel.sdk.batching import Account, Batching, RootHandler, add_to_root, exporting
 from dotflow_otel.span_ids import SpanIds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from opentelemetry.sdk.resources import Resource
+    from dotflow.core.run import Run
 
     Attributes = dict[str, str | bool | int | float]
 
@@ -275,14 +277,69 @@ def export_records(writer: LogWriter) -> None:
     events.sinks.append(EventExporter(writer).export)
 
 
-def export_events(writer: LogWriter) -> None:
-    """Export the events of `LogStructlog` to a provider of the application's, once."""
-    if writer.provider not in _has_events:
-        _has_events.add(writer.provider)
-        events.sinks.append(EventExporter(writer).export)
+class _Exported:
+    """The events of `LogStructlog` on their way to one provider.
+
+    Args:
+        sink: Takes them.
+    """
+
+    def __init__(self, sink: events.Sink) -> None:
+        self._sink = sink
+        self._wanted_by = 0
+
+    def begin(self) -> None:
+        self._wanted_by += 1
+        if self._wanted_by == 1:
+            events.sinks.append(self._sink)
+
+    def end(self) -> None:
+        self._wanted_by -= 1
+        if self._wanted_by == 0:
+            events.sinks.remove(self._sink)
 
 
-_has_events: Final[WeakSet[Any]] = WeakSet()
+def export_events(writer: LogWriter) -> Callable[[], None]:
+    """Export the events of `LogStructlog` to a provider of the application's, once.
+
+    Returns:
+        What ends that, unless another one has asked for it as well.
+    """
+    exported = _exported.get(writer.provider)
+    if exported is None:
+        exported = _exported[writer.provider] = _Exported(EventExporter(writer).export)
+    exported.begin()
+    return exported.end
+
+
+_exported: Final[WeakKeyDictionary[Any, _Exported]] = WeakKeyDictionary()
+
+
+class InstrumentedLog(LogStructlog):
+    """The log of workflows that were instrumented: its events go to a provider as well.
+
+    Args:
+        provider: The provider; None: the one that the application has set when a run starts.
+    """
+
+    def __init__(self, provider: Any = None) -> None:
+        super().__init__()
+        self._provider = provider
+        self._end: Callable[[], None] | None = None
+
+    def run_started(self, run: Run) -> None:
+        """Write `workflow.started`."""
+        if self._end is None and (self._provider is not None or not is_unset()):
+            provider = self._provider or api.get_logger_provider()
+            writer = LogWriter(provider, getattr(provider, "resource", Resource.get_empty()))
+            self._end = export_events(writer)
+        super().run_started(run)
+
+    def end(self) -> None:
+        """Export no further events."""
+        if self._end is not None:
+            self._end()
+            self._end = None
 
 
 class RecordExporter(RootHandler):

@@ -11,7 +11,7 @@ import pytest
 from dotflow import Config, Context, DotFlow, action
 from dotflow.abc.log import LEVELS, Log, LogRecord, LogRecordError
 from dotflow.abc.storage import Storage
-from dotflow.core.config import default_providers
+from dotflow.core.config import DefaultProviders, default_providers
 from dotflow.core.exception import NotCallableObject
 from dotflow.providers import LogDefault, StorageDefault, TracerDefault
 
@@ -213,6 +213,25 @@ def test_default_providers() -> None:
     assert (with_own.log, with_own.storage) == (log, own)
     assert Config().log is not log
     assert Config().storage is not storage
+
+
+def test_default_providers_are_undone() -> None:
+    """Each `Config` that took some gets the default ones back; its own and later ones stay."""
+    log, own = LogDefault(level="ERROR"), LogDefault(level="DEBUG")
+    outer, inner = DefaultProviders(log=log, tracer=None), DefaultProviders(log=own)
+    outer.apply()
+    taken, given, replaced = Config(), Config(log=own), Config()
+    replaced.log = own
+    inner.apply()
+    within = Config()
+    assert (taken.log, given.log, within.log) == (log, own, own)
+    outer.undo()
+    outer.undo()
+    assert (type(taken.log), taken.log is log) == (LogDefault, False)
+    assert (given.log, replaced.log, within.log, Config().log) == (own, own, own, own)
+    inner.undo()
+    assert within.log is not own
+    assert Config().log is not own
 
 
 def test_default_providers_are_checked() -> None:

@@ -29,15 +29,17 @@ class Wire(NamedTuple):
     receiver: Receiver
     protocol: str
 
-    def run(self, program: str, *arguments: object, **variables: str) -> Done:
-        """Run a program to its end, as its user would."""
+    def run(
+        self, program: str, *arguments: object, by: tuple[str, ...] = (), **variables: str
+    ) -> Done:
+        """Run a program to its end, as its user would, or by another one."""
         ours = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.receiver.endpoint(self.protocol),
             "OTEL_EXPORTER_OTLP_PROTOCOL": self.protocol,
             "PYTHONPATH": str(ROOT),
         }
         done = subprocess.run(
-            [sys.executable, PROGRAMS / program, *map(str, arguments)],
+            [*by, sys.executable, PROGRAMS / program, *map(str, arguments)],
             env={**os.environ, **ours, **variables},
             capture_output=True,
             text=True,

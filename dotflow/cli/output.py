@@ -15,7 +15,6 @@ COMPLETED: Final = 0
 FAILED: Final = 1  # a task, or dotflow itself
 WRONG_USE: Final = 2
 INTERRUPTED: Final = 130
-TERMINATED: Final = 143
 
 _RED: Final = "31"
 _YELLOW: Final = "33"
@@ -81,13 +80,6 @@ def prepare_streams() -> None:
             line_buffering=out.line_buffering,
             write_through=out.write_through,
         )
-
-
-class Terminated(SystemExit):
-    """SIGTERM came; it ends a run as Ctrl-C does."""
-
-    def __init__(self) -> None:
-        super().__init__(TERMINATED)
 
 
 def print_note(text: str) -> None:

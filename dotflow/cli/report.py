@@ -9,8 +9,9 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from dotflow.cli.output import Terminated, print_error, printable, send_nowhere, shortened
+from dotflow.cli.output import print_error, printable, send_nowhere, shortened
 from dotflow.core.types import TypeStatus, WorkflowStatus
+from dotflow.signals import Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from dotflow.cli.flow import Chosen, takes_options
-from dotflow.cli.output import COMPLETED, INTERRUPTED, TERMINATED, Terminated, print_note
+from dotflow.cli.output import COMPLETED, INTERRUPTED, print_note
 from dotflow.cli.report import Output
 from dotflow.cli.start import leave_at_once, terminable
 from dotflow.core.types import TypeOverlap
 from dotflow.providers.scheduler_cron import SchedulerCron
+from dotflow.signals import TERMINATED, Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

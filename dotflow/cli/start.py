@@ -13,17 +13,17 @@ from dotflow.cli.output import (
     COMPLETED,
     FAILED,
     INTERRUPTED,
-    TERMINATED,
-    Terminated,
     print_error,
     print_note,
 )
 from dotflow.cli.report import Output
 from dotflow.core.timing import Latch, monotonic
 from dotflow.core.types import TypeExecution, TypeStatus
+from dotflow.signals import TERMINATED, Terminated, sigterm_exits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from dotflow.core.dotflow import DotFlow
     from dotflow.core.options import RunOptions
@@ -128,17 +128,6 @@ def _signals_held_back() -> Iterator[None]:
         signal.raise_signal(each)
 
 
-@contextmanager
-def terminable() -> Iterator[None]:
-    """Make the first SIGTERM raise `Terminated` in the main thread; a second ends the process."""
-
-    def end(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        _clear_terminal()  # a second one leaves no time for that
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def terminable() -> AbstractContextManager[None]:
+    """Return a context in which the first SIGTERM raises `Terminated` in the main thread."""
+    return sigterm_exits(_clear_terminal)

@@ -11,9 +11,10 @@ from typing import Annotated
 
 import typer
 
-from dotflow.cli.output import INTERRUPTED, TERMINATED, Terminated, print_note
+from dotflow.cli.output import INTERRUPTED, print_note
 from dotflow.cli.start import terminable
 from dotflow.core.exception import ModuleNotFound
+from dotflow.signals import TERMINATED, Terminated
 from dotflow_otel.cli.shared import Debug, HistoryPath, Reference, WrongUse
 from dotflow_otel.history.reader import History
 from dotflow_otel.pages.report import addresses, run_document

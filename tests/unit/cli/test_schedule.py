@@ -11,8 +11,8 @@ import pytest
 from command_line import Done, in_process
 
 from dotflow.cli import schedule
-from dotflow.cli.output import Terminated
 from dotflow.providers.scheduler_cron import SchedulerCron
+from dotflow.signals import Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Callable

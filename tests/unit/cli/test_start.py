@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from command_line import Done, in_process
 
-from dotflow.cli.output import Terminated
 from dotflow.cli.start import leave_at_once, terminable
+from dotflow.signals import Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

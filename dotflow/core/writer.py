@@ -163,14 +163,15 @@ class TaskWriter:
         Returns:
             The first interruption that came meanwhile; all were reported nevertheless.
         """
-        deferred = Deferred()
-        for task in tasks:
+        deferred, rest = Deferred(), iter(tasks)
+        while True:
             with deferred:
-                if task._started is None and not task.restored:
-                    self._report_other(task)
-                elif task.status in UNFINISHED:
-                    self._fail_left_over(task, error)
-        return deferred.first
+                for task in rest:  # goes on behind the task where an interruption came
+                    if task._started is None and not task.restored:
+                        self._report_other(task)
+                    elif task.status in UNFINISHED:
+                        self._fail_left_over(task, error)
+                return deferred.first
 
     def _report_other(self, task: Task) -> None:
         hooks = self.providers(task).hooks

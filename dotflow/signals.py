@@ -30,9 +30,10 @@ def exit_on_sigterm() -> None:
     worker processes end. A run in the background goes on to its end. Then what `atexit` has is
     called: telemetry is delivered, within its bound. A second SIGTERM ends the process at once.
 
-    A handler that the program or its server (gunicorn, uvicorn) has set stays, and what it does is
-    what happens; so does a signal that is ignored. A handler that is set later takes the place of
-    this one. Forked children have it as well.
+    A handler that the program or its server has set stays, and what it does is what happens; so
+    does a signal that is ignored. A handler that is set later takes the place of this one; uvicorn's
+    sets it back, and raises the signal again, when the server has shut down. Forked children have
+    it as well.
 
     Raises:
         WrongMoment: It is called in another thread than the main one, where none can be set.

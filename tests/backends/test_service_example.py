@@ -1,0 +1,187 @@
+"""The service of `examples/service` under gunicorn, with a real Prometheus and OTLP."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+from urllib.request import Request, urlopen
+
+import pytest
+from backends.prometheus import Prometheus
+from backends.service import ROOT
+from backends.waiting import eventually
+from wire.receivers import OwnReceiver
+from wire.spans import Node, roots, string
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SERVICE: Final = ROOT / "examples" / "service"
+LISTENS: Final = re.compile(r"(?:Listening at: |Uvicorn running on )(http://\S+)")
+ORDERS: Final = 40
+TREE: Final = (
+    "POST /orders/{article}",
+    [
+        (
+            "workflow orders",
+            [
+                ("task reserve", [("attempt", [("POST", ["POST /stock/{article}"])])]),
+                "task confirm",
+            ],
+        )
+    ],
+)
+
+
+@contextmanager
+def running(command: list[str], log: Path, **variables: str) -> Iterator[tuple[str, int]]:
+    """Run a server; return its address and its process id. It ends by SIGTERM, in order."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "ignore::DeprecationWarning", "-m", *command],
+            cwd=SERVICE,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        found = eventually(lambda: LISTENS.search(log.read_text()), f"{command[0]} to listen")
+        yield found[1], process.pid
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(40) in {0, 143}, log.read_text()[-3000:]
+    finally:
+        process.kill()
+        process.wait()
+
+
+class Shop:
+    """The service with what is around it.
+
+    Args:
+        url: Its address.
+        pid: The process id of gunicorn's master.
+        receiver: Where its telemetry goes.
+    """
+
+    def __init__(self, url: str, pid: int, receiver: OwnReceiver) -> None:
+        self.url = url
+        self.pid = pid
+        self.receiver = receiver
+        self._ordered = 0
+
+    def order(self) -> str:
+        """Order something, as a client with a trace of its own; return the id of the trace."""
+        self._ordered += 1
+        trace = f"{self._ordered:032x}"
+        request = Request(f"{self.url}/orders/apples", method="POST")  # noqa: S310 - http
+        request.add_header("traceparent", f"00-{trace}-{7:016x}-01")
+        with urlopen(request, timeout=20) as answer:  # noqa: S310
+            assert answer.status == 202
+        return trace
+
+
+@contextmanager
+def shop(folder: Path, preload: str, stock_seconds: str = "0") -> Iterator[Shop]:
+    """Run both services."""
+    (folder / "metrics").mkdir()
+    with OwnReceiver() as receiver:
+        sent = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint("http/protobuf")}
+        stock = ["uvicorn", "stock:app", "--port", "0"]
+        with running(stock, folder / "stock.log", STOCK_SECONDS=stock_seconds, **sent) as (
+            stock_url,
+            _,
+        ):
+            ours = {
+                "BIND": "127.0.0.1:0",
+                "PRELOAD": preload,
+                "STOCK_URL": stock_url,
+                "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"),
+            }
+            command = ["gunicorn", "--config", "gunicorn.conf.py", "app:app"]
+            with running(command, folder / "orders.log", **ours, **sent) as (url, pid):
+                eventually(lambda: _answers(url), "the service to answer")
+                yield Shop(url, pid, receiver)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(f"{url}/metrics", timeout=5) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def trees(nodes: list[Node]) -> dict[str, object]:
+    """Return the outline of each order by its trace, without the messages of single requests."""
+    return {node.span.trace_id.hex(): _outline(node) for node in nodes if _is_order(node)}
+
+
+def whole(service: Shop, traces: list[str]) -> list[Node]:
+    """Wait until each order is one whole trace, and nothing else has come; return their roots."""
+    expected = dict.fromkeys(traces, TREE)
+    requests: list[Any] = []
+    nodes: list[Node] = []
+
+    def are_there() -> bool:
+        # The two services send when they do.
+        requests.extend(service.receiver.take().traces)
+        nodes[:] = roots(requests)
+        return trees(nodes) == expected
+
+    eventually(are_there, "whole traces")
+    assert len(nodes) == len(traces)
+    return nodes
+
+
+def _is_order(node: Node) -> bool:
+    return node.name == "POST /orders/{article}"
+
+
+def _outline(node: Node) -> object:
+    below = [
+        _outline(each) for each in node.children if not each.name.endswith((" send", " receive"))
+    ]
+    return (node.name, below) if below else node.name
+
+
+@pytest.mark.parametrize("preload", ["0", "1"])
+def test_orders(preload: str, tmp_path: Path) -> None:
+    """Each order is one trace through both services; Prometheus has the sum of both workers."""
+    with (
+        Prometheus(tmp_path / "prometheus") as prometheus,
+        shop(tmp_path, preload) as service,
+    ):
+        prometheus.scrape(f"{service.url}/metrics", "orders")
+        traces = [service.order() for _ in range(ORDERS)]
+        for name in ("started", "completed"):
+            prometheus.awaited(f"sum(dotflow_workflow_{name}_total) == {ORDERS}")
+        prometheus.awaited("sum(dotflow_workflow_in_progress) == 0")
+        assert len(prometheus.query("dotflow_workflow_completed_total")) == 1
+        os.kill(service.pid, signal.SIGTERM)
+        eventually(lambda: not _answers(service.url), "the service to end")
+        nodes = whole(service, traces)
+    services = {
+        (node.name, node.resource["service.name"])
+        for root in nodes
+        for node in root.walk()
+        if node.name in {"workflow orders", "POST /stock/{article}"}
+    }
+    assert services == {
+        ("workflow orders", string("orders")),
+        ("POST /stock/{article}", string("stock")),
+    }
+
+
+@pytest.mark.parametrize("preload", ["0", "1"])
+def test_a_restart_loses_nothing(preload: str, tmp_path: Path) -> None:
+    """Workflows that go on at SIGTERM end, and their traces are whole."""
+    with shop(tmp_path, preload, stock_seconds="1.5") as service:
+        traces = [service.order() for _ in range(4)]
+        os.kill(service.pid, signal.SIGTERM)
+        whole(service, traces)

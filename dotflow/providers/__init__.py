@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dotflow.providers.server_default import ServerDefault as ServerDefault
     from dotflow.providers.storage_default import StorageDefault as StorageDefault
     from dotflow.providers.storage_file import StorageFile as StorageFile
+    from dotflow.providers.storage_sql import StorageSQL as StorageSQL
     from dotflow.providers.tracer_default import TracerDefault as TracerDefault
 
 _GROUP: Final = "dotflow.providers"
@@ -42,6 +43,7 @@ _BUILT_IN: Final = {
     "ServerDefault": "dotflow.providers.server_default",
     "StorageDefault": "dotflow.providers.storage_default",
     "StorageFile": "dotflow.providers.storage_file",
+    "StorageSQL": "dotflow.providers.storage_sql",
     "TracerDefault": "dotflow.providers.tracer_default",
 }
 

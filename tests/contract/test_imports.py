@@ -84,6 +84,7 @@ PROVIDERS = {
     "ServerDefault": "server_default",
     "StorageDefault": "storage_default",
     "StorageFile": "storage_file",
+    "StorageSQL": "storage_sql",
     "TracerDefault": "tracer_default",
 }
 

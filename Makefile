@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 BENCH := build/bench
 PEERS := dotflow1 hamilton luigi pebble plot prefect taskiq
 TOOLS := build/tools
+STORES := build/stores
 OLDEST := build/oldest
 PYTHONS := build/pythons
 VERSIONS := build/versions
@@ -109,7 +110,7 @@ $(LANES:%=test-versions-%): test-versions-%: $(VERSIONS)/%/.made
 	$(VERSIONS)/$*/bin/python $(PYTEST) $(VERSIONED) $(VERSIONED_$*) -k 'not elastic'
 
 .PHONY: tools
-tools: $(TOOLS)/.made ## Install what some tests need beside Python packages (with npm)
+tools: $(TOOLS)/.made $(STORES)/.made ## Install what some tests need beside the Python packages in .venv (with npm)
 
 .PHONY: check
 check: $(VENV)/.dev ## Run the gates that run no code: style, types, import contracts
@@ -209,6 +210,13 @@ $(TOOLS)/.made: tests/wire/npm.txt
 	@rm -rf $(TOOLS) && mkdir -p $(TOOLS)
 	@npm install --prefix $(TOOLS) --no-save --no-package-lock --ignore-scripts \
 		--no-audit --no-fund --loglevel error $$(cat $<)
+	@touch $@
+
+# Servers that are tested against have dependencies of their own.
+$(STORES)/.made: export PIP_CONSTRAINT :=
+$(STORES)/.made: tests/backends/stores.txt
+	$(call make_venv,$(STORES))
+	@$(STORES)/bin/python $(INSTALL) -r $<
 	@touch $@
 
 $(BENCH)/here/.made: $(PROJECT)

@@ -1,4 +1,4 @@
-"""A port that nobody listens on."""
+"""Ports that nobody listens on."""
 
 from __future__ import annotations
 
@@ -16,3 +16,10 @@ def closed_port() -> Iterator[str]:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{holder.getsockname()[1]}"
+
+
+def free_port() -> int:
+    """Return a port on loopback that is free, for a server that cannot tell which it took."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        return int(holder.getsockname()[1])

@@ -7,11 +7,11 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
 from pathlib import Path
 from typing import Any, Final, Self
 
+from backends.ports import free_port
 from backends.waiting import PATIENCE, eventually
 from needed import tool
 
@@ -61,9 +61,7 @@ class Postgres:
         self._log = folder / "log"
         self._data = folder / "data"
         self.starts = 0
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"postgresql+psycopg://{USER}:{PASSWORD}@127.0.0.1:{self.port}/postgres"
 
     def __enter__(self) -> Self:

@@ -134,7 +134,7 @@ format: $(VENV)/.dev ## Repair style where it can be repaired
 	$(BIN)/ruff format .
 
 .PHONY: bench
-bench: $(BENCH)/here/.made $(BENCH)/telemetry/.made $(BENCH)/dask/.made $(PEERS:%=$(BENCH)/%/.made) ## Measure speed and memory beside others
+bench: $(BENCH)/here/.made $(BENCH)/telemetry/.made $(BENCH)/stores/.made $(STORES)/.made $(BENCH)/dask/.made $(PEERS:%=$(BENCH)/%/.made) ## Measure speed and memory beside others
 	@$(BENCH)/here/bin/python tests/benchmarks/run.py --environments $(BENCH) $(ARGS)
 
 .PHONY: dashboards
@@ -227,6 +227,12 @@ $(BENCH)/here/.made: $(PROJECT)
 $(BENCH)/telemetry/.made: $(PROJECT)
 	$(call make_venv,$(BENCH)/telemetry)
 	@$(BENCH)/telemetry/bin/python $(INSTALL) -e '.[cli,otel]'
+	@touch $@
+
+# pytest, for the servers are started as the tests start them.
+$(BENCH)/stores/.made: $(PROJECT)
+	$(call make_venv,$(BENCH)/stores)
+	@$(BENCH)/stores/bin/python $(INSTALL) -e '.[postgres,s3]' pytest
 	@touch $@
 
 # Others have dependencies of their own, dotflow 1.0.1 even this project's import name, so each

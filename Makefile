@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 BENCH := build/bench
 PEERS := dotflow1 hamilton luigi pebble plot prefect taskiq
 TOOLS := build/tools
+STORES := build/stores
 OLDEST := build/oldest
 PYTHONS := build/pythons
 VERSIONS := build/versions
@@ -109,7 +110,7 @@ $(LANES:%=test-versions-%): test-versions-%: $(VERSIONS)/%/.made
 	$(VERSIONS)/$*/bin/python $(PYTEST) $(VERSIONED) $(VERSIONED_$*) -k 'not elastic'
 
 .PHONY: tools
-tools: $(TOOLS)/.made ## Install what some tests need beside Python packages (with npm)
+tools: $(TOOLS)/.made $(STORES)/.made ## Install what some tests need beside the Python packages in .venv (with npm)
 
 .PHONY: check
 check: $(VENV)/.dev ## Run the gates that run no code: style, types, import contracts
@@ -133,7 +134,7 @@ format: $(VENV)/.dev ## Repair style where it can be repaired
 	$(BIN)/ruff format .
 
 .PHONY: bench
-bench: $(BENCH)/here/.made $(BENCH)/telemetry/.made $(BENCH)/dask/.made $(PEERS:%=$(BENCH)/%/.made) ## Measure speed and memory beside others
+bench: $(BENCH)/here/.made $(BENCH)/telemetry/.made $(BENCH)/stores/.made $(STORES)/.made $(BENCH)/dask/.made $(PEERS:%=$(BENCH)/%/.made) ## Measure speed and memory beside others
 	@$(BENCH)/here/bin/python tests/benchmarks/run.py --environments $(BENCH) $(ARGS)
 
 .PHONY: dashboards
@@ -211,6 +212,13 @@ $(TOOLS)/.made: tests/wire/npm.txt
 		--no-audit --no-fund --loglevel error $$(cat $<)
 	@touch $@
 
+# Servers that are tested against have dependencies of their own.
+$(STORES)/.made: export PIP_CONSTRAINT :=
+$(STORES)/.made: tests/backends/stores.txt
+	$(call make_venv,$(STORES))
+	@$(STORES)/bin/python $(INSTALL) -r $<
+	@touch $@
+
 $(BENCH)/here/.made: $(PROJECT)
 	$(call make_venv,$(BENCH)/here)
 	@$(BENCH)/here/bin/python $(INSTALL) -e .
@@ -219,6 +227,12 @@ $(BENCH)/here/.made: $(PROJECT)
 $(BENCH)/telemetry/.made: $(PROJECT)
 	$(call make_venv,$(BENCH)/telemetry)
 	@$(BENCH)/telemetry/bin/python $(INSTALL) -e '.[cli,otel]'
+	@touch $@
+
+# pytest, for the servers are started as the tests start them.
+$(BENCH)/stores/.made: $(PROJECT)
+	$(call make_venv,$(BENCH)/stores)
+	@$(BENCH)/stores/bin/python $(INSTALL) -e '.[postgres,s3]' pytest
 	@touch $@
 
 # Others have dependencies of their own, dotflow 1.0.1 even this project's import name, so each

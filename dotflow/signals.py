@@ -31,9 +31,9 @@ def exit_on_sigterm() -> None:
     called: telemetry is delivered, within its bound. A second SIGTERM ends the process at once.
 
     A handler that the program or its server has set stays, and what it does is what happens; so
-    does a signal that is ignored. A handler that is set later takes the place of this one; uvicorn's
-    sets it back, and raises the signal again, when the server has shut down. Forked children have
-    it as well.
+    does a signal that is ignored. A handler that is set later takes the place of this one; that of
+    uvicorn sets it back, and raises the signal again, when the server has shut down. Forked
+    children have it as well.
 
     Raises:
         WrongMoment: It is called in another thread than the main one, where none can be set.

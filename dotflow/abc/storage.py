@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dotflow.core.ids import belongs_to, prefix_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from dotflow.core.context import Context
     from dotflow.core.model import Task
@@ -18,8 +18,8 @@ class Storage(ABC):
     """Keeps the context of each task under a key.
 
     Storage is part of the run, not telemetry: an error here fails the task. The engine
-    calls `post` with `key` and `context` only, `get` and `key`; and `clear` where a run
-    with a given id starts again.
+    calls `post` with `key` and `context` only, `get` and `key`; `post_all` for a context and
+    the record of its run; and `clear` where a run with a given id starts again.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -49,6 +49,18 @@ class Storage(ABC):
     @abstractmethod
     def key(self, task: Task) -> str:
         """Return the key of a task's context."""
+
+    def post_all(self, contexts: Mapping[str, Context]) -> None:
+        """Store contexts that belong together, each in place of what was there.
+
+        A storage that can store all of them or none, in one go, overrides it. By default each is
+        posted, in their order.
+
+        Args:
+            contexts: What, by where.
+        """
+        for key, context in contexts.items():
+            self.post(key=key, context=context)
 
     def delete(self, key: str) -> bool:
         """Remove what is under `key`; tell whether anything was."""

@@ -115,11 +115,28 @@ class Checkpoints:
         self._head["finished"] = False
         self._post(0)
 
-    def note(self, task: Task) -> None:
-        """Write that a task completed."""
-        piece = self._piece_of(task)
-        if piece is None or not task.restored:
-            self._post(self._write(task, piece, task.current_context.storage is not None))
+    def note_restored(self, task: Task) -> None:
+        """Write that a task completed in an earlier run."""
+        if self._piece_of(task) is None:
+            self._post(self._write(task, None, task.current_context.storage is not None))
+
+    def complete(self, task: Task, storage: Storage, context: Context) -> None:
+        """Store the context of a task that completed, and write that it did.
+
+        Both at once, where one storage has both and can.
+        """
+        key = storage.key(task=task)
+        if storage is not self._storage:
+            storage.post(key=key, context=context)
+            self._post(self._write(task, self._piece_of(task), context.storage is not None))
+            return
+        piece = self._write(task, self._piece_of(task), context.storage is not None)
+        try:
+            storage.post_all({key: context, self._key(piece): Context(self._pieces[piece])})
+        except BaseException:
+            # It is written neither now nor with the next task.
+            self._write(task, piece, None)
+            raise
 
     def run_again(self, tasks: Iterable[Task]) -> None:
         """Write that tasks are to be run again, whatever earlier runs made of them."""

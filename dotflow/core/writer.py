@@ -208,7 +208,7 @@ class TaskWriter:
             return False
         task.restored = True
         task._current = context
-        self._checkpoints.note(task)
+        self._checkpoints.note_restored(task)
         task.status = TypeStatus.COMPLETED
         providers.hooks.fire(providers.hooks.restored, task)
         return True
@@ -225,9 +225,10 @@ class TaskWriter:
         context = result_context(value, task.task_id, self._context_id, task._finished)
         task._current = context
         try:
-            storage.post(key=storage.key(task=task), context=context)
-            if self._checkpoints is not None:
-                self._checkpoints.note(task)
+            if self._checkpoints is None:
+                storage.post(key=storage.key(task=task), context=context)
+            else:
+                self._checkpoints.complete(task, storage, context)
         except Exception as error:  # noqa: BLE001 - a storage error fails the task
             self.fail(task, Failure.of(error))
             return

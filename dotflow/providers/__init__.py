@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from dotflow.providers.server_default import ServerDefault as ServerDefault
     from dotflow.providers.storage_default import StorageDefault as StorageDefault
     from dotflow.providers.storage_file import StorageFile as StorageFile
+    from dotflow.providers.storage_fsspec import StorageFsspec as StorageFsspec
+    from dotflow.providers.storage_gcs import StorageGCS as StorageGCS
+    from dotflow.providers.storage_s3 import StorageS3 as StorageS3
+    from dotflow.providers.storage_sql import StorageSQL as StorageSQL
     from dotflow.providers.tracer_default import TracerDefault as TracerDefault
 
 _GROUP: Final = "dotflow.providers"
@@ -42,6 +46,10 @@ _BUILT_IN: Final = {
     "ServerDefault": "dotflow.providers.server_default",
     "StorageDefault": "dotflow.providers.storage_default",
     "StorageFile": "dotflow.providers.storage_file",
+    "StorageFsspec": "dotflow.providers.storage_fsspec",
+    "StorageGCS": "dotflow.providers.storage_gcs",
+    "StorageS3": "dotflow.providers.storage_s3",
+    "StorageSQL": "dotflow.providers.storage_sql",
     "TracerDefault": "dotflow.providers.tracer_default",
 }
 

@@ -290,6 +290,18 @@ def peek(file: Path) -> Header:
             return load(first + lines.read())[0]
 
 
+def peek_at(head: bytes) -> Header:
+    """Read the header from the beginning of a document.
+
+    Raises:
+        StorageError: Its first line is not there as a whole, or no header.
+    """
+    line, end, _ = head.partition(b"\n")
+    if not end:
+        raise StorageError("the first line goes on")
+    return _first_line(line)
+
+
 def _first_line(line: bytes) -> Header:
     with _reading():
         return _header(json.loads(line.rstrip().removesuffix(b",") + b"}", object_hook=decode))

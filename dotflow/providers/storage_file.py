@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dotflow.abc.storage import Storage
-from dotflow.core.arguments import check_folder, check_seconds, check_text, strict_arguments
+from dotflow.core.arguments import check_folder, check_text, strict_arguments
 from dotflow.core.context import Context
-from dotflow.core.exception import InvalidOption, StorageError
+from dotflow.core.exception import StorageError
 from dotflow.core.ids import task_key
-from dotflow.providers.storage_codec import Header, dump, encode, load, peek
+from dotflow.providers.storage_codec import Header, load, peek
+from dotflow.providers.storage_document import check_context, check_key, matches, new_document
 from dotflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -192,10 +193,10 @@ class StorageFile(Storage):
                 "Use StorageDefault within one process."
             )
         if expected is not None:
-            _check_context("expected", expected)
+            check_context("expected", expected)
         with self._written(key, new, ttl, fingerprint) as temporary, self._locked():
             found = self._load(key)
-            if not _matches(None if found is None else found[1], expected):
+            if not matches(None if found is None else found[1], expected):
                 return False
             temporary.replace(self._file(key))
             return True
@@ -206,7 +207,7 @@ class StorageFile(Storage):
         return None if found is None else found[0].fingerprint
 
     def _file(self, key: str) -> Path:
-        _check_key(key)
+        check_key(key)
         return self._folder / file_name(key)
 
     def _locked(self) -> AbstractContextManager[None]:
@@ -216,12 +217,7 @@ class StorageFile(Storage):
     def _written(
         self, key: str, context: Context, ttl: float | None, fingerprint: str | None
     ) -> Iterator[Path]:
-        _check_key(key)
-        _check_context("context", context)
-        check_seconds("ttl", ttl, optional=True, zero=True)
-        check_text("fingerprint", fingerprint, optional=True, blank=True)
-        expires = None if ttl is None else time.time() + ttl
-        document = dump(Header(key, expires, fingerprint), context)
+        _, document = new_document(key, context, ttl, fingerprint)
         temporary = self._folder / f".{os.urandom(12).hex()}{_TEMPORARY}"
         try:
             with temporary.open("xb") as file:
@@ -264,19 +260,6 @@ class StorageFile(Storage):
         return False
 
 
-# What a step returned may be secret: of a value that is none of these only the type is shown.
-
-
-def _check_key(key: object) -> None:
-    if not isinstance(key, str):
-        raise InvalidOption("key", type(key), "give a text")
-
-
-def _check_context(option: str, context: object) -> None:
-    if not isinstance(context, Context):
-        raise InvalidOption(option, type(context), "give a Context, as Context(storage=...)")
-
-
 def _live(file: Path) -> bool:
     try:
         header = peek(file)
@@ -302,11 +285,3 @@ def _remove_stale(entry: Path) -> None:
     with suppress(FileNotFoundError):
         if entry.stat().st_mtime < time.time() - _STALE:
             entry.unlink()
-
-
-def _matches(current: Context | None, expected: Context | None) -> bool:
-    if current is None or expected is None:
-        return current is None and (expected is None or expected.storage is None)
-    there, wanted = current.storage, expected.storage
-    # NaN and contexts equal nothing, but their forms do.
-    return bool(there == wanted) or encode(there) == encode(wanted)

@@ -29,6 +29,7 @@ class Peers(NamedTuple):
         here: This project's.
         telemetry: This project's with `[cli,otel]`.
         dask: This project's with Dask.
+        stores: This project's with `[postgres,s3]`.
         dotflow1: That of dotflow 1.0.1.
         hamilton: That of Apache Hamilton; and so on.
         plot: That of what draws the plot.
@@ -37,6 +38,7 @@ class Peers(NamedTuple):
     here: Path
     telemetry: Path
     dask: Path
+    stores: Path
     dotflow1: Path
     hamilton: Path
     luigi: Path

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import report
 import rows
+import rows_stored
 import rows_telemetry
 import rows_workers
 from lines import Measured, lines, measured, table
@@ -42,6 +43,7 @@ _GROUPS: dict[str, tuple[Callable[[Peers, int], Iterator[Row]], int]] = {
     "history": (rows_telemetry.history, 5),
     "shown": (rows_telemetry.shown, 9),
     "otlp": (rows_telemetry.otlp, 7),
+    "stored": (rows_stored.stored, 5),
 }
 _PLOT = "plot"
 

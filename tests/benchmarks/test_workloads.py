@@ -44,6 +44,7 @@ HERE = Path(__file__).resolve().parent
         (["recorded.py", "sequential", "10", "1"], {"run", "without", "bytes", "growth"}),
         (["recorded.py", "parallel", "10", "1"], {"run", "without", "bytes", "growth"}),
         (["shown.py", "10", "10", "10", "1"], {"runs", "trace", "report", "memory"}),
+        (["stored_fsspec.py", "file", "3", "1"], {"post", "put"}),
         (["otlp.py", "healthy", "4", "1"], {"run", "exit"}),
         (["otlp.py", "healthy", "4", "1", "grpc"], {"run", "exit"}),
     ],

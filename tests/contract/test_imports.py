@@ -84,6 +84,10 @@ PROVIDERS = {
     "ServerDefault": "server_default",
     "StorageDefault": "storage_default",
     "StorageFile": "storage_file",
+    "StorageFsspec": "storage_fsspec",
+    "StorageGCS": "storage_gcs",
+    "StorageS3": "storage_s3",
+    "StorageSQL": "storage_sql",
     "TracerDefault": "tracer_default",
 }
 

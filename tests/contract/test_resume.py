@@ -11,10 +11,10 @@ from dotflow import Config, Context, DotFlow, action
 from dotflow.abc.storage import Storage
 from dotflow.core.exception import InputChangedError, UnstableInput
 from dotflow.core.fingerprint import read_fingerprint
-from dotflow.providers import StorageDefault, StorageFile
+from dotflow.providers import StorageDefault, StorageFile, StorageSQL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from dotflow import Task
@@ -82,15 +82,19 @@ def steps(tmp_path: Path) -> Steps:
     return Steps(tmp_path)
 
 
-@pytest.fixture(params=["memory", "file", "old"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+@pytest.fixture(params=["memory", "file", "sql", "old"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
     """Return each kind of storage in turn."""
     makers: dict[str, Callable[[], Storage]] = {
         "memory": StorageDefault,
         "file": lambda: StorageFile(path=tmp_path / "kept"),
+        "sql": lambda: StorageSQL(f"sqlite:///{tmp_path}/kept.db"),
         "old": OldStorage,
     }
-    return makers[request.param]()
+    made = makers[request.param]()
+    yield made
+    if isinstance(made, StorageSQL):
+        made.close()
 
 
 def _flow(
@@ -190,6 +194,34 @@ def test_a_failed_step_always_runs_again(
         run(flow, resume=True)
         assert steps.ran == expected
         assert flow.result_storage() == [[1], (2, 3)]
+
+
+@pytest.mark.parametrize("value", [None, "value"])
+def test_a_step_whose_record_was_not_written_runs_again(
+    value: Any, steps: Steps, run: Run, silent_log: Any
+) -> None:
+    """Context and record come in one call; where it fails, no later one counts the task."""
+    calls: list[list[str]] = []
+
+    class FullOnce(StorageDefault):
+        def post_all(self, contexts: Mapping[str, Context]) -> None:
+            calls.append(list(contexts))
+            if len(calls) == 1:
+                raise OSError(28, "No space left on device")
+            super().post_all(contexts)
+
+    storage = FullOnce()
+    queue = [steps.make("a", value), steps.make("b", value)]
+    first = _flow(storage, queue, silent_log)
+    run(first, "sequential", keep_going=True)
+    tasks = first.result_task()
+    assert [task.status for task in tasks] == ["Failed", "Completed"]
+    assert calls == [[storage.key(task), "etl-_run"] for task in tasks]
+    assert steps.ran == "ab"
+    second = _flow(storage, queue, silent_log)
+    run(second, "sequential", resume=True, keep_going=True)
+    assert "a" in steps.ran
+    assert [task.status for task in second.result_task()] == ["Completed", "Completed"]
 
 
 def test_keep_going_and_resume(

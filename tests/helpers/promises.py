@@ -1,0 +1,232 @@
+"""What every storage of documents keeps beyond the contract suite: values, keys, swaps, crashes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import pytest
+from kept_values import REFUSED, VALUES, same
+
+from dotflow.core.context import Context
+from dotflow.core.exception import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dotflow.abc.storage import Storage
+
+_PATIENCE: Final = 60.0  # seconds
+
+# Keys that a name of a file, a pattern or an order of letters could confuse.
+KEYS: Final = (
+    *("../up", "a/b", "/root", "a\\b", "%", "_", "a%", "a_", "K", "k", "é", "\U0001f600", "\n"),
+    *("'; DROP TABLE x; --", "x" * 300, "flow-01HXYZ0123456789ABCDEFGHJK", "a b", "a?b#c", "~"),
+)
+
+_RUN: Final = """
+import os, signal, sys
+from pathlib import Path
+from dotflow import Config, DotFlow, action
+
+ran = Path(sys.argv[1])
+killed = sys.argv[2] == "killed"
+
+
+def note(name):
+    with ran.open("a") as file:
+        print(name, file=file)
+
+
+@action
+def first():
+    note("first")
+    return {"n": (1, 2)}
+
+
+@action
+def nothing():
+    note("nothing")
+
+
+@action
+def third():
+    note("third")
+    if killed:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return (3, b"x")
+
+
+flow = DotFlow(config=Config(storage=storage), workflow_id="crashed")
+flow.task.add([first, nothing, third])
+flow.start(resume=True)
+print(flow.result_storage())
+"""
+
+_COUNT: Final = """
+done = 0
+while done < 20:
+    seen = storage.get("n")
+    done += storage.atomic_swap("n", seen, Context(storage=seen.storage + 1))
+"""
+
+_POST: Final = """
+for n in range(10 ** 9):
+    storage.post("a", Context(storage=[n] * 20_000))
+    print(n, flush=True)
+"""
+
+
+class Place(NamedTuple):
+    """Where contexts are kept, for storages of this process and of others.
+
+    Attributes:
+        make: Makes a storage of it.
+        source: What makes one in a program, as lines that set `storage`.
+    """
+
+    make: Callable[[], Storage]
+    source: str
+
+    def start(self, program: str, *arguments: object) -> subprocess.Popen[str]:
+        """Start a program that has a storage of the place."""
+        head = f"from dotflow.core.context import Context\n{self.source}\n"
+        return subprocess.Popen(
+            [sys.executable, "-c", head + program, *map(str, arguments)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+
+class Promises:
+    """Tests of one kind of storage; a subclass has a fixture `place`, empty for each test."""
+
+    def test_values_keep_their_types(self, place: Place) -> None:
+        """Type and content survive, alone and inside of others, for whoever reads them."""
+        storage = place.make()
+        for number, value in enumerate(VALUES):
+            storage.post(f"flow-{number}", Context(storage={"in": [(value,)]}))
+        other = place.make()
+        for number, value in enumerate(VALUES):
+            assert same(other.get(f"flow-{number}").storage["in"][0][0], value)
+
+    def test_other_values_are_refused(self, place: Place) -> None:
+        """The error names type and key, and the old value stays."""
+        storage = place.make()
+        storage.post("flow-a", Context(storage="old"))
+        for value, name in REFUSED:
+            with pytest.raises(StorageError) as caught:
+                storage.post("flow-a", Context(storage=value))
+            assert name in str(caught.value)
+            assert "'flow-a'" in str(caught.value)
+        assert storage.get("flow-a").storage == "old"
+
+    def test_keys_are_kept_apart(self, place: Place) -> None:
+        """Whatever a key consists of, it is itself: read, listed by its beginning, removed."""
+        storage = place.make()
+        for key in KEYS:
+            storage.post(key, Context(storage=key))
+        assert [storage.get(key).storage for key in KEYS] == list(KEYS)
+        assert list(storage.list_keys("")) == sorted(KEYS)
+        for key in KEYS:
+            wanted = sorted(other for other in KEYS if other.startswith(key))
+            assert list(storage.list_keys(key)) == wanted
+        assert [storage.delete(key) for key in KEYS] == [True] * len(KEYS)
+        assert list(storage.list_keys("")) == []
+
+    def test_swap_from_what_was_read(self, place: Place) -> None:
+        """What was got matches what is there, NaN and contexts too; a stored None is something."""
+        storage = place.make()
+        for value in (float("nan"), [Context(storage=1)], None, {1: {2}}):
+            storage.post("a", Context(storage=value))
+            assert not storage.atomic_swap("a", None, Context(storage="new"))
+            assert storage.atomic_swap("a", storage.get("a"), Context(storage="new"))
+            assert not storage.atomic_swap("a", Context(storage=value), Context(storage="newer"))
+        assert storage.get("a").storage == "new"
+
+    def test_one_of_many_writers_wins(self, place: Place) -> None:
+        """Of threads that swap from nothing at the same time one does, and its value is there."""
+        storage = place.make()
+        barrier = threading.Barrier(4)
+        won: list[int] = []
+
+        def write(number: int) -> None:
+            barrier.wait()
+            if storage.atomic_swap("a", None, Context(storage=number)):
+                won.append(number)
+
+        _all_at_once([lambda number=number: write(number) for number in range(4)])
+        assert len(won) == 1
+        assert storage.get("a").storage == won[0]
+
+    def test_swaps_lose_nothing(self, place: Place) -> None:
+        """Two threads and another process that count up together reach the sum."""
+        storage = place.make()
+        storage.post("n", Context(storage=0))
+
+        def count() -> None:
+            done = 0
+            while done < 20:
+                seen = storage.get("n")
+                done += storage.atomic_swap("n", seen, Context(storage=seen.storage + 1))
+
+        with place.start(_COUNT) as other:
+            _all_at_once([count, count])
+            assert other.wait(_PATIENCE) == 0
+        assert storage.get("n").storage == 60
+
+    def test_killed_in_the_middle_of_posts(self, place: Place) -> None:
+        """After SIGKILL a value is the old or the new one, whole, and nothing else is listed."""
+        with place.start(_POST) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "0\n"
+            time.sleep(0.02)  # the moment of the kill is the point
+            process.send_signal(signal.SIGKILL)
+            last = max([0, *(int(line) for line in process.stdout if line.endswith("\n"))])
+        storage = place.make()
+        assert storage.get("a").storage in ([last] * 20_000, [last + 1] * 20_000)
+        assert list(storage.list_keys("")) == ["a"]
+        storage.post("a", Context(storage="after"))
+        assert storage.get("a").storage == "after"
+
+    def test_killed_run_is_resumed(self, place: Place, tmp_path: Path) -> None:
+        """A run killed in its third step goes on there in a new process, with equal values."""
+        ran = tmp_path / "ran"
+        with place.start(_RUN, ran, "killed") as run:
+            assert run.wait(_PATIENCE) == -signal.SIGKILL
+        with place.start(_RUN, ran, "resumed") as run:
+            said, _ = run.communicate(timeout=_PATIENCE)
+        assert said == "[{'n': (1, 2)}, None, (3, b'x')]\n"
+        assert ran.read_text().split() == ["first", "nothing", "third", "third"]
+        assert len(list(place.make().list_keys("crashed-"))) == 5
+
+    def test_forked_child_has_it_too(self, place: Place) -> None:
+        """A forked child reads and writes with the storage of its parent, which goes on as well."""
+        storage = place.make()
+        storage.post("a", Context(storage=1))
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                storage.post("b", Context(storage=storage.get("a").storage + 1))
+                status = 0
+            finally:
+                os._exit(status)
+        storage.post("c", Context(storage=3))
+        assert os.waitpid(child, 0)[1] == 0
+        assert [storage.get(key).storage for key in "abc"] == [1, 2, 3]
+
+
+def _all_at_once(calls: list[Any]) -> None:
+    threads = [threading.Thread(target=call) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

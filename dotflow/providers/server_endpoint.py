@@ -104,7 +104,7 @@ class Endpoint:
     def send(self, request: Request) -> None:
         """Send a request, several times if need be; log what went wrong."""
         for attempt in range(1, ATTEMPTS + 1):
-            _pause(self._next_at - monotonic())
+            pause(self._next_at - monotonic())
             answer = self._try(request)
             if answer.problem is None:
                 self._is_in_trouble = False
@@ -116,7 +116,7 @@ class Endpoint:
             if not self._is_in_trouble:
                 self._is_in_trouble = True
                 self._log(request, f"{answer.problem}; it is tried again")
-            _pause(BACKOFF * 2 ** (attempt - 1) * random.uniform(0.5, 1))  # noqa: S311 - no secret
+            pause(BACKOFF * 2 ** (attempt - 1) * random.uniform(0.5, 1))  # noqa: S311 - no secret
 
     def close(self) -> None:
         """Close the connection, until there is something to send again."""
@@ -194,7 +194,7 @@ class Endpoint:
         _logger.warning("%s /%s: the server %s", request.method, "/".join(request.path), what)
 
 
-def _pause(seconds: float) -> None:
+def pause(seconds: float) -> None:
     if seconds > 0:
         Latch().wait(min(seconds, TIMEOUT_MAX))
 

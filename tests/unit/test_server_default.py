@@ -390,7 +390,7 @@ def test_waits_between_tries(monkeypatch: pytest.MonkeyPatch, backend: Backend) 
     """The waits double, each less by up to a half, and there are five tries at most."""
     waits: list[float] = []
     monkeypatch.setattr(server_endpoint, "BACKOFF", 0.5)
-    monkeypatch.setattr(server_endpoint, "_pause", waits.append)
+    monkeypatch.setattr(server_endpoint, "pause", waits.append)
     backend.answer = 503
     server = ServerDefault()
     server.update_workflow("w", status="x")
@@ -419,7 +419,7 @@ def test_retry_after(
         waits.append(seconds)
         clock += max(seconds, 0)
 
-    monkeypatch.setattr(server_endpoint, "_pause", pause)
+    monkeypatch.setattr(server_endpoint, "pause", pause)
     monkeypatch.setattr(server_endpoint, "monotonic", lambda: clock)
     until = formatdate(time.time() + 120, usegmt=True)
     backend.answer_headers["Retry-After"] = until if as_date else "120"

@@ -72,7 +72,7 @@ class Delivery(Generic[_Item]):
         self.flush_timeout = flush_timeout
         self.dropped = 0
         self._send = send
-        self._receiver_name = receiver
+        self._name = receiver
         self._items = items
         self._on_idle = on_idle
         self._max_items = max_items
@@ -128,15 +128,13 @@ class Delivery(Generic[_Item]):
             _logger.warning(
                 "%s is too slow: %s are dropped from here on. "
                 "They are counted, and not logged again.",
-                self._receiver_name[0].upper() + self._receiver_name[1:],
+                self._name[0].upper() + self._name[1:],
                 self._items,
             )
 
     def log_what_waits(self) -> None:
         """Log how many items were not delivered."""
-        _logger.warning(
-            "%d %s were not delivered to %s", self.pending, self._items, self._receiver_name
-        )
+        _logger.warning("%d %s were not delivered to %s", self.pending, self._items, self._name)
 
     def _work(self) -> None:
         while (item := self._first()) is not None:

@@ -195,6 +195,7 @@ class Endpoint:
 
 
 def pause(seconds: float) -> None:
+    """Wait so many seconds, whatever clocks do; none if they are below 0."""
     if seconds > 0:
         Latch().wait(min(seconds, TIMEOUT_MAX))
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from dotflow.providers.executor_local import ExecutorLocal as ExecutorLocal
     from dotflow.providers.log_default import LogDefault as LogDefault
     from dotflow.providers.metrics_default import MetricsDefault as MetricsDefault
+    from dotflow.providers.notify_apprise import NotifyApprise as NotifyApprise
     from dotflow.providers.notify_default import NotifyDefault as NotifyDefault
+    from dotflow.providers.notify_discord import NotifyDiscord as NotifyDiscord
+    from dotflow.providers.notify_telegram import NotifyTelegram as NotifyTelegram
     from dotflow.providers.progress_terminal import ProgressTerminal as ProgressTerminal
     from dotflow.providers.scheduler_cron import SchedulerCron as SchedulerCron
     from dotflow.providers.scheduler_default import SchedulerDefault as SchedulerDefault
@@ -39,7 +42,10 @@ _BUILT_IN: Final = {
     "ExecutorLocal": "dotflow.providers.executor_local",
     "LogDefault": "dotflow.providers.log_default",
     "MetricsDefault": "dotflow.providers.metrics_default",
+    "NotifyApprise": "dotflow.providers.notify_apprise",
     "NotifyDefault": "dotflow.providers.notify_default",
+    "NotifyDiscord": "dotflow.providers.notify_discord",
+    "NotifyTelegram": "dotflow.providers.notify_telegram",
     "ProgressTerminal": "dotflow.providers.progress_terminal",
     "SchedulerCron": "dotflow.providers.scheduler_cron",
     "SchedulerDefault": "dotflow.providers.scheduler_default",

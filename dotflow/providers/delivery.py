@@ -1,4 +1,4 @@
-"""Hands requests to a slow receiver, in order, without making anybody wait for it."""
+"""Hands items to a slow receiver, in order, without making anybody wait for it."""
 
 from __future__ import annotations
 
@@ -6,94 +6,110 @@ import logging
 import threading
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
-from dotflow.core.process import call_at_exit, call_in_forked_child, fork_safe_lock
+from dotflow.core.process import call_at_exit, call_in_forked_child, fork_safe_lock, once
 from dotflow.core.timing import monotonic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sized
+    from contextlib import AbstractContextManager
 
 _logger: Final = logging.getLogger("dotflow")
 
 # How long the thread waits for more before it ends, in seconds.
 LINGER: Final = 2.0
 
-
-class Request(NamedTuple):
-    """A request, encoded when it was made, so that nothing can change it any more.
-
-    Attributes:
-        method: The verb.
-        path: The parts of the path, not yet quoted.
-        body: The encoded body.
-    """
-
-    method: str
-    path: tuple[str, ...]
-    body: bytes
+# What is entered around everything that is sent: entry points, each of which returns a context
+# manager. Telemetry has one, so that what is sent makes no spans, whose URLs may hold a token.
+_SURROUNDINGS: Final = "dotflow.deliveries"
 
 
-class Delivery:
+class Item(Protocol):
+    """What is delivered: made at the moment of its call, so that nothing can change it any more."""
+
+    @property
+    def body(self) -> Sized:
+        """What it is measured by, in bytes or characters."""
+        ...
+
+
+_Item = TypeVar("_Item", bound=Item)
+
+
+class Delivery(Generic[_Item]):
     """A bounded queue, and a daemon thread that lives while there is something in it.
 
     What finds the queue full is dropped, so that the receiver always knows a true past,
-    only not all of it: a task that it hears of is one whose workflow it was told of.
+    only not all of it: a task that it is notified of is one of a workflow that it knows.
 
     Args:
-        send: Called in the thread with one request at a time. What it raises is logged.
+        send: Called in the thread with one item at a time. What it raises is logged, so that
+            must hold no secret.
+        receiver: Who it is, as log lines call it.
+        items: What is sent there, as log lines call it.
+        on_idle: Called in the thread when nothing has come for a while and it ends.
         flush_timeout: Seconds that the exit of the interpreter may wait for the queue.
-        max_requests: How many requests may wait.
+        max_items: How many items may wait.
         max_bytes: How long their bodies may be together.
+
+    Attributes:
+        dropped: How many items found the queue full.
     """
 
     def __init__(
         self,
-        send: Callable[[Request], None],
+        send: Callable[[_Item], None],
         *,
+        receiver: str = "the server",
+        items: str = "requests",
+        on_idle: Callable[[], object] | None = None,
         flush_timeout: float = 5.0,
-        max_requests: int = 10_000,
+        max_items: int = 10_000,
         max_bytes: int = 64_000_000,
     ) -> None:
         self.flush_timeout = flush_timeout
         self.dropped = 0
         self._send = send
-        self._max_requests = max_requests
+        self._name = receiver
+        self._items = items
+        self._on_idle = on_idle
+        self._max_items = max_items
         self._max_bytes = max_bytes
         self._forget()
         with _all_lock:
             deliveries.add(self)
 
-    def put(self, request: Request) -> None:
-        """Leave a request to the thread. Never waits and never raises."""
+    def put(self, item: _Item) -> None:
+        """Leave an item to the thread. Never waits and never raises."""
         with self._changed:
-            if self._is_full(request) or not self._has_thread():
+            if self._is_full(item) or not self._has_thread():
                 self._drop()
                 return
-            self._waiting.append(request)
-            self._bytes += len(request.body)
+            self._waiting.append(item)
+            self._bytes += len(item.body)
             self._changed.notify_all()
 
     def flush(self, timeout: float) -> bool:
-        """Wait at most `timeout` seconds until nothing waits; tell whether that is so."""
+        """Wait at most `timeout` seconds until nothing waits; return whether that is so."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting, timeout)
 
     @property
     def pending(self) -> int:
-        """How many requests wait, the one that is being sent included."""
+        """How many items wait, the one that is being sent included."""
         return len(self._waiting)
 
     def _forget(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: deque[Request] = deque()
+        self._waiting: deque[_Item] = deque()
         self._bytes = 0
         self._thread: threading.Thread | None = None
 
-    def _is_full(self, request: Request) -> bool:
+    def _is_full(self, item: _Item) -> bool:
         return (
-            len(self._waiting) >= self._max_requests
-            or self._bytes + len(request.body) > self._max_bytes
+            len(self._waiting) >= self._max_items or self._bytes + len(item.body) > self._max_bytes
         )
 
     def _has_thread(self) -> bool:
@@ -110,50 +126,76 @@ class Delivery:
         self.dropped += 1
         if self.dropped == 1:
             _logger.warning(
-                "The server is too slow: requests are dropped from here on. "
-                "They are counted, and not logged again."
+                "%s is too slow: %s are dropped from here on. "
+                "They are counted, and not logged again.",
+                self._name[0].upper() + self._name[1:],
+                self._items,
             )
 
-    def _work(self) -> None:
-        while (request := self._first()) is not None:
-            try:
-                self._send(request)
-            except Exception:  # One bad request must not end the others.
-                _logger.exception("A request to the server could not be made")
-            self._done(request)
+    def log_what_waits(self) -> None:
+        """Log how many items were not delivered."""
+        _logger.warning("%d %s were not delivered to %s", self.pending, self._items, self._name)
 
-    def _first(self) -> Request | None:
+    def _work(self) -> None:
+        while (item := self._first()) is not None:
+            try:
+                with ExitStack() as stack:
+                    for surrounding in _surroundings():
+                        stack.enter_context(surrounding())
+                    self._send(item)
+            except Exception:  # One bad item must not end the others.
+                _logger.exception("One of the %s could not be made", self._items)
+            self._done(item)
+
+    def _first(self) -> _Item | None:
         with self._changed:
             if not self._changed.wait_for(lambda: self._waiting, LINGER):
                 self._thread = None
+                # With the lock held: the next thread begins after it.
+                if self._on_idle is not None:
+                    self._on_idle()
                 return None
             return self._waiting[0]
 
-    def _done(self, request: Request) -> None:
+    def _done(self, item: _Item) -> None:
         # Only now, so that `flush` waits for the one that is on its way.
         with self._changed:
             self._waiting.popleft()
-            self._bytes -= len(request.body)
+            self._bytes -= len(item.body)
             self._changed.notify_all()
 
 
-deliveries: Final[weakref.WeakSet[Delivery]] = weakref.WeakSet()
+@once
+def _surroundings() -> list[Callable[[], AbstractContextManager[object]]]:
+    # Here, because `import dotflow` does without it.
+    from importlib.metadata import entry_points  # noqa: PLC0415
+
+    found = []
+    for entry in entry_points(group=_SURROUNDINGS):
+        try:
+            found.append(entry.load())
+        except Exception:
+            _logger.exception("%s of %s cannot be used", entry.name, _SURROUNDINGS)
+    return found
+
+
+deliveries: Final[weakref.WeakSet[Delivery[Any]]] = weakref.WeakSet()
 _all_lock: Final = fork_safe_lock()
 
 
-def _known() -> list[Delivery]:
+def _known() -> list[Delivery[Any]]:
     with _all_lock:
         return list(deliveries)
 
 
 def flush_at_exit() -> None:
-    """Wait until all requests are delivered; log how many were not in time."""
+    """Wait until everything is delivered; log how much was not in time."""
     # All of them share one span of time: each goes on sending while another is waited for.
     begun = monotonic()
     for delivery in _known():
         left = begun + delivery.flush_timeout - monotonic()
         if not delivery.flush(max(left, 0.0)):
-            _logger.warning("%d requests were not delivered to the server", delivery.pending)
+            delivery.log_what_waits()
 
 
 def _forget_after_fork() -> None:

@@ -11,10 +11,9 @@ from dotflow.abc.server import Server
 from dotflow.core.arguments import check_seconds, strict_arguments
 
 if TYPE_CHECKING:
-    from urllib.request import OpenerDirector
-
     from dotflow.core.model import Task
-    from dotflow.providers.delivery import Delivery, Request
+    from dotflow.providers.delivery import Delivery
+    from dotflow.providers.server_endpoint import Endpoint, Request
 
 _logger: Final = logging.getLogger("dotflow")
 
@@ -30,7 +29,14 @@ class ServerDefault(Server):
     `~/.dotflow/config.json`. Otherwise every method does nothing.
 
     A request holds what was so when the hook was called: the body is made then, since the
-    steps that follow may change the values, and sent later. Errors are logged.
+    steps that follow may change the values, and sent later. What waits goes out over one
+    connection, in order, as the server has an address for each workflow and task and none for
+    several. Where a connection fails, or the answer is 408, 429, 502, 503 or 504, the same
+    request is sent again, up to five times, with 0.5 seconds between the first two, then twice
+    as many, and never before the time that `Retry-After` names; so the server may get one twice
+    whose answer was lost. Redirects are not followed, for they would hand on the token. Other
+    errors, and the last one, are logged. At most 10,000 requests or 64 MB wait: what comes then is
+    dropped and counted, which is logged once.
 
     Args:
         flush_timeout: Seconds that the exit of the interpreter may wait for requests.
@@ -49,7 +55,7 @@ class ServerDefault(Server):
     @strict_arguments
     def __init__(self, flush_timeout: float = 5.0) -> None:
         check_seconds("flush_timeout", flush_timeout, zero=True)
-        self._delivery: Delivery | None = None
+        self._delivery: Delivery[Request] | None = None
         endpoint = _configured(self.TIMEOUT)
         if endpoint is None:
             self._mark_inactive()
@@ -57,7 +63,9 @@ class ServerDefault(Server):
         # Here, because most programs have no server.
         from dotflow.providers.delivery import Delivery  # noqa: PLC0415
 
-        self._delivery = Delivery(endpoint.send, flush_timeout=flush_timeout)
+        self._delivery = Delivery(
+            endpoint.send, on_idle=endpoint.close, flush_timeout=flush_timeout
+        )
 
     def create_workflow(self, workflow: Any) -> None:
         """Report a new workflow, a `DotFlow`."""
@@ -81,6 +89,11 @@ class ServerDefault(Server):
             body = task.result(max=self.MAX_RESULT_SIZE)
             path = (task.workflow_id, "tasks", task.task_id)
             self._delivery.put(_request("PATCH", path, body))
+
+    @property
+    def dropped(self) -> int:
+        """How many requests were dropped, because too many waited."""
+        return 0 if self._delivery is None else self._delivery.dropped
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait at most `timeout` seconds for the requests; return whether all are through.
@@ -106,64 +119,13 @@ def _nothing(*_: object, **__: object) -> None:
 def _request(method: str, path: tuple[object, ...], body: dict[str, Any]) -> Request:
     from json import dumps  # noqa: PLC0415 - `import dotflow` does without it
 
-    from dotflow.providers.delivery import Request  # noqa: PLC0415 - as above
+    from dotflow.providers.server_endpoint import Request  # noqa: PLC0415 - as above
 
     parts = ("cli", "workflows", *map(str, path))
     return Request(method, parts, dumps(body, default=str).encode())
 
 
-class _Endpoint:
-    """Where requests go. It never logs the token, nor the address, which may hold one."""
-
-    def __init__(self, base_url: str, token: str, timeout: float) -> None:
-        self._base_url = base_url.rstrip("/")
-        self._token = token
-        self._timeout = timeout
-        self._opener: OpenerDirector | None = None
-
-    def send(self, request: Request) -> None:
-        """Send a request and read no more than how it was answered; log what went wrong."""
-        from urllib.error import HTTPError  # noqa: PLC0415 - in the delivery's thread only
-
-        try:
-            self._open(request)
-        except HTTPError as error:
-            error.close()
-            self._log(request, f"answered {error.code}")
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next one goes out
-            self._log(request, f"failed ({type(error).__name__}: {error})")
-
-    def _open(self, request: Request) -> None:
-        from urllib.parse import quote  # noqa: PLC0415
-        from urllib.request import Request as HttpRequest  # noqa: PLC0415
-
-        if self._opener is None:
-            self._opener = _opener()
-        url = "/".join((self._base_url, *(quote(part, safe="") for part in request.path)))
-        headers = {
-            "Authorization": f"Bearer {self._token}",
-            "Content-Type": "application/json",
-        }
-        http = HttpRequest(url, request.body, headers, method=request.method)  # noqa: S310
-        self._opener.open(http, timeout=self._timeout).close()
-
-    def _log(self, request: Request, what: str) -> None:
-        what = what.replace(self._token, "***")
-        _logger.warning("%s /%s: the server %s", request.method, "/".join(request.path), what)
-
-
-def _opener() -> OpenerDirector:
-    from urllib.request import HTTPRedirectHandler, build_opener  # noqa: PLC0415
-
-    class NoRedirect(HTTPRedirectHandler):
-        # A redirect would hand the token to whom the answer names.
-        def redirect_request(self, *_: object, **__: object) -> None:
-            return None
-
-    return build_opener(NoRedirect)
-
-
-def _configured(timeout: float) -> _Endpoint | None:
+def _configured(timeout: float) -> Endpoint | None:
     base_url = os.environ.get("SERVER_BASE_URL", "")
     token = os.environ.get("SERVER_USER_TOKEN", "")
     if not (base_url and token):
@@ -173,14 +135,18 @@ def _configured(timeout: float) -> _Endpoint | None:
     base_url, token = base_url.strip(), token.strip()
     if not (base_url and token):
         return None
-    if not base_url.lower().startswith(("http://", "https://")):
-        _logger.warning("The server's base url must begin with http:// or https://: not used")
-        return None
     # Anything else cannot be sent in a header, and the error would show it.
     if not (token.isascii() and token.isprintable()):
         _logger.warning("The server's token holds characters that no token has: not used")
         return None
-    return _Endpoint(base_url, token, timeout)
+    # Here, because most programs have no server.
+    from dotflow.providers.server_endpoint import Endpoint  # noqa: PLC0415
+
+    try:
+        return Endpoint(base_url, token, timeout)
+    except ValueError as error:
+        _logger.warning("The server's base url is not used: %s", error)
+        return None
 
 
 def _cloud() -> dict[str, Any]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,8 +21,10 @@ from log_records import own_records
 from dotflow.abc.noop import is_noop
 from dotflow.abc.server import Server
 from dotflow.providers import delivery as delivery_module
-from dotflow.providers.delivery import Delivery, Request
+from dotflow.providers import server_endpoint
+from dotflow.providers.delivery import Delivery
 from dotflow.providers.server_default import ServerDefault
+from dotflow.providers.server_endpoint import Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,22 +42,33 @@ class Received(NamedTuple):
     path: str
     headers: dict[str, str]
     body: Any
+    client: tuple[str, int]
 
 
 class Handler(BaseHTTPRequestHandler):
     """Keeps requests, and answers as the test says."""
 
     server: Backend
+    protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.received.append(Received(self.command, self.path, headers, json.loads(body)))
+        got = Received(self.command, self.path, headers, body, self.client_address)
+        self.server.received.append(got)
         assert self.server.go.wait(LONG)
-        self.send_response(self.server.answer)
+        answers = self.server.answers
+        self.send_response(answers.pop(0) if answers else self.server.answer)
         for name, value in self.server.answer_headers.items():
             self.send_header(name, value)
         self.end_headers()
+        self.close_connection |= self.server.hang_up
+
+    def finish(self) -> None:
+        super().finish()
+        with suppress(OSError):  # the client was faster
+            self.connection.shutdown(socket.SHUT_RDWR)
+        self.server.closed.set()
 
     do_PATCH = do_POST  # noqa: N815 - the name that http.server looks for
     do_GET = do_POST  # noqa: N815
@@ -70,6 +86,9 @@ class Backend(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.received: list[Received] = []
         self.answer = 200
+        self.answers: list[int] = []  # before that one
+        self.hang_up = False
+        self.closed = threading.Event()
         self.answer_headers: dict[str, str] = {"Content-Length": "0"}
         self.go = threading.Event()
         self.go.set()
@@ -93,12 +112,13 @@ class Thing:
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No server is configured, no proxy is in between, and idle threads end at once."""
+    """No server is configured, no proxy is in between, and nothing waits long."""
     for name in ("SERVER_BASE_URL", "SERVER_USER_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(delivery_module, "LINGER", 0.01)
+    monkeypatch.setattr(server_endpoint, "BACKOFF", 0.01)
 
 
 @pytest.fixture
@@ -322,28 +342,171 @@ def test_redirect_is_not_followed(backend: Backend, caplog: pytest.LogCaptureFix
 def test_server_that_is_down(
     backend: Backend, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A refused connection is logged, without the token, and nothing is raised."""
+    """A host that is not there is logged when it is noted and when each is given up, no token."""
     monkeypatch.setenv("SERVER_BASE_URL", f"http://{TOKEN}:1/")
     server = ServerDefault()
     tell_all(server)
     assert server.flush(LONG)
-    assert len(own_records(caplog)) == 4
-    assert "failed (URLError" in caplog.text
+    messages = [record.message for record in own_records(caplog)]
+    assert len(messages) == 1 + 4
+    assert messages[0].startswith("POST /cli/workflows: the server failed (gaierror: ")
+    assert messages[0].endswith("; it is tried again")
+    assert all(message.endswith(", 5 times") for message in messages[1:])
     assert TOKEN not in caplog.text
 
 
 def test_server_that_hangs(
     backend: Backend, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Calls return at once, a flush ends in time, and the request is given up after TIMEOUT."""
-    monkeypatch.setattr(ServerDefault, "TIMEOUT", 1.0)
+    """Calls return at once, a flush ends in time, and a try is given up after TIMEOUT."""
+    monkeypatch.setattr(ServerDefault, "TIMEOUT", 0.5)
+    monkeypatch.setattr(server_endpoint, "ATTEMPTS", 2)
     backend.go.clear()
     server = ServerDefault()
     server.update_workflow("w", status="x")
     # Where either had waited for the answer, the request would be given up by now.
     assert not server.flush(0.02)
     assert server.flush(LONG)
-    assert "imed out" in caplog.text
+    assert own_records(caplog)[-1].message.endswith("(TimeoutError: timed out), 2 times")
+
+
+@pytest.mark.parametrize("answer", [408, 429, 502, 503, 504])
+def test_answers_that_pass_are_tried_again(
+    backend: Backend, caplog: pytest.LogCaptureFixture, answer: int
+) -> None:
+    """The same request goes out again until the server is well, and the next one after it."""
+    backend.answers += [answer, answer]
+    server = ServerDefault()
+    server.update_workflow("w", status="first")
+    server.update_workflow("w", status="second")
+    assert server.flush(LONG)
+    assert [got.body["status"] for got in backend.received] == ["first"] * 3 + ["second"]
+    assert [record.message for record in own_records(caplog)] == [
+        f"PATCH /cli/workflows/w: the server answered {answer}; it is tried again"
+    ]
+
+
+def test_waits_between_tries(monkeypatch: pytest.MonkeyPatch, backend: Backend) -> None:
+    """The waits double, each less by up to a half, and there are five tries at most."""
+    waits: list[float] = []
+    monkeypatch.setattr(server_endpoint, "BACKOFF", 0.5)
+    monkeypatch.setattr(server_endpoint, "pause", waits.append)
+    backend.answer = 503
+    server = ServerDefault()
+    server.update_workflow("w", status="x")
+    assert server.flush(LONG)
+    assert len(backend.received) == 5
+    # Before each try it looks whether the server wants it to wait.
+    between = waits[1::2]
+    assert len(between) == 4
+    for wait, most in zip(between, (0.5, 1, 2, 4), strict=True):
+        assert most / 2 <= wait <= most
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+def test_retry_after(
+    monkeypatch: pytest.MonkeyPatch,
+    backend: Backend,
+    caplog: pytest.LogCaptureFixture,
+    as_date: bool,
+) -> None:
+    """Nothing is sent before the time that the server names, in seconds or as a date."""
+    waits: list[float] = []
+    clock = 1000.0
+
+    def pause(seconds: float) -> None:
+        nonlocal clock
+        waits.append(seconds)
+        clock += max(seconds, 0)
+
+    monkeypatch.setattr(server_endpoint, "pause", pause)
+    monkeypatch.setattr(server_endpoint, "monotonic", lambda: clock)
+    until = formatdate(time.time() + 120, usegmt=True)
+    backend.answer_headers["Retry-After"] = until if as_date else "120"
+    # A refusal for good names a time as well: the next request waits for it.
+    backend.answers += [503, 400]
+    server = ServerDefault()
+    server.update_workflow("w", status="first")
+    server.update_workflow("w", status="second")
+    assert server.flush(LONG)
+    assert [got.body["status"] for got in backend.received] == ["first", "first", "second"]
+    # Less the wait of the backoff; a date is told in whole seconds.
+    assert [wait for wait in waits if wait > 1] == pytest.approx([120, 120], abs=2.5)
+
+
+@pytest.mark.parametrize("value", ["soon", "-5", "", "1e9999", "Wed, 99 Foo"])
+def test_unreadable_retry_after(backend: Backend, value: str) -> None:
+    """What is no time is passed over."""
+    backend.answer_headers["Retry-After"] = value
+    backend.answers.append(503)
+    server = ServerDefault()
+    server.update_workflow("w", status="x")
+    assert server.flush(LONG)
+    assert len(backend.received) == 2
+
+
+def test_one_connection_for_all(backend: Backend) -> None:
+    """What waits goes out over one connection, which is closed when nothing comes any more."""
+    server = ServerDefault()
+    for number in range(10):
+        server.update_workflow("w", status=str(number))
+    assert server.flush(LONG)
+    assert len({got.client for got in backend.received}) == 1
+    assert backend.closed.wait(LONG)
+    server.update_workflow("w", status="again")
+    assert server.flush(LONG)
+    assert len({got.client for got in backend.received}) == 2
+
+
+def test_connection_that_the_server_closed(
+    backend: Backend, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that the server has closed meanwhile costs no try and no line of the log."""
+    monkeypatch.setattr(delivery_module, "LINGER", 1.0)
+    monkeypatch.setattr(server_endpoint, "ATTEMPTS", 1)
+    server = ServerDefault()
+    backend.hang_up = True
+    for status in ("first", "second"):
+        server.update_workflow("w", status=status)
+        assert server.flush(LONG)
+        assert backend.closed.wait(LONG)
+        backend.closed.clear()
+    assert [got.body["status"] for got in backend.received] == ["first", "second"]
+    assert not own_records(caplog)
+
+
+def test_long_answer_is_not_read(backend: Backend) -> None:
+    """An answer beyond 64 KB is not waited for; the next request has a connection of its own."""
+    backend.answer_headers["Content-Length"] = "65537"
+    server = ServerDefault()
+    server.update_workflow("w", status="first")
+    server.update_workflow("w", status="second")
+    assert server.flush(LONG)
+    assert [got.body["status"] for got in backend.received] == ["first", "second"]
+    assert len({got.client for got in backend.received}) == 2
+
+
+def test_proxy_of_the_environment(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests go through the proxy that the environment names, with its login."""
+    monkeypatch.delenv("no_proxy")
+    monkeypatch.setenv("http_proxy", backend.url.replace("//", "//me:pass@"))
+    monkeypatch.setenv("SERVER_BASE_URL", "http://reports.invalid/base/")
+    server = ServerDefault()
+    server.update_workflow("w", status="x")
+    assert server.flush(LONG)
+    (got,) = backend.received
+    assert got.path == "http://reports.invalid/base/cli/workflows/w"
+    assert got.headers["proxy-authorization"] == "Basic bWU6cGFzcw=="
+
+
+def test_count_of_dropped(backend: Backend) -> None:
+    """What finds the queue full, 64 MB here, is not sent and can be asked for."""
+    server = ServerDefault()
+    assert server.dropped == 0
+    server.update_workflow("w", status="x" * 64_000_000)
+    assert server.dropped == 1
+    assert server.flush(LONG)
+    assert backend.received == []
 
 
 def test_exit_delivers_and_is_bounded() -> None:
@@ -402,7 +565,7 @@ def request(number: int, size: int = 1) -> Request:
     return Request("POST", (str(number),), b"x" * size)
 
 
-@pytest.mark.parametrize("bound", [{"max_requests": 3}, {"max_bytes": 3}])
+@pytest.mark.parametrize("bound", [{"max_items": 3}, {"max_bytes": 3}])
 def test_full_queue_drops_what_comes(
     bound: dict[str, int], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -470,7 +633,8 @@ def test_fork() -> None:
     code = (
         "import os, threading, warnings\n"
         "warnings.simplefilter('ignore')\n"
-        "from dotflow.providers.delivery import Delivery, Request\n"
+        "from dotflow.providers.delivery import Delivery\n"
+        "from dotflow.providers.server_endpoint import Request\n"
         "got, go = [], threading.Event()\n"
         "delivery = Delivery(lambda r: (go.wait(10), got.append(r.method)))\n"
         "delivery.put(Request('parent', (), b''))\n"

@@ -89,6 +89,8 @@ USED: Final = {
         "_span_limits",
         "_span_processors",
     },
+    # What the API knows as the sign that requests are not to be traced.
+    "untraced.py": {"_SUPPRESS_HTTP_INSTRUMENTATION_KEY", "_SUPPRESS_INSTRUMENTATION_KEY"},
 }
 
 OWN: Final = {"_process", "dotflow", "dotflow_otel"}

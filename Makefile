@@ -218,7 +218,7 @@ $(BENCH)/here/.made: $(PROJECT)
 
 $(BENCH)/telemetry/.made: $(PROJECT)
 	$(call make_venv,$(BENCH)/telemetry)
-	@$(BENCH)/telemetry/bin/python $(INSTALL) -e '.[cli,otel]'
+	@$(BENCH)/telemetry/bin/python $(INSTALL) -e '.[cli,notify,otel]'
 	@touch $@
 
 # Others have dependencies of their own, dotflow 1.0.1 even this project's import name, so each

@@ -27,7 +27,7 @@ class Peers(NamedTuple):
 
     Attributes:
         here: This project's.
-        telemetry: This project's with `[cli,otel]`.
+        telemetry: This project's with `[cli,notify,otel]`.
         dask: This project's with Dask.
         dotflow1: That of dotflow 1.0.1.
         hamilton: That of Apache Hamilton; and so on.

@@ -42,6 +42,7 @@ _GROUPS: dict[str, tuple[Callable[[Peers, int], Iterator[Row]], int]] = {
     "history": (rows_telemetry.history, 5),
     "shown": (rows_telemetry.shown, 9),
     "otlp": (rows_telemetry.otlp, 7),
+    "hanging": (rows_telemetry.hanging, 5),
 }
 _PLOT = "plot"
 

@@ -45,6 +45,8 @@ HERE = Path(__file__).resolve().parent
         (["recorded.py", "parallel", "10", "1"], {"run", "without", "bytes", "growth"}),
         (["shown.py", "10", "10", "10", "1"], {"runs", "trace", "report", "memory"}),
         (["otlp.py", "healthy", "4", "1"], {"run", "exit"}),
+        (["hanging.py", "notify", "4", "2"], {"run", "without", "added", "most"}),
+        (["hanging.py", "server", "4", "2"], {"run", "without", "added", "most"}),
         (["otlp.py", "healthy", "4", "1", "grpc"], {"run", "exit"}),
     ],
 )

@@ -226,7 +226,7 @@ $(BENCH)/here/.made: $(PROJECT)
 
 $(BENCH)/telemetry/.made: $(PROJECT)
 	$(call make_venv,$(BENCH)/telemetry)
-	@$(BENCH)/telemetry/bin/python $(INSTALL) -e '.[cli,otel]'
+	@$(BENCH)/telemetry/bin/python $(INSTALL) -e '.[cli,notify,otel]'
 	@touch $@
 
 # pytest, for the servers are started as the tests start them.

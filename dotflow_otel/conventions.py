@@ -13,6 +13,7 @@ WORKFLOW_SPAN: Final = "workflow {}"
 TASK_SPAN: Final = "task {}"
 ATTEMPT_SPAN: Final = "attempt"
 METHOD_SPAN: Final = "method {}"
+TICK_SPAN: Final = "tick {}"
 
 WORKFLOW_ID: Final = "dotflow.workflow.id"
 WORKFLOW_NAME: Final = "dotflow.workflow.name"
@@ -29,6 +30,13 @@ TASK_ATTEMPTS: Final = "dotflow.task.attempts"
 TASK_TIMEOUT: Final = "dotflow.task.timeout"
 TASK_RESTORED: Final = "dotflow.task.restored"
 TASK_QUEUE_DURATION: Final = "dotflow.task.queue.duration"
+
+# Of a tick of a schedule: its expression, when it was due (UTC, ISO 8601), how many seconds later
+# its run began, and, where it has none, why.
+TICK_SCHEDULE: Final = "dotflow.tick.schedule"
+TICK_DUE: Final = "dotflow.tick.due"
+TICK_DELAY: Final = "dotflow.tick.delay"
+TICK_SKIPPED: Final = "dotflow.tick.skipped"
 
 ATTEMPT_NUMBER: Final = "dotflow.attempt.number"
 
@@ -208,6 +216,24 @@ WORKER_LOST: Final = Metric(
     unit="{attempt}",
 )
 
+TICK_FIRED_TOTAL: Final = Metric(
+    "dotflow_tick_fired_total", COUNTER, "Ticks of schedules that ran.", _WORKFLOW, unit="{tick}"
+)
+TICK_LATE_TOTAL: Final = Metric(
+    "dotflow_tick_late_total",
+    COUNTER,
+    "Ticks of schedules whose run began more than a second late.",
+    _WORKFLOW,
+    unit="{tick}",
+)
+TICK_SKIPPED_TOTAL: Final = Metric(
+    "dotflow_tick_skipped_total",
+    COUNTER,
+    "Ticks of schedules that did not run.",
+    ("workflow", "reason"),
+    unit="{tick}",
+)
+
 WORKERS: Final = Metric("dotflow_workers", GAUGE, "Live workers.", unit="{worker}")
 WORKERS_BUSY: Final = Metric(
     "dotflow_workers_busy", GAUGE, "Workers that run a step.", unit="{worker}"
@@ -247,6 +273,9 @@ METRICS: Final = (
     TASK_QUEUE,
     TASK_IN_PROGRESS,
     WORKER_LOST,
+    TICK_FIRED_TOTAL,
+    TICK_LATE_TOTAL,
+    TICK_SKIPPED_TOTAL,
     WORKERS,
     WORKERS_BUSY,
     TELEMETRY_ERRORS,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dotflow.abc.noop import noop
 
 if TYPE_CHECKING:
+    from dotflow.abc.scheduler import Tick
     from dotflow.abc.scope import WorkerScope
     from dotflow.core.model import Task
     from dotflow.core.run import Run
@@ -85,6 +86,19 @@ class Metrics(ABC):
     @noop
     def worker_recorded(self, recorded: object) -> None:
         """A worker scope has recorded something: what its `collect` or `drain` returned."""
+
+    @noop
+    def tick_fired(self, tick: Tick) -> None:
+        """The run of a tick of a schedule begins; `tick.is_late` tells whether in time."""
+
+    @noop
+    def tick_skipped(self, tick: Tick, reason: str) -> None:
+        """A tick of a schedule has no run.
+
+        Args:
+            tick: The tick.
+            reason: `overlap`, `missed`, `stopped` or `no_thread`.
+        """
 
     @noop
     def telemetry_error(self, provider: str, hook: str) -> None:

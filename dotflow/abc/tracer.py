@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
+    from dotflow.abc.scheduler import Tick
     from dotflow.abc.scope import RemoteScope
     from dotflow.core.attempt import Outcome
     from dotflow.core.model import Task
@@ -110,4 +111,18 @@ class Tracer(ABC):
             outcome: How it ended, and when.
             recorded: What the remote scope's `collect` gave; None in this process, or
                 where the worker died.
+        """
+
+    @noop
+    def tick_scope(self, tick: Tick) -> AbstractContextManager[object] | None:
+        """Return what is entered around the run of a tick of a schedule, in its thread."""
+        return None
+
+    @noop
+    def tick_skipped(self, tick: Tick, reason: str) -> None:
+        """A tick of a schedule has no run.
+
+        Args:
+            tick: The tick.
+            reason: `overlap`, `missed`, `stopped` or `no_thread`.
         """

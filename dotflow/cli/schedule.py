@@ -63,6 +63,18 @@ def schedule(
             help="The time zone of --cron, such as Europe/Berlin; local time unless given.",
         ),
     ] = None,
+    jitter: Annotated[
+        float,
+        typer.Option("--jitter", metavar="SECONDS", help="How much later each time is, by chance."),
+    ] = 0.0,
+    catch_up: Annotated[
+        int,
+        typer.Option(
+            "--catch-up",
+            metavar="COUNT",
+            help="How many are run of the times that passed while the machine slept, say.",
+        ),
+    ] = 1,
 ) -> int:
     """Run steps, or a workflow, at the times of a cron expression.
 
@@ -71,7 +83,7 @@ def schedule(
 
     Exit codes: 130 interrupted, 143 terminated, 2 wrong use, 0 where no further time comes.
     """
-    scheduler = SchedulerCron(cron, overlap, timezone)
+    scheduler = SchedulerCron(cron, overlap, timezone, jitter, catch_up)
     options = chosen.run_options()
     output = Output(as_json=chosen.as_json)
     with chosen.flow() as flow:

@@ -15,6 +15,7 @@ from dotflow.core.modes import RUN_OPTIONS, check_run_options, check_workflow_id
 from dotflow.core.process import fork_safe_lock
 from dotflow.core.run import check_may_run
 from dotflow.core.task import TaskBuilder
+from dotflow.core.ticks import ScheduleHooks
 from dotflow.core.workflow import Manager
 from dotflow.core.writer import release_entries
 from dotflow.providers.scheduler_default import SchedulerDefault
@@ -170,6 +171,7 @@ class DotFlow:
             raise MissingScheduler
         _check_names("schedule", positional, options, parameters_of(scheduler.start))
         check_run_options(options)
+        call(self.config, "scheduler", "observe", ScheduleHooks(self.config, self.name))
         return scheduler.start(workflow=self._tick, **options)
 
     def _tick(self, **options: Unpack[RunOptions]) -> Manager:

@@ -127,7 +127,7 @@ class Hooks:
 
     def task_scope(self, task: Task) -> AbstractContextManager[object]:
         """Return what is entered around what serves a task, guarded."""
-        return _guarded_scope(self._config, "task_scope", task)
+        return guarded_scope(self._config, "task_scope", task)
 
     def scopes(self, task: Task, attempt: int) -> Sequence[AbstractContextManager[object]]:
         """Return what is entered around an attempt in this process, guarded."""
@@ -225,7 +225,7 @@ class RunHooks:
         """Return what is entered around what serves a run, guarded."""
         if self._config is None or is_noop(self._config.tracer.run_scope):
             return _NOTHING
-        return _guarded_scope(self._config, "run_scope", run)
+        return guarded_scope(self._config, "run_scope", run)
 
     def run_carrier(self, run: Run) -> Mapping[str, str] | None:
         """Return what the tracer wants kept with the run's checkpoints."""
@@ -296,7 +296,8 @@ class WorkersListener:
         return hash(tuple(self._methods))
 
 
-def _guarded_scope(config: Config, hook: str, about: object) -> AbstractContextManager[object]:
+def guarded_scope(config: Config, hook: str, about: object) -> AbstractContextManager[object]:
+    """Return what the tracer wants to be entered around something, guarded."""
     scope = call(config, "tracer", hook, about)
     if scope is None:
         return _NOTHING

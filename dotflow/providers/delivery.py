@@ -126,10 +126,10 @@ class Delivery(Generic[_Item]):
         self.dropped += 1
         if self.dropped == 1:
             _logger.warning(
-                "%s is too slow: %s are dropped from here on. "
+                "%s to %s are dropped from here on, for it is too slow. "
                 "They are counted, and not logged again.",
-                self._name[0].upper() + self._name[1:],
-                self._items,
+                self._items.capitalize(),
+                self._name,
             )
 
     def log_what_waits(self) -> None:

@@ -7,175 +7,42 @@ import signal
 import threading
 import time
 from contextlib import contextmanager, suppress
-from contextvars import copy_context
-from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
+from itertools import islice
 from queue import Empty
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from random import uniform
+from typing import TYPE_CHECKING, Any, Final
 
-from dotflow.abc.scheduler import Scheduler
-from dotflow.core.arguments import (
-    check_callable,
-    check_choice,
-    check_seconds,
-    check_text,
-    strict_arguments,
-)
+from dotflow.abc.scheduler import MISSED, ScheduleObserver, Scheduler, Tick
+from dotflow.core.arguments import check_callable, check_seconds, check_text, strict_arguments
 from dotflow.core.exception import InvalidOption, ModuleNotFound, WrongMoment
-from dotflow.core.timing import TimedQueue, monotonic
+from dotflow.core.timing import TimedQueue
 from dotflow.core.types import TypeOverlap
+from dotflow.providers.cron import next_tick
+from dotflow.providers.scheduled_runs import Jobs, overlap_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from datetime import tzinfo
     from zoneinfo import ZoneInfo
 
-
-def next_tick(cron: str, now: float, zone: tzinfo | None = None) -> float | None:
-    """Return the next time that matches, or None if there is none.
-
-    Where the clock goes back an hour, a schedule by the minute or hour goes on in the second
-    one, and one by the day does not come again. Where it goes forward, what would come in
-    the missing hour comes after it.
-
-    Args:
-        cron: Five fields, or six: the sixth is the second.
-        now: Seconds since the epoch.
-        zone: The time zone; None: local time.
-
-    Returns:
-        Seconds since the epoch, later than `now`.
-
-    Raises:
-        ValueError: `cron` is no cron expression.
-        ModuleNotFoundError: croniter is not installed.
-    """
-    return min(_ticks(cron, now, zone), default=None)
-
-
-def _ticks(cron: str, now: float, zone: tzinfo | None) -> Iterator[float]:
-    from croniter import CroniterBadDateError, croniter  # noqa: PLC0415 - an extra
-
-    # Croniter is asked about naive times, to which no clock change happens.
-    try:
-        shown = croniter(cron, _naive(now, zone)).get_next(datetime).replace(tzinfo=zone)
-    except CroniterBadDateError:
-        return
-    first = shown.timestamp()
-    # The clock shows that time twice, and the first of them has passed.
-    yield first if first > now else shown.replace(fold=1).timestamp()
-    # Before the clock goes back, the time that now seems next is shown as another one.
-    offset = timezone(datetime.fromtimestamp(now, UTC).astimezone(zone).utcoffset() or timedelta())
-    steady = shown.replace(tzinfo=offset).timestamp()
-    if steady < first and croniter.match(cron, _naive(steady, zone)):
-        yield steady
-
-
-def _naive(time: float, zone: tzinfo | None) -> datetime:
-    return datetime.fromtimestamp(time, zone).replace(tzinfo=None)
-
-
 _logger: Final = logging.getLogger("dotflow")
-
-
-class Overlap(NamedTuple):
-    """How many runs may go at once, and how many more ticks may wait for them."""
-
-    at_once: int
-    waiting: int
-
-
-_POLICIES: Final = {
-    TypeOverlap.SKIP: Overlap(at_once=1, waiting=0),
-    TypeOverlap.QUEUE: Overlap(at_once=1, waiting=1),
-    TypeOverlap.PARALLEL: Overlap(at_once=10, waiting=0),
-}
-
-
-def overlap_of(name: str) -> Overlap:
-    """Return the policy of that name.
-
-    Raises:
-        InvalidOption: There is none.
-    """
-    check_choice("overlap", name, _POLICIES)
-    return _POLICIES[name]
-
-
-class Jobs:
-    """Runs a workflow in threads, within the bounds of a policy.
-
-    Each run has a copy of the context in which this was made.
-    """
-
-    def __init__(self, overlap: Overlap, workflow: Callable[..., Any], **kwargs: Any) -> None:
-        self._overlap = overlap
-        self._workflow = workflow
-        self._kwargs = kwargs
-        self._context = copy_context()
-        self._lock = threading.Lock()
-        self._threads: set[threading.Thread] = set()
-        self._waiting = 0
-        self._closed = False
-
-    def offer(self) -> bool:
-        """Run the workflow, now or right after; tell whether there was room for it."""
-        with self._lock:
-            if len(self._threads) < self._overlap.at_once:
-                self._start()
-            elif self._waiting < self._overlap.waiting:
-                self._waiting += 1
-            else:
-                _logger.info("A tick is dropped: the runs before it are still going")
-                return False
-        return True
-
-    def close(self) -> None:
-        """Begin no other run. Takes no lock, for a signal handler calls it."""
-        self._closed = True
-
-    def join(self, timeout: float | None) -> None:
-        """Wait for the runs that are going, at most `timeout` seconds in all if given."""
-        end = None if timeout is None else monotonic() + timeout
-        with self._lock:
-            others = self._threads - {threading.current_thread()}
-        for thread in others:
-            thread.join(None if end is None else max(end - monotonic(), 0.0))
-
-    def _start(self) -> None:
-        thread = threading.Thread(target=self._work, name="dotflow-schedule")
-        self._threads.add(thread)
-        try:
-            thread.start()
-        except RuntimeError:  # The system has no more threads; the next tick may find one.
-            self._threads.discard(thread)
-            _logger.exception("A scheduled run could not be started")
-
-    def _work(self) -> None:
-        self._run()
-        while self._has_more():
-            self._run()
-
-    def _run(self) -> None:
-        try:
-            self._context.copy().run(self._workflow, **self._kwargs)
-        except BaseException:  # A thread has nobody to raise to; the next tick comes all the same.
-            _logger.exception("A scheduled run failed")
-
-    def _has_more(self) -> bool:
-        with self._lock:
-            if self._waiting and not self._closed:
-                self._waiting -= 1
-                return True
-            self._threads.discard(threading.current_thread())
-            return False
-
 
 # The longest wait in one go, in seconds: a clock that was set is noticed after it.
 SLICE: Final = 1.0
 
+# A tick that is no older than so many seconds when it is looked at came in time.
+_IN_TIME: Final = 5.0
+
+# How many missed ticks are looked at, at most.
+_MOST_MISSED: Final = 1000
+
 
 class SchedulerCron(Scheduler):
     """Runs a workflow at each tick of a cron expression.
+
+    Where the clock is put forward, what would come in the hour that is missing comes as much
+    later. Where it is put back, the hour that comes twice has ticks twice only if the expression
+    names no hour (`*` or `*/n` in that field).
 
     Args:
         cron: Five fields, or six: the sixth is the second.
@@ -184,43 +51,66 @@ class SchedulerCron(Scheduler):
             what is beyond.
         timezone: The time zone that the expression is in, such as `Europe/Berlin`; None: local
             time.
+        jitter: Seconds by which each tick comes later at most, by chance, so that not all schedules
+            of many machines begin at once; never later than the next tick.
+        catch_up: How many ticks are run of those that came due while the schedule could not look,
+            because the machine slept, say, or the clock was set: the latest ones, 0 to 1,000. They
+            may wait for one another, whatever `overlap` says. The others are skipped; with 0 also
+            the last, if it is older than five seconds. Ticks before `start` are not caught up.
 
     Attributes:
         cron: As given.
         overlap: As given.
         timezone: As given.
         zone: The same as an object.
+        jitter: As given.
+        catch_up: As given.
         running: Whether the schedule is on.
         stopped_by: The signal that ended the schedule; None where none did.
 
     Raises:
         InvalidOption: (a `ValueError`) `cron` is no cron expression or never comes, `overlap`
-            is none of these, or there is no such time zone.
+            is none of these, there is no such time zone, or a number is none of those allowed.
         ModuleNotFound: croniter is not installed.
     """
 
     @strict_arguments
     def __init__(
-        self, cron: str, overlap: str = TypeOverlap.SKIP, timezone: str | None = None
+        self,
+        cron: str,
+        overlap: str = TypeOverlap.SKIP,
+        timezone: str | None = None,
+        jitter: float = 0.0,
+        catch_up: int = 1,
     ) -> None:
         self.zone = _zone(timezone)
         _check_cron(cron, self.zone)
         overlap_of(overlap)
+        check_seconds("jitter", jitter, zero=True)
+        _check_catch_up(catch_up)
         self.cron = cron
         self.overlap = overlap
         self.timezone = timezone
+        self.jitter = jitter
+        self.catch_up = catch_up
         self.running = False
         self.stopped_by: int | None = None
         self._jobs: Jobs | None = None
+        self._observer = ScheduleObserver()
         self._now: Callable[[], float] = time.time
         self._wake: TimedQueue[None] = TimedQueue()
+
+    def observe(self, observer: ScheduleObserver) -> None:
+        """Notify an observer of the ticks of the next `start`."""
+        self._observer = observer
 
     def start(self, workflow: Callable[..., Any], **kwargs: Any) -> None:
         """Call `workflow(**kwargs)` at each tick, in a thread; return when stopped.
 
-        In the main thread SIGINT and SIGTERM stop the schedule: the runs that are going are
-        waited for, and a second signal does what it did before. A run that fails is logged
-        and does not stop the schedule. After it was stopped it can be started again.
+        In the main thread SIGINT and SIGTERM stop the schedule: no run begins any more, those
+        that are going are waited for, and a second signal does what it did before. A run that
+        fails is logged and does not stop the schedule. After it was stopped it can be started
+        again.
 
         Raises:
             InvalidOption: `workflow` cannot be called.
@@ -230,7 +120,10 @@ class SchedulerCron(Scheduler):
         if self.running:
             raise WrongMoment("This schedule is on already: stop() it, or make another one.")
         _check_call(workflow, kwargs)
-        jobs = self._jobs = Jobs(overlap_of(self.overlap), workflow, **kwargs)
+        observer, self._observer = self._observer, ScheduleObserver()
+        call, policy = partial(workflow, **kwargs), overlap_of(self.overlap)
+        jobs = Jobs(policy, call, observer, caught_up=self.catch_up, now=self._now)
+        self._jobs = jobs
         self._wake = TimedQueue()
         self.running = True
         self.stopped_by = None
@@ -273,16 +166,53 @@ class SchedulerCron(Scheduler):
 
     def _tick(self, jobs: Jobs) -> None:
         tick = self._now()
-        # Where the clock was set back a little, no tick comes twice.
+        # From tick to tick: where the clock was set back a little, none comes twice.
         while (following := self._after(tick)) is not None:
-            tick = following
-            if not self._reaches(tick):
+            due = self._due(following)
+            if not self._reaches(due):
                 return
-            jobs.offer()
+            tick = self._offer(jobs, following, due)
         _logger.warning("The schedule %r has no further tick and ends", self.cron)
 
     def _after(self, tick: float) -> float | None:
-        return next_tick(self.cron, max(tick, self._now()), self.zone)
+        return next_tick(self.cron, tick, self.zone)
+
+    def _due(self, tick: float) -> float:
+        if not self.jitter:
+            return tick
+        due = tick + uniform(0.0, self.jitter)  # noqa: S311 - no secret
+        return min(due, self._after(tick) or due)
+
+    def _offer(self, jobs: Jobs, tick: float, due: float) -> float:
+        """Run a tick, or those of it and the later ones that are to be; return the last."""
+        missed = self._missed_after(tick)
+        if not missed and (self.catch_up or self._now() - due <= _IN_TIME):
+            jobs.offer(Tick(due, self.cron))
+            return tick
+        came = [due, *missed]
+        is_in_time = self._now() - came[-1] <= _IN_TIME
+        runs = self.catch_up or int(is_in_time)
+        first = max(len(came) - runs, 0)
+        for each in came[:first]:
+            jobs.skip(Tick(each, self.cron), MISSED)
+        for each in came[first:]:
+            jobs.offer(Tick(each, self.cron), catching_up=True)
+        return came[-1]
+
+    def _missed_after(self, tick: float) -> list[float]:
+        """Return the ticks after one that are due as well, the last ones if there are many."""
+        # As many are looked at as may be; of a jump of the clock by years, those at its end.
+        found = list(islice(self._due_after(tick), _MOST_MISSED))
+        if len(found) < _MOST_MISSED:
+            return found
+        since = self._now() - self.jitter - 1.01 * (found[-1] - found[0])
+        return list(islice(self._due_after(max(since, tick)), 2 * _MOST_MISSED))[-_MOST_MISSED:]
+
+    def _due_after(self, tick: float) -> Iterator[float]:
+        until = self._now() - self.jitter
+        while (following := self._after(tick)) is not None and following <= until:
+            yield following
+            tick = following
 
     def _reaches(self, tick: float) -> bool:
         while self.running and (left := tick - self._now()) > 0:
@@ -301,6 +231,12 @@ def _zone(name: str | None) -> ZoneInfo | None:
     except (ValueError, TypeError, OSError, ModuleNotFoundError, KeyError) as error:
         expected = "give the name of a time zone that this machine knows, such as Europe/Berlin"
         raise InvalidOption("timezone", name, expected) from error
+
+
+def _check_catch_up(value: object) -> None:
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if not is_whole or not 0 <= value <= _MOST_MISSED:  # type: ignore[operator] # it is a number
+        raise InvalidOption("catch_up", value, f"give a whole number, 0 to {_MOST_MISSED}")
 
 
 def _check_cron(cron: str, zone: ZoneInfo | None) -> None:

@@ -17,6 +17,7 @@ from dotflow_otel.span_ids import LegacyRuns, exemplar_of_run, exemplar_of_task
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dotflow.abc.scheduler import Tick
     from dotflow.core.model import Task
     from dotflow.core.run import Run
     from dotflow_otel.metrics.instruments import SeriesCache, TaskSeries
@@ -215,6 +216,18 @@ class BaseMetrics(Metrics):
     def _series(self, task: Task) -> TaskSeries:
         workflow = _UNNAMED if task.run is None else task.run.name
         return self._series_cache.of_task(workflow, task.name)
+
+    # --- schedules --------------------------------------------------------------------
+
+    def tick_fired(self, tick: Tick) -> None:
+        """Count a tick that runs, and whether it is late."""
+        self._series_cache.count(names.TICK_FIRED_TOTAL, tick.workflow)
+        if tick.is_late:
+            self._series_cache.count(names.TICK_LATE_TOTAL, tick.workflow)
+
+    def tick_skipped(self, tick: Tick, reason: str) -> None:
+        """Count a tick that does not run."""
+        self._series_cache.count(names.TICK_SKIPPED_TOTAL, tick.workflow, reason)
 
     # --- workers and telemetry --------------------------------------------------------
 

@@ -19,11 +19,13 @@ from dotflow_otel.plain import escape_unencodable
 from dotflow_otel.span_ids import LegacyRuns, SpanClock
 from dotflow_otel.spans.attributes import description_of, mark_failed
 from dotflow_otel.traces.spans import AttemptScope, Current, RunSpan, TaskSpan, link_to, traceparent
+from dotflow_otel.traces.ticks import TickScope, skip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
+    from dotflow.abc.scheduler import Tick
     from dotflow.abc.scope import RemoteScope
     from dotflow.core.attempt import Outcome
     from dotflow.core.model import Task
@@ -171,6 +173,16 @@ class TracerOpenTelemetry(Tracer):
         """Return the workflow's span in the headers of W3C Trace Context."""
         state = self._runs.get(run.id)
         return None if state is None else traceparent(state.context)
+
+    # --- schedules --------------------------------------------------------------------
+
+    def tick_scope(self, tick: Tick) -> AbstractContextManager[object] | None:
+        """Return what makes the span of a tick, below which is its run."""
+        return TickScope(self._tracer(), tick)
+
+    def tick_skipped(self, tick: Tick, reason: str) -> None:
+        """Make the span of a tick that does not run."""
+        skip(self._tracer(), tick, reason)
 
     # --- tasks ------------------------------------------------------------------------
 

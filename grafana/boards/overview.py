@@ -53,6 +53,7 @@ def board() -> Board:
             Section("In this time", _numbers()),
             Section("By workflow", _by_workflow()),
             Section("Over time", _over_time()),
+            Section("Schedules", _schedules()),
             Section("Telemetry itself", _telemetry()),
         ],
     )
@@ -190,6 +191,32 @@ def _in_progress() -> Panels:
             links=[_FROM_SERIES],
         ),
         graph(oldest, {_BY_WORKFLOW: started}, links=[_FROM_SERIES]),
+    ]
+
+
+def _schedules() -> Panels:
+    late = About(
+        "Late ticks",
+        "Ticks of schedules whose run began more than a second late: it waited for the run before "
+        "it, or the machine slept or is busy.",
+        COUNT,
+        HALF,
+        ODD_FROM_ONE,
+    )
+    skipped = About(
+        "Skipped ticks",
+        "Ticks of schedules without a run: runs before them still went on (overlap), nobody could "
+        "look at the time (missed), or the schedule ended while they waited (stopped).",
+        COUNT,
+        HALF,
+        ODD_FROM_ONE,
+    )
+    of_fired = _q.counted(names.TICK_FIRED_TOTAL, *_WORKFLOW, window=RATE)
+    of_late = _q.counted(names.TICK_LATE_TOTAL, *_WORKFLOW, window=RATE)
+    reasons = _q.counted(names.TICK_SKIPPED_TOTAL, *_WORKFLOW, "reason", window=RATE)
+    return [
+        bars(late, {f"{_BY_WORKFLOW}: late": of_late, f"{_BY_WORKFLOW}: all": of_fired}),
+        bars(skipped, {f"{_BY_WORKFLOW}: {{{{reason}}}}": reasons}),
     ]
 
 

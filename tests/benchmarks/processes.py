@@ -27,7 +27,7 @@ class Peers(NamedTuple):
 
     Attributes:
         here: This project's.
-        telemetry: This project's with `[cli,otel]`.
+        telemetry: This project's with `[cli,notify,otel]`.
         dask: This project's with Dask.
         stores: This project's with `[postgres,s3]`.
         dotflow1: That of dotflow 1.0.1.

@@ -27,6 +27,10 @@ _REPORTED: Final = 5_000
 _REPORT: Final = 2
 _HELD: Final = 100
 
+# Milliseconds: what a receiver that hangs may add to a run of so many tasks.
+_ADDED: Final = 1.0
+_HUNG_TASKS: Final = 10
+
 # Seconds: what an exit may take, whatever the backend does.
 _EXIT: Final = 5.0
 
@@ -102,3 +106,12 @@ def otlp(peers: Peers, pairs: int) -> Iterator[Row]:
         spent, ended, healthy = medians(*figures, "run"), medians(*figures, "exit"), "a healthy one"
         yield Row(f"run over OTLP, {what}", "us/task", spent, healthy, 1.05)
         yield Row(f"exit, {what}", "s", ended, healthy, _EXIT, is_ratio=True)
+
+
+def hanging(peers: Peers, pairs: int) -> Iterator[Row]:
+    """What a notify target or a server adds to a run that accepts connections and is silent."""
+    for kind, what in {"notify": "a notify target", "server": "a server"}.items():
+        script = partial(workload, peers.telemetry, "hanging.py", kind, _HUNG_TASKS, 101)
+        added = Pair(median_figures(pairs, script)["added"], _ADDED)
+        name = f"run, {_HUNG_TASKS} tasks: what {what} adds that hangs"
+        yield Row(name, "ms", added, "the most allowed", 1.0)

@@ -44,6 +44,7 @@ _GROUPS: dict[str, tuple[Callable[[Peers, int], Iterator[Row]], int]] = {
     "shown": (rows_telemetry.shown, 9),
     "otlp": (rows_telemetry.otlp, 7),
     "stored": (rows_stored.stored, 5),
+    "hanging": (rows_telemetry.hanging, 5),
 }
 _PLOT = "plot"
 

@@ -229,7 +229,7 @@ def test_a_target_that_hangs(target: HttpTarget, caplog: pytest.LogCaptureFixtur
         assert notify.dropped == 7
         (record,) = own_records(caplog)
         assert record.message == (
-            "Json:// (1 of 2) is too slow: notifications are dropped from here on. "
+            "Notifications to json:// (1 of 2) are dropped from here on, for it is too slow. "
             "They are counted, and not logged again."
         )
         hanging.go.set()

@@ -17,16 +17,19 @@ from zoneinfo import ZoneInfo
 import pytest
 from log_records import own_records
 
-from dotflow.abc.scheduler import Scheduler
+from dotflow.abc.scheduler import Scheduler, Tick
 from dotflow.core.exception import ModuleNotFound
 from dotflow.core.types import TypeOverlap
 from dotflow.providers import scheduler_cron
-from dotflow.providers.scheduler_cron import Jobs, SchedulerCron, next_tick, overlap_of
+from dotflow.providers.cron import next_tick
+from dotflow.providers.scheduled_runs import Jobs, overlap_of
+from dotflow.providers.scheduler_cron import SchedulerCron
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LONG = 10.0
+TICK = Tick(1.0)
 
 
 def at(text: str) -> float:
@@ -166,10 +169,10 @@ def test_skip_drops_a_tick_while_one_runs() -> None:
     """skip: a tick during a run is dropped, one after it is not."""
     gate = Gate()
     jobs = Jobs(overlap_of("skip"), gate)
-    assert [jobs.offer(), jobs.offer(), jobs.offer()] == [True, False, False]
+    assert [jobs.offer(TICK), jobs.offer(TICK), jobs.offer(TICK)] == [True, False, False]
     gate.let_go(jobs, 1)
     assert gate.ended == 1
-    assert jobs.offer()
+    assert jobs.offer(TICK)
     gate.let_go(jobs, 1)
     assert gate.ended == 2
 
@@ -178,12 +181,12 @@ def test_queue_keeps_one_tick() -> None:
     """queue: one tick waits for the run and is run right after it; more are dropped."""
     gate = Gate()
     jobs = Jobs(overlap_of("queue"), gate)
-    assert [jobs.offer() for _ in range(4)] == [True, True, False, False]
+    assert [jobs.offer(TICK) for _ in range(4)] == [True, True, False, False]
     gate.go.release()
     for _ in range(2):
         assert gate.begun.acquire(timeout=LONG)
     assert gate.ended == 1
-    assert jobs.offer()
+    assert jobs.offer(TICK)
     gate.let_go(jobs, 2)
     assert gate.ended == 3
 
@@ -192,7 +195,7 @@ def test_queue_forgets_its_tick_when_closed() -> None:
     """queue: after the end of the schedule no other run begins."""
     gate = Gate()
     jobs = Jobs(overlap_of("queue"), gate)
-    assert [jobs.offer(), jobs.offer()] == [True, True]
+    assert [jobs.offer(TICK), jobs.offer(TICK)] == [True, True]
     jobs.close()
     gate.let_go(jobs, 2)
     assert gate.ended == 1
@@ -202,7 +205,7 @@ def test_parallel_runs_up_to_ten() -> None:
     """parallel: ten runs go at once, the eleventh tick is dropped."""
     gate = Gate()
     jobs = Jobs(overlap_of("parallel"), gate)
-    assert [jobs.offer() for _ in range(12)] == [True] * 10 + [False] * 2
+    assert [jobs.offer(TICK) for _ in range(12)] == [True] * 10 + [False] * 2
     for _ in range(10):
         assert gate.begun.acquire(timeout=LONG)
     gate.let_go(jobs, 10)
@@ -213,7 +216,7 @@ def test_join_is_bounded_and_spares_the_run_itself() -> None:
     """A join waits no longer than told, and a run that stops its own schedule does not hang."""
     gate = Gate()
     jobs = Jobs(overlap_of("skip"), gate)
-    jobs.offer()
+    jobs.offer(TICK)
     begun = time.monotonic()
     jobs.join(0.02)
     assert 0.01 < time.monotonic() - begun < 5
@@ -225,7 +228,7 @@ def test_join_is_bounded_and_spares_the_run_itself() -> None:
         done.set()
 
     inner = Jobs(overlap_of("skip"), workflow)
-    inner.offer()
+    inner.offer(TICK)
     assert done.wait(LONG)
 
 
@@ -241,11 +244,11 @@ def test_no_thread_to_be_had(
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
-        jobs.offer()
+        jobs.offer(TICK)
     assert [record.message for record in own_records(caplog)] == [
         "A scheduled run could not be started"
     ]
-    jobs.offer()
+    jobs.offer(TICK)
     assert ran.wait(LONG)
 
 
@@ -277,12 +280,12 @@ class Clock:
 
 
 def schedule(
-    monkeypatch: pytest.MonkeyPatch, cron: str = "* * * * *", overlap: str = "skip"
+    monkeypatch: pytest.MonkeyPatch, cron: str = "* * * * *", overlap: str = "skip", **options: Any
 ) -> tuple[SchedulerCron, Clock]:
     """A schedule with a clock of its own."""
     clock = Clock(monkeypatch)
     set_clock(monkeypatch, clock)
-    return SchedulerCron(cron, overlap), clock
+    return SchedulerCron(cron, overlap, **options), clock
 
 
 def started(scheduler: SchedulerCron, workflow: Callable[..., Any], **kwargs: Any) -> Any:

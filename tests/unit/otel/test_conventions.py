@@ -30,6 +30,9 @@ TABLE = {
     "dotflow_task_queue_seconds": ("histogram", TASK),
     "dotflow_task_in_progress": ("gauge", TASK),
     "dotflow_worker_lost_total": ("counter", TASK),
+    "dotflow_tick_fired_total": ("counter", WORKFLOW),
+    "dotflow_tick_late_total": ("counter", WORKFLOW),
+    "dotflow_tick_skipped_total": ("counter", ("workflow", "reason")),
     "dotflow_workers": ("gauge", ()),
     "dotflow_workers_busy": ("gauge", ()),
     "dotflow_telemetry_errors_total": ("counter", ("provider", "hook")),
@@ -54,6 +57,7 @@ def test_no_label_is_an_id() -> None:
         "provider",
         "hook",
         "signal",
+        "reason",
     }
 
 

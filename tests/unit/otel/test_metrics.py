@@ -15,6 +15,7 @@ from log_records import own_records
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 
 from dotflow import Config, DotFlow, action
+from dotflow.abc.scheduler import Tick
 from dotflow.core.exception import InvalidOption
 from dotflow.core.failure import Failure
 from dotflow.core.run import Run
@@ -196,6 +197,17 @@ def test_workers(registry: CollectorRegistry, metrics: MetricsPrometheus) -> Non
     assert registry.get_sample_value("dotflow_workers") == 2
     assert registry.get_sample_value("dotflow_workers_busy") == 1
     assert series(registry, "dotflow_worker_lost_total") == {("billing", "load"): 1}
+
+
+def test_ticks(registry: CollectorRegistry, metrics: MetricsPrometheus) -> None:
+    """Ticks of schedules are counted by workflow: those that ran, were late, or were skipped."""
+    in_time = Tick(10.0, began=11.0, workflow="nightly")
+    metrics.tick_fired(in_time)
+    metrics.tick_fired(in_time._replace(began=11.5))
+    metrics.tick_skipped(in_time._replace(began=None), "overlap")
+    assert series(registry, "dotflow_tick_fired_total") == {("nightly",): 2}
+    assert series(registry, "dotflow_tick_late_total") == {("nightly",): 1}
+    assert series(registry, "dotflow_tick_skipped_total") == {("nightly", "overlap"): 1}
 
 
 def test_telemetry(registry: CollectorRegistry, metrics: MetricsPrometheus) -> None:

@@ -33,6 +33,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 import dotflow
 import dotflow.providers
 from dotflow import Config, DotFlow, action
+from dotflow.abc.scheduler import Tick
 from dotflow.core.exception import InvalidOption
 from dotflow.core.failure import Failure
 from dotflow.core.run import Run
@@ -136,6 +137,8 @@ def drive(metrics: MetricsOpenTelemetry) -> None:
     metrics.workers_changed(2, 1)
     metrics.telemetry_error("LogStructlog", "info")
     metrics.telemetry_dropped("traces")
+    metrics.tick_fired(Tick(1.0, began=9.0))
+    metrics.tick_skipped(Tick(1.0), "missed")
     metrics.run_finished(run.finished(3.0, failed=False))
     metrics.workflow_lost("nightly")
 
@@ -189,6 +192,9 @@ def test_names() -> None:
         "dotflow.task.queue",
         "dotflow.task.in_progress",
         "dotflow.worker.lost",
+        "dotflow.tick.fired",
+        "dotflow.tick.late",
+        "dotflow.tick.skipped",
         "dotflow.workers",
         "dotflow.workers.busy",
         "dotflow.telemetry.errors",
@@ -212,7 +218,7 @@ def test_sums(reader: InMemoryMetricReader, metrics: MetricsOpenTelemetry) -> No
         "dotflow.workers.busy",
     }
     assert {name for name, rising in rises.items() if not rising} == up_and_down
-    assert len(rises) == 18
+    assert len(rises) == 21
 
 
 def test_attributes(reader: InMemoryMetricReader, metrics: MetricsOpenTelemetry) -> None:

@@ -122,12 +122,15 @@ EXPECTED: dict[str, dict[tuple[str, ...], float]] = {
 }
 # All are 0 by now, and there all the same.
 AT_REST = {"dotflow_workers_busy"}
-# Their values are times, or another service's; no run of this one was lost.
+# Their values are times, or another service's; no run of this one was lost, and it has no schedule.
 APART = {
     "dotflow_workflow_lost_total",
     "dotflow_workflow_last_success_timestamp_seconds",
     "dotflow_workflow_oldest_start_timestamp_seconds",
     "dotflow_telemetry_dropped_total",
+    "dotflow_tick_fired_total",
+    "dotflow_tick_late_total",
+    "dotflow_tick_skipped_total",
 }
 BY_NAME = {metric.name: metric for metric in METRICS}
 

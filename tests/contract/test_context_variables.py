@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dotflow import Config, DotFlow, action
+from dotflow.abc.scheduler import Tick
 from dotflow.providers import ExecutorFutures, SchedulerCron
-from dotflow.providers.scheduler_cron import Jobs, Overlap
+from dotflow.providers.scheduled_runs import Jobs, Overlap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,9 +119,9 @@ def test_a_tick_that_waited() -> None:
         second.wait(60)
 
     jobs = Jobs(Overlap(at_once=1, waiting=1), workflow)
-    assert jobs.offer()
+    assert jobs.offer(Tick(1.0))
     assert first.wait(60)
-    assert jobs.offer()
+    assert jobs.offer(Tick(1.0))
     second.set()
     jobs.join(60)
     assert found == ["caller", "caller"]

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from dotflow import Config, DotFlow, action
 from dotflow.abc.notify import Notify
+from dotflow.abc.scheduler import Tick
 from dotflow.providers import ExecutorLocal, StorageDefault
 from dotflow_otel import LogStructlog, MetricsPrometheus, TracerOpenTelemetry, serve_metrics
 
@@ -114,6 +115,9 @@ class BusyService:
         for _ in range(2):
             self._flow(read, storage=storage, workflow_id="nightly").start(resume=True)
         self._flow(read, notify=BrokenNotify()).start()
+        tick = Tick(1.0, workflow=WORKFLOW)
+        self._metrics.tick_fired(tick._replace(began=9.0))
+        self._metrics.tick_skipped(tick, "overlap")
         self._metrics.workflow_lost(WORKFLOW)
         self._metrics.telemetry_dropped("traces")
 

@@ -64,6 +64,11 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.close_connection |= self.server.hang_up
 
+    def do_CONNECT(self) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.tunnels.append((self.path, headers))
+        self.send_error(403)
+
     def finish(self) -> None:
         super().finish()
         with suppress(OSError):  # the client was faster
@@ -87,6 +92,7 @@ class Backend(ThreadingHTTPServer):
         self.received: list[Received] = []
         self.answer = 200
         self.answers: list[int] = []  # before that one
+        self.tunnels: list[tuple[str, dict[str, str]]] = []
         self.hang_up = False
         self.closed = threading.Event()
         self.answer_headers: dict[str, str] = {"Content-Length": "0"}
@@ -497,6 +503,37 @@ def test_proxy_of_the_environment(backend: Backend, monkeypatch: pytest.MonkeyPa
     (got,) = backend.received
     assert got.path == "http://reports.invalid/base/cli/workflows/w"
     assert got.headers["proxy-authorization"] == "Basic bWU6cGFzcw=="
+
+
+def test_proxy_of_the_environment_for_https(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """To a server with TLS a proxy is asked for a tunnel; one that refuses it gets no token."""
+    monkeypatch.delenv("no_proxy")
+    monkeypatch.setattr(server_endpoint, "ATTEMPTS", 1)
+    monkeypatch.setenv("https_proxy", backend.url.replace("http://", "me:pass@"))
+    monkeypatch.setenv("SERVER_BASE_URL", "https://reports.invalid")
+    server = ServerDefault()
+    server.update_workflow("w", status="x")
+    assert server.flush(LONG)
+    ((target, headers),) = backend.tunnels
+    assert (target, headers["proxy-authorization"]) == ("reports.invalid:443", "Basic bWU6cGFzcw==")
+    assert "authorization" not in headers
+    refused = "failed (OSError: Tunnel connection failed: 403 Forbidden)"
+    assert own_records(caplog)[-1].message == f"PATCH /cli/workflows/w: the server {refused}"
+
+
+@pytest.mark.parametrize("url", ["https://", "http://host:port", "http://[::1", "ftp://host"])
+def test_unusable_address(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, url: str
+) -> None:
+    """An address that names no host, or no port where it has one, is warned of and not used."""
+    monkeypatch.setenv("SERVER_BASE_URL", url)
+    monkeypatch.setenv("SERVER_USER_TOKEN", TOKEN)
+    assert is_noop(ServerDefault().create_task)
+    assert [record.message for record in own_records(caplog)] == [
+        "The server's base url is not used: it must begin with http:// or https://, and name a host"
+    ]
 
 
 def test_count_of_dropped(backend: Backend) -> None:

@@ -79,12 +79,14 @@ test-pythons: $(VENV)/.made ## Test on every other Python from 3.11 to 3.14 that
 		--ignore tests/contract/test_command_line_history.py --ignore tests/contract/test_flow_control.py
 
 .PHONY: test-oldest
-test-oldest: $(OLDEST)/.made ## Test telemetry and Dask on the oldest libraries that pyproject.toml admits
+test-oldest: $(OLDEST)/.made ## Test telemetry, storages and Dask on the oldest libraries that pyproject.toml admits
 	$(OLDEST)/bin/python $(PYTEST) tests/unit/otel tests/integration/test_telemetry*.py \
 		tests/contract/test_executor_*.py tests/unit/test_dask_*.py \
 		tests/integration/test_worker_*.py tests/integration/test_relay_*.py \
 		tests/contract/test_command_line.py tests/integration/test_history.py tests/integration/test_pages.py \
-		tests/wire/test_wire_*.py tests/backends/test_push.py -m 'not slow' -k 'not elastic'
+		tests/wire/test_wire_*.py tests/backends/test_push.py \
+		tests/unit/test_storage_sql.py tests/unit/test_storage_fsspec.py tests/backends/test_storage_*.py \
+		-m 'not slow' -k 'not elastic'
 
 # Each lane is a file of pins, which says what changed in the release after them, but for the
 # newest one, which is what a user gets who installs today.

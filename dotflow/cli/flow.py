@@ -22,6 +22,7 @@ from dotflow.core.exception import (
     InvalidOption,
     InvalidWorkflowFactory,
     ModuleNotFound,
+    StorageError,
     WorkflowFlagConflict,
 )
 from dotflow.core.modes import MODES, check_run_options
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from dotflow.core.task import Task
 
 _STORAGES: Final = (TypeStorage.DEFAULT, TypeStorage.FILE)
-_LATER: Final = (TypeStorage.S3, TypeStorage.GCS)
+_BUCKETS: Final = (TypeStorage.S3, TypeStorage.GCS)
 _LONGEST: Final = 200
 _CONFIGURATIONS: Final = "dotflow.configurations"
 _HISTORY: Final = "DOTFLOW_HISTORY"
@@ -83,8 +84,8 @@ StorageName = Annotated[
         "--storage",
         "-o",
         metavar="|".join(_STORAGES),
-        help="Where contexts are kept: in memory (default), or in files that a later run resumes "
-        "from.",
+        help="Where contexts are kept: in memory (default), or in files or a bucket that a later "
+        "run resumes from.",
         autocompletion=_begins_with(_STORAGES),
     ),
 ]
@@ -94,7 +95,8 @@ PathName = Annotated[
         "--path",
         "-p",
         metavar="FOLDER",
-        help=f"The folder of '--storage file'; {Settings.START_PATH} unless given.",
+        help=f"The folder of '--storage file', {Settings.START_PATH} unless given; or "
+        "BUCKET/PREFIX of 's3' and 'gcs'.",
     ),
 ]
 Mode = Annotated[
@@ -258,14 +260,14 @@ class Chosen(NamedTuple):
             ):
                 if value is not None:
                     raise WorkflowFlagConflict(flag)
-        if self.path is not None and self.storage != TypeStorage.FILE:
+        if self.path is not None and self.storage not in (TypeStorage.FILE, *_BUCKETS):
             raise WrongUse("--path is the folder of '--storage file': add that, or leave it out.")
 
     def _storage(self) -> Storage | None:
         if self.storage is None or self.storage == TypeStorage.DEFAULT:
             return None if self.storage is None else StorageDefault()
-        if self.storage in _LATER:
-            raise WrongUse(f"--storage {self.storage} is not there yet: use --storage file.")
+        if self.storage in _BUCKETS:
+            return self._bucket()
         if self.storage != TypeStorage.FILE:
             raise InvalidOption("--storage", self.storage, f"use one of {', '.join(_STORAGES)}")
         from dotflow.providers.storage_file import StorageFile  # noqa: PLC0415 - where it is used
@@ -275,6 +277,19 @@ class Chosen(NamedTuple):
             return StorageFile(path=folder)
         except OSError as error:
             raise WrongUse(f"--storage file cannot use the folder {folder}: {error}.") from error
+
+    def _bucket(self) -> Storage:
+        if not self.path:
+            raise WrongUse(f"--storage {self.storage} needs a bucket: add --path BUCKET/PREFIX.")
+        from dotflow.providers.storage_gcs import StorageGCS  # noqa: PLC0415 - where it is used
+        from dotflow.providers.storage_s3 import StorageS3  # noqa: PLC0415
+
+        bucket, _, prefix = self.path.partition("/")
+        kind = StorageS3 if self.storage == TypeStorage.S3 else StorageGCS
+        try:
+            return kind(bucket=bucket, prefix=prefix) if prefix else kind(bucket=bucket)
+        except StorageError as error:
+            raise WrongUse(f"--storage {self.storage}: {error}") from error
 
     def _of_steps(self) -> DotFlow:
         flow = DotFlow(workflow_id=self.workflow_id, name=self.name)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import unittest
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +22,7 @@ from dotflow.testing import StorageContract
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -219,3 +223,42 @@ def test_throttled_for_good(server: S3, bucket: str, proxy: Faulty) -> None:
         storage.post("old", Context(storage="a value that is secret"))
     proxy.faults.clear()
     assert storage.get("old").storage == "old"
+
+
+# The command line
+
+
+def test_command_line(server: S3, bucket: str, tmp_path: Path) -> None:
+    """`--storage s3 --path BUCKET/PREFIX` resumes from a bucket, with keys of the environment."""
+    (tmp_path / "steps.py").write_text(
+        "from dotflow import action\n\n@action\ndef read():\n    print('reading')\n    return [1]\n"
+    )
+
+    def start(place: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [
+                *(sys.executable, "-m", "dotflow.main", "start", "--step", "steps:read"),
+                *("--storage", "s3", "--path", place, "--workflow-id", "w", "--resume", "--json"),
+            ],
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "AWS_ENDPOINT_URL": server.url,
+                "AWS_ACCESS_KEY_ID": "dotflow",
+                "AWS_SECRET_ACCESS_KEY": SECRET,
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                "DOTFLOW_HISTORY": "0",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    first, second = start(f"{bucket}/runs/"), start(f"{bucket}/runs/")
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert ("reading" in first.stderr, "reading" in second.stderr) == (True, False)
+    assert all(name.startswith("runs/w-") for name in objects(server, bucket))
+    refused = start("absent/runs")
+    assert refused.returncode == 2
+    assert "--storage s3: Cannot use s3://absent/runs: " in refused.stderr
+    assert SECRET not in refused.stderr

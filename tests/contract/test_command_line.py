@@ -232,8 +232,14 @@ WRONG = [
         ("-s", "steps:read", "-p", "x"),
         "--path is the folder of '--storage file': add that, or leave it out.",
     ),
-    (("-s", "steps:read", "-o", "s3"), "--storage s3 is not there yet: use --storage file."),
-    (("-s", "steps:read", "-o", "gcs"), "--storage gcs is not there yet: use --storage file."),
+    (
+        ("-s", "steps:read", "-o", "s3"),
+        "--storage s3 needs a bucket: add --path BUCKET/PREFIX.",
+    ),
+    (
+        ("-s", "steps:read", "-o", "gcs"),
+        "--storage gcs needs a bucket: add --path BUCKET/PREFIX.",
+    ),
     (
         ("-s", "steps:read", "-o", "disk"),
         "--storage='disk' is not valid: use one of default, file.",

@@ -181,6 +181,10 @@ class Renaming(LocalFileSystem):
 
     protocol = "renaming"
 
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        return super()._strip_protocol(path.removeprefix("renaming://"))
+
 
 def test_other_file_systems(tmp_path: Path) -> None:
     """Elsewhere a document is written beside its place and moved there; a swap is refused."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +14,19 @@ from backends.webhook import Webhook
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _collected(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Collect what a file of storages leaves: the sessions of s3fs and gcsfs warn as they go.
+
+    A later test would hear that, in whatever it does then.
+    """
+    yield
+    if request.path.name.startswith("test_storage"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            gc.collect()
 
 
 @pytest.fixture

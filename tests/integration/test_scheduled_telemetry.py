@@ -52,7 +52,8 @@ def test_a_tick_is_the_parent_of_its_run(monkeypatch: pytest.MonkeyPatch) -> Non
             flow.schedule(on_success=lambda **_: scheduler.stop())
         telemetry.assert_balanced()
         (caller,) = telemetry.roots
-        (tick,) = caller.children
+        # On a machine that is busy the next tick comes before the run has ended, and is skipped.
+        (tick,) = [each for each in caller.children if each.children]
         assert (caller.name, tick.name) == ("caller", "tick nightly")
         assert [each.name for each in tick.children] == ["workflow nightly"]
         attributes = dict(tick.attributes)

@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from collecting import nothing_collected
 from odd_objects import (
     ERRORS,
     RESULTS,
@@ -37,6 +38,13 @@ if TYPE_CHECKING:
     from dotflow_otel.testing import RecordedTelemetry
 
 MODES = ["sequential", "sequential_group", "background", "parallel", "threads"]
+
+
+@pytest.fixture(autouse=True)
+def _uncollected() -> Iterator[None]:
+    """Call no finalizers of other tests' objects in the middle of a deep recursion."""
+    with nothing_collected():
+        yield
 
 
 @pytest.fixture(autouse=True)

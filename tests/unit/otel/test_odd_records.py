@@ -9,6 +9,7 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from collecting import nothing_collected
 from observed import RecordedRuns
 from odd_objects import ERRORS, RESULTS
 
@@ -21,7 +22,15 @@ from dotflow_otel.sdk.log_pipeline import RecordExporter
 from dotflow_otel.spans.attributes import code_attributes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _uncollected() -> Iterator[None]:
+    """Call no finalizers of other tests' objects in the middle of a deep recursion."""
+    with nothing_collected():
+        yield
 
 
 class _Writer:

@@ -79,8 +79,11 @@ def test_a_run_in_the_background_ends_first() -> None:
     """What goes on in the background ends, then the exit hooks are called."""
     code, lines, errors = ended(
         "SPINS = 30\nexit_on_sigterm()\n"
-        "flow = run('background')\n"
+        # Before the run: the signal may come as soon as that waits.
+        "flow = DotFlow(config=Config(), name='w')\n"
+        "flow.task.add([waits, after])\n"
         "atexit.register(lambda: print(*[t.status for t in flow.result_task()], flush=True))\n"
+        "flow.start(mode='background')\n"
         "signal.pause()\n"
     )
     assert (code, lines) == (143, ["Completed Completed", "exit hooks"]), errors

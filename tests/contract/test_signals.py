@@ -78,12 +78,18 @@ def test_a_run_ends_as_by_an_interrupt() -> None:
 def test_a_run_in_the_background_ends_first() -> None:
     """What goes on in the background ends, then the exit hooks are called."""
     code, lines, errors = ended(
-        "SPINS = 30\nexit_on_sigterm()\n"
-        # Before the run: the signal may come as soon as that waits.
+        "exit_on_sigterm()\n"
+        "started = threading.Event()\n"
+        "@action\n"
+        "def slow():\n"
+        "    started.wait(30)\n"
+        "    print('waiting', flush=True)\n"
+        "    time.sleep(0.3)\n"
         "flow = DotFlow(config=Config(), name='w')\n"
-        "flow.task.add([waits, after])\n"
+        "flow.task.add([slow, after])\n"
         "atexit.register(lambda: print(*[t.status for t in flow.result_task()], flush=True))\n"
         "flow.start(mode='background')\n"
+        "started.set()\n"
         "signal.pause()\n"
     )
     assert (code, lines) == (143, ["Completed Completed", "exit hooks"]), errors

@@ -6,8 +6,8 @@ import time
 
 from dotflow.core.arguments import check_seconds, check_text
 from dotflow.core.context import Context
-from dotflow.core.exception import InvalidOption
-from dotflow.providers.storage_codec import Header, dump, encode
+from dotflow.core.exception import InvalidOption, StorageError
+from dotflow.providers.storage_codec import Header, dump, encode, load
 
 # What a step returned may be secret: of a value that is none of these only the type is shown.
 
@@ -39,6 +39,30 @@ def new_document(
     check_text("fingerprint", fingerprint, optional=True, blank=True)
     header = Header(key, None if ttl is None else time.time() + ttl, fingerprint)
     return header, dump(header, context)
+
+
+def read_document(
+    key: str, document: bytes, place: object, now: float
+) -> tuple[Header, Context] | None:
+    """Return what a file's document says of a key; None where it has expired by now.
+
+    Raises:
+        StorageError: It is corrupt, or that of another key; names the place.
+    """
+    try:
+        header, context = load(document)
+    except StorageError as error:
+        raise unreadable(place, error) from error
+    if header.key != key:
+        raise StorageError(f"{place} belongs to the key {header.key!r}, not {key!r}. Remove it.")
+    return (header, context) if header.live(now) else None
+
+
+def unreadable(place: object, error: Exception) -> StorageError:
+    """Return the error of a file that cannot be read, and what to do about it."""
+    return StorageError(
+        f"Cannot read {place}: {error}. Restore the file, or remove it to run that step again."
+    )
 
 
 def matches(current: Context | None, expected: Context | None) -> bool:

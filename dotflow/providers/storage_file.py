@@ -19,8 +19,15 @@ from dotflow.core.arguments import check_folder, check_text, strict_arguments
 from dotflow.core.context import Context
 from dotflow.core.exception import StorageError
 from dotflow.core.ids import task_key
-from dotflow.providers.storage_codec import Header, load, peek
-from dotflow.providers.storage_document import check_context, check_key, matches, new_document
+from dotflow.providers.storage_codec import Header, peek
+from dotflow.providers.storage_document import (
+    check_context,
+    check_key,
+    matches,
+    new_document,
+    read_document,
+    unreadable,
+)
 from dotflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -231,17 +238,12 @@ class StorageFile(Storage):
     def _load(self, key: str) -> tuple[Header, Context] | None:
         file = self._file(key)
         try:
-            header, context = load(file.read_bytes())
+            document = file.read_bytes()
         except FileNotFoundError:
             return None
-        except (StorageError, IsADirectoryError) as error:
-            raise StorageError(
-                f"Cannot read {file}: {error}. "
-                "Restore the file, or remove it to run that step again."
-            ) from error
-        if header.key != key:
-            raise StorageError(f"{file} belongs to the key {header.key!r}, not {key!r}. Remove it.")
-        return (header, context) if header.live(time.time()) else None
+        except IsADirectoryError as error:
+            raise unreadable(file, error) from error
+        return read_document(key, document, file, time.time())
 
     def _keys(self) -> Iterator[str]:
         for entry in self._folder.iterdir():

@@ -15,7 +15,13 @@ from dotflow.core.ids import belongs_to, prefix_of, task_key
 from dotflow.core.process import call_in_forked_child, fork_safe_lock
 from dotflow.providers.fsspec_files import HIDDEN, files_of, is_bucket, protocol_of
 from dotflow.providers.storage_codec import Header, load, peek_at
-from dotflow.providers.storage_document import check_context, check_key, matches, new_document
+from dotflow.providers.storage_document import (
+    check_context,
+    check_key,
+    matches,
+    new_document,
+    read_document,
+)
 from dotflow.providers.storage_file import file_name, key_of
 
 if TYPE_CHECKING:
@@ -200,18 +206,7 @@ class StorageFsspec(Storage):
         return self._read(key, path, document)
 
     def _read(self, key: str, path: str, document: bytes | None) -> tuple[Header, Context] | None:
-        if document is None:
-            return None
-        try:
-            header, context = load(document)
-        except StorageError as error:
-            raise StorageError(
-                f"Cannot read {path}: {error}. "
-                "Restore the file, or remove it to run that step again."
-            ) from error
-        if header.key != key:
-            raise StorageError(f"{path} belongs to the key {header.key!r}, not {key!r}. Remove it.")
-        return (header, context) if header.live(time.time()) else None
+        return None if document is None else read_document(key, document, path, time.time())
 
     def _is_live(self, head: bytes, path: str) -> bool:
         header = self._header(head, path)

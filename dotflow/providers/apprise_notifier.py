@@ -197,6 +197,13 @@ def _has_error(task: Task) -> bool:
     return task.status in (TypeStatus.FAILED, TypeStatus.RETRY) and bool(task.errors)
 
 
+def heading_of(task: Task) -> tuple[str, list[str]]:
+    """Return the title and the first lines of a message in Markdown: status and both ids."""
+    title = f"{TypeStatus.get_symbol(task.status)} {task.status}"
+    workflow = f"Workflow `{literal(str(task.workflow_id))}`"
+    return title, [workflow, f"Task `{literal(task.task_id)}` (`{literal(task.name)}`)"]
+
+
 def error_of(task: Task) -> str:
     """Return type and text of the error that a task's status tells of; empty: of none."""
     if not _has_error(task):

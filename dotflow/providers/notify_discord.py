@@ -13,6 +13,7 @@ from dotflow.providers.apprise_notifier import (
     RateLimit,
     chosen_status,
     error_of,
+    heading_of,
     kind_of,
     literal,
     result_of,
@@ -89,9 +90,7 @@ class NotifyDiscord(AppriseNotifier):
 
     def message(self, task: Task) -> Message:
         """Return status, both ids, the result if wanted, and the error if there is one."""
-        title = f"{TypeStatus.get_symbol(task.status)} {task.status}"
-        lines = [f"Workflow `{literal(str(task.workflow_id))}`"]
-        lines.append(f"Task `{literal(task.task_id)}` (`{literal(task.name)}`)")
+        title, lines = heading_of(task)
         result = result_of(task, _LONGEST) if self.show_result else ""
         if result:
             lines.append(f"# Result\n{literal(result)}")

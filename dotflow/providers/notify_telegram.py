@@ -7,13 +7,13 @@ from urllib.parse import quote
 
 from dotflow.core.arguments import check_flag, check_seconds, check_text, strict_arguments
 from dotflow.core.exception import InvalidOption
-from dotflow.core.types import TypeStatus
 from dotflow.providers.apprise_notifier import (
     LONGEST,
     AppriseNotifier,
     RateLimit,
     chosen_status,
     error_of,
+    heading_of,
     kind_of,
     literal,
     result_of,
@@ -84,9 +84,7 @@ class NotifyTelegram(AppriseNotifier):
 
     def message(self, task: Task) -> Message:
         """Return status, both ids, the result if wanted, and the error if there is one."""
-        title = f"{TypeStatus.get_symbol(task.status)} {task.status}"
-        lines = [f"Workflow `{literal(str(task.workflow_id))}`"]
-        lines.append(f"Task `{literal(task.task_id)}` (`{literal(task.name)}`)")
+        title, lines = heading_of(task)
         result = result_of(task, _LONGEST_RESULT) if self.show_result else ""
         lines += [f"```\n{literal(text)}\n```" for text in (result, error_of(task)) if text]
         return Message(title, "\n".join(lines), kind_of(task))

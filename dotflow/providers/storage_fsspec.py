@@ -276,11 +276,13 @@ class StorageFsspec(Storage):
 
     def _connect(self) -> Files:
         url, options = self._given
+        scheme = url.partition("://")[0]
         try:
             from fsspec.core import url_to_fs  # noqa: PLC0415 - slow to import
         except ModuleNotFoundError:
-            raise ModuleNotFound("fsspec", "dotflow[fsspec]") from None
-        scheme = url.partition("://")[0]
+            # The extra of a bucket brings fsspec along.
+            _, extra = _EXTRAS.get(scheme, ("", "dotflow[fsspec]"))
+            raise ModuleNotFound("fsspec", extra) from None
         try:
             fs, path = url_to_fs(url, **options)
         except ImportError as error:

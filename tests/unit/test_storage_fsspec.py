@@ -282,6 +282,8 @@ def test_wrong_region_and_project() -> None:
     ("missing", "made", "extra"),
     [
         ("fsspec", "StorageFsspec('memory://x')", "dotflow[fsspec]"),
+        ("fsspec", "StorageS3(bucket='b')", "dotflow[s3]"),
+        ("fsspec", "StorageGCS(bucket='b')", "dotflow[gcs]"),
         ("s3fs", "StorageS3(bucket='b')", "dotflow[s3]"),
         ("gcsfs", "StorageGCS(bucket='b')", "dotflow[gcs]"),
         ("gcsfs", "StorageFsspec('gcs://b')", "dotflow[gcs]"),

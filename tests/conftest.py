@@ -43,6 +43,7 @@ MARKED: Final = {
         "unit/test_dask_silence.py",
     ),
     "slow": (
+        "backends/test_schedule_example.py",
         "benchmarks",
         "contract/test_flow_control.py",
         "contract/test_nested_runs_between.py",

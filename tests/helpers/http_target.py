@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple, Self
 
@@ -20,8 +21,13 @@ class Posted(NamedTuple):
 class HttpTarget(ThreadingHTTPServer):
     """Listens while it is entered.
 
+    Args:
+        content: What is answered to GET, as JSON.
+
     Attributes:
         posted: What was posted, in order.
+        asked: The paths that were asked for by GET, in order.
+        content: As given.
         answer: The status of its answers.
         headers: What it sends with them.
         go: It answers while this is set.
@@ -30,9 +36,11 @@ class HttpTarget(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
+    def __init__(self, content: Any = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.posted: list[Posted] = []
+        self.asked: list[str] = []
+        self.content = content
         self.answer = 200
         self.headers: dict[str, str] = {}
         self.go = threading.Event()
@@ -67,14 +75,24 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.posted.append(Posted(self.path, json.loads(body)))
+        self._answer({})
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        # Whoever was killed meanwhile is gone.
+        with suppress(OSError):
+            self._answer(self.server.content)
+
+    def _answer(self, content: Any) -> None:
         self.server.arrived.set()
         self.server.go.wait(60)
+        body = json.dumps(content).encode()
         self.send_response(self.server.answer)
         for name, value in self.server.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", "2")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(b"{}")
+        self.wfile.write(body)
 
     def log_message(self, *args: Any) -> None:
         pass

@@ -12,7 +12,7 @@ from backends.waiting import PATIENCE, eventually
 from needed import tool
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 PACKAGE: Final = "apt-get install prometheus"
@@ -50,6 +50,8 @@ class Prometheus(Server):
         interval: Between scrapes, and between evaluations.
         rules: Files of rules.
         alertmanager: The address of an Alertmanager, if alerts are to be sent.
+        targets: What it scrapes from the start, by job; it looks for further ones each five
+            seconds only.
     """
 
     def __init__(
@@ -60,12 +62,13 @@ class Prometheus(Server):
         interval: str = INTERVAL,
         rules: Sequence[Path] = (),
         alertmanager: str | None = None,
+        targets: Mapping[str, str] | None = None,
     ) -> None:
         self._file = folder / "prometheus.json"
         self._config: dict[str, Any] = {
             "global": {"scrape_interval": interval, "evaluation_interval": interval},
             "rule_files": [str(rule) for rule in rules],
-            "scrape_configs": [],
+            "scrape_configs": [_scraped(url, job) for job, url in (targets or {}).items()],
         }
         if alertmanager is not None:
             managers = [{"static_configs": [{"targets": [alertmanager]}]}]
@@ -103,15 +106,8 @@ class Prometheus(Server):
             honor_labels: Whether `job` and `instance` of the metrics stay, as for a Pushgateway.
             **labels: Further labels of the target.
         """
-        parts = urlsplit(url)
-        self._config["scrape_configs"].append(
-            {
-                "job_name": job,
-                "metrics_path": parts.path or "/metrics",
-                "honor_labels": honor_labels,
-                "static_configs": [{"targets": [parts.netloc], "labels": labels}],
-            }
-        )
+        scraped = _scraped(url, job, honor_labels=honor_labels, **labels)
+        self._config["scrape_configs"].append(scraped)
         self.reload()
         eventually(lambda: self.scrapes(job), f"a scrape of {url}")
 
@@ -190,3 +186,13 @@ class Prometheus(Server):
         """Return the alerts that are pending or firing."""
         found: list[dict[str, Any]] = self.get_json("/api/v1/alerts")["data"]["alerts"]
         return found
+
+
+def _scraped(url: str, job: str, *, honor_labels: bool = False, **labels: str) -> dict[str, Any]:
+    parts = urlsplit(url)
+    return {
+        "job_name": job,
+        "metrics_path": parts.path or "/metrics",
+        "honor_labels": honor_labels,
+        "static_configs": [{"targets": [parts.netloc], "labels": labels}],
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Any
 
@@ -18,8 +19,13 @@ graceful_timeout = 30
 
 
 def post_worker_init(_worker: Any) -> None:
-    """Have a worker end by an exit: uvicorn, when it has shut down, raises the signal once more."""
+    """Have a worker end by an exit, and its event loop not be held up by the garbage collector."""
+    # uvicorn, when it has shut down, raises the signal once more.
     exit_on_sigterm()
+    # What was imported is no garbage. To look through all of it takes 50 ms, in which no thread of
+    # the worker does anything else: from now on it is left out.
+    gc.collect()
+    gc.freeze()
 
 
 def child_exit(_server: Any, worker: Any) -> None:

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.request import urlopen
 
@@ -29,6 +30,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from wire.receivers import OwnReceiver
 from wire.spans import Node, boolean, roots, string
 
+from dotflow.providers.cron import next_tick
 from dotflow_otel import History
 
 if TYPE_CHECKING:
@@ -431,3 +433,9 @@ def test_the_unit_of_systemd() -> None:
     assert (service["TimeoutStopSec"], service["SuccessExitStatus"]) == ("60", "143")
     assert service["ExecStart"].endswith("billing.py /var/lib/billing")
     assert service["StateDirectory"] == "billing"
+
+
+def test_the_command_of_the_readme() -> None:
+    """The expression that newcomers try comes each ten seconds, as it is said there."""
+    (cron,) = re.findall(r"CRON='(.+?)'", (SCHEDULE / "README.md").read_text("utf-8"))
+    assert next_tick(cron, 1.0, UTC) == 10.0

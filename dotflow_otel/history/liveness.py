@@ -52,7 +52,7 @@ def history_path(history: bool | str | os.PathLike[str] | None = None) -> Path |
 
 # Of a process that cannot be looked at, such as one on another machine: how long after its last
 # heartbeat it counts as gone. The clocks of two machines are not the same.
-_SILENCE: Final = 60 * 10**9
+SILENCE: Final = 60 * 10**9
 
 
 class ProcessMark(NamedTuple):
@@ -78,14 +78,20 @@ class ProcessMark(NamedTuple):
         pid = os.getpid()
         return cls(socket.gethostname(), _boot(), _namespace(), pid, _born(pid) or 0)
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether nobody can look at it from here: another machine, or another container."""
+        here = socket.gethostname(), _boot(), _namespace()
+        return (self.host, self.boot, self.namespace) != here
+
     def is_gone(self, beat: int) -> bool:
         """Return whether the process has ended.
 
         Args:
             beat: Its last heartbeat, in nanoseconds since the epoch.
         """
-        if (self.host, self.boot, self.namespace) != (socket.gethostname(), _boot(), _namespace()):
-            return system_time_ns() - beat > _SILENCE
+        if self.is_elsewhere:
+            return system_time_ns() - beat > SILENCE
         if not self.born:
             return not _is_there(self.pid)
         return _born(self.pid) != self.born

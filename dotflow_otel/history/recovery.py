@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
+import threading
 from contextlib import closing
-from threading import Thread
+from time import sleep
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry.sdk.resources import Resource
@@ -22,11 +24,11 @@ from opentelemetry.trace import (
 )
 
 from dotflow import __version__
-from dotflow.core.timing import monotonic
+from dotflow.core.timing import monotonic, system_time_ns
 from dotflow_otel import conventions as names
 from dotflow_otel._process import at_exit
 from dotflow_otel.history.deliveries import read_ids
-from dotflow_otel.history.liveness import ProcessMark
+from dotflow_otel.history.liveness import SILENCE, ProcessMark
 from dotflow_otel.history.reader import History
 from dotflow_otel.history.segments import PARENT_IS_REMOTE, SAMPLED
 from dotflow_otel.history.store import (
@@ -38,7 +40,6 @@ from dotflow_otel.history.store import (
 )
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Iterator, Sequence
 
     from dotflow_otel.history.deliveries import Deliveries
@@ -55,6 +56,9 @@ _MOST_AT_ONCE: Final = 256
 # Seconds that go on once the interpreter exits, and that the exit may take for it in all.
 _AT_EXIT: Final = 2.0
 _BOUND: Final = 5.0
+
+# Seconds after the silence of a process by which it is looked for again.
+_MARGIN: Final = 1.0
 
 _WHY: Final = "the process of the run is gone"
 
@@ -106,19 +110,18 @@ class Recovery:
         self._path = recorder.path
         self._outlets = outlets
         self._until: float | None = None
-        self._thread = Thread(target=self._work, name="dotflow-recovery", daemon=True)
+        self._is_done = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="dotflow-recovery", daemon=True)
 
     def start(self) -> None:
         """Begin; do not wait."""
-        for pipeline in self._outlets.pipelines:
-            pipeline.hold_open()
-        at_exit.add(self)
+        self._begin()
         self._thread.start()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until it is done; return whether it is."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+        """Wait until all has been sent that is known to be lost; return whether it has."""
+        # A forked child has none of its parent's threads, and waits for nothing.
+        return not self._thread.is_alive() or self._is_done.wait(seconds)
 
     @property
     def bound(self) -> float:
@@ -134,6 +137,20 @@ class Recovery:
         return self.wait(seconds)
 
     def _work(self) -> None:
+        self._look()
+        doubt = self._seconds_of_doubt()
+        if doubt is not None and self._until is None:
+            sleep(doubt)
+            self._begin()
+            self._look()
+
+    def _begin(self) -> None:
+        self._is_done.clear()
+        for pipeline in self._outlets.pipelines:
+            pipeline.hold_open()
+        at_exit.add(self)
+
+    def _look(self) -> None:
         try:
             self.recover()
         except HistoryUnusable:
@@ -144,6 +161,27 @@ class Recovery:
             at_exit.remove(self)
             for pipeline in self._outlets.pipelines:
                 pipeline.release()
+            self._is_done.set()
+
+    def _seconds_of_doubt(self) -> float | None:
+        """Return after how long it is known which processes elsewhere are gone; None: it is now.
+
+        One that was killed as this one began, as a container is that another one takes the place
+        of, was not silent for long enough when it was first looked for.
+        """
+        query = (
+            "SELECT host, boot, namespace, pid, born, beat FROM processes "
+            "WHERE NOT closed AND key != ?"
+        )
+        try:
+            with closing(open_to_write(self._path)) as connection, in_use:
+                rows = connection.execute(query, (self._recorder.process,)).fetchall()
+        except (HistoryUnusable, sqlite3.Error, OSError):
+            return None
+        beats: list[int] = [beat for *mark, beat in rows if _is_in_doubt(ProcessMark(*mark), beat)]
+        if not beats:
+            return None
+        return max(max(beats) + SILENCE - system_time_ns(), 0) / 10**9 + _MARGIN
 
     def recover(self) -> list[RunInfo]:
         """Send what the processes that are gone have not sent; return the runs that were lost.
@@ -242,6 +280,10 @@ class Recovery:
             if self._is_late() or not pipeline.export_now(spans[start : start + _MOST_AT_ONCE]):
                 return False
         return True
+
+
+def _is_in_doubt(mark: ProcessMark, beat: int) -> bool:
+    return mark.is_elsewhere and not mark.is_gone(beat)
 
 
 def _claim(connection: sqlite3.Connection, key: int, process: int) -> tuple[int, str, str] | None:

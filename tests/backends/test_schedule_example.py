@@ -15,6 +15,7 @@ import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
 from datetime import UTC
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.request import urlopen
 
@@ -58,10 +59,7 @@ class Billing:
 
     Attributes:
         prices: As given.
-        url: Where its metrics are.
     """
-
-    url: str
 
     def __init__(self, folder: Path, prices: HttpTarget, **variables: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,10 +84,15 @@ class Billing:
                 stderr=log,
                 text=True,
             )
-        assert self._process.stdout is not None
-        self.url = self._process.stdout.readline().strip().rpartition(" ")[2]
-        assert self.url.startswith("http"), self._log.read_text()
         return self
+
+    @cached_property
+    def url(self) -> str:
+        """Where its metrics are, once it tells."""
+        assert self._process.stdout is not None
+        url = self._process.stdout.readline().strip().rpartition(" ")[2]
+        assert url.startswith("http"), self._log.read_text()
+        return url
 
     def __exit__(self, *error: object) -> None:
         self._process.kill()

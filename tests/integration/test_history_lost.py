@@ -251,6 +251,41 @@ def test_several_at_once(path: Path) -> None:
         assert printed.count(f'"span_id": "0x{span.span_id:016x}"') == 1
 
 
+TAKES_THE_PLACE = """
+import signal, sqlite3, sys, time
+from contextlib import closing
+from dotflow_otel import observe
+with closing(sqlite3.connect(sys.argv[1])) as connection, connection:
+    beat = time.time_ns() - 56 * 10**9
+    connection.execute("UPDATE processes SET host = 'another', beat = ?", [beat])
+observe("later", history=sys.argv[1])
+signal.alarm(60)
+input()
+"""
+
+
+def test_a_container_that_takes_the_place_of_another(path: Path) -> None:
+    """What was not silent for a minute when the next process began is looked for once more.
+
+    The killed process is made one of another machine, with a last heartbeat 56 seconds ago.
+    """
+    lose(path)
+    with subprocess.Popen(
+        [sys.executable, "-c", TAKES_THE_PLACE, path],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OTEL_TRACES_EXPORTER": "console"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        lost = json.loads(process.stderr.readline())
+        printed, _ = process.communicate("\n", timeout=100)
+    assert (lost["event"], lost["workflow"]) == ("workflow.lost", "nightly")
+    assert printed.count('"name": "workflow nightly"') == 1
+    assert printed.count('"name": "attempt"') == 4
+
+
 def test_what_is_not_sampled(path: Path, later: RecordedRuns) -> None:
     """A lost run that is not sampled is told of, and not sent."""
     run = lose(path, OTEL_TRACES_SAMPLER="always_off")

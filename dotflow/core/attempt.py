@@ -15,8 +15,7 @@ from dotflow.core.context import Context, own_context
 from dotflow.core.failure import Failure
 from dotflow.core.guard import method_scopes, within
 from dotflow.core.ids import fresh_id
-from dotflow.core.limit import Limit
-from dotflow.core.shared_loop import SharedLoop, shared_loop
+from dotflow.core.limit import Limit, SharedLoop, shared_loop
 from dotflow.core.timing import monotonic
 from dotflow.core.user_objects import (
     PLAIN,

@@ -9,8 +9,7 @@ from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from dotflow.core.limit import CLEAN_UP, Limit, current_limit
-from dotflow.core.shared_loop import shared_loop
+from dotflow.core.limit import CLEAN_UP, Limit, current_limit, shared_loop
 from dotflow.core.timing import Latch
 from dotflow.core.user_objects import is_a
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine
 
-    from dotflow.core.shared_loop import SharedLoop
+    from dotflow.core.limit import SharedLoop
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -11,12 +11,11 @@ from uuid import uuid4
 from dotflow.core.arguments import check_text, parameters_of, refuse_unknown, strict_arguments
 from dotflow.core.config import Config, check_config
 from dotflow.core.exception import MissingScheduler, RunInProgress
-from dotflow.core.hooks import call
+from dotflow.core.hooks import ScheduleHooks, call
 from dotflow.core.modes import RUN_OPTIONS, check_run_options, check_workflow_id
 from dotflow.core.process import fork_safe_lock
 from dotflow.core.run import check_may_run
 from dotflow.core.task import TaskBuilder
-from dotflow.core.ticks import ScheduleHooks
 from dotflow.core.workflow import Manager
 from dotflow.core.writer import release_entries
 from dotflow.providers.scheduler_default import SchedulerDefault

@@ -15,8 +15,8 @@ from dotflow.abc.executor import sessions_around
 from dotflow.core.action import check_callback
 from dotflow.core.arguments import check_flag, check_text
 from dotflow.core.exception import ExecutionModeNotExist, InvalidOnInputChange, InvalidOption
+from dotflow.core.limit import SharedLoop
 from dotflow.core.model import Task, basic_callback
-from dotflow.core.shared_loop import SharedLoop
 from dotflow.core.timing import Latch, monotonic
 from dotflow.core.types import VALID_POLICIES, TypeExecution, TypeStatus
 from dotflow.core.user_objects import repr_of

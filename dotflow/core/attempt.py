@@ -15,7 +15,7 @@ from dotflow.core.context import Context, own_context
 from dotflow.core.failure import Failure
 from dotflow.core.guard import method_scopes, within
 from dotflow.core.ids import fresh_id
-from dotflow.core.limit import Limit
+from dotflow.core.limit import Limit, SharedLoop, shared_loop
 from dotflow.core.timing import monotonic
 from dotflow.core.user_objects import (
     PLAIN,
@@ -251,4 +251,7 @@ def _run(attempt: Attempt) -> Any:
         return value
     if attempt.copies:
         initial, previous = own_context(attempt.initial), own_context(attempt.previous)
-    return run_methods(actions, initial, previous, attempt.scopes)
+    if shared_loop() is not None:
+        return run_methods(actions, initial, previous, attempt.scopes)
+    with SharedLoop():  # in a worker, where it belongs to no chain
+        return run_methods(actions, initial, previous, attempt.scopes)

@@ -10,6 +10,9 @@ import signal
 import sys
 import threading
 from contextvars import copy_context
+from functools import partial
+from math import inf
+from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from dotflow.core.failure import drop_tracebacks
@@ -20,6 +23,8 @@ from dotflow.core.user_objects import exc_info_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from dotflow.core.engine import Engine
 
     _Argument = TypeVar("_Argument")
     _Result = TypeVar("_Result")
@@ -64,6 +69,7 @@ class BackgroundRun:
         self._acts = threading.RLock()
         self._is_outside = threading.Lock()
         self._has_begun = self._is_taken = False
+        self._cancelled_by: BaseException | None = None
         self._ended = Latch()
         self._context = copy_context()
         # Has none of its own: it stands for what can be cancelled of the step that runs.
@@ -119,9 +125,11 @@ class BackgroundRun:
                 if not self._is_taken:
                     self._has_begun = True
                     self._run()
-        except _TakenOver:
+        except TakenOver:
             pass
         except BaseException as error:
+            if error is self._cancelled_by:
+                return  # whoever cancelled it knows
             # There is no caller to raise to: the run's record and callbacks told it.
             _logger.exception("a background run ended with an error", exc_info=exc_info_of(error))
             drop_tracebacks([error], keep=None)
@@ -136,8 +144,10 @@ class BackgroundRun:
         """Make a call that belongs to no run, such as a step, where the run may be taken over.
 
         Raises:
-            _TakenOver: It was.
+            BaseException: What `take_over` was called with; the call was not made.
+            TakenOver: It was.
         """
+        self.check()
         self._is_outside.acquire()
         self._acts.release()
         try:
@@ -146,15 +156,31 @@ class BackgroundRun:
             self._is_outside.release()
             self._acts.acquire()
             if self._is_taken:
-                raise _TakenOver
+                raise TakenOver
+
+    def run_outside(self, engine: Engine) -> None:
+        """Have an engine perform attempts, and wait between them, where it may be taken over."""
+        engine.perform = partial(self.outside, engine.perform)
+        engine.sleep = partial(self.outside, engine.sleep)
+
+    def check(self) -> None:
+        """Raise the reason for which the run is to end, where there is one.
+
+        A run asks that, time and again, which waits for what it can end by itself.
+
+        Raises:
+            BaseException: What `take_over` was called with.
+        """
+        if self._cancelled_by is not None:
+            raise self._cancelled_by
 
     def wait(self) -> None:
         """Wait until it has ended."""
         self._ended.wait()
         pending.discard(self)
 
-    def take_over(self, error: BaseException, until: float) -> None:
-        """End the run here; it does nothing more in its own thread.
+    def take_over(self, error: BaseException, until: float = inf) -> None:
+        """End the run here, unless it ends by itself; it does nothing more in its own thread.
 
         A second call goes on where the first one was interrupted.
 
@@ -162,14 +188,18 @@ class BackgroundRun:
             error: The reason.
             until: How long to wait for its turn, in time of the monotonic clock.
         """
-        if not self._acts.acquire(timeout=max(0.0, until - monotonic())):
+        self._cancelled_by = error
+        if not self._acts.acquire(timeout=min(max(0.0, until - monotonic()), TIMEOUT_MAX)):
             _logger.warning("the background run in %s did not end in time", self.thread.name)
             return
         try:
+            if self._ended.is_open:
+                return
             self._is_taken = True
             if self._limit.cancel() and self._is_outside.acquire(timeout=CLEAN_UP):
                 self._is_outside.release()
             self._context.copy().run(self._give_up, error)
+            self._end()
         finally:
             self.release_turn()
 
@@ -194,7 +224,7 @@ class _Thread(threading.Thread):
             super().join(timeout)
 
 
-class _TakenOver(BaseException):
+class TakenOver(BaseException):
     """Unwinds the thread of a run that has been ended by another thread."""
 
 

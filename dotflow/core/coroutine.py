@@ -6,9 +6,10 @@ import asyncio
 from _thread import start_new_thread
 from contextlib import suppress
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from dotflow.core.limit import CLEAN_UP, Limit, current_limit
+from dotflow.core.limit import CLEAN_UP, Limit, current_limit, shared_loop
 from dotflow.core.timing import Latch
 from dotflow.core.user_objects import is_a
 
@@ -16,77 +17,155 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine
 
+    from dotflow.core.limit import SharedLoop
+
 
 def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine to its end and return its value.
 
-    It runs in an event loop of its own, and the one that the program has set stays the current
-    one. Where a loop runs in this thread already, another thread runs it, in a copy of this
-    thread's context. One that is interrupted is cancelled, and has a moment to clean up.
+    It runs in the event loop of its chain, or in one of its own, and the one that the program
+    has set stays the current one. Where a loop runs in this thread already, another thread runs
+    it, in a copy of this thread's context. One that is interrupted is cancelled, and has a moment
+    to clean up.
     """
+    shared, running = shared_loop(), _running_loop()
+    if running is None:
+        return _run(coroutine, shared)
+    if shared is not None and shared.loop is not None and shared.loop.loop is running:
+        shared = None  # a coroutine of the chain, which goes on afterwards, has called this
+    return Limit(None, "coroutine").call(partial(_run, coroutine, shared))
+
+
+def _run(coroutine: Coroutine[Any, Any, Any], shared: SharedLoop | None) -> Any:
+    if shared is None:
+        loop = EventLoop()
+        try:
+            return loop.run(coroutine)
+        finally:
+            loop.leave()
+    if shared.loop is None or not shared.loop.is_free():
+        # A coroutine that was late, and takes no cancelling, goes on in the one before.
+        before, shared.loop = shared.loop, EventLoop()
+        if before is not None:
+            before.leave()
+    return shared.loop.run(coroutine)
+
+
+def _running_loop() -> AbstractEventLoop | None:
     try:
-        asyncio.get_running_loop()
+        return asyncio.get_running_loop()
     except RuntimeError:
-        return _run(coroutine)
-    return Limit(None, "coroutine").call(partial(_run, coroutine))
+        return None
 
 
-def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    # A runner that is told how to make its loop makes that the current one neither before nor
-    # after. Its own handler of SIGINT is not used: it lets a coroutine run on that does not await.
-    runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-    end = _End(runner.get_loop())
-    try:
-        value = _run_in(end, runner, coroutine)
-        end.clean_up.close()
-    except BaseException:
+class EventLoop:
+    """Runs coroutines one after another, in any thread, and ends what they leave behind."""
+
+    def __init__(self) -> None:
+        # A runner that is told how to make its loop makes that the current one neither before nor
+        # after. Its own handler of SIGINT is not used: it lets a coroutine run on that does not
+        # await.
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self.loop: AbstractEventLoop = self._runner.get_loop()
+        self._task: asyncio.Task[Any] | None = None
+        self._clean_up = _clean_up()
+        # Held while a coroutine runs in it, and from when it is closed.
+        self._in_use = Lock()
+        self._is_left = self._is_interrupted = False
+        self._ended = Latch()
+
+    def is_free(self) -> bool:
+        """Return whether a coroutine can run in it now."""
+        return not self._in_use.locked()
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine to its end and return its value.
+
+        Raises:
+            KeyboardInterrupt: It came meanwhile: the coroutine was cancelled, the loop is closed.
+        """
+        is_its_own = False
+        try:
+            self._in_use.acquire()
+            task = self._task = self.loop.create_task(coroutine)
+            limit = current_limit()
+            if limit is not None:
+                limit.on_timeout(partial(_cancel, self.loop, task))
+            try:
+                value = self.loop.run_until_complete(task)
+            except BaseException as error:
+                is_its_own = task.done() and isinstance(error, (Exception, asyncio.CancelledError))
+                if not is_its_own:
+                    self._end_soon()
+                raise
+            self._release()
+        except BaseException:
+            if is_its_own:
+                self._release()
+            else:
+                self._end_elsewhere()
+            raise
+        return value
+
+    def _release(self) -> None:
+        self._task = None
+        self._in_use.release()
+        if self._is_left:
+            self.leave()
+
+    def leave(self, *, is_interrupted: bool = False) -> None:
+        """Close it: what coroutines have started is cancelled. One that goes on does so at its end.
+
+        Args:
+            is_interrupted: Whether what was started has but a moment to clean up.
+        """
+        self._is_left, self._is_interrupted = True, self._is_interrupted or is_interrupted
+        if not self._in_use.acquire(blocking=False):
+            return
+        if _running_loop() is None:
+            self._close()
+        else:  # no other loop can run here for what is to be cleaned up
+            Limit(None, "coroutine").call(self._close)
+
+    def _close(self) -> None:
+        try:
+            if self._is_interrupted:
+                self._end_soon()
+            else:
+                self._runner.close()
+                self._clean_up.close()
+        except BaseException:
+            self._end_elsewhere()
+            raise
+        if self._is_interrupted:
+            self._end_elsewhere()
+
+    def _end_soon(self) -> None:
+        # Whoever interrupts waits for the clean-up alone, and a second interrupt ends that too.
+        with suppress(BaseException):
+            self.loop.run_until_complete(self._clean_up)
+        with suppress(BaseException):
+            self.loop.close()  # in its own thread, which alone can put handlers of signals back
+
+    def _end_elsewhere(self) -> None:
         # A further interrupt comes to the main thread, and would leave the loop half closed. So
         # another one closes it; to start that is a single call, before which no interrupt comes.
         try:
-            start_new_thread(end.run, ())
+            start_new_thread(self._end, ())
         except RuntimeError:  # there are no more threads, as at the interpreter's exit
-            end.run()
+            self._end()
         finally:
             # Where one came while the loop came to its end, it may count as the running one yet.
             asyncio._set_running_loop(None)  # noqa: SLF001 - what makes loops is to call it
-            end.wait()
-        raise
-    return value
+            self._ended.wait()
 
-
-def _run_in(end: _End, runner: asyncio.Runner, coroutine: Coroutine[Any, Any, Any]) -> Any:
-    loop = end.loop
-    task = end.task = loop.create_task(coroutine)
-    limit = current_limit()
-    if limit is not None:
-        limit.on_timeout(partial(_cancel, loop, task))
-    try:
-        value = loop.run_until_complete(task)
-    except BaseException as error:
-        if task.done() and isinstance(error, (Exception, asyncio.CancelledError)):
-            runner.close()  # the step's own error
-        else:
-            _end_soon(end)
-        raise
-    runner.close()
-    return value
-
-
-class _End:
-    """The end of an event loop that is left by an exception, in a thread of its own."""
-
-    def __init__(self, loop: AbstractEventLoop) -> None:
-        self.loop = loop
-        self.task: asyncio.Task[Any] | None = None
-        self.clean_up = _clean_up()
-        self._ended = Latch()
-
-    def run(self) -> None:
+    def _end(self) -> None:
         try:
+            self._in_use.acquire(blocking=False)  # for good
             with suppress(BaseException):
-                self.clean_up.close()
-            if self.task is not None and self.task.done() and not self.task.cancelled():
-                self.task.exception()  # read, as in the clean-up
+                self._clean_up.close()
+            if self._task is not None and self._task.done() and not self._task.cancelled():
+                self._task.exception()  # read, as in the clean-up
             # What an interrupt has left half closed cannot be closed again, but as far as is
             # common to all loops; by that the loop knows that it is closed.
             try:
@@ -97,23 +176,12 @@ class _End:
         finally:
             self._ended.open()
 
-    def wait(self) -> None:
-        self._ended.wait()
-
 
 def _cancel(loop: AbstractEventLoop, task: asyncio.Task[Any]) -> None:
     # The loop is closed where the coroutine has ended, at this moment or before what else there
     # is under the limit.
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(task.cancel)
-
-
-def _end_soon(end: _End) -> None:
-    # Whoever interrupts waits for the clean-up alone, and a second interrupt ends that too.
-    with suppress(BaseException):
-        end.loop.run_until_complete(end.clean_up)
-    with suppress(BaseException):
-        end.loop.close()  # in its own thread, which alone can put handlers of signals back
 
 
 async def _clean_up() -> None:

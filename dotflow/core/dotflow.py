@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from dotflow.core.arguments import check_text, parameters_of, refuse_unknown, strict_arguments
 from dotflow.core.config import Config, check_config
 from dotflow.core.exception import MissingScheduler, RunInProgress
-from dotflow.core.hooks import call
+from dotflow.core.hooks import ScheduleHooks, call
 from dotflow.core.modes import RUN_OPTIONS, check_run_options, check_workflow_id
 from dotflow.core.process import fork_safe_lock
 from dotflow.core.run import check_may_run
 from dotflow.core.task import TaskBuilder
-from dotflow.core.ticks import ScheduleHooks
 from dotflow.core.workflow import Manager
 from dotflow.core.writer import release_entries
 from dotflow.providers.scheduler_default import SchedulerDefault
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Never, Unpack
     from uuid import UUID
 
+    from dotflow.core.awaited import AwaitedRun
     from dotflow.core.context import Context
     from dotflow.core.model import Task
     from dotflow.core.options import RunOptions
@@ -110,6 +111,35 @@ class DotFlow:
         """
         _check_names("start", positional, options)
         check_run_options(options)
+        return self._start(options)
+
+    async def start_async(self, *positional: Never, **options: Unpack[RunOptions]) -> Manager:
+        """Run the queue in a thread, and await its end; the event loop is never blocked.
+
+        All of it runs there: steps, providers, callbacks. It sees the context variables of this
+        task, as the current span. In the mode `background` it is awaited until it has begun.
+
+        Where this is cancelled, as for a client that went away, the run ends first: its steps have
+        failed as interrupted, its workers have ended, its events have been sent. A coroutine step
+        is cancelled; what another one does in the thread is abandoned. A second cancellation
+        does not wait for that.
+
+        Args:
+            *positional: Refused.
+            **options: See `dotflow.core.options.RunOptions`.
+
+        Raises:
+            CancelledError: It was cancelled.
+            Exception: As `start`.
+        """
+        _check_names("start_async", positional, options)
+        check_run_options(options)
+        from dotflow.core.awaited import AwaitedRun  # noqa: PLC0415 - imports asyncio
+
+        run: AwaitedRun[Manager] = AwaitedRun(partial(self._start, options), self.name)
+        return await run.result()
+
+    def _start(self, options: RunOptions, awaited: AwaitedRun[Manager] | None = None) -> Manager:
         manager: Manager | None = None
         try:
             with self._lock:
@@ -123,7 +153,9 @@ class DotFlow:
                     return ran
                 manager = self._manager = self._prepared(self.task.queue, options)
                 self._ticked = None
-            manager.execute()
+            if awaited is not None:
+                awaited.give_up = manager.end_elsewhere
+            manager.execute(awaited)
         except BaseException as error:
             while manager is not None:
                 try:

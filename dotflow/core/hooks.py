@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
 from dotflow.abc.noop import is_noop
+from dotflow.abc.scheduler import ScheduleObserver
 from dotflow.abc.scope import RemoteScope, WorkerScope
 from dotflow.core.guard import Deferred, Guard, GuardedScopes
 from dotflow.core.process import fork_safe_lock
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from dotflow.abc.scheduler import Tick
     from dotflow.core.attempt import Outcome
     from dotflow.core.config import Config
     from dotflow.core.guard import Calls
@@ -354,3 +356,32 @@ def report(config: Config, slot: str, hook: str, error: Exception) -> None:
         config.metrics.telemetry_error(provider, hook)
     except Exception:
         _logger.debug("the error could not be counted", exc_info=True)
+
+
+class ScheduleHooks(ScheduleObserver):
+    """Notifies tracer and metrics, each call guarded.
+
+    Args:
+        config: The providers.
+        workflow: The name of the workflow.
+    """
+
+    def __init__(self, config: Config, workflow: str) -> None:
+        self._config = config
+        self._workflow = workflow
+
+    def tick_scope(self, tick: Tick) -> AbstractContextManager[object]:
+        """Return what the tracer wants to be entered around the run of a tick."""
+        return guarded_scope(self._config, "tick_scope", self._named(tick))
+
+    def tick_fired(self, tick: Tick) -> None:
+        """Notify of the run of a tick that begins."""
+        call(self._config, "metrics", "tick_fired", self._named(tick))
+
+    def tick_skipped(self, tick: Tick, reason: str) -> None:
+        """Notify of a tick that has no run."""
+        for slot in ("tracer", "metrics"):
+            call(self._config, slot, "tick_skipped", self._named(tick), reason)
+
+    def _named(self, tick: Tick) -> Tick:
+        return tick._replace(workflow=self._workflow)

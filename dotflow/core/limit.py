@@ -1,15 +1,17 @@
-"""The time limit of one call in this process."""
+"""What stands around calls of steps in this process: a time limit, a shared event loop."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar, copy_context
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from dotflow.core.timing import Latch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Token
+    from types import TracebackType
 
 # What is late is ended by the first of these that can, so long after its limit, in seconds: a
 # cancelled coroutine may take the first for its `finally` blocks; the owner of a worker then ends
@@ -169,3 +171,45 @@ def is_limit_error(error: BaseException) -> bool:
 def is_abandoned(error: BaseException | None) -> bool:
     """Return whether this is a limit's error and the call that was late goes on all the same."""
     return type(error) is LimitError and error.is_abandoned
+
+
+_shared: Final[ContextVar[SharedLoop | None]] = ContextVar("dotflow_shared_loop", default=None)
+
+
+class SharedLoop:
+    """Stands around the steps of a chain, so that a client opened in one serves the next.
+
+    Entering costs next to nothing: chains without coroutines have no loop, and import none.
+
+    Attributes:
+        is_over: Whether the chain has ended.
+        loop: The `EventLoop` that the coroutines run in; None: none has run yet.
+    """
+
+    __slots__ = ("_token", "is_over", "loop")
+
+    def __init__(self) -> None:
+        self.loop: Any = None
+        self.is_over = False
+
+    def __enter__(self) -> Self:
+        self._token: Token[SharedLoop | None] = _shared.set(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _shared.reset(self._token)
+        self.is_over = True
+        loop, self.loop = self.loop, None
+        if loop is not None:
+            loop.leave(is_interrupted=not isinstance(error, Exception | None))
+
+
+def shared_loop() -> SharedLoop | None:
+    """Return what this code's chain has; None: it belongs to no chain, or to one that is over."""
+    shared = _shared.get()
+    return None if shared is None or shared.is_over else shared

@@ -15,13 +15,14 @@ from dotflow.abc.executor import sessions_around
 from dotflow.core.action import check_callback
 from dotflow.core.arguments import check_flag, check_text
 from dotflow.core.exception import ExecutionModeNotExist, InvalidOnInputChange, InvalidOption
+from dotflow.core.limit import SharedLoop
 from dotflow.core.model import Task, basic_callback
 from dotflow.core.timing import Latch, monotonic
 from dotflow.core.types import VALID_POLICIES, TypeExecution, TypeStatus
 from dotflow.core.user_objects import repr_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from dotflow.abc.executor import Executor, Session
     from dotflow.core.attempt import Outcome
@@ -162,12 +163,12 @@ def run_chains_here(engine: Engine, chains: Iterable[Chain]) -> None:
             before = context_source(chain[done - 1])
             if before is None and not engine.keep_going:
                 continue
-            chain = chain[done:]  # noqa: PLW2901 - what is left of it
-        for task in chain:
-            engine.run_here(task, before)
-            before = context_source(task)
-            if before is None and not engine.keep_going:
-                break
+        with SharedLoop():
+            for task in chain[done:] if done else chain:
+                engine.run_here(task, before)
+                before = context_source(task)
+                if before is None and not engine.keep_going:
+                    break
 
 
 def context_source(task: Task) -> Task | None:
@@ -177,6 +178,10 @@ def context_source(task: Task) -> Task | None:
 
 _logger = logging.getLogger("dotflow")
 
+# How often a run in workers that may be cancelled looks whether it is, in seconds: no executor
+# needs a way of its own by which another thread ends the wait.
+_CHECK: Final = 0.1
+
 
 def run_chains_in_workers(
     engine: Engine,
@@ -184,6 +189,7 @@ def run_chains_in_workers(
     executor: Executor,
     hooks: RunHooks,
     run: Run,
+    check: Callable[[], None] | None = None,
 ) -> None:
     """Run chains at the same time, as many as the executor takes.
 
@@ -193,12 +199,13 @@ def run_chains_in_workers(
         executor: Where their attempts run.
         hooks: Notified of what workers record, and of how many live and are busy.
         run: The record of the run.
+        check: Called from time to time; raises what the run is to end by, if that has come.
 
     Raises:
         KeyboardInterrupt: It came while waiting; what was running has been ended.
     """
     session = executor.session()
-    driver = _Driver(engine, chains, session)
+    driver = _Driver(engine, chains, session, check)
     end = _End(session)
     around = sessions_around.set((*sessions_around.get(), session))
     try:
@@ -268,8 +275,15 @@ class _Place:
 
 
 class _Driver:
-    def __init__(self, engine: Engine, chains: Sequence[Chain], session: Session) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        chains: Sequence[Chain],
+        session: Session,
+        check: Callable[[], None] | None,
+    ) -> None:
         self._engine = engine
+        self._check = check
         self._session = session
         self._chains = chains
         began = monotonic()
@@ -284,6 +298,8 @@ class _Driver:
         """Run all chains to their ends."""
         self._fill()
         while self._running or self._delayed:
+            if self._check is not None:
+                self._check()
             for ticket, outcome in self._session.wait(self._patience()):
                 place = self._running.pop(ticket)
                 if place.is_last and outcome.failure is None:
@@ -328,9 +344,10 @@ class _Driver:
             self._advance(place, monotonic())
 
     def _patience(self) -> float | None:
-        if not self._delayed:
-            return None
-        return max(0.0, self._delayed[0][0] - monotonic())
+        until_delayed = max(0.0, self._delayed[0][0] - monotonic()) if self._delayed else None
+        if self._check is None:
+            return until_delayed
+        return _CHECK if until_delayed is None else min(_CHECK, until_delayed)
 
     def _launch(self, place: _Place) -> None:
         task = place.task

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
-from functools import partial
 from threading import Thread, get_ident
-from time import sleep
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from dotflow.core.action import check_callback
 from dotflow.core.arguments import check_flag, check_text, refuse_unknown, strict_arguments
-from dotflow.core.attempt import perform
 from dotflow.core.config import check_config, default_config
 from dotflow.core.engine import Engine
 from dotflow.core.exception import InvalidOption, RunInProgress
@@ -45,6 +42,7 @@ if TYPE_CHECKING:
     from typing import Unpack
     from uuid import UUID
 
+    from dotflow.core.awaited import AwaitedRun
     from dotflow.core.checkpoint import Checkpoints
     from dotflow.core.config import Config
     from dotflow.core.model import Task
@@ -154,14 +152,21 @@ class Manager:
         self._beside: set[int] = set()
         self._lock = fork_safe_lock()
         self._has_begun = self._is_in_groups = False
+        self._awaited: AwaitedRun[Manager] | None = None
+        self._engine: Engine | None = None
         if start:
             self.execute()
 
-    def execute(self) -> None:
-        """Run the tasks, where the constructor did not; a further call does nothing."""
+    def execute(self, awaited: AwaitedRun[Manager] | None = None) -> None:
+        """Run the tasks, where the constructor did not; a further call does nothing.
+
+        Args:
+            awaited: What this thread does it for, where another one awaits it.
+        """
         if self._has_begun:
             return
         self._has_begun = True
+        self._awaited = awaited
         run, whole = self._own, self._whole
         undo = interrupt_at_once()
         try:
@@ -189,6 +194,17 @@ class Manager:
     def abandon(self, error: BaseException) -> None:
         """End the run of a caller that was interrupted before or while it called `execute`."""
         self._leave(self._own, self, error)
+
+    def end_elsewhere(self, error: BaseException) -> None:
+        """End the run in place of the thread that executes it, while that is in a step or waits."""
+        try:
+            if self._engine is not None:
+                for task in self.tasks:
+                    self._engine.abort(task, error)
+        finally:
+            if self._awaited is not None:
+                self._own.release(self._awaited.thread.ident, error)
+            self._leave(self._own, self, error)
 
     @property
     def is_running(self) -> bool:
@@ -225,7 +241,7 @@ class Manager:
         """
         part = self._part("sequential", options)
         if len(part.groups) == 1 or self._is_in_groups:
-            return self._run(TypeExecution.SEQUENTIAL, part, _run_here)
+            return self._run(TypeExecution.SEQUENTIAL, part, self._run_here)
         try:
             # An override of that method may come back here.
             self._is_in_groups = True
@@ -240,7 +256,7 @@ class Manager:
         Options, result and errors are those of `sequential`.
         """
         part = self._part("sequential_group", options)
-        return self._run(SEQUENTIAL_GROUP, part, _run_here)
+        return self._run(SEQUENTIAL_GROUP, part, self._run_here)
 
     @strict_arguments
     def background(self, **options: Unpack[ModeOptions]) -> list[Task]:
@@ -367,7 +383,18 @@ class Manager:
                 raise RunInProgress(self._name)
             self._beside |= ids
 
+    def _run_here(self, run: _OpenRun, part: _Part) -> None:
+        engine = self._engine = run.engine(part)
+        if self._awaited is not None:
+            self._awaited.run_outside(engine)
+        run_chains_here(engine, part.groups.values())
+
     def _run_in_thread(self, run: _OpenRun, part: _Part) -> None:
+        if self._awaited is not None:  # which is one already, and waited for no longer
+            self.thread = run.thread = self._awaited.thread
+            self._awaited.note_begun(self)
+            self._run_here(run, part)
+            return
         from dotflow.core.background import BackgroundRun  # noqa: PLC0415 - this mode only
 
         engine: Engine | None = None
@@ -379,8 +406,7 @@ class Manager:
                 if before is not None:
                     background.outside(before.join, None)
                 engine = run.engine(part)
-                engine.perform = partial(background.outside, perform)
-                engine.sleep = partial(background.outside, sleep)
+                background.run_outside(engine)
                 with run.serving():
                     run_chains_here(engine, part.groups.values())
                 self._leave(run, holder)
@@ -415,7 +441,8 @@ class Manager:
             return
         executor = _config_of(self.config, part.tasks).executor
         chains = parallel_chains(part.groups)
-        run_chains_in_workers(engine, chains, executor, run.hooks, run.record)
+        check = None if self._awaited is None else self._awaited.check
+        run_chains_in_workers(engine, chains, executor, run.hooks, run.record, check)
 
     def _leave(self, run: _OpenRun, holder: object, error: BaseException | None = None) -> None:
         """Release a run, and end it where nobody holds it any longer.
@@ -608,10 +635,6 @@ class _OpenRun:
             failures = (task.failure for task in self.tasks)
             errors = [each.exception for each in failures if each and each.exception is not None]
             drop_tracebacks(errors, keep=sys.exception())
-
-
-def _run_here(run: _OpenRun, part: _Part) -> None:
-    run_chains_here(run.engine(part), part.groups.values())
 
 
 def _config_of(config: Config | None, tasks: Sequence[Task]) -> Config:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from processes import Pair, Peers, in_turn, medians, seconds, workload
+from processes import Pair, Peers, in_turn, median_figures, medians, seconds, workload
 from row import Row
 
 if TYPE_CHECKING:
@@ -86,6 +86,15 @@ def memory(peers: Peers, pairs: int) -> Iterator[Row]:
     for method, what in {"rss": "resident", "traced": "allocated"}.items():
         held = medians(*_both(peers, pairs, "memory.py", 100_000, method), "bytes")
         yield Row(f"memory of 100,000 tasks, {what}", "B/task", held, DOTFLOW1, 0.7)
+
+
+def awaited(peers: Peers, pairs: int) -> Iterator[Row]:
+    """How long a run in the background, started by a coroutine, holds the event loop."""
+    spent = median_figures(pairs, partial(workload, peers.here, "awaited.py", 10, 101))
+    for name, what in {"first": ", the first of a process", "held": ""}.items():
+        figures = Pair(spent[name], spent["thread"])
+        told = f"`start_async` holds the event loop{what}"
+        yield Row(told, "ms", figures, "a bare `asyncio.to_thread`", 5.0, is_ratio=True)
 
 
 def _both(

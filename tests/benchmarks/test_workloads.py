@@ -17,6 +17,7 @@ HERE = Path(__file__).resolve().parent
     [
         (["sequential.py", "10", "2"], {"run", "build_and_run"}),
         (["chain.py", "10", "2"], {"run"}),
+        (["awaited.py", "4", "2"], {"first", "held", "thread"}),
         (["by_mode.py", "sequential_group", "off", "20", "0.1"], {"run"}),
         (["by_mode.py", "background", "on", "20", "0.1"], {"run"}),
         (["by_mode.py", "parallel", "on", "20", "0.1"], {"run"}),

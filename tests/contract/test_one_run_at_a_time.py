@@ -253,8 +253,9 @@ def test_ticks_run_tasks_of_their_own(quiet: Config, flow: DotFlow, gate: Gate) 
     queued = flow.task.queue[0]
     threads = [threading.Thread(target=ticks.tick) for _ in range(2)]
     for thread in threads:
+        gate.entered.clear()
         thread.start()
-    assert gate.entered.wait(30)
+        assert gate.entered.wait(30)
     [ticked] = flow.result_task()
     assert ticked is not queued
     assert (ticked.task_id, ticked.status) == (queued.task_id, "In progress")

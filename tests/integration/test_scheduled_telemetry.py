@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import trace
 
 from dotflow import DotFlow, action
-from dotflow.core.ticks import ScheduleHooks
+from dotflow.core.hooks import ScheduleHooks
 from dotflow.providers import SchedulerCron, scheduler_cron
 from dotflow_otel import record_telemetry
 

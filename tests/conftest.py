@@ -42,6 +42,22 @@ MARKED: Final = {
         "unit/test_dask_once.py",
         "unit/test_dask_silence.py",
     ),
+    # Quick one by one, but many that start programs and workers.
+    "programs": (
+        "contract/test_command_line_history.py",
+        "contract/test_odd_objects.py",
+        "contract/test_started_by_import.py",
+        "contract/test_ways_to_run.py",
+        "integration/test_history.py",
+        "integration/test_multiprocess.py",
+        "integration/test_pytest_plugin.py",
+        "integration/test_relay_live.py",
+        "integration/test_relay_pacing.py",
+        "integration/test_telemetry_deferred.py",
+        "integration/test_worker_metrics.py",
+        "typing",
+        "unit/otel/test_odd_records.py",
+    ),
     "slow": (
         "backends/test_schedule_example.py",
         "benchmarks",

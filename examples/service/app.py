@@ -51,5 +51,5 @@ async def order(article: str) -> dict[str, Any]:
     """Start the workflow and answer at once: it goes on in a thread of its own."""
     flow = DotFlow(config=CONFIG, name="orders")
     flow.task.add([reserve, confirm], initial_context=article)
-    flow.start(mode="background")
+    await flow.start_async(mode="background")
     return {"workflow_id": str(flow.workflow_id)}

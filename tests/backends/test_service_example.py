@@ -40,11 +40,29 @@ TREE: Final = (
 )
 
 
+class Ending:
+    """Asks a server to end, once: while the interpreter ends, a second SIGTERM would kill it.
+
+    Args:
+        process: The server.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._is_asked = False
+
+    def ask(self) -> None:
+        """Send SIGTERM, unless that was done."""
+        if not self._is_asked:
+            self._is_asked = True
+            self._process.send_signal(signal.SIGTERM)
+
+
 @contextmanager
 def running(
     command: list[str], log: Path, *, urgent: bool = False, **variables: str
-) -> Iterator[tuple[str, int]]:
-    """Run a server; return its address and its process id. It ends by SIGTERM, in order.
+) -> Iterator[tuple[str, Ending]]:
+    """Run a server; return its address, and what ends it by SIGTERM, in order, at the latest here.
 
     Args:
         command: What is run, as a module of Python.
@@ -65,8 +83,9 @@ def running(
             with suppress(PermissionError):
                 os.sched_setscheduler(process.pid, os.SCHED_RR, os.sched_param(1))
         found = eventually(lambda: LISTENS.search(log.read_text()), f"{command[0]} to listen")
-        yield found[1], process.pid
-        process.send_signal(signal.SIGTERM)
+        ending = Ending(process)
+        yield found[1], ending
+        ending.ask()
         assert process.wait(40) in {0, 143}, log.read_text()[-3000:]
     finally:
         process.kill()
@@ -78,21 +97,23 @@ class Shop:
 
     Args:
         url: Its address.
-        pid: The process id of gunicorn's master.
+        ending: Ends gunicorn's master.
         receiver: Where its telemetry goes.
         sent: The variables by which a program sends its own there.
     """
 
-    def __init__(self, url: str, pid: int, receiver: OwnReceiver, sent: dict[str, str]) -> None:
+    def __init__(
+        self, url: str, ending: Ending, receiver: OwnReceiver, sent: dict[str, str]
+    ) -> None:
         self.url = url
-        self.pid = pid
+        self.ending = ending
         self.receiver = receiver
         self.sent = sent
         self._ordered = 0
 
     def end(self) -> None:
         """End the service by SIGTERM, and wait until it takes no requests."""
-        os.kill(self.pid, signal.SIGTERM)
+        self.ending.ask()
         eventually(lambda: not _answers(self.url), "the service to end")
 
     def order(self) -> str:
@@ -139,10 +160,10 @@ def shop(
             urgent = beats is not None
             with running(command, folder / "orders.log", urgent=urgent, **ours, **sent) as (
                 url,
-                pid,
+                ending,
             ):
                 eventually(lambda: _answers(url), "the service to answer")
-                yield Shop(url, pid, receiver, sent)
+                yield Shop(url, ending, receiver, sent)
 
 
 def _answers(url: str) -> bool:
@@ -218,7 +239,7 @@ def test_a_restart_loses_nothing(preload: str, tmp_path: Path) -> None:
     """Workflows that go on at SIGTERM end, and their traces are whole."""
     with shop(tmp_path, preload, stock_seconds="1.5") as service:
         traces = [service.order() for _ in range(4)]
-        os.kill(service.pid, signal.SIGTERM)
+        service.ending.ask()
         whole(service, traces)
 
 

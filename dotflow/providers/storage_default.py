@@ -34,6 +34,8 @@ class StorageDefault(Storage):
         self._expiries: dict[str, float] = {}
         self._fingerprints: dict[str, str] = {}
         self._sweep_at = _FIRST_SWEEP
+        # Those whose finalizer had no call left before the recursion limit.
+        self.left_over: list[TaskEntries] = []
         # Re-entrant: a value's own `__eq__` or `__del__` may come back here.
         self._lock = fork_safe_lock()
 
@@ -135,7 +137,13 @@ class StorageDefault(Storage):
         self._fingerprints.pop(key, None)
         return self._contexts.pop(key, None) is not None
 
+    def forget_left_over(self) -> None:
+        """Remove what a finalizer could not, because it came at the recursion limit."""
+        while self.left_over:
+            self.left_over.pop().forget()
+
     def _sweep(self) -> None:
+        self.forget_left_over()
         for key in list(self._expiries):
             self._expire(key)
 
@@ -167,6 +175,7 @@ class TaskEntries:
     def add(self, storage: Storage, task_ids: list[str]) -> None:
         """Take the entries of tasks over, where the storage is of this very kind."""
         if type(storage) is StorageDefault:
+            storage.forget_left_over()
             self._task_ids.append((storage, task_ids))
 
     def release(self, workflow_id: Any, task_ids: set[str], *, record: bool) -> None:
@@ -179,7 +188,16 @@ class TaskEntries:
             self._record_keys = ()
 
     def __del__(self) -> None:
-        # May come when the interpreter ends, so it looks at nothing that is global.
+        # May come when the interpreter ends, so it looks at nothing that is global but this error.
+        try:
+            self.forget()
+        except RecursionError:
+            # Garbage is collected anywhere, also where no call is left. This makes none.
+            for storage, _ in self._task_ids:
+                storage.left_over += [self]
+
+    def forget(self) -> None:
+        """Remove the entries from their storages."""
         for storage, task_ids in self._task_ids:
             storage.forget([self._prefix + task_id for task_id in task_ids])
             storage.forget(self._record_keys)

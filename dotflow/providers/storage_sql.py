@@ -232,11 +232,19 @@ class StorageSQL(Storage):
 
     def _make_table(self) -> None:
         from sqlalchemy import inspect  # noqa: PLC0415 - has been imported
+        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - has been imported
 
         def make(connection: Connection) -> None:
             # Asked first: who may not make tables may use one.
-            if not inspect(connection).has_table(self.table):
+            if inspect(connection).has_table(self.table):
+                return
+            try:
                 self._rows.create(connection)
+            except SQLAlchemyError:
+                # Another process made it in between, for which a server has several errors.
+                connection.rollback()
+                if not inspect(connection).has_table(self.table):
+                    raise
 
         self._database.run(f"make the table {self.table!r}", make)
 

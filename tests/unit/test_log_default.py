@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
+import psutil
 import pytest
 
 from dotflow.abc.log import LEVELS, Log, LogRecord, LogRecordError
@@ -371,7 +372,6 @@ def test_nothing_is_left_behind(tmp_path: Path, stderr: Stderr) -> None:
     gc.collect()
     loggers = set(logging.Logger.manager.loggerDict)
     handlers = len(logging._handlerList)  # type: ignore[attr-defined]  # noqa: SLF001 - logging has no public list
-    descriptors = len(list(Path("/dev/fd").iterdir()))
     gone = []
     for number in range(20):
         log = LogDefault(output="both", path=tmp_path / f"{number}.log")
@@ -382,4 +382,5 @@ def test_nothing_is_left_behind(tmp_path: Path, stderr: Stderr) -> None:
     assert [ref() for ref in gone] == [None] * 20
     assert set(logging.Logger.manager.loggerDict) == loggers
     assert len(logging._handlerList) == handlers  # type: ignore[attr-defined]  # noqa: SLF001 - logging has no public list
-    assert len(list(Path("/dev/fd").iterdir())) == descriptors
+    opened = [each.path for each in psutil.Process().open_files()]
+    assert [each for each in opened if each.startswith(str(tmp_path))] == []

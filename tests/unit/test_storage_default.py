@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from uuid import UUID
 import pytest
 from waiting import wait_for
 
+from dotflow import Config, DotFlow, action
 from dotflow.abc.storage import Storage
 from dotflow.core.context import Context
 from dotflow.core.ids import belongs_to, prefix_of
@@ -241,3 +243,38 @@ def test_real_clock_is_monotonic(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: later)
     assert storage.get("a").storage == 1
     wait_for(lambda: storage.get("b").storage is None)
+
+
+@pytest.mark.parametrize("calls", range(2, 10))
+def test_entries_go_at_the_recursion_limit(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flow that is dropped where hardly a call is left takes its contexts along.
+
+    than a storage is asked what it has.
+    """
+    # Other finalizers may find no call left, which pytest would fail for.
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: None)
+    storage = StorageDefault()
+    flows = [DotFlow(Config(storage=storage))]
+    flows[0].task.add(action(lambda: 1))
+    flows[0].start()
+    assert len(storage.list_keys("")) > 0
+    gc.collect()
+
+    def drop_at(limit: int, depth: int) -> None:
+        if depth < limit:
+            drop_at(limit, depth + 1)
+        else:
+            flows.clear()
+
+    depth = 0
+
+    def deepest(here: int) -> None:
+        nonlocal depth
+        depth = here
+        deepest(here + 1)
+
+    with pytest.raises(RecursionError):
+        deepest(0)
+    drop_at(depth - calls, 0)
+    gc.collect()
+    assert storage.list_keys("") == []

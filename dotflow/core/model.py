@@ -320,7 +320,35 @@ class Task:
 
     def result(self, max: int | None = None) -> dict[str, Any]:  # noqa: A002 - the 1.x name
         """Return the task as a dictionary; `max` limits the length of its JSON text."""
-        return self.schema(max).model_dump()
+        return self.fields() if max is None else self.schema(max).model_dump()
+
+    def fields(self, workflow_id: str | None = None) -> dict[str, Any]:
+        """Return the task as a dictionary, with the fields of a `TaskRecord`.
+
+        Args:
+            workflow_id: The text of its workflow's id, where that is known: one is enough for
+                all tasks of a workflow.
+        """
+        # Of what the task holds, and not by its properties: a result may have 100,000 tasks.
+        errors = [_error_fields(error) for error in self._errors or ()]
+        return {
+            "task_id": self.task_id,
+            "id": self.task_id,
+            "workflow_id": str(self.workflow_id) if workflow_id is None else workflow_id,
+            "name": self.name,
+            "status": self.status,
+            "duration": self.duration,
+            "initial_context": _context(self._initial),
+            "current_context": _context(self._current),
+            "previous_context": _context(self._previous),
+            "group_name": self.group_name,
+            "retry_count": self.retry_count,
+            "created_at": _iso(self._created),
+            "started_at": _iso(self._started),
+            "finished_at": _iso(self._finished),
+            "errors": errors,
+            "error": dict(errors[-1]) if errors else None,
+        }
 
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
@@ -388,6 +416,8 @@ def _warn_of_error() -> None:
     warnings.warn("Task.error is deprecated: use Task.errors", DeprecationWarning, stacklevel=3)
 
 
+# Beyond it, Python may refuse to write a number out.
+_SMALL: Final = 1 << 63
 _TOO_LARGE: Final = {"message": "Context size exceeded"}
 _CONTEXTS: Final = ("initial_context", "current_context", "previous_context")
 
@@ -469,37 +499,33 @@ def task_record(task: Task, limit: int | None = None) -> TaskRecord:
         limit: How many characters its JSON text may have. Over that, contexts are replaced,
             the largest first, then the errors left out, then the contexts left out.
     """
-    errors = [_error_record(error) for error in task.errors]
-    record = TaskRecord(
-        task_id=task.task_id,
-        id=task.task_id,
-        workflow_id=str(task.workflow_id),
-        name=task.name,
-        status=task.status,
-        duration=task.duration,
-        initial_context=_context(task.initial_context),
-        current_context=_context(task.current_context),
-        previous_context=_context(task.previous_context),
-        group_name=task.group_name,
-        retry_count=task.retry_count,
-        created_at=_iso(task.created_at),
-        started_at=_iso(task.started_at),
-        finished_at=_iso(task.finished_at),
-        errors=errors,
-        error=errors[-1] if errors else None,
-    )
+    record = TaskRecord(**task.fields())
+    record.errors = [ErrorRecord(**fields) for fields in vars(record)["errors"]]
+    record.error = record.errors[-1] if record.errors else None
     if limit is not None:
         _shorten(record, limit)
     return record
 
 
-def _error_record(error: TaskError) -> ErrorRecord:
-    return ErrorRecord(
-        attempt=error.attempt,
-        exception=error.exception,
-        traceback=error.traceback,
-        message=error.message,
-    )
+def workflow_fields(workflow_id: Any, name: str | None, tasks: Iterable[Task]) -> dict[str, Any]:
+    """Return a workflow with its tasks as a dictionary, with the fields of a `WorkflowRecord`."""
+    text = str(workflow_id)
+    return {
+        "id": text,
+        "workflow_id": text,
+        "name": name,
+        "workflow_name": name,
+        "tasks": [task.fields(text if task.workflow_id is workflow_id else None) for task in tasks],
+    }
+
+
+def _error_fields(error: TaskError) -> dict[str, Any]:
+    return {
+        "attempt": error.attempt,
+        "exception": error.exception,
+        "traceback": error.traceback,
+        "message": error.message,
+    }
 
 
 def _shorten(record: TaskRecord, limit: int) -> None:
@@ -518,8 +544,11 @@ def _shorten(record: TaskRecord, limit: int) -> None:
             setattr(record, name, None)
 
 
-def _context(context: Context) -> Any:
-    value = context.storage
+def _context(held: Any) -> Any:
+    # What a task holds may be a bare value, of which no context is made: tasks are many.
+    if held is None:
+        return None
+    value = held.storage if is_a(held, Context) else held
     if value is None:
         return None
     if not issubclass(type(value), (list, tuple)):
@@ -535,6 +564,12 @@ def _item(index: int, value: Any) -> tuple[str, Any]:
 
 
 def _text(value: Any) -> str:
+    # Most values are of these types, of which nothing can go wrong.
+    kind = type(value)
+    if kind is str:
+        return _json(value)
+    if kind is int and -_SMALL < value < _SMALL:
+        return repr(value)
     text, _ = guarded(lambda: _json(value))
     return text_of(value) if text is None else text
 
@@ -547,8 +582,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _iso(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat()
+def _iso(time: datetime | float | None) -> str | None:
+    made = _as_datetime(time)
+    return None if made is None else made.isoformat()
 
 
 def _json(value: Any) -> str:

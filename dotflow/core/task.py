@@ -19,6 +19,7 @@ from dotflow.core.model import (
     check_texts,
     step_of,
     use_configs,
+    workflow_fields,
 )
 
 if TYPE_CHECKING:
@@ -159,7 +160,8 @@ class TaskBuilder:
 
     def result(self, tasks: Sequence[Task] | None = None) -> dict[str, Any]:
         """Return the workflow as a dictionary, with its queue or other tasks."""
-        return self.schema(tasks).model_dump()
+        shown = self.queue if tasks is None else tasks
+        return workflow_fields(self.workflow_id, self.workflow_name, shown)
 
     def _next_id(self, group: str, name: str) -> str:
         if not self._stable_ids:

@@ -88,6 +88,14 @@ def memory(peers: Peers, pairs: int) -> Iterator[Row]:
         yield Row(f"memory of 100,000 tasks, {what}", "B/task", held, DOTFLOW1, 0.7)
 
 
+def result(peers: Peers, pairs: int) -> Iterator[Row]:
+    """What `result()` takes beside building and running the tasks that it tells of."""
+    spent = median_figures(pairs, partial(workload, peers.here, "results.py", 100_000, 1))
+    figures = Pair(spent["result"], spent["build_and_run"])
+    beside = "building and running them"
+    yield Row("`result()` of 100,000 tasks", "us/task", figures, beside, 0.5)
+
+
 def awaited(peers: Peers, pairs: int) -> Iterator[Row]:
     """How long a run in the background, started by a coroutine, holds the event loop."""
     spent = median_figures(pairs, partial(workload, peers.here, "awaited.py", 10, 101))

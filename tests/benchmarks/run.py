@@ -32,6 +32,7 @@ _GROUPS: dict[str, tuple[Callable[[Peers, int], Iterator[Row]], int]] = {
     "command": (rows.command, 21),
     "scale": (rows.scale, 3),
     "memory": (rows.memory, 3),
+    "result": (rows.result, 3),
     "awaited": (rows.awaited, 9),
     "parallel": (rows_workers.parallel, 5),
     "pebble": (rows_workers.pebble, 7),

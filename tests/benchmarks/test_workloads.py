@@ -22,6 +22,7 @@ HERE = Path(__file__).resolve().parent
         (["by_mode.py", "background", "on", "20", "0.1"], {"run"}),
         (["by_mode.py", "parallel", "on", "20", "0.1"], {"run"}),
         (["memory.py", "10", "rss"], {"bytes"}),
+        (["results.py", "10", "1"], {"build_and_run", "result"}),
         (["memory.py", "10", "traced"], {"bytes"}),
         (["added.py", "10", "2"], {"added", "bare"}),
         (["all_on.py", "10", "2"], {"run"}),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from dotflow.abc.noop import noop
 from dotflow.core.exception import InvalidOption
 from dotflow.core.user_objects import strict_json, text_of
+from dotflow.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -201,14 +202,15 @@ class Log(ABC):
 def _simple_text(level: int, facts: Mapping[str, Any]) -> str:
     task = facts.get("task")
     if task is None:
-        return text_of(dict(facts))
+        return printable(text_of(dict(facts)))
     text = f"ID {task.workflow_id} - {task.task_id} - {task.status}"
     # A task of the user's own, written for 1.x, has no name.
     name = getattr(task, "name", None)
     if name:
         text = f"{text} - {name}"
+    text = printable(text)
     if level >= ERROR and task.errors:
-        text = f"{text}\n{task.errors[-1].traceback}"
+        text = f"{text}\n{printable_lines(task.errors[-1].traceback)}"
     return text
 
 

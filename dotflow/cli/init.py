@@ -12,7 +12,8 @@ from typing import Annotated, Final
 import typer
 
 from dotflow.cli.flow import Debug, WrongUse
-from dotflow.cli.output import COMPLETED, printable
+from dotflow.cli.output import COMPLETED
+from dotflow.printable import printable
 
 # Each file of a project, and the template that it is made of.
 _FILES: Final = {

@@ -11,6 +11,8 @@ import sys
 from contextlib import suppress
 from typing import ClassVar, Final
 
+from dotflow.printable import printable
+
 COMPLETED: Final = 0
 FAILED: Final = 1  # a task, or dotflow itself
 WRONG_USE: Final = 2
@@ -101,21 +103,10 @@ def _print_line(kind: str, color: str, text: str) -> None:
         stream.flush()
 
 
-def printable(text: str) -> str:
-    """Return text on one line, without what a terminal would take as an order."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else _escaped(each) for each in text)
-
-
 def shortened(text: str, length: int) -> str:
     """Return text on one line, cut to a length."""
     line = printable(text[: length + 1])
     return line if len(line) <= length else f"{line[: length - 3]}..."
-
-
-def _escaped(character: str) -> str:
-    return " " if character == "\n" else character.encode("unicode_escape").decode("ascii")
 
 
 def has_colors(stream: io.TextIOBase | object) -> bool:

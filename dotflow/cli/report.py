@@ -9,8 +9,9 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from dotflow.cli.output import print_error, printable, send_nowhere, shortened
+from dotflow.cli.output import print_error, send_nowhere, shortened
 from dotflow.core.types import TypeStatus, WorkflowStatus
+from dotflow.printable import printable, printable_lines
 from dotflow.signals import Terminated
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def _print_failures(flow: DotFlow, tasks: Sequence[Task]) -> None:
     with suppress(BrokenPipeError):
         for task in failed[:_TRACEBACKS]:
             if task.errors:
-                traceback = task.errors[-1].traceback.rstrip()
+                traceback = printable_lines(task.errors[-1].traceback.rstrip())
                 print(f"\ntask {printable(task.name)}\n{traceback}", file=sys.stderr)
         print(file=sys.stderr, flush=True)
     kinds = [*dict.fromkeys(_named(task) for task in failed)]

@@ -9,6 +9,7 @@ from unicodedata import category, east_asian_width
 
 from dotflow.core.timing import monotonic
 from dotflow.core.types import TypeExecution
+from dotflow.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -249,11 +250,6 @@ def _cells_of(character: str) -> int:
     if category(character) in {"Mn", "Me", "Cf"}:
         return 0
     return 2 if east_asian_width(character) in {"W", "F"} else 1
-
-
-def printable(text: str) -> str:
-    """Return text on one line, without what a terminal would take as an order."""
-    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def clock(seconds: float) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from dotflow.cli.output import COMPLETED, print_note, printable
+from dotflow.cli.output import COMPLETED, print_note
+from dotflow.printable import printable
 from dotflow_otel.cli.shared import Debug, WrongUse
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
-from dotflow.cli.output import COMPLETED, FAILED, print_error, print_note, printable
+from dotflow.cli.output import COMPLETED, FAILED, print_error, print_note
 from dotflow.core.exception import DotflowError
+from dotflow.printable import printable
 from dotflow_otel.analysis.sentences import moment, plural, seconds
 from dotflow_otel.cli.shared import (
     BOLD,

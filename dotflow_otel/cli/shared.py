@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.cells import cell_len, chop_cells, set_cell_size
 
-from dotflow.cli.output import has_colors, printable
+from dotflow.cli.output import has_colors
 from dotflow.core.exception import DotflowError
+from dotflow.printable import printable
 from dotflow_otel.analysis import UNKNOWN
 from dotflow_otel.analysis.sentences import moment, seconds
 from dotflow_otel.history.reader import History

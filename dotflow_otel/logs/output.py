@@ -23,6 +23,7 @@ from dotflow.core.user_objects import (
     whole_repr_of,
     write_text,
 )
+from dotflow.printable import printable, printable_lines
 from dotflow.settings import Settings
 from dotflow_otel.conventions import BOUND
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 _OUTPUTS: Final = ("console", "file", "both")
 _FORMATS: Final = ("json", "simple")
+# What the renderer puts below the line.
+_IN_LINES: Final = frozenset({"exception", "stack"})
 
 
 class LogOutput:
@@ -137,18 +140,17 @@ class LogOutput:
         if chosen == "json":
             return strict_json(facts) + "\n"
         render = self._renderers[colours]
-        # The renderer takes apart what it is given.
-        text, error = guarded(lambda: render(None, "", dict(facts)))
-        if error is not None:
-            text, error = guarded(lambda: render(None, "", _as_texts(facts)))
+        text, error = guarded(lambda: render(None, "", _as_texts(facts)))
         return escape_unencodable(f"{text if error is None else strict_json(facts)}\n")
 
 
 def _as_texts(facts: dict[str, Any]) -> dict[str, Any]:
-    # For what the application has bound, and whose `repr` raises.
-    return {
-        name: value if type(value) is str else whole_repr_of(value) for name, value in facts.items()
-    }
+    # The application may have bound anything, also what has line breaks in its `repr`.
+    texts = {}
+    for name, value in facts.items():
+        text = value if type(value) is str else whole_repr_of(value)
+        texts[printable(name)] = printable_lines(text) if name in _IN_LINES else printable(text)
+    return texts
 
 
 class LogFile:

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import os
-import random
+import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Final
 
 import pytest
-from interrupting import InterruptingResult, Interrupts
-from waiting import wait_for
 
-from dotflow import Config, DotFlow, action
-from dotflow.providers import ExecutorLocal, LogDefault
-from dotflow.workers.usage import worker_usage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-# An interrupt may come while a generator is finalized, and Python reports it as nobody's.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+TRACED: Final = Path(__file__).with_name("traced_interrupts.py")
 
 # Each round a run of two steps that sleep long is interrupted three times within 2 ms.
 PROGRAM: Final = """
@@ -77,69 +68,28 @@ print("ended")
 """
 
 
-@action
-def one() -> int:
-    """Return a number."""
-    return 1
+def test_interrupted_anywhere() -> None:
+    """The tests of `traced_interrupts.py` pass.
 
-
-@pytest.fixture
-def executor() -> Iterator[ExecutorLocal]:
-    """Return a single worker of this test's own."""
-    made = ExecutorLocal(workers=1)
-    yield made
-    made.close()
-
-
-def flow_on(executor: ExecutorLocal, *steps: Any) -> DotFlow:
-    """Make a workflow that logs to nowhere."""
-    log = LogDefault(output="file", path=os.devnull)
-    flow = DotFlow(config=Config(log=log, executor=executor))
-    flow.task.add(list(steps))
-    return flow
-
-
-def is_quiet(executor: ExecutorLocal) -> bool:
-    """Return whether no worker is lent, and none counts as busy."""
-    assert executor.pool is not None
-    return executor.pool.counts()[1] == 0 and worker_usage.busy() == 0
-
-
-@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="Python 3.12 does not tell every step")
-@pytest.mark.parametrize("part", range(4))
-def test_interrupted_while_it_ends(part: int, executor: ExecutorLocal) -> None:
-    """Wherever a second and a third interrupt come, no worker stays lent; the next run gets one."""
-    owner, chosen = os.getpid(), random.Random(part)  # noqa: S311 - to be repeatable
-
-    @action
-    def interrupting() -> InterruptingResult:
-        return InterruptingResult(owner)
-
-    # All places of the hand-over one after another, and some of what follows.
-    seconds = [*range(part, 16, 4), chosen.randrange(16, 200)]
-    for second in seconds:
-        interrupts = Interrupts([second, chosen.randrange(20)], after_first=True)
-        interrupts.within(lambda: flow_on(executor, interrupting, one).start(mode="parallel"))
-        assert interrupts.came
-        wait_for(lambda: is_quiet(executor), 10)
-        flow = flow_on(executor, one)
-        flow.start(mode="parallel")
-        assert flow.result_storage() == [1], second
-
-
-@pytest.mark.parametrize("part", range(2))
-def test_interrupted_at_any_moment(part: int, executor: ExecutorLocal) -> None:
-    """Three interrupts at moments of a whole run, drawn by lot: the next run ends."""
-    chosen = random.Random(part)  # noqa: S311 - to be repeatable
-    flow_on(executor, one).start(mode="parallel")
-    for _ in range(10):
-        gaps = [chosen.randrange(1_000), chosen.randrange(60), chosen.randrange(60)]
-        interrupts = Interrupts(gaps)
-        interrupts.within(lambda: flow_on(executor, one, one).start(mode="parallel"))
-        wait_for(lambda: is_quiet(executor), 10)
-        flow = flow_on(executor, one)
-        flow.start(mode="parallel")
-        assert flow.result_storage() == [1], gaps
+    CPython 3.11 may crash where trace functions raise, and on the code of others: these get an
+    interpreter without coverage, and another one where it crashed.
+    """
+    coverage = {name for name in os.environ if name.startswith("COV")}
+    env = {name: value for name, value in os.environ.items() if name not in coverage}
+    plugins = [each for name in ("xdist", "cov", "cacheprovider") for each in ("-p", f"no:{name}")]
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", *plugins, TRACED],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        if done.returncode != -signal.SIGSEGV:
+            break
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 passed" in done.stdout or "2 passed, 4 skipped" in done.stdout
 
 
 @pytest.mark.parametrize("seed", [1, 2])

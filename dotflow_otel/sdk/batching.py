@@ -178,14 +178,19 @@ class Account:
                 self._own -= own
                 self._on_their_way += count
 
-    def answered(self, count: int, *, delivered: bool) -> None:
-        """Note what the exporter says of items that it was given."""
+    def answered(self, count: int, *, delivered: bool, rejected: int = 0) -> None:
+        """Note what the exporter says of items that it was given.
+
+        Args:
+            count: How many.
+            delivered: Whether they arrived.
+            rejected: How many of those who arrived the backend says that it does not take.
+        """
         with self._lock:
             if self._abandoned:
                 return
             self._on_their_way -= count
-        if not delivered:
-            self._drops.add(self._signal, count)
+        self._drops.add(self._signal, min(rejected, count) if delivered else count)
 
     def close(self) -> None:
         """Queue nothing any more."""
@@ -202,22 +207,40 @@ class Account:
 
 
 # A variable of our own: the SDK marks its exports under a key that has no public name.
-_exports: Final[ContextVar[bool]] = ContextVar("dotflow_exports", default=False)
+_export: Final[ContextVar[Export | None]] = ContextVar("dotflow_export", default=None)
+
+
+class Export:
+    """One export.
+
+    Attributes:
+        rejected: How many of its items the backend says that it does not take.
+    """
+
+    rejected = 0
 
 
 @contextmanager
-def exporting() -> Iterator[None]:
-    """Mark what is done inside as an export."""
-    token = _exports.set(True)
+def exporting() -> Iterator[Export]:
+    """Mark what is done inside as an export, and return it."""
+    export = Export()
+    token = _export.set(export)
     try:
-        yield
+        yield export
     finally:
-        _exports.reset(token)
+        _export.reset(token)
+
+
+def note_rejected(count: int) -> None:
+    """Note that the backend rejects so many items of the export that this code runs in."""
+    export = _export.get()
+    if export is not None:
+        export.rejected = count
 
 
 def is_exporting() -> bool:
     """Return whether this code runs in an export."""
-    return _exports.get()
+    return _export.get() is not None
 
 
 # Their records are about exports: to export those would never end.

@@ -238,14 +238,15 @@ class _CountingLogExporter:
         if self.intake is not None:
             self.intake.refill()
         result = None
-        delivered = False
+        delivered, rejected = False, 0
         try:
-            with exporting():
+            with exporting() as export:
                 result = self._exporter.export(batch)
+            rejected = export.rejected
             # Two classes of results, one the other's successor, have this name.
             delivered = getattr(result, "name", None) != "FAILURE"
         finally:
-            self._account.answered(len(batch), delivered=delivered)
+            self._account.answered(len(batch), delivered=delivered, rejected=rejected)
         return result
 
     def shutdown(self) -> None:

@@ -74,12 +74,13 @@ class CountingMetricExporter(MetricExporter):
         """Export metrics; their points are dropped where that fails or raises."""
         count = _points(metrics_data)
         self.account.send(count, queued=False)
-        result = MetricExportResult.FAILURE
+        delivered, rejected = False, 0
         try:
-            with exporting():
+            with exporting() as export:
                 result = self._exporter.export(metrics_data, timeout_millis, **kwargs)
+            delivered, rejected = result is not MetricExportResult.FAILURE, export.rejected
         finally:
-            self.account.answered(count, delivered=result is not MetricExportResult.FAILURE)
+            self.account.answered(count, delivered=delivered, rejected=rejected)
         return result
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:

@@ -132,26 +132,29 @@ class CountingSpanExporter(SpanExporter):
         self._account.send(len(spans), own=sum(map(_is_own, spans)))
         if self.on_taken is not None:
             self.on_taken()
-        delivered = False
+        delivered, rejected = False, 0
         try:
-            result = self.export_now(spans)
+            result, rejected = self._export(spans)
             delivered = result is not SpanExportResult.FAILURE
         finally:
-            self._account.answered(len(spans), delivered=delivered)
+            self._account.answered(len(spans), delivered=delivered, rejected=rejected)
         return result
 
     def export_now(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Export spans that are in no account."""
+        return self._export(spans)[0]
+
+    def _export(self, spans: Sequence[ReadableSpan]) -> tuple[SpanExportResult, int]:
         journal, name = self.journal, type(self._exporter).__name__
         key = None if journal is None else journal.sending(name, spans)
         result = SpanExportResult.FAILURE
         try:
-            with exporting():
+            with exporting() as export:
                 result = self._exporter.export(spans)
         finally:
             if journal is not None and key is not None:
                 journal.sent(key, delivered=result is not SpanExportResult.FAILURE)
-        return result
+        return result, export.rejected
 
     def shutdown(self) -> None:
         """Shut the other one down."""

@@ -193,6 +193,8 @@ _OTLP: Final = "otlp"
 _NONE: Final = "none"
 _PROMETHEUS: Final = "prometheus"
 _BY_PROTOCOL: Final = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
+_OTLP_HTTP: Final = "opentelemetry.exporter.otlp.proto.http."
+_CREDENTIALS: Final = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_%sCREDENTIAL_PROVIDER"
 _DEFAULT_PROTOCOL: Final = "http/protobuf"
 
 # Where OTLP goes unless set otherwise.
@@ -237,7 +239,7 @@ class Signal(NamedTuple):
     def _made(self, name: str) -> Any:
         entry_name = self._otlp_name() if name == _OTLP else name
         for entry in entry_points(group=f"opentelemetry_{self.name}_exporter", name=entry_name):
-            return entry.load()()
+            return _made_by(entry.load(), self.name)
         raise LookupError(
             f"no exporter of {self.items} is installed under the name {entry_name!r}: "
             f"correct {self.variable}, or install one"
@@ -254,6 +256,16 @@ class Signal(NamedTuple):
                 f"OTLP over {protocol!r} is not available: use one of {', '.join(_BY_PROTOCOL)}"
             )
         return _BY_PROTOCOL[protocol]
+
+
+def _made_by(kind: Any, signal: str) -> Any:
+    # An application that names a provider of credentials has its session from that.
+    is_http = str(getattr(kind, "__module__", "")).startswith(_OTLP_HTTP)
+    if not is_http or any(variable(_CREDENTIALS % each) for each in ("", f"{signal.upper()}_")):
+        return kind()
+    from dotflow_otel.sdk.otlp_session import OtlpSession  # noqa: PLC0415 - for this exporter only
+
+    return kind(session=OtlpSession(signal))
 
 
 TRACES: Final = Signal(process.TRACES, "spans")

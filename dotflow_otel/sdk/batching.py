@@ -1,15 +1,12 @@
 """How the items of a pipeline are batched and exported, and what becomes of each.
 
-One is queued, on its way, delivered or dropped. Code knows when it runs in an export, whose own log
-records must not be exported.
+One is queued, on its way, delivered or dropped. An export's own log records are not exported.
 """
 
 from __future__ import annotations
 
 import logging
 import logging.config
-from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import wraps
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -17,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from dotflow.core.process import call_in_forked_child
 from dotflow_otel._process import drop_counter
 from dotflow_otel.logs import events
+from dotflow_otel.sdk.exports import is_exporting
 from dotflow_otel.sdk.variables import setting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from dotflow_otel._process import DropCounter
 
@@ -204,43 +202,6 @@ class Account:
             self._abandoned = self._closed = True
             left = self._queued + self._kept + self._on_their_way
         self._drops.add(self._signal, left)
-
-
-# A variable of our own: the SDK marks its exports under a key that has no public name.
-_export: Final[ContextVar[Export | None]] = ContextVar("dotflow_export", default=None)
-
-
-class Export:
-    """One export.
-
-    Attributes:
-        rejected: How many of its items the backend says that it does not take.
-    """
-
-    rejected = 0
-
-
-@contextmanager
-def exporting() -> Iterator[Export]:
-    """Mark what is done inside as an export, and return it."""
-    export = Export()
-    token = _export.set(export)
-    try:
-        yield export
-    finally:
-        _export.reset(token)
-
-
-def note_rejected(count: int) -> None:
-    """Note that the backend rejects so many items of the export that this code runs in."""
-    export = _export.get()
-    if export is not None:
-        export.rejected = count
-
-
-def is_exporting() -> bool:
-    """Return whether this code runs in an export."""
-    return _export.get() is not None
 
 
 # Their records are about exports: to export those would never end.

@@ -40,7 +40,8 @@ from dotflow_otel.logs import events
 from dotflow_otel.logs.log import LogStructlog
 from dotflow_otel.plain import bounded, to_plain
 from dotflow_otel.relay.intake import Intake
-from dotflow_otel.sdk.batching import Account, Batching, RootHandler, add_to_root, exporting
+from dotflow_otel.sdk.batching import Account, Batching, RootHandler, add_to_root
+from dotflow_otel.sdk.exports import exporting
 from dotflow_otel.span_ids import SpanIds
 
 if TYPE_CHECKING:

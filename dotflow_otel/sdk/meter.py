@@ -14,7 +14,8 @@ from opentelemetry.sdk.metrics.export import (
 
 from dotflow_otel._process import METRICS, reset_in_children
 from dotflow_otel.metrics.meter_provider import histogram_views
-from dotflow_otel.sdk.batching import Account, exporting
+from dotflow_otel.sdk.batching import Account
+from dotflow_otel.sdk.exports import exporting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

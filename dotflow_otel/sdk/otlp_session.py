@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from requests import RequestException, Response, Session
 
 from dotflow_otel import _process as process
-from dotflow_otel.sdk.batching import note_rejected
+from dotflow_otel.sdk.exports import note_rejected
 
 _logger: Final = logging.getLogger("dotflow_otel")
 
@@ -64,7 +64,7 @@ class OtlpSession(Session):
     """A session that follows no redirect, and notes what a collector rejects.
 
     What it notes goes to the account of the export that it is in; see
-    `dotflow_otel.sdk.batching.exporting`. It raises `AnswerRefused`, which the exporters take for
+    `dotflow_otel.sdk.exports.exporting`. It raises `AnswerRefused`, which the exporters take for
     a failure, where the answer is a redirect or no answer of OTLP.
 
     Args:

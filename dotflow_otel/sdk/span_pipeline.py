@@ -12,7 +12,8 @@ from dotflow.core.process import call_in_forked_child
 from dotflow_otel._process import TRACES
 from dotflow_otel.conventions import ATTEMPT_SPAN, SCOPE
 from dotflow_otel.relay.intake import Intake
-from dotflow_otel.sdk.batching import Account, Batching, exporting
+from dotflow_otel.sdk.batching import Account, Batching
+from dotflow_otel.sdk.exports import exporting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,7 +15,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from dotflow_otel._process import DropCounter
-from dotflow_otel.sdk.batching import Account, exporting
+from dotflow_otel.sdk.batching import Account
+from dotflow_otel.sdk.exports import exporting
 from dotflow_otel.sdk.otlp_session import AnswerRefused, OtlpSession
 from dotflow_otel.sdk.span_pipeline import CountingSpanExporter
 from dotflow_otel.sdk.variables import LOGS, METRICS, TRACES

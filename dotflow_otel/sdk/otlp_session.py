@@ -17,20 +17,21 @@ from google.protobuf.message import DecodeError
 from requests import RequestException, Response, Session
 
 from dotflow_otel import _process as process
+from dotflow_otel.plain import bounded
 from dotflow_otel.sdk.exports import note_rejected
 
 _logger: Final = logging.getLogger("dotflow_otel")
 
-_FIRST_FAILURE: Final = 300
+_DELIVERED: Final = range(200, 300)
+_REDIRECTS: Final = range(300, 400)
 
 
 class _Answer(NamedTuple):
-    """Where the answer to a signal is defined, and what it has of the items that were rejected."""
+    """Where the answer to a signal is defined, and its field for the items that were rejected."""
 
     module: str
     message: str
     field: str
-    json_field: str
 
 
 _SERVICES: Final = "opentelemetry.proto.collector"
@@ -39,19 +40,16 @@ _ANSWERS: Final = {
         f"{_SERVICES}.trace.v1.trace_service_pb2",
         "ExportTraceServiceResponse",
         "rejected_spans",
-        "rejectedSpans",
     ),
     process.LOGS: _Answer(
         f"{_SERVICES}.logs.v1.logs_service_pb2",
         "ExportLogsServiceResponse",
         "rejected_log_records",
-        "rejectedLogRecords",
     ),
     process.METRICS: _Answer(
         f"{_SERVICES}.metrics.v1.metrics_service_pb2",
         "ExportMetricsServiceResponse",
         "rejected_data_points",
-        "rejectedDataPoints",
     ),
 }
 
@@ -79,28 +77,30 @@ class OtlpSession(Session):
 
     def _read(self, response: Response, **_: Any) -> None:
         status = response.status_code
-        if _FIRST_FAILURE <= status < _FIRST_FAILURE + 100:
+        if status in _REDIRECTS:
             response.close()
             raise AnswerRefused(f"the collector answers {status}: no redirect is followed")
-        if status < _FIRST_FAILURE and response.content:
+        if status in _DELIVERED and response.content:
             rejected, message = self._rejected(response)
             note_rejected(rejected)
             if message and message != self._told:
                 self._told = message
-                _logger.warning("the collector has rejected %d items: %r", rejected, message)
+                _logger.warning(
+                    "the collector has rejected %d items: %r", rejected, bounded(message)
+                )
 
     def _rejected(self, response: Response) -> tuple[int, str]:
-        answer = self._answer
+        kind, field = response.headers.get("Content-Type", "no type"), self._answer.field
+        answer = getattr(import_module(self._answer.module), self._answer.message)()
         try:
-            if "json" in response.headers.get("Content-Type", ""):
+            if "json" in kind:
+                name = answer.partial_success.DESCRIPTOR.fields_by_name[field].json_name
                 told = json.loads(response.content).get("partialSuccess") or {}
-                return int(told.get(answer.json_field, 0)), str(told.get("errorMessage", ""))
-            made = getattr(import_module(answer.module), answer.message)()
-            made.ParseFromString(response.content)
+                return int(told.get(name, 0)), str(told.get("errorMessage", ""))
+            answer.ParseFromString(response.content)
         except (DecodeError, ValueError, AttributeError, TypeError) as error:
-            kind = response.headers.get("Content-Type", "no type")
             raise AnswerRefused(
                 f"the collector answers {response.status_code} with what is not of OTLP ({kind})"
             ) from error
-        partial = made.partial_success
-        return getattr(partial, answer.field), partial.error_message
+        partial = answer.partial_success
+        return getattr(partial, field), partial.error_message

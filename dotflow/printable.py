@@ -2,7 +2,7 @@
 
 A name or message may hold line breaks, with which it would make lines of its own in a log, and
 what a terminal takes as orders: escape sequences, or marks that turn the direction of writing.
-It imports nothing, for `dotflow --help` needs it.
+It imports nothing of the engine, for `dotflow --help` needs it.
 """
 
 from __future__ import annotations

@@ -482,13 +482,9 @@ class WorkflowRecord(_Record):
     @classmethod
     def of(cls, workflow_id: Any, name: str | None, tasks: Iterable[Task]) -> WorkflowRecord:
         """Make the record of a workflow."""
-        return cls(
-            id=str(workflow_id),
-            workflow_id=str(workflow_id),
-            name=name,
-            workflow_name=name,
-            tasks=[task_record(task) for task in tasks],
-        )
+        record = cls(**workflow_fields(workflow_id, name, ()))
+        record.tasks = [task_record(task) for task in tasks]
+        return record
 
 
 def task_record(task: Task, limit: int | None = None) -> TaskRecord:

@@ -139,8 +139,11 @@ class StorageDefault(Storage):
 
     def forget_left_over(self) -> None:
         """Remove what a finalizer could not, because it came at the recursion limit."""
-        while self.left_over:
-            self.left_over.pop().forget()
+        if self.left_over:
+            # Two runs may come here at once, and a finalizer in between.
+            left, self.left_over = self.left_over, []
+            for entries in left:
+                entries.forget()
 
     def _sweep(self) -> None:
         self.forget_left_over()

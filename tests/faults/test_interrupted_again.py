@@ -74,8 +74,7 @@ def test_interrupted_anywhere() -> None:
     CPython 3.11 may crash where trace functions raise, and on the code of others: these get an
     interpreter without coverage, and another one where it crashed.
     """
-    coverage = {name for name in os.environ if name.startswith("COV")}
-    env = {name: value for name, value in os.environ.items() if name not in coverage}
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     plugins = [each for name in ("xdist", "cov", "cacheprovider") for each in ("-p", f"no:{name}")]
     for _ in range(3):
         done = subprocess.run(

@@ -9,35 +9,21 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from interrupting import flow_on
 from waiting import wait_for
 
-from dotflow import Config, DotFlow, action
-from dotflow.providers import ExecutorLocal, LogDefault
+from dotflow import action
 from dotflow.workers.usage import worker_usage
 from dotflow.workers.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import FrameType
+
+    from dotflow.providers import ExecutorLocal
 
 # Where a worker passes from one hand to another.
 PLACES: Final = ("acquire", "take", "discard", "release")
-
-
-@pytest.fixture
-def executor() -> Iterator[ExecutorLocal]:
-    """Return a single worker of this test's own."""
-    made = ExecutorLocal(workers=1)
-    yield made
-    made.close()
-
-
-def flow_on(executor: ExecutorLocal, *steps: Any) -> DotFlow:
-    """Make a workflow that logs to nowhere."""
-    log = LogDefault(output="file", path=os.devnull)
-    flow = DotFlow(config=Config(log=log, executor=executor))
-    flow.task.add(list(steps))
-    return flow
 
 
 def counts_of(executor: ExecutorLocal) -> tuple[int, int]:

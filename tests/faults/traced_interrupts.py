@@ -8,18 +8,17 @@ from __future__ import annotations
 import os
 import random
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from interrupting import InterruptingResult, Interrupts
+from interrupting import InterruptingResult, Interrupts, flow_on
 from waiting import wait_for
 
-from dotflow import Config, DotFlow, action
-from dotflow.providers import ExecutorLocal, LogDefault
+from dotflow import action
 from dotflow.workers.usage import worker_usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from dotflow.providers import ExecutorLocal
 
 # An interrupt may come while a generator is finalized, and Python reports it as nobody's.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -29,22 +28,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 def one() -> int:
     """Return a number."""
     return 1
-
-
-@pytest.fixture
-def executor() -> Iterator[ExecutorLocal]:
-    """Return a single worker of this test's own."""
-    made = ExecutorLocal(workers=1)
-    yield made
-    made.close()
-
-
-def flow_on(executor: ExecutorLocal, *steps: Any) -> DotFlow:
-    """Make a workflow that logs to nowhere."""
-    log = LogDefault(output="file", path=os.devnull)
-    flow = DotFlow(config=Config(log=log, executor=executor))
-    flow.task.add(list(steps))
-    return flow
 
 
 def is_quiet(executor: ExecutorLocal) -> bool:

@@ -9,9 +9,14 @@ import sys
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from dotflow import Config, DotFlow
+from dotflow.providers import LogDefault
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
+
+    from dotflow.providers import ExecutorLocal
 
 # Signals are handled as a function begins, after a call, and as a loop begins again.
 _HANDLING: Final = frozenset(
@@ -120,3 +125,11 @@ class InterruptingResult:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return interrupt_owner, (self._owner,)
+
+
+def flow_on(executor: ExecutorLocal, *steps: Any) -> DotFlow:
+    """Make a workflow that logs to nowhere."""
+    log = LogDefault(output="file", path=os.devnull)
+    flow = DotFlow(config=Config(log=log, executor=executor))
+    flow.task.add(list(steps))
+    return flow

@@ -249,7 +249,7 @@ def test_real_clock_is_monotonic(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_entries_go_at_the_recursion_limit(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A flow that is dropped where hardly a call is left takes its contexts along.
 
-    than a storage is asked what it has.
+    They are gone when the storage is asked what it has, at the latest.
     """
     # Other finalizers may find no call left, which pytest would fail for.
     monkeypatch.setattr(sys, "unraisablehook", lambda told: None)

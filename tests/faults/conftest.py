@@ -1,0 +1,20 @@
+"""What several tests of faults start from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dotflow.providers import ExecutorLocal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def executor() -> Iterator[ExecutorLocal]:
+    """Return a single worker of this test's own."""
+    made = ExecutorLocal(workers=1)
+    yield made
+    made.close()

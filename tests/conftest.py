@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from figures import Figures, total
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from _pytest.terminal import TerminalReporter
 
 # What a developer's shell sets for programs must not reach the tests, nor what they start.
 OURS = (
@@ -140,3 +143,24 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         (title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections
     ]
     return report
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Figures:
+    """Return what counts the figures of a test; the end of the run shows their sums."""
+    return Figures(request.node.user_properties)
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Print the figures of the tests of faults."""
+    reports = [
+        report
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, ())
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+    ]
+    sums = total(reports)
+    if sums:
+        terminalreporter.section("figures of the fault tests")
+        for name, count in sums.items():
+            terminalreporter.line(f"{name + ':':24}{count:>9,}")

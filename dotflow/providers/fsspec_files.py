@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.exception import StorageError
 from dotflow.core.process import fork_safe_lock
-from dotflow.providers.storage_file import have_locks, locked
+from dotflow.providers.durable_folder import HIDDEN, DurableFolder, have_locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_LOCK: Final = ".lock"
 _TEMPORARY: Final = ".tmp"
-# What no document's name has in it, so that a listing leaves these out.
-HIDDEN: Final = "."
 _AT_ONCE: Final = 32
 # Larger documents would be sent in parts, of which none takes a condition.
 _ONE_REQUEST: Final = 2**31
@@ -126,53 +123,35 @@ class Files:
 
 
 class LocalFiles(Files):
-    """Files of this machine: on the disk before they are in their place; a lock for swaps."""
+    """Files of this machine: as those of `StorageFile`."""
 
     swaps = True
 
+    def __init__(self, fs: Any, folder: str) -> None:
+        super().__init__(fs, folder)
+        self._durable = DurableFolder(Path(folder))
+
+    def prepare(self) -> None:
+        """Make the folder: see `Files`."""
+        self._durable.make()
+
     def write(self, path: str, document: bytes) -> None:
         """Write a document: see `Files`."""
-        temporary = self._written(document)
-        try:
-            with self._locked():
-                temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        self._durable.write(Path(path), document)
 
     def swap(self, path: str, document: bytes, is_expected: Callable[[bytes | None], bool]) -> bool:
         """Write a document on a condition: see `Files`."""
         if not have_locks():
             raise StorageError("atomic_swap needs file locks, which this platform lacks.")
-        temporary = self._written(document)
-        try:
-            with self._locked():
-                if not is_expected(self.read(path)):
-                    return False
-                temporary.replace(path)
-                return True
-        finally:
-            temporary.unlink(missing_ok=True)
+        return self._durable.swap(Path(path), document, lambda: is_expected(self.read(path)))
 
     def remove(self, path: str) -> None:
         """Remove a document: see `Files`."""
-        with self._locked():
-            Path(path).unlink(missing_ok=True)
+        self.remove_all([path])
 
-    def _written(self, document: bytes) -> Path:
-        temporary = Path(self._temporary())
-        try:
-            with temporary.open("xb") as file:
-                file.write(document)
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        return temporary
-
-    def _locked(self) -> Any:
-        return locked(Path(self.folder) / _LOCK)
+    def remove_all(self, paths: Sequence[str]) -> None:
+        """Remove documents: see `Files`."""
+        self._durable.remove(map(Path, paths), Path.exists)
 
 
 class MemoryFiles(Files):

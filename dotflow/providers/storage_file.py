@@ -1,73 +1,39 @@
 """The storage that keeps each context in a file of its own.
 
-No two keys share a file name, on any file system; threads and processes share a lock, which a file
-holds.
+No two keys share a file name, on any file system.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import time
-from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.abc.storage import Storage
 from dotflow.core.arguments import check_folder, check_text, strict_arguments
 from dotflow.core.context import Context
 from dotflow.core.exception import StorageError
-from dotflow.core.ids import task_key
-from dotflow.providers.storage_codec import Header, peek
+from dotflow.core.ids import belongs_to, prefix_of, task_key
+from dotflow.providers.durable_folder import HIDDEN, DurableFolder, have_locks, remove_stale
 from dotflow.providers.storage_document import (
+    Header,
     check_context,
     check_key,
     matches,
     new_document,
+    peek,
     read_document,
     unreadable,
 )
 from dotflow.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import AbstractContextManager
-    from types import ModuleType
+    import os
+    from collections.abc import Iterable, Iterator
 
     from dotflow.core.model import Task
-
-
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - where there is none, nothing here is tested
-    fcntl = None
-
-
-def have_locks() -> bool:
-    """Return whether the platform has file locks."""
-    return fcntl is not None
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of `path`, which is made; without file locks do nothing.
-
-    A crash of the holder frees it. Not re-entrant.
-    """
-    if fcntl is None:
-        yield
-        return
-    # A descriptor each time: the lock belongs to it, so it parts threads as well.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        # A child forked meanwhile has the descriptor too: closing ours would not free it.
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-        os.close(descriptor)
 
 
 # Only hashed names have it, so it tells them from the plain ones.
@@ -99,18 +65,17 @@ def key_of(name: str) -> str | None:
 
 
 _FOLDER: Final = "tasks"
-_LOCK: Final = ".lock"
-_TEMPORARY: Final = ".tmp"
-_STALE: Final = 24 * 3600.0
 
 
 class StorageFile(Storage):
     """Keeps one JSON document a key, in `<path>/tasks`; safe for threads and processes.
 
-    A document is replaced as a whole or not at all, also where the process is killed. Values
-    come back as they were: JSON's own types, tuple, set, frozenset, bytes, bytearray, complex,
-    datetime, date, time, timedelta, Decimal, UUID, Path, Context, in any nesting. Others are
-    refused before anything is written.
+    A document is replaced as a whole or not at all, also where the process is killed, and what is
+    stored when a call returns survives a loss of power. A damaged file is found by its checksums.
+
+    Values come back as they were: JSON's own types, tuple, set, frozenset, bytes, bytearray,
+    complex, datetime, date, time, timedelta, Decimal, UUID, Path, Context, in any nesting. Others
+    are refused before anything is written.
 
     Args:
         path: The folder in which `tasks` is made.
@@ -127,9 +92,9 @@ class StorageFile(Storage):
         super().__init__()
         check_folder("path", path, _FOLDER)
         self.path = Path(path) / _FOLDER
-        self.path.mkdir(parents=True, exist_ok=True)
         # A step may change the working directory.
-        self._folder = self.path.absolute()
+        self._folder = DurableFolder(self.path.absolute())
+        self._folder.make()
 
     def post(
         self,
@@ -145,8 +110,8 @@ class StorageFile(Storage):
             StorageError: The value is of a type that cannot be kept.
             OSError: The file cannot be written; what was there stays.
         """
-        with self._written(key, context, ttl, fingerprint) as temporary, self._locked():
-            temporary.replace(self._file(key))
+        _, document = new_document(key, context, ttl, fingerprint)
+        self._folder.write(self._file(key), document)
 
     def get(self, key: str) -> Context:
         """Return the context under `key`, or an empty one.
@@ -163,15 +128,16 @@ class StorageFile(Storage):
 
     def delete(self, key: str) -> bool:
         """Remove what is under `key`; tell whether anything was."""
-        file = self._file(key)
-        with self._locked():
-            live = _live(file)
-            file.unlink(missing_ok=True)
-        return live
+        return self._delete([key]) > 0
 
     def delete_prefix(self, prefix: str) -> int:
         """Remove all keys that begin with `prefix`; tell how many."""
-        return sum(self.delete(key) for key in self.list_keys(prefix))
+        return self._delete(self.list_keys(prefix))
+
+    def clear(self, workflow_id: Any) -> int:
+        """Remove everything of one workflow, and of no other; tell how many keys."""
+        keys = self.list_keys(prefix_of(workflow_id))
+        return self._delete([key for key in keys if belongs_to(key, workflow_id)])
 
     def list_keys(self, prefix: str) -> list[str]:
         """Return the keys that begin with `prefix`, in alphabetical order."""
@@ -201,12 +167,13 @@ class StorageFile(Storage):
             )
         if expected is not None:
             check_context("expected", expected)
-        with self._written(key, new, ttl, fingerprint) as temporary, self._locked():
+        _, document = new_document(key, new, ttl, fingerprint)
+
+        def is_expected() -> bool:
             found = self._load(key)
-            if not matches(None if found is None else found[1], expected):
-                return False
-            temporary.replace(self._file(key))
-            return True
+            return matches(None if found is None else found[1], expected)
+
+        return self._folder.swap(self._file(key), document, is_expected)
 
     def fingerprint(self, key: str) -> str | None:
         """Return the mark that was stored beside `key`."""
@@ -215,25 +182,10 @@ class StorageFile(Storage):
 
     def _file(self, key: str) -> Path:
         check_key(key)
-        return self._folder / file_name(key)
+        return self._folder.path / file_name(key)
 
-    def _locked(self) -> AbstractContextManager[None]:
-        return locked(self._folder / _LOCK)
-
-    @contextmanager
-    def _written(
-        self, key: str, context: Context, ttl: float | None, fingerprint: str | None
-    ) -> Iterator[Path]:
-        _, document = new_document(key, context, ttl, fingerprint)
-        temporary = self._folder / f".{os.urandom(12).hex()}{_TEMPORARY}"
-        try:
-            with temporary.open("xb") as file:
-                file.write(document)
-                file.flush()
-                os.fsync(file.fileno())
-            yield temporary
-        finally:
-            temporary.unlink(missing_ok=True)
+    def _delete(self, keys: Iterable[str]) -> int:
+        return self._folder.remove([self._file(key) for key in keys], _live)
 
     def _load(self, key: str) -> tuple[Header, Context] | None:
         file = self._file(key)
@@ -246,9 +198,9 @@ class StorageFile(Storage):
         return read_document(key, document, file, time.time())
 
     def _keys(self) -> Iterator[str]:
-        for entry in self._folder.iterdir():
-            if entry.name.startswith("."):
-                _remove_stale(entry)
+        for entry in self._folder.path.iterdir():
+            if entry.name.startswith(HIDDEN):
+                remove_stale(entry)
             elif (key := key_of(entry.name) or _key_inside(entry)) is not None:
                 yield key
 
@@ -256,7 +208,7 @@ class StorageFile(Storage):
         file = self._file(key)
         if _live(file):
             return True
-        with self._locked():
+        with self._folder.locked():
             if file.is_file() and not _live(file):
                 file.unlink()
         return False
@@ -278,12 +230,3 @@ def _key_inside(file: Path) -> str | None:
     except (OSError, StorageError):
         return None
     return key if file_name(key) == file.name else None
-
-
-def _remove_stale(entry: Path) -> None:
-    # What a killed process left half-written; the folder is being read anyway.
-    if entry.suffix != _TEMPORARY:
-        return
-    with suppress(FileNotFoundError):
-        if entry.stat().st_mtime < time.time() - _STALE:
-            entry.unlink()

@@ -13,13 +13,16 @@ from dotflow.core.context import Context
 from dotflow.core.exception import DotflowError, InvalidOption, ModuleNotFound, StorageError
 from dotflow.core.ids import belongs_to, prefix_of, task_key
 from dotflow.core.process import call_in_forked_child, fork_safe_lock
-from dotflow.providers.fsspec_files import HIDDEN, files_of, is_bucket, protocol_of
-from dotflow.providers.storage_codec import Header, load, peek_at
+from dotflow.providers.durable_folder import HIDDEN
+from dotflow.providers.fsspec_files import files_of, is_bucket, protocol_of
 from dotflow.providers.storage_document import (
+    Header,
     check_context,
     check_key,
+    load,
     matches,
     new_document,
+    peek_at,
     read_document,
 )
 from dotflow.providers.storage_file import file_name, key_of

@@ -14,8 +14,14 @@ from dotflow.core.exception import InvalidOption, StorageError
 from dotflow.core.ids import belongs_to, prefix_of, task_key
 from dotflow.core.process import call_in_forked_child
 from dotflow.providers.sql_database import Database
-from dotflow.providers.storage_codec import Header, load
-from dotflow.providers.storage_document import check_context, check_key, matches, new_document
+from dotflow.providers.storage_document import (
+    Header,
+    check_context,
+    check_key,
+    load,
+    matches,
+    new_document,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

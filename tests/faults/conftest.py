@@ -11,6 +11,8 @@ from dotflow.providers import ExecutorLocal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from figures import Figures
+
 
 @pytest.fixture
 def executor() -> Iterator[ExecutorLocal]:
@@ -18,3 +20,9 @@ def executor() -> Iterator[ExecutorLocal]:
     made = ExecutorLocal(workers=1)
     yield made
     made.close()
+
+
+@pytest.fixture(autouse=True)
+def _a_fault(figures: Figures) -> None:
+    """Count each test of this folder as a fault; one that tries more adds the others itself."""
+    figures.add("faults tried", 1)

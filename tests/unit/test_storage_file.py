@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import time as clock
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
@@ -22,10 +24,14 @@ from kept_values import REFUSED, VALUES, WORKFLOW_ID, same
 
 from dotflow.core.context import Context
 from dotflow.core.exception import StorageError
-from dotflow.providers import storage_file
+from dotflow.providers import durable_folder
+from dotflow.providers.durable_folder import DurableFolder
 from dotflow.providers.storage_codec import decode, encode
 from dotflow.providers.storage_file import StorageFile, file_name, key_of
 from dotflow.settings import Settings
+
+if TYPE_CHECKING:
+    from figures import Figures
 
 TASK_ID = "01HXYZ0123456789ABCDEFGHJK"
 
@@ -320,15 +326,39 @@ def test_file_of_another_key_is_refused(storage: StorageFile) -> None:
         storage.get("b")
 
 
-def test_reformatted_file_is_read(storage: StorageFile) -> None:
-    """A document that an editor laid out anew is the same document."""
+def test_file_edited_by_hand(storage: StorageFile) -> None:
+    """A document that was edited is read, in any layout, once its checksums are taken out."""
     storage.post("a", Context(storage=(1,)), fingerprint="f")
     storage.post("B", Context(storage=2), ttl=60)
     for file in storage.path.iterdir():
         if file.name != ".lock":
-            file.write_text(json.dumps(json.loads(file.read_text()), indent=2))
+            fields = json.loads(file.read_text())
+            file.write_text(json.dumps(fields, indent=2))
+            with pytest.raises(StorageError, match="edited without removing crc32"):
+                storage.get(fields["key"])
+            del fields["crc32"]
+            file.write_text(json.dumps(fields, indent=2))
     assert (storage.get("a").storage, storage.fingerprint("a")) == ((1,), "f")
     assert storage.list_keys("") == ["B", "a"]
+
+
+def test_each_byte_counts(storage: StorageFile, figures: Figures) -> None:
+    """A file with one bit turned over, or a part cut out, is refused by name; it stays listed."""
+    storage.post("a", Context({"paid": [1, "text", None], "on": UUID(WORKFLOW_ID)}), ttl=60)
+    file = storage.path / "a"
+    whole, chosen = file.read_bytes(), random.Random(1)  # noqa: S311 - to be repeatable
+    damaged = [whole[:end] for end in range(len(whole))]
+    for place in range(len(whole)):
+        bit = 1 << chosen.randrange(8)
+        damaged.append(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+        damaged.append(whole[:place] + whole[place + chosen.randrange(1, 40) :])
+    assert len(damaged) > 1_000
+    for document in damaged:
+        file.write_bytes(document)
+        with pytest.raises(StorageError, match=re.escape(f"Cannot read {file.absolute()}: ")):
+            storage.get("a")
+        assert storage.list_keys("") == ["a"]
+    figures.add("bad inputs tried", len(damaged))
 
 
 def test_files_of_others_are_left_alone(storage: StorageFile) -> None:
@@ -401,14 +431,14 @@ def test_expired_is_not_dropped_once_it_is_posted_anew(
     """A listing that found a value expired looks again, with the lock, before it removes."""
     storage.post("a", Context(storage=1), ttl=5)
     now[0] += 6
-    locked = storage_file.locked
+    locked = DurableFolder.locked
 
-    def posted_meanwhile(path: Path) -> Any:
-        monkeypatch.setattr(storage_file, "locked", locked)
+    def posted_meanwhile(folder: DurableFolder) -> Any:
+        monkeypatch.setattr(DurableFolder, "locked", locked)
         storage.post("a", Context(storage=2))
-        return locked(path)
+        return locked(folder)
 
-    monkeypatch.setattr(storage_file, "locked", posted_meanwhile)
+    monkeypatch.setattr(DurableFolder, "locked", posted_meanwhile)
     storage.list_keys("")
     assert storage.get("a").storage == 2
 
@@ -434,7 +464,7 @@ def test_swap_from_a_stored_none(storage: StorageFile) -> None:
 
 def test_without_file_locks(storage: StorageFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the platform has none, a swap says so, and the rest works."""
-    monkeypatch.setattr(storage_file, "fcntl", None)
+    monkeypatch.setattr(durable_folder, "fcntl", None)
     storage.post("a", Context(storage=1))
     assert storage.get("a").storage == 1
     with pytest.raises(StorageError, match="fcntl"):

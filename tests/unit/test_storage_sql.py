@@ -353,5 +353,5 @@ def test_locked_database(file: Path) -> None:
 
 def test_codec_is_the_one_of_files() -> None:
     """There is one codec, which pickles nothing."""
-    assert storage_sql.load is storage_codec.load
-    assert storage_document.dump is storage_codec.dump
+    assert storage_sql.load is storage_document.load
+    assert storage_document.encode is storage_codec.encode

@@ -108,21 +108,72 @@ def storage_of(kind: str, folder: Path) -> Storage:
     return made
 
 
-def run(storage: Storage, mode: str, workflow_id: str) -> DotFlow:
-    """Run the workflow, going on where an earlier run stopped."""
-    config = Config(storage=storage, log=providers.LogDefault(level=100))
-    flow = DotFlow(config=config, workflow_id=workflow_id)
-    for number, step in enumerate((rates, nothing, fragile, doubled)):
-        group = f"group {number // 2}" if mode.endswith("_groups") else "all"
-        flow.task.add(step, callback=told, initial_context=21, group_name=group)
-    flow.start(mode=mode.removesuffix("_groups"), resume=True, keep_going=True)
-    return flow
+class Runs:
+    """A run that ends before its time, and those that resume it."""
+
+    def __init__(self, kind: str, mode: str, folder: Path, number: int) -> None:
+        for name in IMPORTED:
+            importlib.import_module(name)
+        self._kind = kind
+        self._mode = mode
+        self.folder = folder / str(number)
+        self.folder.mkdir()
+        # Of its own, where runs share a server.
+        self._workflow_id = f"{WORKFLOW_ID}{number}"
+
+    def begin(self, prepare: Callable[[Storage], None]) -> int:
+        """Have a process run the workflow, and return its wait status.
+
+        Args:
+            prepare: Called in that process, before the run.
+        """
+
+        def work() -> None:
+            storage = storage_of(self._kind, self.folder)
+            prepare(storage)
+            self._run(storage)
+
+        return in_child(work, "1", self.folder / "log")
+
+    def resume(self, folder: Path) -> dict[str, Any]:
+        """Have another process go on with what is in a folder; return what was seen of both."""
+        found, log = folder / "found", folder / "log"
+
+        def work() -> None:
+            storage = storage_of(self._kind, folder)
+            tasks = self._run(storage).result_task()
+            stored = [storage.get(key=storage.key(task=task)).storage for task in tasks]
+            seen = {
+                "statuses": [task.status for task in tasks],
+                "restored": [task.name for task in tasks if task.restored],
+                "results": [encode(task.current_context.storage) for task in tasks],
+                "stored": [encode(value) for value in stored],
+            }
+            found.write_text(json.dumps(seen))
+
+        status = in_child(work, "2", log)
+        return {
+            "ended": os.waitstatus_to_exitcode(status),
+            "told": [noted(log, number, "told") for number in (1, 2)],
+            "ran": [noted(log, number, "ran") for number in (1, 2)],
+            **(json.loads(found.read_text()) if found.exists() else {}),
+        }
+
+    def _run(self, storage: Storage) -> DotFlow:
+        config = Config(storage=storage, log=providers.LogDefault(level=100))
+        flow = DotFlow(config=config, workflow_id=self._workflow_id)
+        for number, step in enumerate((rates, nothing, fragile, doubled)):
+            group = f"group {number // 2}" if self._mode.startswith("grouped") else "all"
+            flow.task.add(step, callback=told, initial_context=21, group_name=group)
+        flow.start(mode=self._mode.removeprefix("grouped "), resume=True, keep_going=True)
+        return flow
 
 
-def in_child(work: Callable[[], object]) -> int:
+def in_child(work: Callable[[], object], number: str, log: Path) -> int:
     """Do something in a forked child; return its wait status."""
     child = os.fork()
     if child == 0:
+        os.environ.update({NUMBER: number, LOG: str(log)})
         try:
             work()
         except BaseException:  # noqa: BLE001 - it must not go on as the parent
@@ -132,66 +183,16 @@ def in_child(work: Callable[[], object]) -> int:
     return os.waitpid(child, 0)[1]
 
 
-class Killed:
-    """A run that is killed at one boundary, and the one that resumes it."""
-
-    def __init__(self, kind: str, mode: str, folder: Path, number: int) -> None:
-        self._kind = kind
-        self._mode = mode
-        self._folder = folder / str(number)
-        self._folder.mkdir()
-        self._log = self._folder / "log"
-        self._seen = self._folder / "seen"
-        self._number = number
-        # Of its own, where runs share a server.
-        self._workflow_id = f"{WORKFLOW_ID}{number}"
-        os.environ[LOG] = str(self._log)
-
-    def outcome(self) -> dict[str, Any]:
-        """Kill it, resume it, and return what was seen."""
-        os.environ[NUMBER] = "1"
-        first = in_child(self._run_armed)
-        os.environ[NUMBER] = "2"
-        second = in_child(self._run_to_the_end)
-        return {
-            "boundary": self._number,
-            "killed": os.WIFSIGNALED(first) and os.WTERMSIG(first) == signal.SIGKILL,
-            "failed": bool(second) or (bool(first) and not os.WIFSIGNALED(first)),
-            "told": [noted(self._log, number, "told") for number in (1, 2)],
-            "ran": [noted(self._log, number, "ran") for number in (1, 2)],
-            **(json.loads(self._seen.read_text()) if self._seen.exists() else {}),
-        }
-
-    def _run_armed(self) -> None:
-        storage = storage_of(self._kind, self._folder)
-        boundaries = ctypes.CDLL(None)
-        boundaries.boundaries_arm(self._number)
-        run(storage, self._mode, self._workflow_id)
-        boundaries.boundaries_disarm()
-
-    def _run_to_the_end(self) -> None:
-        storage = storage_of(self._kind, self._folder)
-        flow = run(storage, self._mode, self._workflow_id)
-        tasks = flow.result_task()
-        seen = {
-            "statuses": [task.status for task in tasks],
-            "restored": [task.name for task in tasks if task.restored],
-            "results": encode(flow.result_storage()),
-            "stored": [encode(storage.get(key=storage.key(task=task)).storage) for task in tasks],
-        }
-        self._seen.write_text(json.dumps(seen))
-
-
-def main(kind: str, mode: str, folder: Path, first: int = 1, step: int = 1) -> None:
+def main(kind: str, mode: str, folder: Path, number: int = 1, step: int = 1) -> None:
     """Kill a run at each boundary of so many, until one is not killed."""
-    for name in IMPORTED:
-        importlib.import_module(name)
-    number = first
-    while True:
-        outcome = Killed(kind, mode, folder, number).outcome()
-        print(json.dumps(outcome), flush=True)
-        if not outcome["killed"]:
-            return
+    boundaries = ctypes.CDLL(None)
+    killed = True
+    while killed:
+        runs = Runs(kind, mode, folder, number)
+        status = runs.begin(lambda _, number=number: boundaries.boundaries_arm(number))  # type: ignore[misc]
+        killed = os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+        assert killed or status == 0
+        print(json.dumps({"killed": killed, **runs.resume(runs.folder)}), flush=True)
         number += step
 
 

@@ -23,15 +23,14 @@ if TYPE_CHECKING:
     from figures import Figures
 
 HERE: Final = Path(__file__).parent
-SCRIPT: Final = HERE / "killed_runs.py"
 # The steps, by chain: of a chain, what comes after a step that runs again does so too.
 ALL: Final = ("rates", "nothing", "fragile", "doubled")
 GROUPS: Final = (ALL[:2], ALL[2:])
 CHAINS: Final = {
     "sequential": (ALL,),
-    "sequential_groups": GROUPS,
+    "grouped sequential": GROUPS,
     "parallel": tuple((name,) for name in ALL),
-    "parallel_groups": GROUPS,
+    "grouped parallel": GROUPS,
 }
 
 
@@ -45,14 +44,13 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def outcomes(library: Path, folder: Path, storage: str, mode: str, *range_: int) -> list[Any]:
-    """Return what was seen of a run killed at each boundary; the last is of one that was not."""
-    command = [sys.executable, SCRIPT, storage, mode, folder, *map(str, range_)]
+def outcomes(script: str, *arguments: Any, **variables: str) -> list[Any]:
+    """Return what a program saw of a run that ended at each boundary; and of one that did not."""
     # Coverage would write files of its own, and count their boundaries.
     env = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     done = subprocess.run(
-        command,
-        env={**env, "LD_PRELOAD": str(library), "PYTHONPATH": os.pathsep.join(sys.path)},
+        [sys.executable, HERE / script, *map(str, arguments)],
+        env={**env, **variables, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         timeout=240,
@@ -60,6 +58,11 @@ def outcomes(library: Path, folder: Path, storage: str, mode: str, *range_: int)
     )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def killed_runs(library: Path, *arguments: Any) -> list[Any]:
+    """Return what was seen of a run that was killed at each boundary."""
+    return outcomes("killed_runs.py", *arguments, LD_PRELOAD=str(library))
 
 
 def complete(completed: set[str], mode: str) -> set[str]:
@@ -70,11 +73,11 @@ def complete(completed: set[str], mode: str) -> set[str]:
     return restored
 
 
-def check(seen: list[Any], mode: str, figures: Figures) -> None:
+def check(seen: list[Any], mode: str, figures: Figures, figure: str = "kills survived") -> None:
     """Check what was seen of killed runs, against the one that was not killed."""
-    *killed, whole = seen
-    assert not whole["killed"]
-    assert all(each["killed"] and not each["failed"] for each in killed)
+    killed = [each for each in seen if each["killed"]]
+    *_, whole = (each for each in seen if not each["killed"])
+    assert {each["ended"] for each in seen} == {0}
     assert set(whole["told"][0]) == {*ALL} - {"fragile"}
     assert set(whole["restored"]) == complete({*ALL} - {"fragile"}, mode)
     double, lost = 0, 0
@@ -89,7 +92,7 @@ def check(seen: list[Any], mode: str, figures: Figures) -> None:
         for kept in ("results", "stored"):
             expected, found = json.dumps(whole[kept]), json.dumps(each[kept])
             lost += 0 if found == expected else len(expected)
-    figures.add("kills survived", len(killed))
+    figures.add(figure, len(killed))
     figures.add("double runs", double)
     figures.add("bytes lost", lost)
     assert (double, lost) == (0, 0)
@@ -100,12 +103,12 @@ def check(seen: list[Any], mode: str, figures: Figures) -> None:
     ("storage", "mode", "step"),
     [
         ("file", "sequential", 1),
-        ("file", "sequential_groups", 1),
+        ("file", "grouped sequential", 1),
         ("file", "parallel", 1),
-        ("file", "parallel_groups", 3),
+        ("file", "grouped parallel", 3),
         ("fsspec", "sequential", 1),
         ("sqlite", "sequential", 1),
-        ("sqlite", "sequential_groups", 2),
+        ("sqlite", "grouped sequential", 2),
         ("sqlite", "parallel", 2),
     ],
 )
@@ -113,7 +116,7 @@ def test_killed_at_each_boundary(
     storage: str, mode: str, step: int, library: Path, tmp_path: Path, figures: Figures
 ) -> None:
     """Wherever a run is killed, the next one runs what was not completed, and nothing else."""
-    seen = outcomes(library, tmp_path, storage, mode, 1, step)
+    seen = killed_runs(library, storage, mode, tmp_path, 1, step)
     assert len(seen) * step > 60
     check(seen, mode, figures)
 
@@ -125,7 +128,7 @@ def test_killed_beside_postgresql(
     """Killed before each message to a PostgreSQL server."""
     with Postgres(tmp_path_factory.mktemp("postgres")) as server:
         kind = json.dumps(["StorageSQL", {"url": server.url}])
-        seen = outcomes(library, tmp_path_factory.mktemp("runs"), kind, mode)
+        seen = killed_runs(library, kind, mode, tmp_path_factory.mktemp("runs"))
     assert len(seen) > 10
     check(seen, mode, figures)
 
@@ -135,6 +138,14 @@ def test_killed_beside_s3(library: Path, tmp_path: Path, figures: Figures) -> No
     with S3() as server:
         arguments = {"url": f"s3://{server.bucket()}/runs", **server.options()}
         kind = json.dumps(["StorageFsspec", arguments])
-        seen = outcomes(library, tmp_path, kind, "sequential", 1, 3)
+        seen = killed_runs(library, kind, "sequential", tmp_path, 1, 3)
     assert len(seen) > 10
     check(seen, "sequential", figures)
+
+
+@pytest.mark.parametrize(("mode", "step"), [("sequential", 1), ("parallel", 4)])
+def test_lost_power(mode: str, step: int, tmp_path: Path, figures: Figures) -> None:
+    """Whatever a disk has kept of what was not synced, no completed step of files runs again."""
+    seen = outcomes("lost_power.py", "file", mode, tmp_path, 1, step)
+    assert len(seen) * step > 150
+    check(seen, mode, figures, "power losses survived")

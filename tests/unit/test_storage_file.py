@@ -65,6 +65,22 @@ def test_folder_is_made(tmp_path: Path) -> None:
     assert storage.path.is_dir()
 
 
+def test_folder_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each folder in which one was made is synced, so that a loss of power takes none away."""
+    synced = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    StorageFile(path=tmp_path / "a" / "b")
+    assert synced == [tmp_path / "a" / "b", tmp_path / "a", tmp_path]
+    StorageFile(path=tmp_path / "a" / "b")
+    assert len(synced) == 3
+
+
 def test_default_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a path it is the one of the settings; a later `chdir` moves nothing."""
     monkeypatch.chdir(tmp_path)

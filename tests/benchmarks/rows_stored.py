@@ -19,6 +19,11 @@ def stored(peers: Peers, pairs: int) -> Iterator[Row]:
     for name, what in {"run": "", "checkpoints": ", with checkpoints"}.items():
         figures = Pair(spent[name], spent["bare"])
         yield Row(f"run with `StorageSQL` on PostgreSQL{what}", "us/task", figures, beside, 3.0)
-    for where, what, bar in (("s3", "moto's S3", 1.5), ("file", "a local folder", None)):
+    put = "fsspec's own put"
+    for where, what, beside, bar in (
+        ("s3", "moto's S3", put, 1.5),
+        ("disk", "a local folder", f"{put} and move, synced", 1.5),
+        ("file", "a local folder", f"{put}, left to the system's memory", None),
+    ):
         post = within(pairs, partial(workload, peers.stores, "stored_fsspec.py", where, 100, 5))
-        yield Row(f"`StorageFsspec` on {what}", "us/context", post, "fsspec's own put", bar)
+        yield Row(f"`StorageFsspec` on {what}", "us/context", post, beside, bar)

@@ -47,6 +47,7 @@ HERE = Path(__file__).resolve().parent
         (["recorded.py", "parallel", "10", "1"], {"run", "without", "bytes", "growth"}),
         (["shown.py", "10", "10", "10", "1"], {"runs", "trace", "report", "memory"}),
         (["stored_fsspec.py", "file", "3", "1"], {"post", "put"}),
+        (["stored_fsspec.py", "disk", "3", "1"], {"post", "put"}),
         (["otlp.py", "healthy", "4", "1"], {"run", "exit"}),
         (["hanging.py", "notify", "4", "2"], {"run", "without", "added", "most"}),
         (["hanging.py", "server", "4", "2"], {"run", "without", "added", "most"}),

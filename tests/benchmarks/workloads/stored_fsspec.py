@@ -1,10 +1,14 @@
 """A context that StorageFsspec stores, beside fsspec's own put of the same document.
 
-Usage: stored_fsspec.py s3|file COUNT ROUNDS
+Usage: stored_fsspec.py s3|file|disk COUNT ROUNDS
+
+`file` is a local folder. With `disk`, fsspec puts each file beside its place, then moves it, with
+a sync of the file and its folder: what StorageFsspec promises, and a put alone does not.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -37,6 +41,13 @@ def place(where: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield Path(folder).as_uri(), {}
 
 
+def sync(path: str) -> None:
+    """Have a file or folder on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
 def main(where: str, count: int, times: int) -> None:
     """Measure in turn, after one round that warms up."""
     context = Context(storage={"rows": list(range(30))}, task_id="0" * 26)
@@ -50,9 +61,19 @@ def main(where: str, count: int, times: int) -> None:
             for number in range(count):
                 storage.post(f"post-{number}", context)
 
+        def whole_and_synced(path: str) -> None:
+            fs.pipe_file(f"{folder}/beside", document)
+            sync(f"{folder}/beside")
+            fs.mv(f"{folder}/beside", path)
+            sync(folder)
+
         def puts() -> None:
             for number in range(count):
-                fs.pipe_file(f"{folder}/put-{number}", document)
+                path = f"{folder}/put-{number}"
+                if where == "disk":
+                    whole_and_synced(path)
+                else:
+                    fs.pipe_file(path, document)
 
         def measure() -> dict[str, float]:
             return {"post": timed_call(posts) * 1e6 / count, "put": timed_call(puts) * 1e6 / count}

@@ -40,6 +40,7 @@ WORKFLOW_ID: Final = "nightly"
 # What storages import when they are first used: once, and not in each child.
 IMPORTED: Final = (
     "fsspec.implementations.local",
+    "gcsfs",
     "psycopg",
     "s3fs",
     "sqlalchemy.dialects.postgresql.psycopg",

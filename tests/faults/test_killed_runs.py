@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from backends.gcs import Gcs
 from backends.postgres import Postgres
 from backends.s3 import S3
 from needed import tool
@@ -140,6 +141,19 @@ def test_killed_beside_s3(library: Path, tmp_path: Path, figures: Figures) -> No
         kind = json.dumps(["StorageFsspec", arguments])
         seen = killed_runs(library, kind, "sequential", tmp_path, 1, 3)
     assert len(seen) > 10
+    check(seen, "sequential", figures)
+
+
+def test_killed_beside_gcs(
+    library: Path, tmp_path: Path, figures: Figures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before each message to a server of Google Cloud Storage's protocol."""
+    # Else gcsfs asks by gRPC, which this server does not speak, what kind of bucket it is.
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    with Gcs(tmp_path) as server:
+        kind = json.dumps(["StorageGCS", {"bucket": server.bucket(), **server.options()}])
+        seen = killed_runs(library, kind, "sequential", tmp_path)
+    assert len(seen) > 20
     check(seen, "sequential", figures)
 
 

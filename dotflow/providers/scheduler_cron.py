@@ -18,6 +18,7 @@ from dotflow.core.arguments import check_callable, check_seconds, check_text, st
 from dotflow.core.exception import InvalidOption, ModuleNotFound, WrongMoment
 from dotflow.core.timing import TimedQueue
 from dotflow.core.types import TypeOverlap
+from dotflow.core.user_objects import repr_of
 from dotflow.providers.cron import next_tick
 from dotflow.providers.scheduled_runs import Jobs, overlap_of
 
@@ -246,9 +247,9 @@ def _check_cron(cron: str, zone: ZoneInfo | None) -> None:
     except ModuleNotFoundError:
         raise ModuleNotFound("croniter", "dotflow[scheduler]") from None
     except (ValueError, TypeError, AttributeError) as error:
-        raise InvalidOption(
-            "cron", cron, f"it is no cron expression: {str(error).rstrip('.')}"
-        ) from error
+        # Shortened, for croniter repeats the expression.
+        reason = repr_of(error, str).rstrip(".")
+        raise InvalidOption("cron", cron, f"it is no cron expression: {reason}") from error
     if not comes:
         raise InvalidOption("cron", cron, "no time ever matches it")
 

@@ -12,6 +12,7 @@ import json
 import re
 import time
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
@@ -59,24 +60,34 @@ def new_document(
 def read_document(
     key: str, document: bytes, place: object, now: float
 ) -> tuple[Header, Context] | None:
-    """Return what a file's document says of a key; None where it has expired by now.
+    """Return what a document says of a key; None where it has expired by now.
+
+    Args:
+        key: The key.
+        document: What is there.
+        place: The file or row that it is in.
+        now: Seconds since the epoch.
 
     Raises:
         StorageError: It is corrupt, or that of another key; names the place.
+        RecursionError: It is nested too deeply for what is left of the stack; names the place.
     """
     try:
         header, context = load(document)
     except StorageError as error:
         raise unreadable(place, error) from error
+    except RecursionError as error:
+        # Maybe no fault of the document's: its reader may be deep in recursion.
+        raise RecursionError(f"Cannot read {place}: {error}") from error
     if header.key != key:
         raise StorageError(f"{place} belongs to the key {header.key!r}, not {key!r}. Remove it.")
     return (header, context) if header.live(now) else None
 
 
 def unreadable(place: object, error: Exception) -> StorageError:
-    """Return the error of a file that cannot be read, and what to do about it."""
+    """Return the error of a file or row that cannot be read, and what to do about it."""
     return StorageError(
-        f"Cannot read {place}: {error}. Restore the file, or remove it to run that step again."
+        f"Cannot read {place}: {error}. Restore it, or remove it to run that step again."
     )
 
 
@@ -94,6 +105,13 @@ VERSION: Final = 1
 _FIELDS: Final = frozenset(
     ("dotflow", "key", "expires", "fingerprint", "task_id", "workflow_id", "time", "value")
 )
+# Those that an edit by hand could make anything of.
+_KINDS: Final[dict[str, tuple[type, ...]]] = {
+    "key": (str,),
+    "expires": (type(None), int, float),
+    "fingerprint": (type(None), str),
+    "time": (datetime,),
+}
 _SEALED: Final = re.compile(rb'(.*), "crc32": "([0-9a-f]{8}) ([0-9a-f]{8})",')
 _DAMAGED: Final = "its checksum is wrong, so it was damaged, or edited without removing crc32"
 
@@ -140,6 +158,7 @@ def load(document: bytes) -> tuple[Header, Context]:
 
     Raises:
         StorageError: It is not one, was damaged, or is of another version.
+        RecursionError: It is nested too deeply for what is left of the stack.
     """
     line, _, rest = document.partition(b"\n")
     checksum = _checksum_of_value(line)
@@ -218,6 +237,12 @@ def _texts(header: Header, context: Context) -> tuple[str, str]:
 def _header(fields: dict[str, Any]) -> Header:
     if fields["dotflow"] != VERSION:
         raise ValueError(f"version {fields['dotflow']!r}, this dotflow reads {VERSION}")
+    for name, kinds in _KINDS.items():
+        value = fields[name]
+        if type(value) not in kinds:
+            raise ValueError(f"its {name} is of the type {type(value).__name__}")
+        if value != value:  # noqa: PLR0124 - NaN, which no time is earlier or later than
+            raise ValueError(f"its {name} is NaN")
     return Header(fields["key"], fields["expires"], fields["fingerprint"])
 
 

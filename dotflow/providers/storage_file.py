@@ -219,7 +219,7 @@ def _live(file: Path) -> bool:
         header = peek(file)
     except (FileNotFoundError, IsADirectoryError):
         return False
-    except StorageError:
+    except (StorageError, RecursionError):
         return True  # Corrupt, and so there: whoever reads it is told.
     return header.live(time.time())
 
@@ -227,6 +227,6 @@ def _live(file: Path) -> bool:
 def _key_inside(file: Path) -> str | None:
     try:
         key = peek(file).key
-    except (OSError, StorageError):
+    except (OSError, StorageError, RecursionError):
         return None
     return key if file_name(key) == file.name else None

@@ -226,7 +226,7 @@ class StorageFsspec(Storage):
         # A long first line, or a document that was reformatted by hand.
         try:
             return load(self._connected().read(path) or b"")[0]
-        except StorageError:
+        except (StorageError, RecursionError):
             return None
 
     def _headers(self, names: Sequence[str]) -> list[Header]:

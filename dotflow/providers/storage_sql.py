@@ -18,9 +18,9 @@ from dotflow.providers.storage_document import (
     Header,
     check_context,
     check_key,
-    load,
     matches,
     new_document,
+    read_document,
 )
 
 if TYPE_CHECKING:
@@ -351,16 +351,7 @@ def _row(key: str, context: Context, ttl: float | None, fingerprint: str | None)
 def _loaded(key: str, row: Any) -> tuple[Header, Context] | None:
     if row is None:
         return None
-    try:
-        header, context = load(row.document.encode())
-    except StorageError as error:
-        raise StorageError(
-            f"Cannot read the row of {key!r}: {error}. "
-            "Restore it, or remove it to run that step again."
-        ) from error
-    if header.key != key:
-        raise StorageError(f"The row of {key!r} holds the key {header.key!r}. Remove it.")
-    return (header, context) if header.live(time.time()) else None
+    return read_document(key, row.document.encode(), f"the row of {key!r}", time.time())
 
 
 def _live(expires: float | None, now: float) -> bool:

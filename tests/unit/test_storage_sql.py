@@ -158,7 +158,7 @@ def test_row_of_another_key_is_refused(storage: StorageSQL, file: Path) -> None:
     with connection:
         connection.execute("UPDATE dotflow_contexts SET key = 'b'")
     connection.close()
-    with pytest.raises(StorageError, match="The row of 'b' holds the key 'a'"):
+    with pytest.raises(StorageError, match="the row of 'b' belongs to the key 'a'"):
         storage.get("b")
 
 
@@ -353,5 +353,5 @@ def test_locked_database(file: Path) -> None:
 
 def test_codec_is_the_one_of_files() -> None:
     """There is one codec, which pickles nothing."""
-    assert storage_sql.load is storage_document.load
+    assert storage_sql.read_document is storage_document.read_document
     assert storage_document.encode is storage_codec.encode

@@ -14,7 +14,7 @@ from dotflow.core.exception import InvalidOption
 from dotflow.core.options import Slots
 from dotflow_otel._process import TIMEOUT
 from dotflow_otel.conventions import BUCKETS
-from dotflow_otel.history.liveness import history_path
+from dotflow_otel.history.place import history_path
 from dotflow_otel.logs.log import LogStructlog
 from dotflow_otel.metrics.errors import check_registry
 from dotflow_otel.metrics.prometheus import MetricsPrometheus

@@ -19,11 +19,21 @@ class Storage(ABC):
 
     Storage is part of the run, not telemetry: an error here fails the task. The engine
     calls `post` with `key` and `context` only, `get` and `key`; `post_all` for a context and
-    the record of its run; and `clear` where a run with a given id starts again.
+    the record of its run; and `clear` where a run with a given id starts again. A run with a given
+    id keeps others out by a lease where `can_lease` says so.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
+
+    @property
+    def can_lease(self) -> bool:
+        """Whether a run can keep other runs of its workflow out, by `atomic_swap` and `delete`.
+
+        By default whether it has both.
+        """
+        kind = type(self)
+        return kind.atomic_swap is not Storage.atomic_swap and kind.delete is not Storage.delete
 
     @abstractmethod
     def post(
@@ -89,7 +99,10 @@ class Storage(ABC):
         raise NotImplementedError(_missing(self, "atomic_swap"))
 
     def clear(self, workflow_id: Any) -> int:
-        """Remove everything of one workflow, and of no other; tell how many keys."""
+        """Remove everything of one workflow, and of no other; tell how many keys.
+
+        The lease of a run that goes on stays.
+        """
         keys = list(self.list_keys(prefix_of(workflow_id)))
         return sum(self.delete(key) for key in keys if belongs_to(key, workflow_id))
 

@@ -8,12 +8,14 @@ one more task costs the same however many there are.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from dotflow.core.context import Context
 from dotflow.core.exception import InputChangedError, UnstableInput
 from dotflow.core.fingerprint import fingerprint_of, fp_key, read_fingerprint, write_fingerprint
 from dotflow.core.ids import RUN_RECORD, fresh_id, prefix_of
+from dotflow.core.lease import Lease
 from dotflow.core.types import TypeInputChange
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class Checkpoints:
     def __init__(self, storage: Storage, workflow_id: Any) -> None:
         self._storage = storage
         self._workflow_id = workflow_id
+        self._lease: Lease | None = None
         self.keys = [fp_key(workflow_id), self._key(0)]
         self._begin_record(None, sole=True)
 
@@ -74,14 +77,41 @@ class Checkpoints:
         """The fingerprint of the input that the checkpoints were made from."""
         return self._head["fingerprint"] or read_fingerprint(self._storage, self._workflow_id)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether another run has taken the workflow over, so that nothing may be written."""
+        return self._lease is not None and self._lease.is_lost
+
+    def keep_others_out(self) -> None:
+        """Let no other run of the workflow begin until `close`, where the storage can.
+
+        Raises:
+            WorkflowInUse: One goes on.
+        """
+        if not self._storage.can_lease:
+            return
+        lease = Lease(self._storage, self._workflow_id, holder=self)
+        with suppress(NotImplementedError):
+            lease.take()
+            self._lease = lease
+
+    def close(self) -> None:
+        """Let other runs begin."""
+        if self._lease is not None:
+            self._lease.release()
+
     @classmethod
     def read(cls, storage: Storage, workflow_id: Any) -> Checkpoints:
         """Read what earlier runs left; empty where there is nothing."""
         found = cls(storage, workflow_id)
-        record = storage.get(key=found._key(0)).storage
-        if isinstance(record, dict) and record.keys() == found._head.keys():
-            found._take_over(record)
+        found.load()
         return found
+
+    def load(self) -> None:
+        """Read what earlier runs left."""
+        record = self._storage.get(key=self._key(0)).storage
+        if isinstance(record, dict) and record.keys() == self._head.keys():
+            self._take_over(record)
 
     def _take_over(self, head: dict[str, Any]) -> None:
         self._was_found = True
@@ -125,6 +155,8 @@ class Checkpoints:
 
         Both at once, where one storage has both and can.
         """
+        if self._lease is not None:
+            self._lease.check()
         key = storage.key(task=task)
         if storage is not self._storage:
             storage.post(key=key, context=context)
@@ -185,6 +217,8 @@ class Checkpoints:
         return None
 
     def _post(self, piece: int) -> None:
+        if self._lease is not None:
+            self._lease.check()
         self._storage.post(key=self._key(piece), context=Context(self._pieces[piece]))
 
     def _key(self, piece: int) -> str:
@@ -200,27 +234,47 @@ def open_checkpoints(
     resume: bool,
     on_input_change: str,
     fingerprint: str | None,
+    alone: bool,
 ) -> Checkpoints:
     """Prepare the checkpoints of a run: read, check against the input, or forget.
+
+    Args:
+        storage: Where they are.
+        workflow_id: Whose they are.
+        tasks: The tasks of the run.
+        resume: Whether it goes on from them.
+        on_input_change: The policy, where the input changed.
+        fingerprint: Stands for the input.
+        alone: Whether others can name the workflow too, and are to be kept out.
 
     Raises:
         InputChangedError: The input changed and the policy is `raise`.
         UnstableInput: A resumed run's input has no fingerprint, and none was given.
+        WorkflowInUse: Another run of the workflow goes on.
     """
-    if not resume:
-        found = Checkpoints(storage, workflow_id)
-        found.forget(fingerprint or _fingerprint_or_none(tasks))
-        return found
-    found = Checkpoints.read(storage, workflow_id)
-    current = fingerprint or _fingerprint(tasks)
-    if found.fingerprint not in (None, current):
+    opened = Checkpoints(storage, workflow_id)
+    if alone:
+        opened.keep_others_out()
+    try:
+        if resume:
+            _resume(opened, workflow_id, on_input_change, fingerprint or _fingerprint(tasks))
+        else:
+            opened.forget(fingerprint or _fingerprint_or_none(tasks))
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+def _resume(opened: Checkpoints, workflow_id: Any, on_input_change: str, current: str) -> None:
+    opened.load()
+    if opened.fingerprint not in (None, current):
         if on_input_change == TypeInputChange.RAISE:
             raise InputChangedError(workflow_id)
         if on_input_change == TypeInputChange.REUSE:
-            return found
-        found.forget(current)
-    found.accept(current)
-    return found
+            return
+        opened.forget(current)
+    opened.accept(current)
 
 
 def _fingerprint(tasks: Sequence[Task]) -> str:

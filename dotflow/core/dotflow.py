@@ -108,6 +108,7 @@ class DotFlow:
             RunInProgress: Another call, or a tick of a schedule, is running at this moment.
             TypeError: There is no such option.
             UnstableInput: The input of a resumed run has no fingerprint, and none was given.
+            WorkflowInUse: Another run with the same `workflow_id` and storage goes on.
         """
         _check_names("start", positional, options)
         check_run_options(options)

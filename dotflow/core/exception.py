@@ -115,6 +115,22 @@ class RunInProgress(DotflowError):
         )
 
 
+class WorkflowInUse(DotflowError):
+    """Another run of the workflow goes on with the same storage, here or in another process."""
+
+    def __init__(self, workflow_id: object = None, owner: str = "") -> None:
+        # The arguments themselves, so that a pickled copy has the same text.
+        super().__init__(workflow_id, owner)
+
+    def __str__(self) -> str:
+        workflow_id, owner = self.args
+        return (
+            f"The workflow {workflow_id!s} is run already {owner}: nothing was started. Two runs "
+            "would overwrite each other's checkpoints. Wait until that one has ended, or give this "
+            "one another workflow_id or storage."
+        )
+
+
 class InvalidOnInputChange(DotflowError):
     """`on_input_change` is not one of the three policies."""
 

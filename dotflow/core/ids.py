@@ -74,6 +74,7 @@ def derived_id(workflow_id: object, group: str, name: str, occurrence: int) -> s
 
 
 RUN_RECORD: Final = "_run"
+LEASE: Final = "_lease"
 
 # What dotflow itself appends to a workflow id: a 26-character task id, or a reserved name.
 _OWN_TAIL = re.compile(r"-(?:[0-9A-HJKMNP-TV-Z]{26}|_[a-z_]+(?:\.\d+)?)(?:\.\w+)?$")
@@ -104,8 +105,13 @@ def prefix_of(workflow_id: Any) -> str:
 def belongs_to(key: str, workflow_id: Any) -> bool:
     """Return whether a key is that workflow's, and not that of one whose id merely begins so.
 
+    The lease of a run that goes on is that run's.
+
     >>> belongs_to("etl-_run", "etl"), belongs_to("etl-daily-_run", "etl")
     (True, False)
+    >>> belongs_to("etl-_lease", "etl")
+    False
     """
     prefix = prefix_of(workflow_id)
-    return key.startswith(prefix) and not _OWN_TAIL.search(key[len(prefix) :])
+    tail = key[len(prefix) :]
+    return key.startswith(prefix) and tail != LEASE and not _OWN_TAIL.search(tail)

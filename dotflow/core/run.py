@@ -39,7 +39,7 @@ class Run(NamedTuple):
     """One run: frozen. `finished` returns the record of its end.
 
     Attributes:
-        id: Of this run alone; several runs may share a workflow id at the same time.
+        id: Of this run alone; several runs may share a workflow id, one after another at least.
         workflow_id: The id of the workflow, as it was given or generated.
         name: The name of the workflow.
         mode: The mode as it runs (`sequential` over several groups is `sequential_group`).

@@ -90,6 +90,7 @@ class Manager:
         InputChangedError: The input changed and the policy is `raise`.
         UnstableInput: The input of a resumed run has no fingerprint, and none was given.
         RunWhileReading: A worker is still reading the step that it shall run.
+        WorkflowInUse: Another run with that `workflow_id` and storage goes on.
     """
 
     thread: Thread
@@ -351,6 +352,7 @@ class Manager:
             resume=part.resume,
             on_input_change=self.on_input_change,
             fingerprint=self.fingerprint,
+            alone=not self._is_transient,
         )
 
     def _run(self, mode: str, part: _Part, drive: Callable[[_OpenRun, _Part], None]) -> list[Task]:
@@ -614,6 +616,8 @@ class _OpenRun:
                     interruption = found if interruption is None else interruption
                 if self.record.outcome is None:
                     self._finish_record(interruption)
+                if self._checkpoints is not None:
+                    self._checkpoints.close()
                 self.hooks.run_finished(self.record)
                 self._has_ended = True
                 self._holders.clear()

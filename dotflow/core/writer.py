@@ -279,6 +279,8 @@ class TaskWriter:
             _call_back(task)
 
     def _store_nothing(self, task: Task, storage: Storage) -> None:
+        if self._checkpoints is not None and self._checkpoints.is_lost:
+            return  # the place is another run's
         # The task has failed already: that its lack of a value cannot be stored is no news.
         try:
             context = Context(None, task.task_id, self._context_id)

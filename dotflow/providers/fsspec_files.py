@@ -125,7 +125,7 @@ class Files:
 class LocalFiles(Files):
     """Files of this machine: as those of `StorageFile`."""
 
-    swaps = True
+    swaps = have_locks()
 
     def __init__(self, fs: Any, folder: str) -> None:
         super().__init__(fs, folder)

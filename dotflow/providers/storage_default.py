@@ -39,6 +39,11 @@ class StorageDefault(Storage):
         # Re-entrant: a value's own `__eq__` or `__del__` may come back here.
         self._lock = fork_safe_lock()
 
+    @property
+    def can_lease(self) -> bool:
+        """No: what is in memory is of no other process."""
+        return False
+
     def post(
         self,
         key: str,

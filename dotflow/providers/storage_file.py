@@ -96,6 +96,11 @@ class StorageFile(Storage):
         self._folder = DurableFolder(self.path.absolute())
         self._folder.make()
 
+    @property
+    def can_lease(self) -> bool:
+        """Whether the platform has file locks."""
+        return have_locks()
+
     def post(
         self,
         key: str,

@@ -92,6 +92,11 @@ class StorageFsspec(Storage):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
 
+    @property
+    def can_lease(self) -> bool:
+        """Whether `atomic_swap` is possible there."""
+        return self._connected().swaps
+
     def post(
         self,
         key: str,

@@ -32,7 +32,7 @@ from dotflow_otel.cli.shared import (
     time_of,
     wide,
 )
-from dotflow_otel.history.liveness import history_path
+from dotflow_otel.history.place import history_path
 from dotflow_otel.history.reader import History
 from dotflow_otel.history.store import RUNNING, unreadable
 

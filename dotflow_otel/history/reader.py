@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from dotflow.core.arguments import check_file, strict_arguments
 from dotflow.core.exception import DotflowError
+from dotflow.core.process_mark import ProcessMark
 from dotflow_otel import conventions as names
-from dotflow_otel.history.liveness import ProcessMark, default_path, history_path
+from dotflow_otel.history.place import default_path, history_path
 from dotflow_otel.history.segments import LogLine, Outcome, Span, unpacked
 from dotflow_otel.history.store import LOST, RUNNING, in_use, open_to_read, unreadable
 from dotflow_otel.plain import escape_unencodable

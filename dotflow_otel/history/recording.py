@@ -16,7 +16,7 @@ from dotflow.providers.tracer_default import TracerDefault
 from dotflow_otel import conventions as names
 from dotflow_otel._process import for_each
 from dotflow_otel.history.deliveries import Deliveries
-from dotflow_otel.history.liveness import history_path
+from dotflow_otel.history.place import history_path
 from dotflow_otel.history.recorder import RecordedLogs, Recorder
 from dotflow_otel.history.recovery import Outlets, Recovery
 from dotflow_otel.history.store import HistoryUnusable, Limits

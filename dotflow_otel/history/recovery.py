@@ -24,11 +24,11 @@ from opentelemetry.trace import (
 )
 
 from dotflow import __version__
+from dotflow.core.process_mark import SILENCE, ProcessMark
 from dotflow.core.timing import monotonic, system_time_ns
 from dotflow_otel import conventions as names
 from dotflow_otel._process import at_exit
 from dotflow_otel.history.deliveries import read_ids
-from dotflow_otel.history.liveness import SILENCE, ProcessMark
 from dotflow_otel.history.reader import History
 from dotflow_otel.history.segments import PARENT_IS_REMOTE, SAMPLED
 from dotflow_otel.history.store import (

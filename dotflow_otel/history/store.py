@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from dotflow.core.exception import DotflowError
 from dotflow.core.process import fork_safe_lock, hold_at_fork
 from dotflow.core.timing import system_time_ns
-from dotflow_otel.history.liveness import FOLDER
+from dotflow_otel.history.place import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,10 +11,10 @@ from secrets import randbits
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from dotflow.core.process_mark import ProcessMark
 from dotflow.core.timing import monotonic, system_time_ns
 from dotflow_otel import conventions as names
 from dotflow_otel._process import HISTORY, drop_counter
-from dotflow_otel.history.liveness import ProcessMark
 from dotflow_otel.history.segments import PARENT_IS_REMOTE, SAMPLED, SegmentBuilder
 from dotflow_otel.history.store import (
     HistoryUnusable,

@@ -188,8 +188,8 @@ def test_context_and_record_are_one_transaction(server: Postgres, storage: Stora
         return _last_number(server) - before - 1  # of who asks
 
     assert transactions(10) == 10
-    # The record of the run is written when it begins and when it ends as well.
-    assert transactions(10, workflow_id="once") == 10 + 2
+    # The run's record and its lease are written when it begins and when it ends as well.
+    assert transactions(10, workflow_id="once") == 10 + 4
 
 
 def _last_number(server: Postgres) -> int:

@@ -13,8 +13,8 @@ import pytest
 from command_line import Done, in_process
 from made_history import MadeAttempt, MadeHistory, MadeLine, MadeSpan, MadeTask, at
 
+from dotflow.core.process_mark import ProcessMark
 from dotflow_otel.cli import shared
-from dotflow_otel.history.liveness import ProcessMark
 from dotflow_otel.plain import escape_unencodable
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         "NotCallableObject",
         "ModuleNotFound",
         "InputChangedError",
+        "WorkflowInUse",
         "InvalidOnInputChange",
         "InvalidWorkflowFactory",
         "WorkflowFlagConflict",
@@ -49,6 +50,10 @@ def test_every_error_is_below_the_root(name: str) -> None:
             ["opentelemetry", "dotflow[otel]"],
         ),
         (lambda: exception.InputChangedError("etl-daily"), ["etl-daily", "reset", "reuse"]),
+        (
+            lambda: exception.WorkflowInUse("etl-daily", "by process 4 on host"),
+            ["etl-daily", "by process 4 on host", "workflow_id"],
+        ),
         (lambda: exception.InvalidOnInputChange("nope"), ["nope"]),
         (lambda: exception.InvalidWorkflowFactory("pkg:make"), ["pkg:make"]),
         (lambda: exception.WorkflowFlagConflict("--callback"), ["--callback"]),

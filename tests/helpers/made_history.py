@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from dotflow.core.process_mark import ProcessMark
 from dotflow_otel import conventions as names
-from dotflow_otel.history.liveness import ProcessMark
 from dotflow_otel.history.segments import SAMPLED, SegmentBuilder
 from dotflow_otel.history.store import open_to_write, transaction
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import pytest
 from kept_values import REFUSED, VALUES, same
 
-from dotflow.core.context import Context
-from dotflow.core.exception import StorageError
+from dotflow import Config, Context, DotFlow, action
+from dotflow.core.exception import StorageError, WorkflowInUse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +67,27 @@ flow = DotFlow(config=Config(storage=storage), workflow_id="crashed")
 flow.task.add([first, nothing, third])
 flow.start(resume=True)
 print(flow.result_storage())
+"""
+
+_HOLD: Final = """
+import time
+from dotflow import Config, DotFlow, action
+
+
+@action
+def first():
+    return "of the holder"
+
+
+@action
+def second():
+    print("held", flush=True)
+    time.sleep(600)
+
+
+flow = DotFlow(config=Config(storage=storage), workflow_id="held")
+flow.task.add([first, second])
+flow.start()
 """
 
 _COUNT: Final = """
@@ -222,6 +243,33 @@ class Promises:
         assert said == "[{'n': (1, 2)}, None, (3, b'x')]\n"
         assert ran.read_text().split() == ["first", "nothing", "third", "third"]
         assert len(list(place.make().list_keys("crashed-"))) == 5
+
+    def test_one_run_of_a_workflow_at_a_time(self, place: Place) -> None:
+        """While one goes on another is refused; once it was killed, one goes on at once."""
+
+        def resumed() -> DotFlow:
+            flow = DotFlow(config=Config(storage=place.make()), workflow_id="held")
+            flow.task.add([action(first), action(second)])
+            flow.start(resume=True)
+            return flow
+
+        def first() -> str:
+            return "run again"
+
+        def second() -> str:
+            return "of the next"
+
+        with place.start(_HOLD) as holder:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            with pytest.raises(WorkflowInUse) as refused:
+                resumed()
+            assert f"The workflow held is run already by process {holder.pid} on" in str(
+                refused.value
+            )
+            holder.kill()
+        assert resumed().result_storage() == ["of the holder", "of the next"]
+        assert "held-_lease" not in place.make().list_keys("held-")
 
     def test_forked_child_has_it_too(self, place: Place) -> None:
         """A forked child reads and writes with the storage of its parent, which goes on as well."""

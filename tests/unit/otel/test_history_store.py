@@ -12,7 +12,7 @@ import pytest
 
 from dotflow.core.exception import DotflowError, InvalidOption
 from dotflow_otel.history import store
-from dotflow_otel.history.liveness import history_path
+from dotflow_otel.history.place import history_path
 from dotflow_otel.history.reader import History
 from dotflow_otel.history.store import (
     HistoryUnusable,

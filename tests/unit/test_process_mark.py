@@ -1,4 +1,4 @@
-"""Whether a process that recorded runs still lives."""
+"""Whether the process that wrote something still lives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from time import time_ns
 import pytest
 from waiting import is_gone, wait_for
 
-from dotflow_otel.history.liveness import ProcessMark
+from dotflow.core.process_mark import ProcessMark
 
 SECOND = 10**9
 HERE = ProcessMark.of_this()

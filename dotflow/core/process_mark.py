@@ -1,4 +1,4 @@
-"""Where the history is, and which of the processes that wrote it still live."""
+"""Which process wrote something, and whether it still lives."""
 
 from __future__ import annotations
 
@@ -8,47 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from dotflow.core.arguments import check_file
-from dotflow.core.exception import InvalidOption
 from dotflow.core.timing import system_time_ns
-
-VARIABLE: Final = "DOTFLOW_HISTORY"
-
-FOLDER: Final = ".dotflow"
-_NAME: Final = "history.db"
-
-_OFF: Final = frozenset({"", "0", "false", "no", "off"})
-_ON: Final = frozenset({"1", "true", "yes", "on"})
-
-
-def default_path() -> Path:
-    """Return where the history is unless set otherwise: below the working directory."""
-    return Path.cwd() / FOLDER / _NAME
-
-
-def history_path(history: bool | str | os.PathLike[str] | None = None) -> Path | None:
-    """Return where the history is; None where there is to be none.
-
-    Args:
-        history: A path; True: where `DOTFLOW_HISTORY` says, or the usual place; False: none;
-            None: as `DOTFLOW_HISTORY` says, which is a path, or `1` for the usual place.
-
-    Raises:
-        InvalidOption: It is none of these, or a path where no file can be.
-    """
-    if history is False:
-        return None
-    if history is None or history is True:
-        named = os.environ.get(VARIABLE, "").strip()
-        if named.lower() in _OFF:
-            return default_path() if history else None
-        return default_path() if named.lower() in _ON else Path(named).absolute()
-    if not isinstance(history, (str, os.PathLike)):
-        hint = "give True for the usual place, a path, or False for none"
-        raise InvalidOption("history", history, hint)
-    check_file("history", history)
-    return Path(history).absolute()
-
 
 # Of a process that cannot be looked at, such as one on another machine: how long after its last
 # heartbeat it counts as gone. The clocks of two machines are not the same.
@@ -92,9 +52,8 @@ class ProcessMark(NamedTuple):
         """
         if self.is_elsewhere:
             return system_time_ns() - beat > SILENCE
-        if not self.born:
-            return not _is_there(self.pid)
-        return _born(self.pid) != self.born
+        born = _born(self.pid)
+        return born != self.born if born and self.born else born is None
 
 
 def _boot() -> str:
@@ -114,15 +73,20 @@ def _text_of(path: str) -> str:
 
 
 def _born(pid: int) -> int | None:
-    """Return when a process began; None where there is none, or it has ended."""
+    """Return when a process began; None where there is none, or it has ended.
+
+    0 where that cannot be seen: on some systems, or of the processes of other users.
+    """
     # The second field is a name, which may have spaces and brackets in it.
     fields = _text_of(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    if not fields or fields[0] in {"Z", "X"}:
-        return None
-    return int(fields[19])
+    if not fields:
+        return 0 if _is_there(pid) else None
+    return None if fields[0] in {"Z", "X"} else int(fields[19])
 
 
 def _is_there(pid: int) -> bool:
+    if os.name == "nt":  # pragma: no cover - it would send Ctrl-C there
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

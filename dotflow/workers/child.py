@@ -38,6 +38,7 @@ from dotflow.workers.protocol import (
     Environment,
     FrameReader,
     Initializer,
+    PermitTaker,
     Run,
     ScopeData,
     SharedScopes,
@@ -58,15 +59,16 @@ _logger = logging.getLogger("dotflow")
 MOST_KEPT: Final = 1_000
 
 
-def main(connection: int, state: int, lifeline: int) -> None:
+def main(connection: int, state: int, lifeline: int, permits: int) -> None:
     """Serve until the owner closes the connection.
 
     Args:
         connection: The descriptor of the socket.
         state: The descriptor of the shared memory.
         lifeline: The descriptor of a pipe that ends when the owner dies.
+        permits: The descriptor of the pipe of `Permits`.
     """
-    for descriptor in (connection, state, lifeline):
+    for descriptor in (connection, state, lifeline, permits):
         # What a step starts must not keep our connection open.
         os.set_inheritable(descriptor, False)
     start_thread(die_with_owner, lifeline)
@@ -81,7 +83,7 @@ def main(connection: int, state: int, lifeline: int) -> None:
     ):
         # Whether it blocks is the socket's, not the process's: gevent makes ones that do not.
         stream.setblocking(True)
-        worker = Child(stream, SharedState(state))
+        worker = Child(stream, SharedState(state), PermitTaker(permits))
         while True:
             worker.serve_one()
 
@@ -125,12 +127,16 @@ class Child:
     Args:
         connection: This end of the socket.
         state: What is shared with the owner.
+        permits: What it may begin of what the owner can take back.
     """
 
-    def __init__(self, connection: socket.socket, state: SharedState) -> None:
+    def __init__(self, connection: socket.socket, state: SharedState, permits: PermitTaker) -> None:
         self._answers = Answers(connection)
         self._reader = FrameReader(connection)
         self._state = state
+        self._permits = permits
+        # An attempt goes on here that has ended for its owner, which ends this process.
+        self._is_spent = False
         self._watchdog = Watchdog()
         self._pid = os.getpid()
         # Steps as they came; and those that are kept for a retry, by the task's id and the
@@ -157,9 +163,10 @@ class Child:
         message = decoded(head)
         head.release()
         if isinstance(message, Run):
-            self._run(body, message)
-            if self._baseline is not None:
-                self._baseline.restore()
+            if self._may_run(message):
+                self._run(body, message)
+                if self._baseline is not None:
+                    self._baseline.restore()
         elif isinstance(message, Step):
             self._keep_step(body, message)
         elif isinstance(message, ScopeData):
@@ -172,6 +179,10 @@ class Child:
             shared.prepare(self._answers.note_shared)
         elif isinstance(message, Environment):
             self._move(ProcessEnvironment(*pickle.loads(body)))  # noqa: S301 - from our own parent
+
+    def _may_run(self, message: Run) -> bool:
+        batch = message.batch
+        return not batch or (not self._is_spent and self._permits.take(batch))
 
     def _keep_step(self, body: memoryview, message: Step) -> None:
         if not message.keeps_others:
@@ -197,7 +208,7 @@ class Child:
         self._baseline = Baseline(given)
 
     def _run(self, body: memoryview, message: Run) -> None:
-        number, _, task_id, attempt, name, _ = message
+        number, _, task_id, attempt, name, _, _ = message
         began = monotonic()
         self._state.receive(number, began)
         scopes: GuardedScopes | None = None
@@ -255,7 +266,7 @@ class Child:
             self._watchdog.watch(now, timeout)
 
     def _step(self, message: Run) -> Action:
-        _, key, task_id, attempt, name, seeds = message
+        _, key, task_id, attempt, name, seeds, _ = message
         # Each task gets a step of its own, whichever worker it meets; its retries go on
         # with that same one, so what a closure counts goes on counting.
         kept = self._kept.pop((task_id, key), None) if self._kept else None
@@ -295,6 +306,7 @@ class Child:
             else dump_or_none(exception, by_name=by_name, has_main=has_main),
             failure is not None and is_abandoned(exception),
         )
+        self._is_spent = ended.is_spent
         if self._watchdog.stop():
             self._state.end(number, monotonic())
         self._answers.send(ended, body or b"")

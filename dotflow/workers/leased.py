@@ -81,6 +81,11 @@ class LeasedWorkers:
         """Whether one of them is free."""
         return bool(self._free)
 
+    @property
+    def are_wanted(self) -> bool:
+        """Whether another run waits for a worker."""
+        return self._pool.is_wanted(self.wake)
+
     def is_free(self, worker: Worker) -> bool:
         """Return whether one of them is free."""
         return worker in self._free
@@ -127,7 +132,7 @@ class LeasedWorkers:
 
     def keep(self, worker: Worker) -> None:
         """Keep or release one that has nothing to do."""
-        if self._pool.is_wanted(self.wake):
+        if self.are_wanted:
             # Runs that wait get their turn between two attempts of this one.
             self._release(worker)
         else:

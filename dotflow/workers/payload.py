@@ -111,18 +111,22 @@ class StepStore:
         """
         return self.seeded(attempt)[0]
 
-    def seeded(self, attempt: Attempt) -> tuple[PickledStep, Sequence[int]]:
+    def seeded(self, attempt: Attempt, key: int | None = None) -> tuple[PickledStep, Sequence[int]]:
         """Return the step of an attempt, and seeds for its generators where others had it before.
+
+        Args:
+            attempt: The attempt.
+            key: What its step was called before, if it was.
 
         Raises:
             PicklingFailed: It cannot travel; says what and why.
         """
         kept = self._kept.get(id(attempt.step))
         if kept is None:
-            return self._keep(attempt), ()
+            return self._keep(attempt, key or next(_step_keys)), ()
         return kept, seeds_of(kept.generators) if kept.generators else ()
 
-    def _keep(self, attempt: Attempt) -> PickledStep:
+    def _keep(self, attempt: Attempt, key: int) -> PickledStep:
         step = attempt.step
         self._look_for(getattr(step.func, "__module__", None) or "")
         data, generators = dump_step(
@@ -131,7 +135,7 @@ class StepStore:
         if not self._room.takes(len(data)):
             self._kept.clear()
         by_name = self.by_name and not self._by_value
-        kept = PickledStep(step, next(_step_keys), data, by_name, generators)
+        kept = PickledStep(step, key, data, by_name, generators)
         self._kept[id(step)] = kept
         return kept
 
@@ -255,12 +259,15 @@ class PendingAttempt(NamedTuple):
     seeds: Sequence[int] = ()
     losses: int = 0
 
-    def message(self) -> Run:
-        """Return what is sent before its body."""
+    def message(self, batch: int = 0) -> Run:
+        """Return what is sent before its body.
+
+        Args:
+            batch: The batch of what waits behind others there; 0: it is to begin at once.
+        """
         attempt = self.attempt
-        return Run(
-            self.number, self.step.key, attempt.task_id, attempt.number, attempt.name, self.seeds
-        )
+        about = attempt.task_id, attempt.number, attempt.name
+        return Run(self.number, self.step.key, *about, self.seeds, batch)
 
 
 class AttemptEncoder:
@@ -270,17 +277,18 @@ class AttemptEncoder:
         self._steps = StepStore()
         self._scopes = ScopeStore()
 
-    def encode(self, ticket: int, attempt: Attempt) -> PendingAttempt:
+    def encode(self, ticket: int, attempt: Attempt, key: int | None = None) -> PendingAttempt:
         """Return an attempt as it is sent.
 
         Args:
             ticket: What the run calls it.
             attempt: It.
+            key: What its step was called before, if it was.
 
         Raises:
             PicklingFailed: The step or a context of it cannot travel.
         """
-        step, seeds = self._steps.seeded(attempt)
+        step, seeds = self._steps.seeded(attempt, key)
         scopes, data = self._scopes.pack(attempt.remote) if attempt.remote else ((), ())
         body = self._body(attempt, scopes)
         return PendingAttempt(ticket, attempt, step, body, next(_numbers), data, seeds)

@@ -106,6 +106,7 @@ class Run(NamedTuple):
         attempt: Which attempt of the task this is, from 1.
         name: The task's name, for messages.
         seeds: For the generators of random numbers that its step has in common with others.
+        batch: Which permit it needs, as it may be taken back until it begins; 0: none.
     """
 
     number: int
@@ -114,6 +115,7 @@ class Run(NamedTuple):
     attempt: int
     name: str
     seeds: Sequence[int]
+    batch: int = 0
 
 
 # --- messages of the worker -----------------------------------------------------------------
@@ -229,6 +231,11 @@ class FrameReader:
             if frame is not None:
                 return frame
             self._receive()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something has arrived that was not returned."""
+        return self._filled > 0
 
     def read(self) -> Frame | None:
         """Return the next frame of a socket that does not block, if all of it has arrived.
@@ -348,3 +355,74 @@ class SharedState:
     def close(self) -> None:
         """Release the memory."""
         self._memory.close()
+
+
+# --- permits --------------------------------------------------------------------------------
+
+_BATCHES: Final = 256
+
+
+class Permits:
+    """The owner's end of a pipe with a byte for each attempt that waits in a worker.
+
+    Before the worker begins one it takes a byte; the owner takes back what waits by reading them
+    itself. The system gives each byte to one of them, so an attempt is never begun and taken back.
+    All bytes have the number of their batch: after some were taken back, the next ones have
+    another, and are not for what the worker still has of the batch before.
+    """
+
+    def __init__(self) -> None:
+        self._ends: Sequence[int] = pipe()
+        self.reading, self._writing = self._ends
+        # For both: it is that of the pipe's end.
+        os.set_blocking(self.reading, False)
+        self._batch = 1
+
+    def add(self) -> int:
+        """Permit one more attempt, and return its batch."""
+        os.write(self._writing, bytes((self._batch,)))
+        return self._batch
+
+    def withdraw(self) -> int:
+        """Take back what was not taken; return how many attempts that is."""
+        count = len(read_permits(self.reading, _BATCHES))
+        self._batch = self._batch % (_BATCHES - 1) + 1
+        return count
+
+    def close(self) -> None:
+        """End it; a second call does nothing."""
+        # Forgotten before they are closed: their numbers may be those of others by then.
+        ends, self._ends = self._ends, ()
+        for end in ends:
+            os.close(end)
+
+
+class PermitTaker:
+    """The worker's end of that pipe.
+
+    Args:
+        reading: Its descriptor.
+    """
+
+    def __init__(self, reading: int) -> None:
+        self._reading = reading
+        # One of a batch whose attempts come later.
+        self._held = 0
+
+    def take(self, batch: int) -> bool:
+        """Return whether an attempt of a batch may begin: it was not taken back."""
+        if not self._held:
+            found = read_permits(self._reading, 1)
+            self._held = found[0] if found else 0
+        if self._held != batch:
+            return False
+        self._held = 0
+        return True
+
+
+def read_permits(descriptor: int, most: int) -> bytes:
+    """Read so many bytes at most of a pipe that does not block."""
+    try:
+        return os.read(descriptor, most)
+    except BlockingIOError:
+        return b""

@@ -15,6 +15,7 @@ from dotflow.core.exception import DotflowError, PicklingFailed, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
 from dotflow.core.timing import monotonic
 from dotflow.workers import verdict
+from dotflow.workers.ahead import BRIEF, MOST, Ahead
 from dotflow.workers.environment import ProcessEnvironment
 from dotflow.workers.imports import code_version
 from dotflow.workers.leased import LOOK_IN_LINE, LeasedWorkers
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     from dotflow.abc.scope import WorkerScope
     from dotflow.core.attempt import Attempt
-    from dotflow.workers.payload import PendingAttempt
+    from dotflow.workers.payload import PendingAttempt, PickledStep
     from dotflow.workers.pool import Pool, Wake
     from dotflow.workers.protocol import Frame
     from dotflow.workers.worker import Worker
@@ -79,9 +80,11 @@ class LocalSession(Session):
         self._queue: deque[PendingAttempt] = deque()
         self._running: dict[Worker, PendingAttempt] = {}
         self._due: dict[Worker, float] = {}
+        self._ahead = Ahead(self._running)
         self._done: list[tuple[int, Outcome]] = []
         self._encoder = AttemptEncoder()
-        self._last_worker: dict[str, Worker] = {}
+        # By the id of a task whose attempt may be retried: who has it, with which step.
+        self._last: dict[str, tuple[Worker, PickledStep]] = {}
         code_version.renew()
         self._environment = ProcessEnvironment.here()
         self._host = socket.gethostname()
@@ -92,7 +95,10 @@ class LocalSession(Session):
 
     def has_room(self) -> bool:
         """Return whether one more attempt may be submitted now."""
-        return len(self._running) + len(self._queue) + len(self._done) < self._pool_size
+        begun = len(self._running) + len(self._queue) + len(self._done) + self._ahead.count
+        if self._ahead.are_brief:
+            return begun < self._pool_size * (1 + MOST)
+        return begun < self._pool_size
 
     def watch_workers(self, notify: Callable[[int, int], object]) -> None:
         """Register what is notified of how many workers live, and run an attempt of any run."""
@@ -111,19 +117,30 @@ class LocalSession(Session):
     def submit(self, ticket: int, attempt: Attempt) -> None:
         """Begin an attempt."""
         try:
-            pending = self._encoder.encode(ticket, attempt)
+            pending = self._encoder.encode(ticket, attempt, self._key_of_retry(attempt))
         except Exception as error:  # noqa: BLE001 - of the step's or its input's; the outcome tells
             self._done.append((ticket, Outcome.failed(Failure.of(error))))
             return
         self._queue.append(pending)
         self._dispatch()
 
+    def _key_of_retry(self, attempt: Attempt) -> int | None:
+        # By that key its worker keeps the step for it, also where it was pickled anew meanwhile.
+        last = self._last.get(attempt.task_id)
+        # A caller may give two tasks the same id.
+        return last[1].key if last is not None and last[1].step is attempt.step else None
+
     # --- sending ----------------------------------------------------------------------
 
     def _dispatch(self) -> None:
         while self._queue:
+            busy = self._worker_to_wait_in(self._queue[0])
+            if busy is not None:
+                self._send_ahead(busy, self._queue.popleft())
+                continue
             try:
-                worker = self._workers.take(self._last_worker.get(self._queue[0].attempt.task_id))
+                last = self._last.get(self._queue[0].attempt.task_id)
+                worker = self._workers.take(last[0] if last else None)
             except (OSError, DotflowError) as error:
                 self._not_started(self._queue.popleft(), error)
                 continue
@@ -131,6 +148,12 @@ class LocalSession(Session):
                 return
             self._start(worker, self._queue.popleft())
         self._workers.cancel_wait()
+
+    def _worker_to_wait_in(self, pending: PendingAttempt) -> Worker | None:
+        # Where other runs have workers, or wait for one, this one takes its turn.
+        if len(self._running) < self._pool_size or self._workers.are_wanted:
+            return None
+        return self._ahead.worker_for(pending)
 
     def _not_started(self, pending: PendingAttempt, error: OSError | DotflowError) -> None:
         if isinstance(error, DotflowError):
@@ -142,22 +165,32 @@ class LocalSession(Session):
         self._done.append((pending.ticket, Outcome.failed(Failure.of(lost, WORKER_LOST))))
 
     def _start(self, worker: Worker, pending: PendingAttempt) -> None:
-        attempt = pending.attempt
+        self._note_running(worker, pending)
+        self._send(worker, pending)
+
+    def _send_ahead(self, worker: Worker, pending: PendingAttempt) -> None:
+        self._ahead.add(worker, pending)
+        self._send(worker, pending, worker.permit())
+
+    def _note_running(self, worker: Worker, pending: PendingAttempt) -> None:
         self._running[worker] = pending
         worker.attempts += 1
         worker.has_attempt = True
+        worker.is_slow = False
+        if pending.attempt.timeout:
+            self._due[worker] = monotonic() + pending.attempt.timeout
+
+    def _send(self, worker: Worker, pending: PendingAttempt, batch: int = 0) -> None:
+        attempt = pending.attempt
         if attempt.number < attempt.step.policy.attempts:
-            self._last_worker[attempt.task_id] = worker
+            self._last[attempt.task_id] = worker, pending.step
         elif attempt.number > 1:
-            self._last_worker.pop(attempt.task_id, None)
-        if attempt.timeout:
-            self._due[worker] = monotonic() + attempt.timeout
+            self._last.pop(attempt.task_id, None)
         try:
             self._introduce(worker, pending)
-            worker.send(pending.message(), pending.body)
+            worker.send(pending.message(batch), pending.body)
         except Closed:
-            self._disconnected(worker)
-            return
+            return  # read to its end, it tells so as well: what it has sent before counts
         if worker.wants_to_send:
             self._workers.watch_sending(worker)
 
@@ -194,6 +227,8 @@ class LocalSession(Session):
                 self._on_event(worker, events)
             if self._due:
                 self._end_late_ones()
+            if self._ahead.count:
+                self._take_back_from_slow_ones()
             if self._workers.must_look:
                 self._look_after_workers()
             if self._workers.waits and self._workers.look():
@@ -205,6 +240,8 @@ class LocalSession(Session):
 
     def _patience(self, until: float | None) -> float | None:
         times = list(self._due.values())
+        if self._ahead.count:
+            times.append(monotonic() + BRIEF)
         if self._workers.must_look:
             times.append(monotonic() + _LOOK)
         if self._workers.waits:
@@ -219,16 +256,18 @@ class LocalSession(Session):
             return
         if worker not in self._running and not self._workers.is_free(worker):
             return  # the other one of its two events has ended it
-        try:
-            if events & selectors.EVENT_WRITE:
+        if events & selectors.EVENT_WRITE:
+            with suppress(Closed):
                 worker.send_more()
-                if not worker.wants_to_send:
-                    self._workers.watch_sending(worker)
+            if not worker.wants_to_send:
+                self._workers.watch_sending(worker)
+        try:
             has_sent = self._receive(worker)
         except Closed:
             self._disconnected(worker)
             return
         if not has_sent and not worker.is_alive():
+            self._receive_all(worker)
             self._lost(worker)
 
     def _receive(self, worker: Worker) -> bool:
@@ -240,36 +279,60 @@ class LocalSession(Session):
         frame = worker.read()
         if frame is None:
             return False
-        # What arrived with one message is not announced again: all are read, the end is the last.
-        while frame is not None and not self._read_message(worker, frame):
-            frame = worker.read()
+        while frame is not None:
+            self._read_message(worker, frame)
+            # What arrived with one message is not announced again: all are read.
+            frame = worker.read() if worker.has_more else None
         return True
+
+    def _receive_all(self, worker: Worker) -> None:
+        # So that what it has sent before it died, or is killed, counts; and its attempt is known.
+        with suppress(Closed):
+            while worker in self._running and self._receive(worker):
+                pass
 
     def _look_after_workers(self) -> None:
         for worker in list(self._running):
             if worker in self._running and not worker.is_alive():
                 self._on_event(worker, selectors.EVENT_READ)
 
-    def _read_message(self, worker: Worker, frame: Frame) -> bool:
-        """Read a message; return whether it was an outcome."""
+    def _read_message(self, worker: Worker, frame: Frame) -> None:
         message = decoded(frame.head)
         if isinstance(message, Recorded):
             self._read_recorded(worker, frame.body, is_shared=message.number is None)
-            return False
+            return
         assert isinstance(message, Ended)  # noqa: S101 - a worker sends nothing else
         worker.has_attempt = False
         pending = self._running.pop(worker)
         self._due.pop(worker, None)
         outcome = self._outcome(worker, pending.attempt, message, frame.body)
         if outcome.failure is None:
-            self._last_worker.pop(pending.attempt.task_id, None)
+            self._last.pop(pending.attempt.task_id, None)
         self._done.append((pending.ticket, outcome))
+        self._ahead.note(message.ended - message.started)
         if message.is_spent:
             self._drop(worker)
         else:
-            self._workers.keep(worker)
+            self._go_on(worker)
         self._dispatch()
-        return True
+
+    def _go_on(self, worker: Worker) -> None:
+        following = self._ahead.next_of(worker)
+        if following is None:
+            self._workers.keep(worker)
+            return
+        self._note_running(worker, following)
+        if self._workers.are_wanted:
+            self._take_back(worker)
+
+    def _take_back(self, worker: Worker) -> None:
+        self._queue.extendleft(reversed(self._ahead.take_back(worker)))
+
+    def _take_back_from_slow_ones(self) -> None:
+        for worker in self._ahead.slow_ones(monotonic()):
+            worker.is_slow = True
+            self._take_back(worker)
+            self._dispatch()
 
     def _read_recorded(self, worker: Worker, body: memoryview, *, is_shared: bool) -> None:
         recorded, pending = load_or_none(body), self._running.get(worker)
@@ -305,7 +368,9 @@ class LocalSession(Session):
         for worker, due in list(self._due.items()):
             if now < due:
                 continue
-            pending = self._running[worker]
+            pending = self._running.get(worker)
+            if pending is None:
+                continue
             moments = worker.shared_state.moments(pending.number)
             self._due[worker] = verdict.due(pending.attempt, moments, now)
             if now >= self._due[worker]:
@@ -315,10 +380,12 @@ class LocalSession(Session):
 
     def _time_out(self, worker: Worker, pending: PendingAttempt) -> None:
         started = worker.shared_state.moments(pending.number).started
-        with suppress(Closed):
-            self._receive(worker)  # what it has sent is kept
-        if worker not in self._running:
-            return  # its outcome was there
+        # In this order: where the next one has begun, the outcome of this one is there.
+        self._take_back(worker)
+        self._receive_all(worker)
+        if self._running.get(worker) is not pending:
+            self._dispatch()
+            return
         self._drop(worker)
         self._give_up(pending, verdict.timed_out(pending.attempt), started, worker.pid)
 
@@ -357,6 +424,8 @@ class LocalSession(Session):
     def _drop(self, worker: Worker) -> str:
         self._running.pop(worker, None)
         self._due.pop(worker, None)
+        # What waited there has not begun: it goes to others, and nothing is lost of it.
+        self._queue.extendleft(reversed(self._ahead.forget(worker)))
         return self._workers.drop(worker)
 
     def close(self) -> None:

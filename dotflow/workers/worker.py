@@ -22,6 +22,7 @@ from dotflow.workers.payload import KnownSteps
 from dotflow.workers.protocol import (
     Closed,
     FrameReader,
+    Permits,
     SharedState,
     encoded,
     make_shared_state,
@@ -228,8 +229,8 @@ def _is_alike(candidate: str) -> bool:
 # It leaves no names behind: the worker's main module stands in for that of the run's process.
 _BOOT: Final = """\
 import sys
-sys.path[:] = sys.argv[4].split("\\n")
-__import__("dotflow.workers.child", fromlist=["main"]).main(*map(int, sys.argv[1:4]))
+sys.path[:] = sys.argv[5].split("\\n")
+__import__("dotflow.workers.child", fromlist=["main"]).main(*map(int, sys.argv[1:5]))
 """
 
 _HOME: Final = dirname(dirname(dirname(__file__)))
@@ -256,11 +257,14 @@ class Worker:
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 end.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
         state = make_shared_state()
+        self._permits = Permits()
+        ends = child_end.fileno(), state, lifeline, self._permits.reading
         try:
-            self._process = _spawn(command, nested, child_end.fileno(), state, lifeline)
+            self._process = _spawn(command, nested, *ends)
             self.shared_state = SharedState(state)
         except BaseException:
             own_end.close()
+            self._permits.close()
             raise
         finally:
             child_end.close()
@@ -276,6 +280,8 @@ class Worker:
         # Whether it has an attempt, as far as its run has read, and how many it has had.
         self.has_attempt = False
         self.attempts = 0
+        # Whether its attempt takes so long that none is to wait behind it.
+        self.is_slow = False
         self.is_initialised = False
         # How often the owner's modules had been loaded again when it was started.
         self.code_version = 0
@@ -314,6 +320,19 @@ class Worker:
             return
         except OSError as error:
             raise Closed from error
+
+    def permit(self) -> int:
+        """Let it begin one more attempt after those that it has, and return that one's batch."""
+        return self._permits.add()
+
+    def withdraw(self) -> int:
+        """Have it begin no more than it has; return how many attempts it has left."""
+        return self._permits.withdraw()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something has arrived that is not announced any more."""
+        return self._reader.has_more
 
     def read(self) -> Frame | None:
         """Return the next message, if all of it has arrived.
@@ -396,6 +415,7 @@ class Worker:
         self.connection.close()
         self.shared_state.close()
         self._outbox.clear()
+        self._permits.close()
         # Forgotten before it is closed: its number may be another one's when this is called again.
         death, self.death = self.death, None
         if death is not None:

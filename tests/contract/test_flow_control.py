@@ -17,6 +17,7 @@ import pytest
 from dotflow import Config, Context, DotFlow, Task, action
 from dotflow.abc.executor import Executor, Session
 from dotflow.providers import ExecutorFutures, ExecutorLocal, LogDefault, StorageDefault
+from dotflow.workers.ahead import MOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -82,7 +83,7 @@ class Counting(Executor):
 
 
 def test_many_chains_in_local_workers(local: ExecutorLocal) -> None:
-    """Of 2,000 chains two are in flight at a time, in two processes; each is handled at once."""
+    """Of 2,000 brief chains few are in flight at a time, in two processes; each is handled soon."""
     counting = Counting(local)
     backlog: list[int] = []
     submitted = 0
@@ -100,10 +101,12 @@ def test_many_chains_in_local_workers(local: ExecutorLocal) -> None:
     )
     flow.start(mode="parallel")
     assert {task.status for task in queue} == {"Completed"}
-    assert counting.most == [2]
+    # Two that run, and what waits behind each of them.
+    most = 2 * (1 + MOST)
+    assert 2 < counting.most[0] <= most
     assert submitted == MANY - 1
-    # Two that run, and one that ended at the same time as the one that is told of.
-    assert backlog[0] <= 3
+    # And those that ended at the same time as the one that is told of.
+    assert backlog[0] <= 2 * most
     assert 1 <= len(set(flow.result_storage())) <= 2
 
 

@@ -25,6 +25,8 @@ from dotflow.workers.protocol import (
     Environment,
     FrameReader,
     Message,
+    Permits,
+    PermitTaker,
     Run,
     SharedState,
     Step,
@@ -46,7 +48,8 @@ class Wired:
         descriptor = make_shared_state()
         self.state, self.owners_state = SharedState(descriptor), SharedState(descriptor)
         os.close(descriptor)
-        self.child = Child(self.theirs, self.state)
+        self.permits = Permits()
+        self.child = Child(self.theirs, self.state, PermitTaker(self.permits.reading))
         self.reader = FrameReader(self.ours)
 
     def tell(self, message: Message, body: bytes = b"") -> None:
@@ -65,7 +68,7 @@ class Wired:
 
     def close(self) -> None:
         """Close everything."""
-        for each in (self.ours, self.theirs, self.state, self.owners_state):
+        for each in (self.ours, self.theirs, self.state, self.owners_state, self.permits):
             each.close()
 
 
@@ -310,6 +313,34 @@ def test_no_step_waits_whose_last_attempt_has_failed(wired: Wired) -> None:
     assert again == ["1", "2", "1"]
 
 
+def test_what_was_taken_back_is_not_begun(wired: Wired) -> None:
+    """Of attempts that wait there the child begins those that its owner has left it, in order."""
+
+    @action
+    def same(initial_context: Context) -> int:
+        return int(initial_context.storage)
+
+    def wait_there(number: int) -> None:
+        batch = wired.permits.add()
+        body = pickle.dumps(((Context(number), Context()), 0, ()))
+        send(wired.ours, encoded(Run(number, 1, str(number), 1, "name", (), batch)), body)
+
+    wired.tell(Step(1, True, True), body=dump(same, "step"))
+    for number in (1, 2, 3):
+        wait_there(number)
+    wired.child.serve_one()
+    assert wired.permits.withdraw() == 2
+    wait_there(4)
+    for _ in range(3):
+        wired.child.serve_one()
+    assert wired.permits.withdraw() == 0
+    answers = [wired.reader.wait() for _ in range(2)]
+    assert [decoded(head)[0] for head, _ in answers] == [1, 4]
+    assert [pickle.loads(body) for _, body in answers] == [1, 4]
+    wired.ours.setblocking(False)
+    assert wired.reader.read() is None
+
+
 def test_serves_until_its_owner_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker answers, and returns when the connection is closed; its children inherit nothing."""
     prepared: list[object] = []
@@ -322,7 +353,9 @@ def test_serves_until_its_owner_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = socket.socketpair()
     state, connection = make_shared_state(), theirs.detach()
     lifeline, owners_end = os.pipe()
-    for descriptor in (connection, state, lifeline):
+    permits = Permits()
+    descriptors = (connection, state, lifeline, permits.reading)
+    for descriptor in descriptors:
         os.set_inheritable(descriptor, True)
 
     @action
@@ -334,7 +367,7 @@ def test_serves_until_its_owner_closes(monkeypatch: pytest.MonkeyPatch) -> None:
         given = ((Context(1), Context(2)), 0, [])
         send(ours, encoded(Run(7, 1, "t", 1, "name", ())), pickle.dumps(given))
         ours.shutdown(socket.SHUT_WR)
-        child.main(connection, state, lifeline)
+        child.main(*descriptors)
         head, body = FrameReader(ours).wait()
         assert (decoded(head)[:2], pickle.loads(body)) == ((7, None), 5)
 
@@ -342,9 +375,10 @@ def test_serves_until_its_owner_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dies.wait(30)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(connection)
-    assert [os.get_inheritable(each) for each in (state, lifeline)] == [False, False]
+    assert [os.get_inheritable(each) for each in descriptors[1:]] == [False] * 3
     for each in (state, lifeline, owners_end):
         os.close(each)
+    permits.close()
 
 
 def test_dies_with_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:

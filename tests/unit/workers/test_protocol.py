@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
+from queue import Queue
 from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
 
-from dotflow.workers.protocol import Closed, FrameReader, packed, send
+from dotflow.workers.protocol import Closed, FrameReader, Permits, PermitTaker, packed, send
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,3 +140,48 @@ def test_a_body_in_pieces(ends: tuple[socket.socket, socket.socket]) -> None:
     head, body = FrameReader(ends[1]).wait()
     thread.join(10)
     assert (bytes(head), bytes(body)) == (b"head", b"one" + large + b"two")
+
+
+def test_permits_are_of_one_or_the_other() -> None:
+    """Each permit is taken or taken back, whoever comes first, in two threads at once."""
+    permits = Permits()
+    taker = PermitTaker(permits.reading)
+    taken: list[int] = []
+    rounds = 300
+    batches: Queue[int | None] = Queue()
+
+    def take() -> None:
+        while (batch := batches.get()) is not None:
+            taken.append(taker.take(batch))
+
+    thread = Thread(target=take)
+    thread.start()
+    left = 0
+    for _ in range(rounds):
+        for _ in range(5):
+            batches.put(permits.add())
+        left += permits.withdraw()
+    batches.put(None)
+    thread.join()
+    # One of a later batch may have been taken for none yet: there is nothing that it was for.
+    assert sum(taken) + left == rounds * 5
+    permits.close()
+    permits.close()
+
+
+def test_a_permit_waits_for_its_batch() -> None:
+    """What was taken back before is refused, also where the permits of a later batch are there."""
+    permits = Permits()
+    taker = PermitTaker(permits.reading)
+    first = permits.add()
+    assert permits.withdraw() == 1
+    second = permits.add()
+    assert (first, second) == (1, 2)
+    assert not taker.take(first)
+    assert not taker.take(first)
+    assert taker.take(second)
+    assert not taker.take(second)
+    for _ in range(254):
+        permits.withdraw()
+    assert permits.add() == 1
+    permits.close()

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # How many attempts wait behind one, and of how many bytes: what is large takes its time anyway.
 MOST: Final = 8
+# Of these, how many go in one piece: the others keep the worker busy until it comes.
+TOGETHER: Final = 4
 _MOST_BYTES: Final = 1 << 14
 
 # Up to how many seconds attempts are brief, and how much the last one counts.

@@ -15,7 +15,7 @@ from dotflow.core.exception import DotflowError, PicklingFailed, WorkerLost
 from dotflow.core.failure import WORKER_LOST, Failure
 from dotflow.core.timing import monotonic
 from dotflow.workers import verdict
-from dotflow.workers.ahead import BRIEF, MOST, Ahead
+from dotflow.workers.ahead import BRIEF, MOST, TOGETHER, Ahead
 from dotflow.workers.environment import ProcessEnvironment
 from dotflow.workers.imports import code_version
 from dotflow.workers.leased import LOOK_IN_LINE, LeasedWorkers
@@ -81,6 +81,8 @@ class LocalSession(Session):
         self._running: dict[Worker, PendingAttempt] = {}
         self._due: dict[Worker, float] = {}
         self._ahead = Ahead(self._running)
+        # How many attempts are held back, to be sent to a worker in one piece.
+        self._held: dict[Worker, int] = {}
         self._done: list[tuple[int, Outcome]] = []
         self._encoder = AttemptEncoder()
         # By the id of a task whose attempt may be retried: who has it, with which step.
@@ -166,11 +168,17 @@ class LocalSession(Session):
 
     def _start(self, worker: Worker, pending: PendingAttempt) -> None:
         self._note_running(worker, pending)
-        self._send(worker, pending)
+        self._introduce(worker, pending)
+        worker.hold(pending.message(), pending.body)
+        self._send_held(worker)
 
     def _send_ahead(self, worker: Worker, pending: PendingAttempt) -> None:
         self._ahead.add(worker, pending)
-        self._send(worker, pending, worker.permit())
+        self._introduce(worker, pending)
+        worker.hold(pending.message(worker.permit()), pending.body)
+        held = self._held[worker] = self._held.get(worker, 0) + 1
+        if held == TOGETHER:
+            self._send_held(worker)
 
     def _note_running(self, worker: Worker, pending: PendingAttempt) -> None:
         self._running[worker] = pending
@@ -180,39 +188,41 @@ class LocalSession(Session):
         if pending.attempt.timeout:
             self._due[worker] = monotonic() + pending.attempt.timeout
 
-    def _send(self, worker: Worker, pending: PendingAttempt, batch: int = 0) -> None:
+    def _send_all_held(self) -> None:
+        for worker in tuple(self._held):
+            self._send_held(worker)
+
+    def _send_held(self, worker: Worker) -> None:
+        self._held.pop(worker, None)
+        with suppress(Closed):  # read to its end, it tells so as well: what it sent before counts
+            worker.send_more()
+        if worker.wants_to_send:
+            self._workers.watch_sending(worker)
+
+    def _introduce(self, worker: Worker, pending: PendingAttempt) -> None:
         attempt = pending.attempt
         if attempt.number < attempt.step.policy.attempts:
             self._last[attempt.task_id] = worker, pending.step
         elif attempt.number > 1:
             self._last.pop(attempt.task_id, None)
-        try:
-            self._introduce(worker, pending)
-            worker.send(pending.message(batch), pending.body)
-        except Closed:
-            return  # read to its end, it tells so as well: what it has sent before counts
-        if worker.wants_to_send:
-            self._workers.watch_sending(worker)
-
-    def _introduce(self, worker: Worker, pending: PendingAttempt) -> None:
         if worker.environment is not self._environment:
             worker.known_steps.forget()
             worker.known_scope_data.clear()
-            worker.send(Environment(), pickle.dumps(tuple(self._environment)))
+            worker.hold(Environment(), pickle.dumps(tuple(self._environment)))
             worker.environment = self._environment
             if self._initializer is not None and not worker.is_initialised:
                 worker.is_initialised = True
-                worker.send(Initializer(), self._initializer)
+                worker.hold(Initializer(), self._initializer)
             if self._shared is not None:
-                worker.send(SharedScopes(), self._shared)
+                worker.hold(SharedScopes(), self._shared)
         for shared in pending.scope_data:
             if shared.key not in worker.known_scope_data:
                 worker.known_scope_data.add(shared.key)
-                worker.send(ScopeData(shared.key), shared.data)
+                worker.hold(ScopeData(shared.key), shared.data)
         step = pending.step
         if step not in worker.known_steps:
             keeps_others = worker.known_steps.add(step)
-            worker.send(Step(step.key, keeps_others, step.by_name), step.data)
+            worker.hold(Step(step.key, keeps_others, step.by_name), step.data)
 
     # --- waiting ----------------------------------------------------------------------
 
@@ -222,6 +232,7 @@ class LocalSession(Session):
         if self._workers.has_free and not self._done:
             self._workers.release_free()  # there is nothing for them to do now
         worker_usage.notify(count_living)
+        self._send_all_held()
         while not self._done:
             for worker, events in self._workers.events(self._patience(until)):
                 self._on_event(worker, events)
@@ -233,6 +244,7 @@ class LocalSession(Session):
                 self._look_after_workers()
             if self._workers.waits and self._workers.look():
                 self._dispatch()
+            self._send_all_held()
             if until is not None and monotonic() >= until:
                 break
         done, self._done = self._done, []
@@ -322,6 +334,8 @@ class LocalSession(Session):
             self._workers.keep(worker)
             return
         self._note_running(worker, following)
+        if worker in self._held:
+            self._send_held(worker)
         if self._workers.are_wanted:
             self._take_back(worker)
 
@@ -424,6 +438,7 @@ class LocalSession(Session):
     def _drop(self, worker: Worker) -> str:
         self._running.pop(worker, None)
         self._due.pop(worker, None)
+        self._held.pop(worker, None)
         # What waited there has not begun: it goes to others, and nothing is lost of it.
         self._queue.extendleft(reversed(self._ahead.forget(worker)))
         return self._workers.drop(worker)

@@ -293,21 +293,18 @@ class Worker:
         """Whether something is left to be sent."""
         return bool(self._outbox)
 
-    def send(self, message: Message, body: Body = b"") -> None:
-        """Send a message, now or as the worker receives it.
-
-        Raises:
-            Closed: The worker is gone.
-        """
+    def hold(self, message: Message, body: Body = b"") -> None:
+        """Add a message to what is to be sent."""
         self._outbox += packed(encoded(message), body)
-        self.send_more()
 
     def send_more(self) -> None:
-        """Send what is left, as far as the socket takes it.
+        """Send what is to be sent, as far as the socket takes it, small messages in one piece.
 
         Raises:
             Closed: The worker is gone.
         """
+        if len(self._outbox) > 1 and sum(map(len, self._outbox)) <= _SOCKET_BUFFER:
+            self._outbox = deque((b"".join(self._outbox),))
         try:
             while self._outbox:
                 piece = self._outbox[0]

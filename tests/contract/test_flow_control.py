@@ -232,19 +232,19 @@ class Crossings:
         from dotflow.workers.worker import Worker
 
         self.out = self.back = 0
-        send, read = Worker.send, Worker.read
+        hold, read = Worker.hold, Worker.read
 
-        def counted_send(worker: Worker, head: bytes, body: Any = b"") -> None:
+        def counted_hold(worker: Worker, message: Any, body: Any = b"") -> None:
             pieces = (body,) if isinstance(body, bytes) else body
             self.out += sum(map(len, pieces)) // MEGABYTE
-            send(worker, head, body)
+            hold(worker, message, body)
 
         def counted_read(worker: Worker) -> Any:
             frame = read(worker)
             self.back += 0 if frame is None else len(frame.body) // MEGABYTE
             return frame
 
-        monkeypatch.setattr(Worker, "send", counted_send)
+        monkeypatch.setattr(Worker, "hold", counted_hold)
         monkeypatch.setattr(Worker, "read", counted_read)
 
 

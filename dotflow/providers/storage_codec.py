@@ -48,6 +48,33 @@ def encode(value: Any) -> Any:
     return encoder(value)
 
 
+def refused_place(value: Any) -> str:
+    """Return where inside a value that `encode` refuses the refused part is; empty: all of it.
+
+    As code would get at it, by numbers alone: what the keys are may be secret.
+    """
+    for place, part in _parts(value):
+        try:
+            encode(part)
+        except StorageError:
+            return place + refused_place(part)
+    return ""
+
+
+def _parts(value: Any) -> Iterable[tuple[str, Any]]:
+    kind = type(value)
+    if kind is list or kind is tuple:
+        yield from ((f"[{number}]", part) for number, part in enumerate(value))
+    elif kind is dict:
+        for number, (key, part) in enumerate(value.items()):
+            yield f".keys()[{number}]", key
+            yield f".values()[{number}]", part
+    elif kind is set or kind is frozenset:
+        yield from (("{...}", part) for part in value)
+    elif kind is Context:
+        yield ".storage", value.storage
+
+
 def decode(form: dict[str, Any]) -> Any:
     """Turn a tagged form back into its value: the `object_hook` of `json.loads`."""
     if TAG not in form:

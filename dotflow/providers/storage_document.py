@@ -19,7 +19,7 @@ from zlib import crc32
 from dotflow.core.arguments import check_seconds, check_text
 from dotflow.core.context import Context
 from dotflow.core.exception import InvalidOption, StorageError
-from dotflow.providers.storage_codec import decode, encode, encode_time
+from dotflow.providers.storage_codec import decode, encode, encode_time, refused_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,12 +138,16 @@ def dump(header: Header, context: Context) -> bytes:
     """Write a document.
 
     Raises:
-        StorageError: The value cannot be kept; names its type and the key.
+        StorageError: The value cannot be kept; names the type, its place and the key.
     """
     try:
         head, value = _texts(header, context)
     except StorageError as error:
-        raise StorageError(f"Cannot store the value under {header.key!r}: {error}.") from None
+        place = refused_place(context.storage)
+        where = f", for its value{place}" if place else ""
+        raise StorageError(
+            f"Cannot store the value under {header.key!r}{where}: {error}."
+        ) from None
     except RecursionError:
         raise StorageError(
             f"Cannot store the {type(context.storage).__qualname__} under {header.key!r}: "

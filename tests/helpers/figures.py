@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NAMES: Final = (
     "faults tried",
     "bad inputs tried",
+    "values kept",
     "kills survived",
     "power losses survived",
     "random workflows run",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from figures import Figures
+
     from dotflow.abc.storage import Storage
 
 _PATIENCE: Final = 60.0  # seconds
@@ -145,25 +147,31 @@ class Place(NamedTuple):
 class Promises:
     """Tests of one kind of storage; a subclass has a fixture `place`, empty for each test."""
 
-    def test_values_keep_their_types(self, place: Place) -> None:
+    def test_values_keep_their_types(self, place: Place, figures: Figures) -> None:
         """Type and content survive, alone and inside of others, for whoever reads them."""
         storage = place.make()
+        storage.post("flow-all", Context(storage=VALUES))
         for number, value in enumerate(VALUES):
-            storage.post(f"flow-{number}", Context(storage={"in": [(value,)]}))
+            storage.post(f"flow-{number}", Context(storage=value))
         other = place.make()
+        for value, found in zip(VALUES, other.get("flow-all").storage, strict=True):
+            assert same(found, value)
         for number, value in enumerate(VALUES):
-            assert same(other.get(f"flow-{number}").storage["in"][0][0], value)
+            assert same(other.get(f"flow-{number}").storage, value)
+        figures.add("values kept", 2 * len(VALUES))
 
-    def test_other_values_are_refused(self, place: Place) -> None:
-        """The error names type and key, and the old value stays."""
+    def test_other_values_are_refused(self, place: Place, figures: Figures) -> None:
+        """The error names type, place and key, and the old value stays."""
         storage = place.make()
         storage.post("flow-a", Context(storage="old"))
-        for value, name in REFUSED:
+        for value, name, part in REFUSED:
             with pytest.raises(StorageError) as caught:
                 storage.post("flow-a", Context(storage=value))
-            assert name in str(caught.value)
-            assert "'flow-a'" in str(caught.value)
+            said = f", for its value{part}" if part else ""
+            assert str(caught.value).startswith(f"Cannot store the value under 'flow-a'{said}: a ")
+            assert f"{name} cannot be kept as JSON" in str(caught.value)
         assert storage.get("flow-a").storage == "old"
+        figures.add("bad inputs tried", len(REFUSED))
 
     def test_keys_are_kept_apart(self, place: Place) -> None:
         """Whatever a key consists of, it is itself: read, listed by its beginning, removed."""

@@ -6,10 +6,6 @@ import json
 import os
 import random
 import re
-import signal
-import subprocess
-import sys
-import threading
 import time as clock
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +16,8 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kept_values import REFUSED, VALUES, WORKFLOW_ID, same
+from kept_values import WORKFLOW_ID, same
+from promises import Place, Promises
 
 from dotflow.core.context import Context
 from dotflow.core.exception import StorageError
@@ -53,6 +50,19 @@ def files(storage: StorageFile) -> list[str]:
 def through_json(value: Any) -> Any:
     """Write a value and read it."""
     return json.loads(json.dumps(encode(value)), object_hook=decode)
+
+
+class TestPromises(Promises):
+    """A folder keeps what every storage does."""
+
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Place:
+        """Return a folder of its own."""
+        path = str(tmp_path / "kept")
+        return Place(
+            lambda: StorageFile(path),
+            f"from dotflow.providers import StorageFile\nstorage = StorageFile({path!r})",
+        )
 
 
 # Places and names
@@ -189,15 +199,6 @@ def test_clear_keeps_the_longer_id(storage: StorageFile) -> None:
 # Values
 
 
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{type(value).__name__}")
-def test_values_come_back_as_they_were(storage: StorageFile, value: Any) -> None:
-    """Type and content survive, alone and inside of others."""
-    storage.post("a", Context(storage=value))
-    storage.post("b", Context(storage={"in": [(value,)]}))
-    assert same(StorageFile(path=storage.path.parent).get("a").storage, value)
-    assert same(storage.get("b").storage["in"][0][0], value)
-
-
 _LEAVES = (
     st.none()
     | st.booleans()
@@ -261,18 +262,6 @@ def test_the_same_value_gives_the_same_text(storage: StorageFile) -> None:
     assert (storage.path / "a").read_bytes() == before
     assert json.loads(before)["dotflow"] == 1
     assert json.loads(before)["value"]["s"]["value"] == ["a", "b", "c"]
-
-
-@pytest.mark.parametrize(("value", "name"), REFUSED, ids=[name for _, name in REFUSED])
-def test_other_values_are_refused(storage: StorageFile, value: Any, name: str) -> None:
-    """The error names type and key, the old value stays, nothing is left behind."""
-    storage.post("flow-a", Context(storage="old"))
-    with pytest.raises(StorageError) as caught:
-        storage.post("flow-a", Context(storage=value))
-    assert name in str(caught.value)
-    assert "'flow-a'" in str(caught.value)
-    assert storage.get("flow-a").storage == "old"
-    assert files(storage) == ["flow-a"]
 
 
 def test_value_that_contains_itself(storage: StorageFile) -> None:
@@ -462,22 +451,6 @@ def test_expired_is_not_dropped_once_it_is_posted_anew(
 # Swaps
 
 
-def test_swap_compares_forms(storage: StorageFile) -> None:
-    """What was got matches what is there, NaN and contexts too."""
-    for value in (float("nan"), [Context(storage=1)], None, {1: {2}}):
-        storage.post("a", Context(storage=value))
-        assert storage.atomic_swap("a", storage.get("a"), Context(storage="new"))
-        assert not storage.atomic_swap("a", Context(storage=value), Context(storage="newer"))
-    assert files(storage) == ["a"]
-
-
-def test_swap_from_a_stored_none(storage: StorageFile) -> None:
-    """A stored None is something: no swap from nothing."""
-    storage.post("a", Context())
-    assert not storage.atomic_swap("a", None, Context(storage=1))
-    assert storage.atomic_swap("a", Context(), Context(storage=1))
-
-
 def test_without_file_locks(storage: StorageFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the platform has none, a swap says so, and the rest works."""
     monkeypatch.setattr(durable_folder, "fcntl", None)
@@ -489,78 +462,7 @@ def test_without_file_locks(storage: StorageFile, monkeypatch: pytest.MonkeyPatc
     assert not (storage.path / ".lock").exists()
 
 
-def test_swaps_of_threads_lose_nothing(storage: StorageFile) -> None:
-    """Threads with one storage exclude each other as processes do."""
-    storage.post("n", Context(storage=0))
-
-    def count() -> None:
-        done = 0
-        while done < 25:
-            seen = storage.get("n")
-            done += storage.atomic_swap("n", seen, Context(storage=seen.storage + 1))
-
-    threads = [threading.Thread(target=count) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert storage.get("n").storage == 75
-
-
-def child(program: str, folder: Path) -> subprocess.Popen[str]:
-    """Start a program with a storage in `folder`."""
-    head = (
-        "import sys\n"
-        "from dotflow.core.context import Context\n"
-        "from dotflow.providers.storage_file import StorageFile\n"
-        "storage = StorageFile(path=sys.argv[1])\n"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", head + program, str(folder)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def test_swaps_of_processes_lose_nothing(storage: StorageFile, tmp_path: Path) -> None:
-    """Two processes that count up together reach the sum."""
-    storage.post("n", Context(storage=0))
-    program = (
-        "done = 0\n"
-        "while done < 100:\n"
-        "    seen = storage.get('n')\n"
-        "    done += storage.atomic_swap('n', seen, Context(storage=seen.storage + 1))\n"
-    )
-    children = [child(program, tmp_path) for _ in range(2)]
-    for process in children:
-        with process:
-            assert process.wait(60) == 0
-    assert storage.get("n").storage == 200
-
-
 # Crashes
-
-
-@pytest.mark.parametrize("delay", [0.0, 0.005, 0.011, 0.023])
-def test_killed_in_the_middle_of_posts(storage: StorageFile, tmp_path: Path, delay: float) -> None:
-    """After SIGKILL a value is the old or the new one, whole, and nothing else is listed."""
-    program = (
-        "for n in range(10 ** 9):\n"
-        "    storage.post('a', Context(storage=[n] * 20_000))\n"
-        "    print(n, flush=True)\n"
-    )
-    with child(program, tmp_path) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "0\n"
-        clock.sleep(delay)  # the moment of the kill is the point
-        process.send_signal(signal.SIGKILL)
-        last = max([0, *(int(line) for line in process.stdout if line.endswith("\n"))])
-    found = storage.get("a").storage
-    assert found in ([last] * 20_000, [last + 1] * 20_000)
-    assert storage.list_keys("") == ["a"]
-    storage.post("a", Context(storage="after"))
-    assert storage.get("a").storage == "after"
 
 
 def test_full_disk_keeps_the_old_value(
